@@ -1,0 +1,112 @@
+// Miner: from training rows to hard negatives. Reads with miner.cpp as the pipeline of README.md.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/mine/inputs.h"
+#include "host/recipe/recipe.h"
+#include "index/retriever.h"
+#include "kernels/core/exec.h"
+#include "kernels/model/rows.h"
+
+namespace quarry {
+
+/// The rows of one call, host memory, not owned.
+struct RowsView {
+  std::uint64_t num_rows = 0;
+  const std::uint64_t* key = nullptr;
+  const std::uint32_t* user = nullptr;
+  const std::int64_t* time = nullptr;               ///< null: the end of time
+  const std::uint32_t* segment = nullptr;           ///< codes of the recipe's segment column; null: none
+  const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]; null: no positives
+  const std::uint32_t* positives = nullptr;
+  const float* queries = nullptr;                   ///< [rows, dim] query vectors to use instead of the user table; null: the table
+};
+
+/// Negatives of the rows of one call or tile; layout of Picks, host memory.
+struct NegativeBatch {
+  std::uint64_t first_row = 0;
+  std::uint32_t num_rows = 0;
+  std::uint32_t k = 0;
+  std::uint32_t num_branches = 0;
+  std::vector<std::uint32_t> item, raw_rank, survivor_rank, stratum;
+  std::vector<float> score, logq, kappa;
+  std::vector<float> positive_min;        ///< [rows] NaN for rows without positives
+  std::vector<std::uint8_t> branch, fill, certified;
+  std::vector<std::uint16_t> count;
+};
+
+struct MinerOptions {
+  Exec exec;
+  std::uint32_t seed = 0;
+  std::uint32_t round = 0;
+  std::uint32_t tile_rows = 0;             ///< 0: chosen to stay under host_memory
+  std::uint64_t host_memory = 512ull << 20;  ///< bytes for tiles in flight
+  std::string retriever = "auto";
+  FaissOptions faiss;
+};
+
+/// Seconds of wall time and work by stage.
+struct MinerTimes {
+  double prepare = 0, retrieve = 0, gather = 0, exclude = 0, select = 0, merge = 0, emit = 0;
+};
+struct MinerReport {
+  Counters counters;
+  SearchStats search;
+  MinerTimes seconds;
+  std::uint64_t tiles = 0;
+  std::uint64_t deepened_rows = 0;   ///< rows searched again, deeper
+  std::uint64_t deepest = 0;         ///< largest depth searched
+  std::uint64_t candidates = 0;      ///< candidates judged
+  std::uint64_t certified_rows = 0;
+};
+
+/// What a run will need, before it starts.
+struct MinePlan {
+  std::uint64_t rows = 0, num_items = 0, num_users = 0;
+  std::uint32_t dim = 0, tile_rows = 0, depth = 0, k = 0;
+  std::uint64_t mapped_bytes = 0;      ///< inputs in place
+  std::uint64_t resident_bytes = 0;    ///< item table copy, lists, snapshot
+  std::uint64_t tile_bytes = 0;        ///< buffers of tiles in flight
+  std::uint64_t peak_bytes = 0;        ///< resident + tile
+  double gemm_flops = 0;
+  std::string retriever;
+};
+
+class Miner {
+ public:
+  /// Compiles the recipe against the inputs. Throws ConfigError (recipe asks for what the inputs lack), InputError.
+  Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions& options);
+  ~Miner();
+  Miner(const Miner&) = delete;
+  Miner& operator=(const Miner&) = delete;
+
+  /// Mines the rows tile by tile and hands each finished tile to `sink` in row order, on the calling thread.
+  /// `stop`, if given, ends the run between tiles with Cancelled.
+  void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
+            const std::atomic<bool>* stop = nullptr);
+
+  MinePlan plan(std::uint64_t num_rows) const;
+  const MinerReport& report() const;
+  /// Names for the numbers in batches and counters.
+  std::vector<std::string> branch_names() const;
+  std::vector<std::string> filter_names(std::uint32_t branch) const;
+  std::vector<std::string> stratum_names() const;
+  /// Code of a segment value, 0 if the recipe has no segment filter or the value is unknown.
+  std::uint32_t segment_code(std::string_view value) const;
+  /// "cpu_gpu_identical" or "same_index".
+  std::string promise() const;
+
+  struct State;  ///< compiled plan, world, retriever, work areas
+  const State& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quarry

@@ -1,0 +1,68 @@
+// The exact score of docs/row_contract.md section 1: 32 accumulators, fused multiply-add, fixed tree.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/core/exact_math.h"
+#include "kernels/core/hd.h"
+
+namespace quarry {
+
+/// How a user and an item are compared. Persisted: never renumber.
+enum class Metric : std::uint8_t { kInnerProduct = 0, kCosine = 1, kL2 = 2 };
+
+inline constexpr unsigned kScoreLanes = 32;
+
+QUARRY_HD float clear_negative_zero(float score) { return score == 0.0f ? 0.0f : score; }
+
+/// Portable form; the one that defines the bits. `x`, `y`: [dim].
+QUARRY_HD float exact_dot_portable(const float* x, const float* y, std::uint32_t dim) {
+  float acc[kScoreLanes] = {};
+  for (std::uint32_t base = 0; base < dim; base += kScoreLanes) {
+    for (std::uint32_t l = 0; l < kScoreLanes; ++l) {
+      if (base + l < dim) acc[l] = fmaf(x[base + l], y[base + l], acc[l]);
+    }
+  }
+  for (unsigned w = kScoreLanes / 2; w > 0; w /= 2) {
+    for (unsigned l = 0; l < w; ++l) acc[l] = acc[l] + acc[l + w];
+  }
+  return clear_negative_zero(acc[0]);
+}
+
+/// Negated squared Euclidean distance, portable form. `x`, `y`: [dim].
+QUARRY_HD float exact_l2_portable(const float* x, const float* y, std::uint32_t dim) {
+  float acc[kScoreLanes] = {};
+  for (std::uint32_t base = 0; base < dim; base += kScoreLanes) {
+    for (std::uint32_t l = 0; l < kScoreLanes; ++l) {
+      if (base + l < dim) {
+        const float t = x[base + l] - y[base + l];
+        acc[l] = fmaf(t, t, acc[l]);
+      }
+    }
+  }
+  for (unsigned w = kScoreLanes / 2; w > 0; w /= 2) {
+    for (unsigned l = 0; l < w; ++l) acc[l] = acc[l] + acc[l + w];
+  }
+  return clear_negative_zero(-acc[0]);
+}
+
+/// Host forms: AVX2 + FMA where the processor has them, else the portable form; the same bits.
+float exact_dot_host(const float* x, const float* y, std::uint32_t dim);
+float exact_l2_host(const float* x, const float* y, std::uint32_t dim);
+/// "avx2+fma" or "portable".
+const char* exact_score_instruction_set();
+
+/// One thread computes one score. Tables under kCosine are already normalised.
+QUARRY_HD float exact_score(Metric metric, const float* x, const float* y, std::uint32_t dim) {
+#if defined(__CUDA_ARCH__)
+  return metric == Metric::kL2 ? exact_l2_portable(x, y, dim) : exact_dot_portable(x, y, dim);
+#else
+  return metric == Metric::kL2 ? exact_l2_host(x, y, dim) : exact_dot_host(x, y, dim);
+#endif
+}
+
+QUARRY_HD float exact_dot(const float* x, const float* y, std::uint32_t dim) {
+  return exact_score(Metric::kInnerProduct, x, y, dim);
+}
+
+}  // namespace quarry

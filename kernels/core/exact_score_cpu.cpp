@@ -1,0 +1,85 @@
+// Host forms of the exact score with run-time dispatch.
+#include "kernels/core/exact_score.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace quarry {
+namespace {
+
+#if defined(__x86_64__)
+
+[[gnu::target("avx2,fma")]] inline float tree(__m256 a0, __m256 a1, __m256 a2, __m256 a3) {
+  const __m256 w16_0 = _mm256_add_ps(a0, a2);
+  const __m256 w16_1 = _mm256_add_ps(a1, a3);
+  const __m256 w8 = _mm256_add_ps(w16_0, w16_1);
+  const __m128 w4 = _mm_add_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1));
+  const __m128 w2 = _mm_add_ps(w4, _mm_movehl_ps(w4, w4));
+  const __m128 w1 = _mm_add_ss(w2, _mm_shuffle_ps(w2, w2, 1));
+  return _mm_cvtss_f32(w1);
+}
+
+/// Lanes below `n` of a group of eight are read; the others are 0 and leave their accumulator as it is.
+[[gnu::target("avx2,fma")]] inline __m256 load_first(const float* p, std::uint32_t n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane));
+}
+
+template <bool kDistance>
+[[gnu::target("avx2,fma")]] float accumulate(const float* x, const float* y, std::uint32_t dim) {
+  __m256 acc[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  std::uint32_t base = 0;
+  for (; base + 32 <= dim; base += 32) {
+    for (int g = 0; g < 4; ++g) {
+      const __m256 vx = _mm256_loadu_ps(x + base + 8 * g);
+      const __m256 vy = _mm256_loadu_ps(y + base + 8 * g);
+      if constexpr (kDistance) {
+        const __m256 t = _mm256_sub_ps(vx, vy);
+        acc[g] = _mm256_fmadd_ps(t, t, acc[g]);
+      } else {
+        acc[g] = _mm256_fmadd_ps(vx, vy, acc[g]);
+      }
+    }
+  }
+  for (int g = 0; base < dim; ++g, base += 8) {
+    const std::uint32_t n = dim - base < 8 ? dim - base : 8;
+    const __m256 vx = load_first(x + base, n);
+    const __m256 vy = load_first(y + base, n);
+    const __m256 t = kDistance ? _mm256_sub_ps(vx, vy) : vx;
+    acc[g] = _mm256_fmadd_ps(t, kDistance ? t : vy, acc[g]);
+    if (n < 8) break;
+  }
+  return tree(acc[0], acc[1], acc[2], acc[3]);
+}
+
+bool has_avx2_fma() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+[[gnu::target("avx2,fma")]] float dot_avx2(const float* x, const float* y, std::uint32_t dim) {
+  return clear_negative_zero(accumulate<false>(x, y, dim));
+}
+[[gnu::target("avx2,fma")]] float l2_avx2(const float* x, const float* y, std::uint32_t dim) {
+  return clear_negative_zero(-accumulate<true>(x, y, dim));
+}
+
+const bool kAvx2 = has_avx2_fma();
+
+#endif
+
+}  // namespace
+
+#if defined(__x86_64__)
+float exact_dot_host(const float* x, const float* y, std::uint32_t dim) {
+  return kAvx2 ? dot_avx2(x, y, dim) : exact_dot_portable(x, y, dim);
+}
+float exact_l2_host(const float* x, const float* y, std::uint32_t dim) {
+  return kAvx2 ? l2_avx2(x, y, dim) : exact_l2_portable(x, y, dim);
+}
+const char* exact_score_instruction_set() { return kAvx2 ? "avx2+fma" : "portable"; }
+#else
+float exact_dot_host(const float* x, const float* y, std::uint32_t dim) { return exact_dot_portable(x, y, dim); }
+float exact_l2_host(const float* x, const float* y, std::uint32_t dim) { return exact_l2_portable(x, y, dim); }
+const char* exact_score_instruction_set() { return "portable"; }
+#endif
+
+}  // namespace quarry
