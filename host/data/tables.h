@@ -88,6 +88,7 @@ struct Catalogue {
   std::vector<std::int64_t> first_seen;  ///< [items] or empty; INT64_MIN where the field is empty
   std::vector<std::int64_t> retired;     ///< [items] or empty; INT64_MAX where the field is empty
   std::vector<std::string> titles;       ///< [items] or empty
+  std::uint64_t unknown_ids = 0;         ///< rows left out under UnknownIds::kDrop
   const CatalogueColumn* find(const std::string& name) const;
 };
 struct CatalogueColumns {
@@ -105,6 +106,7 @@ struct RowTable {
   std::vector<std::string> segment;             ///< empty if there is no segment column
   std::vector<std::uint64_t> positive_offsets;  ///< [rows + 1]
   std::vector<std::uint32_t> positives;
+  std::uint64_t unknown_ids = 0;                ///< users and positives left out under UnknownIds::kDrop
   std::uint64_t size() const { return key.size(); }
 };
 struct RowColumns {
@@ -125,6 +127,7 @@ struct PairValues {
   std::vector<std::uint64_t> offsets;  ///< [users + 1]
   std::vector<std::uint32_t> items;
   std::vector<float> values;
+  std::uint64_t unknown_ids = 0;       ///< rows left out under UnknownIds::kDrop
 };
 struct PairColumns {
   std::string user = "user", item = "item", value = "score";

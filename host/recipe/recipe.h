@@ -134,6 +134,7 @@ struct Recipe {
   std::vector<std::uint32_t> backfill;   ///< branch indices; default all in declared order
   std::string text;                      ///< the TOML it came from
   std::uint64_t hash = 0;                ///< XXH3-64 of the text
+  std::vector<std::string> warnings;     ///< what is allowed but likely a mistake, a line each
 };
 
 /// Parses and validates a whole recipe; numbers with a schedule are taken at `round`. `file` names it in messages.

@@ -14,14 +14,26 @@ struct SetSchema {
   std::uint32_t k = 0;
   std::vector<std::string> branches;
   std::vector<std::string> strata;
+  std::uint32_t num_items = 0;  ///< N of the quantile column (snapshot items); 0: unknown, quantiles are NaN
 };
+
+/// What to do if something lies at the target already.
+enum class Existing : std::uint8_t {
+  kRefuse,   ///< IoError, unless it is an empty folder
+  kReplace,  ///< a set there is moved to `<path>.old[-n]` once the new one is complete
+};
+
+/// Throws IoError, with what to try, if a set cannot be put at `path`: it holds something else, or the folder that it
+/// would lie in is missing or cannot be written. For checking before the work is done.
+void check_set_target(const std::string& path, Existing existing);
 
 /// Writes a set in one go: shards into a temporary folder beside `path`, manifest last, then one rename. Until
 /// finish() nothing exists under `path`; a writer that is destroyed before leaves nothing behind.
 class SetWriter {
  public:
   /// Throws IoError if `path` exists (unless it is an empty folder) or its parent cannot be written.
-  SetWriter(const std::string& path, const SetSchema& schema, std::uint64_t rows_per_shard = 65536);
+  SetWriter(const std::string& path, const SetSchema& schema, std::uint64_t rows_per_shard = 65536,
+            Existing existing = Existing::kRefuse);
   ~SetWriter();
   SetWriter(const SetWriter&) = delete;
   SetWriter& operator=(const SetWriter&) = delete;
@@ -30,6 +42,8 @@ class SetWriter {
   /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs, renames. Returns the
   /// content hash (XXH3-128 hex over ids, scores, strata and fill codes in row order, independent of the sharding).
   std::string finish(const std::string& run_json);
+  /// Where finish() put what lay at the target before; "" if nothing did.
+  const std::string& moved_aside() const;
 
  private:
   struct State;
@@ -44,6 +58,9 @@ class NegativeSet {
   static NegativeSet open(const std::string& path, bool verify);
   std::uint64_t rows() const;
   std::uint32_t k() const;
+  const SetSchema& schema() const;
+  const std::string& path() const;
+  const std::string& content_hash() const;
   const std::string& manifest_json() const;
   /// One row's columns as views into the mapped shard.
   struct Row {
@@ -54,12 +71,19 @@ class NegativeSet {
     const std::uint32_t *item, *raw_rank, *survivor_rank, *stratum;
     const std::uint8_t *branch, *fill;
     const float *score, *logq, *gap, *quantile;
+    const float* kappa;  ///< [branches]
+    std::uint8_t certified;
   };
   Row row(std::uint64_t index) const;
 
  private:
+  friend std::string content_hash_of(const std::vector<NegativeSet>& parts);
   struct State;
   std::shared_ptr<const State> state_;
 };
+
+/// Content hash of sets laid end to end: of one set its own, of the row shards of a run that of the unsharded run.
+/// Throws InputError if their k differ.
+std::string content_hash_of(const std::vector<NegativeSet>& parts);
 
 }  // namespace quarry

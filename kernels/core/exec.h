@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <type_traits>
 
 struct CUstream_st;
 
@@ -29,10 +29,29 @@ struct Exec {
   const Allocator* allocator = nullptr;  ///< null: operator new / cudaMallocAsync
 };
 
+/// A callable by reference, so that a loop inside the tile loop allocates nothing.
+class RangeBody {
+ public:
+  template <class F>
+    requires(!std::is_same_v<F, RangeBody>)  // else it would win over copying
+  RangeBody(F& f)  // NOLINT(google-explicit-constructor): stands in for the callable
+      : self_(&f), call_([](void* self, std::uint64_t begin, std::uint64_t end) {
+          (*static_cast<F*>(self))(begin, end);
+        }) {}
+  void operator()(std::uint64_t begin, std::uint64_t end) const { call_(self_, begin, end); }
+
+ private:
+  void* self_;
+  void (*call_)(void*, std::uint64_t, std::uint64_t);
+};
+void parallel_ranges(const Exec& exec, std::uint64_t count, std::uint64_t grain, RangeBody body);
+
 /// Runs `body(begin, end)` over [0, count) in chunks of at most `grain` on exec.threads threads, chunks handed out in
 /// any order. Workers run with denormals kept (FTZ/DAZ cleared). The first exception is rethrown after all have ended.
-void parallel_for(const Exec& exec, std::uint64_t count, std::uint64_t grain,
-                  const std::function<void(std::uint64_t begin, std::uint64_t end)>& body);
+template <class F>
+void parallel_for(const Exec& exec, std::uint64_t count, std::uint64_t grain, F&& body) {
+  parallel_ranges(exec, count, grain, RangeBody(body));
+}
 
 /// Index of the calling worker in [0, exec.threads) inside parallel_for, else 0: for per-thread scratch.
 int worker_index();

@@ -45,7 +45,7 @@ class KeepDenormals {
 
 class Loop {
  public:
-  Loop(std::uint64_t count, std::uint64_t grain, const std::function<void(std::uint64_t, std::uint64_t)>& body)
+  Loop(std::uint64_t count, std::uint64_t grain, RangeBody body)
       : count_(count), grain_(std::max<std::uint64_t>(grain, 1)), body_(body) {}
 
   void work(int worker) {
@@ -73,7 +73,7 @@ class Loop {
  private:
   std::uint64_t count_;
   std::uint64_t grain_;
-  const std::function<void(std::uint64_t, std::uint64_t)>& body_;
+  RangeBody body_;
   std::atomic<std::uint64_t> next_{0};
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
@@ -84,8 +84,7 @@ class Loop {
 
 int worker_index() { return current_worker; }
 
-void parallel_for(const Exec& exec, std::uint64_t count, std::uint64_t grain,
-                  const std::function<void(std::uint64_t, std::uint64_t)>& body) {
+void parallel_ranges(const Exec& exec, std::uint64_t count, std::uint64_t grain, RangeBody body) {
   if (count == 0) return;
   Loop loop(count, grain, body);
   const int threads = static_cast<int>(

@@ -54,6 +54,12 @@ struct Filter {
   std::uint32_t hi = 0xFFFFFFFFu;
 };
 
+/// Filters that let everything through in a row without positives.
+QUARRY_HD bool needs_positive(FilterKind kind) {
+  return kind == FilterKind::kSimilarity || kind == FilterKind::kOverlap || kind == FilterKind::kAbsoluteMargin ||
+         kind == FilterKind::kRelativeMargin || kind == FilterKind::kPairRelative;
+}
+
 /// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first).
 inline constexpr std::uint32_t kMaxFilters = 32;
 

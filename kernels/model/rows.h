@@ -33,19 +33,29 @@ struct Candidates {
   const std::uint8_t* complete = nullptr; ///< [lists] 1: nothing further exists for this list; null: all complete
 };
 
-/// What select leaves for merge: the pool in order of selection, and where the pool ends.
+/// What select leaves for merge: the pool, its order of selection, and where the pool ends.
 struct BranchOrder {
-  std::uint64_t stride = 0;
-  std::uint32_t* place = nullptr;          ///< [rows, stride] candidate places in order of selection
-  std::uint32_t* survivor_rank = nullptr;  ///< [rows, stride] aligned with place
-  float* log_weight = nullptr;             ///< [rows, stride] phi, aligned with place; sampled branches
-  float* sampling_key = nullptr;           ///< [rows, stride] phi + gumbel, aligned with place; sampled branches
-  std::uint32_t* count = nullptr;          ///< [rows] entries in the order
-  std::uint32_t* cut = nullptr;            ///< [rows] candidates that count as examined
-  std::uint32_t* cut_survivors = nullptr;  ///< [rows] survivors (before a survivor window) among them
-  std::uint32_t* pool_size = nullptr;      ///< [rows]
-  float* log_total = nullptr;              ///< [rows] logsumexp of phi over the pool
-  std::uint8_t* open = nullptr;            ///< [rows] 1: the pool needs candidates beyond those given
+  std::uint64_t stride = 0;                      ///< >= pool capacity, and >= k for draws with replacement
+  std::uint32_t* pool_place = nullptr;           ///< [rows, stride] candidate places, in candidate order
+  std::uint32_t* pool_survivor_rank = nullptr;   ///< [rows, stride] aligned with pool_place
+  float* pool_log_weight = nullptr;              ///< [rows, stride] phi, aligned with pool_place
+  std::uint32_t* order = nullptr;                ///< [rows, stride] pool indices in order of selection
+  float* sampling_key = nullptr;                 ///< [rows, stride] phi + gumbel, aligned with order
+  std::uint32_t* pool_size = nullptr;            ///< [rows]
+  std::uint32_t* count = nullptr;                ///< [rows] entries of order
+  std::uint32_t* cut = nullptr;                  ///< [rows] candidates that count as examined
+  std::uint32_t* cut_survivors = nullptr;        ///< [rows] survivors (before a survivor window) among them
+  float* log_total = nullptr;                    ///< [rows] logsumexp of phi over the pool
+  std::uint8_t* open = nullptr;                  ///< [rows] 1: the pool needs candidates beyond those given
+};
+
+/// What happened to the draws of one draw branch in one row.
+struct DrawTally {
+  std::uint32_t examined = 0;
+  std::uint32_t repeats = 0;
+  std::uint32_t refused = 0;
+  std::uint32_t enumerated = 0;
+  std::uint32_t rejected[kMaxFilters] = {};
 };
 
 /// What comes out, one row of k slots each.

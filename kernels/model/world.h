@@ -5,6 +5,7 @@
 
 #include "kernels/core/exact_score.h"
 #include "kernels/core/hd.h"
+#include "kernels/core/ids.h"
 
 namespace quarry {
 
@@ -33,8 +34,11 @@ struct DrawSpace {
   const std::uint64_t* cumulative = nullptr;     ///< [size + 1] sums of integer weights; null: every weight is 1
   const std::uint32_t* stratum_begin = nullptr;  ///< [num_strata + 1] positions
   const std::int64_t* arrival_at = nullptr;      ///< [size] first seen; null: no time filter on the branch
+  const std::uint32_t* position_of = nullptr;    ///< [num_items] position, kNoItem for items outside the space
   UserLists excluded;                            ///< positions, not items; offsets null: nothing is excluded
+  const std::uint64_t* excluded_before = nullptr;  ///< aligned with excluded.values: weight of the user's earlier entries
   std::uint32_t size = 0;
+  std::uint32_t num_strata = 1;
 };
 
 inline constexpr std::uint32_t kMaxUserLists = 12;

@@ -1,0 +1,28 @@
+# The CUDA language: architectures, C++20, and flags that keep every bit.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real CACHE STRING "SASS for A100 and H100")
+endif()
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "native")
+  message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES=native silently takes a default where no GPU is found; name the "
+    "architectures, for example -DCMAKE_CUDA_ARCHITECTURES=80-real")
+endif()
+find_program(QUARRY_NVCC nvcc HINTS /usr/local/cuda/bin)
+mark_as_advanced(QUARRY_NVCC)
+if(QUARRY_NVCC AND NOT DEFINED CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER "${QUARRY_NVCC}")
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc 12 and later speak C++20
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
+set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "" FORCE)
+# --fmad=false: ptxas must not fuse what the CPU rounds twice.
+string(APPEND CMAKE_CUDA_FLAGS " --fmad=false -Xcompiler=-ffp-contract=off,-Wall,-Wextra,-Wno-unused-parameter")
+if(QUARRY_WERROR)
+  string(APPEND CMAKE_CUDA_FLAGS " -Werror=all-warnings")
+endif()

@@ -1,0 +1,45 @@
+# One executable and one ctest entry per tests/*_test.cpp, and the checks of tools/ as further entries.
+file(GLOB test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*_test.cpp")
+file(GLOB support_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.cpp")
+
+add_library(quarry_test_support INTERFACE)
+if(support_sources)
+  add_library(quarry_test_support_objects STATIC ${support_sources})
+  quarry_compile_flags(quarry_test_support_objects)
+  target_link_libraries(quarry_test_support_objects PUBLIC quarry GTest::gtest rapidcheck)
+  target_link_libraries(quarry_test_support_objects PRIVATE Threads::Threads)
+  target_link_libraries(quarry_test_support INTERFACE quarry_test_support_objects)
+endif()
+target_link_libraries(quarry_test_support INTERFACE quarry GTest::gtest_main GTest::gtest rapidcheck)
+
+foreach(source IN LISTS test_sources)
+  get_filename_component(name "${source}" NAME_WE)
+  add_executable(${name} "${source}")
+  quarry_compile_flags(${name})
+  target_link_libraries(${name} PRIVATE quarry_test_support ${QUARRY_TEXT_LIBRARIES}
+    Threads::Threads $<TARGET_NAME_IF_EXISTS:quarry_demo>)
+  target_include_directories(${name} SYSTEM PRIVATE ${QUARRY_TOML_INCLUDE_DIR})
+  target_compile_definitions(${name} PRIVATE
+    QUARRY_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QUARRY_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+  if(TARGET quarry_cli)
+    add_dependencies(${name} quarry_cli)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "QUARRY_PROGRAM=$<TARGET_FILE:quarry_cli>")
+  endif()
+  if(QUARRY_SANITIZE)  # OpenBLAS's own threads are not instrumented
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "OPENBLAS_NUM_THREADS=1")
+  endif()
+endforeach()
+
+# Checks of the tree itself: once is enough, in the plain build.
+if(NOT QUARRY_SANITIZE)
+  set(checks "${PROJECT_SOURCE_DIR}/tools")
+  add_test(NAME check_layers COMMAND "${checks}/check_layers")
+  add_test(NAME check_format COMMAND "${checks}/check_format")
+  add_test(NAME check_headers COMMAND "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}"
+    --target all_verify_interface_header_sets)  # each public header compiles alone
+  add_test(NAME check_install COMMAND "${checks}/check_install" "${PROJECT_BINARY_DIR}")
+  set_tests_properties(check_layers check_format check_headers check_install PROPERTIES
+    TIMEOUT 900 SKIP_RETURN_CODE 77)
+endif()

@@ -1,0 +1,49 @@
+// A file opened for reading, read in pieces or mapped as a whole. Private to host/data.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace quarry {
+
+/// Owns a descriptor opened read-only with close-on-exec.
+class InputFile {
+ public:
+  /// Throws IoError naming the file and the reason.
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  int descriptor() const { return descriptor_; }
+  /// Reads until `bytes` are there or the file ends; returns how many were read.
+  std::size_t read(char* out, std::size_t bytes);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+/// A whole regular file in memory, read-only, unmapped at the end of its life.
+class MappedFile {
+ public:
+  /// Throws IoError, or InputError if the file is empty.
+  static std::shared_ptr<const MappedFile> open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  MappedFile() = default;
+  std::span<const std::byte> bytes_;
+};
+
+/// Extension of the file name with its dot, in lower case: ".npy"; "" if there is none.
+std::string extension_of(const std::string& path);
+
+}  // namespace quarry

@@ -1,0 +1,157 @@
+// Candidate lists of the branches that do not search: exposed items, runs, random pools, neighbours of the positives.
+#include <algorithm>
+
+#include "host/mine/tile.h"
+#include "kernels/sample/sample.h"
+#include "kernels/score/score.h"
+
+namespace quarry {
+
+void Tile::reserve_lists(BranchWork& w, std::uint64_t stride) {
+  w.items.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
+  w.scores.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
+}
+
+/// Exact scores of the branch's lists, in key order if `order`; `keep_place` keeps the former place as raw rank.
+void Tile::score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place) {
+  BranchWork& w = work_[b];
+  if (keep_place) w.raw_rank.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
+  ScoreArgs args;
+  args.world = &c_.compiled.world;
+  args.rows = batch_;
+  args.stride = stride;
+  args.items = w.items.at(c_.exec);
+  args.scores = w.scores.at(c_.exec);
+  args.raw_rank = keep_place ? w.raw_rank.at(c_.exec) : nullptr;
+  args.count = w.count.at(c_.exec);
+  args.order = order;
+  if (order) args.scratch = scratch(score_scratch_bytes(c_.exec, num_rows_, stride));
+  score_lists(c_.exec, args);
+  merge_.candidates[b].stride = stride;
+  merge_.candidates[b].raw_rank = args.raw_rank;
+}
+
+void Tile::gather_exposed(std::uint32_t b) {
+  const Branch& branch = c_.compiled.plan.branches[b];
+  BranchWork& w = work_[b];
+  w.count.resize(c_.exec, num_rows_);
+  const Exposure* e = c_.inputs.exposure;
+  std::uint64_t stride = 0;
+  const auto wanted = [&](std::uint64_t i) {
+    return (branch.class_mask >> e->classes[i] & 1u) != 0 && e->last_time[i] >= branch.oldest;
+  };
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    std::uint32_t n = 0;
+    const std::uint32_t u = user_.host()[r];
+    for (std::uint64_t i = e != nullptr ? e->offsets[u] : 0; e != nullptr && i < e->offsets[u + 1]; ++i) {
+      n += wanted(i) ? 1 : 0;
+    }
+    w.count.host()[r] = n;
+    stride = std::max<std::uint64_t>(stride, n);
+  }
+  reserve_lists(w, stride);
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    if (w.count.host()[r] == 0) continue;
+    const std::uint32_t u = user_.host()[r];
+    std::uint32_t* list = w.items.host() + r * stride;
+    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) {
+      if (wanted(i)) *list++ = e->items[i];
+    }
+  }
+  w.items.push(c_.exec);
+  w.count.push(c_.exec);
+  score(b, stride, true, false);
+}
+
+void Tile::gather_run(std::uint32_t b) {
+  BranchWork& w = work_[b];
+  const RunLists& run = c_.compiled.runs[b];
+  w.count.resize(c_.exec, num_rows_);
+  std::uint64_t stride = 0;
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    const std::uint32_t u = user_.host()[r];
+    w.count.host()[r] = static_cast<std::uint32_t>(run.offsets[u + 1] - run.offsets[u]);
+    stride = std::max<std::uint64_t>(stride, w.count.host()[r]);
+  }
+  reserve_lists(w, stride);
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    std::copy_n(run.items.data() + run.offsets[user_.host()[r]], w.count.host()[r], w.items.host() + r * stride);
+  }
+  w.items.push(c_.exec);
+  w.count.push(c_.exec);
+  score(b, stride, false, false);
+}
+
+void Tile::gather_pool(std::uint32_t b) {
+  const Branch& branch = c_.compiled.plan.branches[b];
+  BranchWork& w = work_[b];
+  w.count.resize(c_.exec, num_rows_);
+  reserve_lists(w, branch.draws);
+  SampleArgs args;
+  args.world = &c_.compiled.world;
+  args.plan = &c_.compiled.plan;
+  args.rows = batch_;
+  args.branch = b;
+  args.stride = branch.draws;
+  args.items = w.items.at(c_.exec);
+  args.count = w.count.at(c_.exec);
+  args.scratch = scratch(sample_scratch_bytes(c_.exec, num_rows_, branch.draws));
+  sample(c_.exec, args);
+  score(b, branch.draws, true, branch.select == SelectKind::kFirstViolator);
+}
+
+/// The first n items by largest similarity to a positive: each positive's own first n contain them.
+void Tile::gather_near(std::uint32_t b) {
+  const Branch& branch = c_.compiled.plan.branches[b];
+  const std::uint32_t n = branch.draws;
+  const std::uint32_t dim = c_.compiled.world.dim;
+  BranchWork& w = work_[b];
+  w.count.resize(c_.exec, num_rows_);
+  reserve_lists(w, n);
+  near_items_.assign(positives_.host(), positives_.host() + positive_offsets_.host()[num_rows_]);
+  std::sort(near_items_.begin(), near_items_.end());
+  near_items_.erase(std::unique(near_items_.begin(), near_items_.end()), near_items_.end());
+  const auto queries = static_cast<std::uint32_t>(near_items_.size());
+  near_queries_.resize(Exec{}, std::size_t{queries} * dim);
+  for (std::uint32_t q = 0; q < queries; ++q) {
+    std::copy_n(c_.compiled.host_unit_items + std::size_t{near_items_[q]} * dim, dim,
+                near_queries_.data() + std::size_t{q} * dim);
+  }
+  near_found_.resize(Exec{}, std::size_t{queries} * n);
+  near_scores_.resize(Exec{}, std::size_t{queries} * n);
+  near_count_.resize(Exec{}, queries);
+  near_complete_.resize(Exec{}, queries);
+  if (queries > 0) {
+    c_.near_retriever->search(
+        c_.exec, near_queries_.data(), queries, n,
+        {near_found_.data(), near_scores_.data(), near_count_.data(), near_complete_.data(), nullptr});
+  }
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    near_list_.clear();
+    for (std::uint64_t i = positive_offsets_.host()[r]; i < positive_offsets_.host()[r + 1]; ++i) {
+      const auto at = std::lower_bound(near_items_.begin(), near_items_.end(), positives_.host()[i]);
+      const auto q = static_cast<std::size_t>(at - near_items_.begin());
+      for (std::uint32_t j = 0; j < near_count_.data()[q]; ++j) {
+        near_list_.emplace_back(near_scores_.data()[q * n + j], near_found_.data()[q * n + j]);
+      }
+    }
+    // Largest similarity of each item first, then the order of the source.
+    std::sort(near_list_.begin(), near_list_.end(), [](const auto& a, const auto& b) {
+      return a.second != b.second ? a.second < b.second : a.first > b.first;
+    });
+    near_list_.erase(std::unique(near_list_.begin(), near_list_.end(),
+                                 [](const auto& a, const auto& b) { return a.second == b.second; }),
+                     near_list_.end());
+    std::sort(near_list_.begin(), near_list_.end(), [](const auto& a, const auto& b) {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    const auto kept = static_cast<std::uint32_t>(std::min<std::size_t>(near_list_.size(), n));
+    w.count.host()[r] = kept;
+    for (std::uint32_t j = 0; j < kept; ++j) w.items.host()[std::size_t{r} * n + j] = near_list_[j].second;
+  }
+  w.items.push(c_.exec);
+  w.count.push(c_.exec);
+  score(b, n, false, false);
+}
+
+}  // namespace quarry

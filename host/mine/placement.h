@@ -1,0 +1,82 @@
+// Arrays that live where the kernels run: the host's own memory on the CPU, a copy on a CUDA device.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/core/buffer.h"
+
+namespace quarry {
+
+/// Keeps read-only arrays alive in the memory space of an Exec.
+class Placement {
+ public:
+  explicit Placement(const Exec& exec) : exec_(exec) {}
+
+  /// The array in the Exec's space. On the CPU the vector itself is kept; on a device it is uploaded.
+  template <class T>
+  const T* keep(std::vector<T> values) {
+    if (exec_.device == Device::kCpu) {
+      auto held = std::make_shared<const std::vector<T>>(std::move(values));
+      kept_.push_back(held);
+      host_bytes_ += held->size() * sizeof(T);
+      return held->data();
+    }
+    return upload(values.data(), values.size());
+  }
+
+  /// Host memory that somebody else keeps alive: used in place on the CPU, uploaded otherwise.
+  template <class T>
+  const T* borrow(const T* values, std::size_t count) {
+    return exec_.device == Device::kCpu ? values : upload(values, count);
+  }
+
+  std::uint64_t host_bytes() const { return host_bytes_; }
+  std::uint64_t device_bytes() const { return device_bytes_; }
+
+ private:
+  template <class T>
+  const T* upload(const T* values, std::size_t count) {
+    auto buffer = std::make_shared<DeviceBuffer<T>>(exec_, count > 0 ? count : 1);
+    copy_to_device(exec_, buffer->data(), values, count * sizeof(T));
+    synchronize(exec_);
+    kept_.push_back(buffer);
+    device_bytes_ += count * sizeof(T);
+    return buffer->data();
+  }
+
+  Exec exec_;
+  std::vector<std::shared_ptr<const void>> kept_;
+  std::uint64_t host_bytes_ = 0;
+  std::uint64_t device_bytes_ = 0;
+};
+
+/// An array of the tile loop, written by the host or by kernels. On the CPU both sides are the same memory.
+template <class T>
+class TileArray {
+ public:
+  void resize(const Exec& exec, std::size_t count) {
+    host_.resize(host_exec(), count);
+    if (exec.device == Device::kCuda) device_.resize(exec, count);
+  }
+  T* host() { return host_.data(); }
+  const T* host() const { return host_.data(); }
+  std::size_t size() const { return host_.size(); }
+  /// Where kernels read and write.
+  T* at(const Exec& exec) { return exec.device == Device::kCuda ? device_.data() : host_.data(); }
+  void push(const Exec& exec) {
+    if (exec.device == Device::kCuda) copy_to_device(exec, device_.data(), host_.data(), host_.size() * sizeof(T));
+  }
+  /// Queues the copy back; the caller synchronises.
+  void pull(const Exec& exec) {
+    if (exec.device == Device::kCuda) copy_to_host(exec, host_.data(), device_.data(), host_.size() * sizeof(T));
+  }
+  std::uint64_t bytes() const { return host_.capacity_bytes() + device_.capacity_bytes(); }
+
+ private:
+  static Exec host_exec() { return {}; }
+  HostBuffer<T> host_;
+  DeviceBuffer<T> device_;
+};
+
+}  // namespace quarry

@@ -1,0 +1,25 @@
+// What a Miner holds between calls.
+#pragma once
+
+#include "host/mine/compile.h"
+#include "host/mine/tile.h"
+
+namespace quarry {
+
+struct Miner::State {
+  Recipe recipe;
+  MinerOptions options;
+  MinerInputs inputs;
+  std::unique_ptr<Compiled> compiled;
+  std::unique_ptr<Retriever> retriever;
+  std::unique_ptr<Retriever> near_retriever;
+  std::unique_ptr<Tile> tile;
+  MinerReport report;
+  std::uint32_t depth = 0;      ///< where the next tile starts to search
+  std::uint32_t max_depth = 0;  ///< no branch looks beyond
+  std::uint32_t tile_rows = 0;
+  NegativeBatch batch;
+  std::vector<std::uint64_t> ids, deeper, chunk;
+};
+
+}  // namespace quarry

@@ -1,0 +1,106 @@
+// One column of a shard on disk: an .npy file written front to back, or mapped (host/store/FORMAT.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/store/digest.h"
+
+namespace quarry {
+
+/// A file descriptor that closes itself.
+class FileHandle {
+ public:
+  FileHandle() = default;
+  explicit FileHandle(int fd) : fd_(fd) {}
+  ~FileHandle();
+  FileHandle(FileHandle&& other) noexcept : fd_(other.release()) {}
+  FileHandle& operator=(FileHandle&& other) noexcept;
+  FileHandle(const FileHandle&) = delete;
+  FileHandle& operator=(const FileHandle&) = delete;
+  int get() const { return fd_; }
+  int release() {
+    const int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+  /// Closes now. Throws IoError: the last chance of a file system to report a lost write.
+  void close(const std::string& path);
+
+ private:
+  int fd_ = -1;
+};
+
+/// How a column's shape follows from the set's: one number per row, per slot, or per row and branch.
+enum class ColumnShape : std::uint8_t { kRows, kRowsSlots, kRowsBranches };
+
+struct ColumnType {
+  const char* name;
+  const char* descr;  ///< NumPy's, little-endian
+  std::uint32_t bytes;
+  ColumnShape shape;
+};
+
+/// The columns of a set in the order of FORMAT.md.
+enum class Column : std::uint8_t {
+  kRowKey, kUser, kCount, kPositiveMin, kKappa, kCertified, kItem, kScore, kGap, kBranch, kRawRank, kSurvivorRank,
+  kQuantile, kStratum, kLogq, kFill,
+};
+inline constexpr std::size_t kNumColumns = 16;
+const ColumnType& column_type(Column column);
+/// Numbers per row of a column.
+std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches);
+
+inline constexpr std::size_t kNpyHeaderBytes = 128;
+/// The exact header of a column file.
+std::string npy_header(Column column, std::uint64_t rows, std::uint64_t width);
+
+/// Writes one column file front to back. Buffered; the header is completed by finish().
+class ColumnWriter {
+ public:
+  /// Creates `folder/<column>.npy`; the file must not exist.
+  ColumnWriter(const std::string& folder, Column column, std::uint64_t width);
+  void append(const void* data, std::size_t bytes);
+  /// Writes the header for `rows`, syncs, closes.
+  void finish(std::uint64_t rows);
+  Digest digest() const { return digest_.digest(); }
+  std::uint64_t file_bytes() const { return kNpyHeaderBytes + data_bytes_; }
+
+ private:
+  void flush();
+  std::string path_;
+  Column column_;
+  std::uint64_t width_;
+  FileHandle file_;
+  std::vector<unsigned char> buffer_;
+  std::uint64_t data_bytes_ = 0;
+  DigestStream digest_;
+};
+
+/// A column file mapped read-only.
+class MappedColumn {
+ public:
+  /// Opens `name` in the folder `folder_fd` without following links and checks size and header. Throws InputError.
+  MappedColumn(int folder_fd, const std::string& folder, Column column, std::uint64_t rows, std::uint64_t width);
+  ~MappedColumn();
+  MappedColumn(MappedColumn&& other) noexcept;
+  MappedColumn(const MappedColumn&) = delete;
+  MappedColumn& operator=(const MappedColumn&) = delete;
+  const void* data() const { return base_ + kNpyHeaderBytes; }
+  std::uint64_t data_bytes() const { return bytes_ - kNpyHeaderBytes; }
+
+ private:
+  const unsigned char* base_ = nullptr;
+  std::uint64_t bytes_ = 0;
+};
+
+/// Writes all of `text` to a new file `path` and syncs it. Throws IoError.
+void write_new_file(const std::string& path, const std::string& text);
+/// Makes a folder's entries durable. Throws IoError.
+void sync_folder(const std::string& path);
+/// "path: what: reason of errno".
+std::string io_message(const std::string& path, const std::string& what);
+
+}  // namespace quarry

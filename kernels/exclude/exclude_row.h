@@ -1,0 +1,116 @@
+// Which filter rejects a candidate: the first in declared order (docs/row_contract.md section 2).
+#pragma once
+
+#include "kernels/core/group.h"
+#include "kernels/model/row_context.h"
+
+namespace quarry {
+
+/// Largest similarity between an item and the row's positives is at least `bound`.
+QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item, float bound) {
+  const float* x = table.rows + std::uint64_t{item} * table.dim;
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    const float* y = table.rows + std::uint64_t{row.positives[p]} * table.dim;
+    if (exact_dot(x, y, table.dim) >= bound) return true;
+  }
+  return false;
+}
+
+QUARRY_HD bool overlaps_a_positive(const World& world, const Filter& f, const RowContext& row, std::uint32_t item) {
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    std::uint32_t equal = 0;
+    for (std::uint32_t c = 0; c < world.num_columns; ++c) {
+      if ((f.column_mask >> c & 1u) == 0) continue;
+      const std::uint32_t* codes = world.columns + std::uint64_t{c} * world.num_items;
+      if (codes[item] != 0 && codes[item] == codes[row.positives[p]]) ++equal;
+    }
+    if (equal >= f.count) return true;
+  }
+  return false;
+}
+
+/// Value of the pair above `a` times the smallest value among the positives that have one.
+QUARRY_HD bool above_relative_value(const PairTable& table, const Filter& f, const RowContext& row, float value) {
+  float least = 0.0f;
+  bool found = false;
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    float v;
+    if (!look_up(table, row.user, row.positives[p], &v)) continue;
+    if (!found || v < least) least = v;
+    found = true;
+  }
+  return found && value > f.a * least;
+}
+
+/// True if filter `f` rejects the candidate. A survivor window is judged by select, never here.
+QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& row, std::uint32_t item, float score,
+                       std::uint32_t raw_rank) {
+  const float positive =
+      row.num_positives > 0 ? row.positive_scores[static_cast<std::uint32_t>(f.against)] : 0.0f;
+  switch (f.kind) {
+    case FilterKind::kUserList:
+      return contains(world.lists[f.table], row.user, item);
+    case FilterKind::kUserGroup: {
+      const std::uint32_t code = world.columns[std::uint64_t{f.column} * world.num_items + item];
+      return code != 0 && contains(world.lists[f.table], row.user, code);
+    }
+    case FilterKind::kSimilarity:
+      return near_a_positive(world.features[f.table], row, item, f.a);
+    case FilterKind::kOverlap:
+      return overlaps_a_positive(world, f, row, item);
+    case FilterKind::kTime:
+      return (world.first_seen != nullptr && world.first_seen[item] > row.time) ||
+             (world.retired != nullptr && world.retired[item] <= row.time);
+    case FilterKind::kBitmapDeny:
+      return is_marked(world.bitmaps[f.table], item);
+    case FilterKind::kBitmapAllow:
+      return !is_marked(world.bitmaps[f.table], item);
+    case FilterKind::kSegment: {
+      const std::uint32_t code = world.columns[std::uint64_t{f.column} * world.num_items + item];
+      return code == 0 || code != row.segment;
+    }
+    case FilterKind::kScoreWindow:
+      return !(score >= f.a && score <= f.b);
+    case FilterKind::kAbsoluteMargin:
+      return row.num_positives > 0 && !(score < positive - f.a);
+    case FilterKind::kRelativeMargin:
+      return row.num_positives > 0 && !(score < fmaf(-f.a, fabsf(positive), positive));
+    case FilterKind::kRawRank:
+      return raw_rank < f.lo || raw_rank > f.hi;
+    case FilterKind::kSurvivorRank:
+      return false;
+    case FilterKind::kPairAbsolute:
+    case FilterKind::kPairRelative: {
+      const PairTable& table = world.pairs[f.table];
+      float value;
+      if (!look_up(table, row.user, item, &value)) return f.reject_missing != 0;
+      if (f.kind == FilterKind::kPairAbsolute) return value > f.a;
+      return above_relative_value(table, f, row, value);
+    }
+  }
+  return false;
+}
+
+/// 0 if every filter of the branch lets the candidate through, else 1 + the place of the first that rejects it.
+QUARRY_HD std::uint32_t first_rejection(const World& world, const Plan& plan, const Branch& branch,
+                                        const RowContext& row, std::uint32_t item, float score,
+                                        std::uint32_t raw_rank) {
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    if (rejects(world, plan.filters[branch.first_filter + i], row, item, score, raw_rank)) return i + 1;
+  }
+  return 0;
+}
+
+/// Reasons of the candidates of one row. items, scores, raw_rank (may be null), reasons: [count].
+template <class Group>
+QUARRY_HD void exclude_row(Group& g, const World& world, const Plan& plan, const Branch& branch, const RowContext& row,
+                           const std::uint32_t* items, const float* scores, const std::uint32_t* raw_rank,
+                           std::uint32_t count, std::uint8_t* reasons) {
+  for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
+    reasons[j] = static_cast<std::uint8_t>(first_rejection(world, plan, branch, row, items[j], scores[j],
+                                                           raw_rank != nullptr ? raw_rank[j] : j + 1));
+  }
+  g.sync();
+}
+
+}  // namespace quarry

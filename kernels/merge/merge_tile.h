@@ -1,0 +1,92 @@
+// How the arrays of a tile are cut into the views that merge_row.h works on; the same for every backend.
+#pragma once
+
+#include "kernels/merge/merge.h"
+#include "kernels/merge/merge_row.h"
+
+namespace quarry {
+
+/// Bytes and offsets of one row's work area.
+struct MergeScratchLayout {
+  std::uint32_t picked_capacity;
+  std::uint32_t counted_capacity;
+  std::uint64_t origins, left, carry, available, picked, counted, bytes;
+};
+
+QUARRY_HD MergeScratchLayout merge_scratch_layout(const World& world, const Plan& plan) {
+  MergeScratchLayout l;
+  const std::uint64_t counted = plan.num_levels > 0 ? std::uint64_t{world.num_strata} * plan.k : 0;
+  l.picked_capacity = item_set_capacity(plan.k);
+  l.counted_capacity = item_set_capacity(counted < world.num_items ? counted : world.num_items);
+  l.origins = std::uint64_t{plan.k} * sizeof(DrawRange);
+  l.left = l.origins + std::uint64_t{plan.k} * sizeof(PickOrigin);
+  l.carry = l.left + std::uint64_t{world.num_strata} * 4;
+  l.available = l.carry + std::uint64_t{world.num_strata} * 4;
+  l.picked = l.available + std::uint64_t{world.num_strata} * 4;
+  l.counted = l.picked + std::uint64_t{l.picked_capacity} * 4;
+  l.bytes = (l.counted + std::uint64_t{l.counted_capacity} * 4 + 15) / 16 * 16;
+  return l;
+}
+
+QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base, std::uint64_t slot) {
+  char* p = static_cast<char*>(base) + slot * l.bytes;
+  MergeScratch s;
+  s.ranges = reinterpret_cast<DrawRange*>(p);
+  s.origins = reinterpret_cast<PickOrigin*>(p + l.origins);
+  s.left = reinterpret_cast<std::uint32_t*>(p + l.left);
+  s.carry = reinterpret_cast<std::uint32_t*>(p + l.carry);
+  s.available = reinterpret_cast<std::uint32_t*>(p + l.available);
+  s.picked = {reinterpret_cast<std::uint32_t*>(p + l.picked), l.picked_capacity - 1};
+  s.counted = {reinterpret_cast<std::uint32_t*>(p + l.counted), l.counted_capacity - 1};
+  return s;
+}
+
+/// One row of the tile, from its branches to its picks.
+template <class Group>
+QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, const MergeArgs& args, std::uint32_t r,
+                              const MergeScratch& scratch) {
+  BranchRow branches[kMaxBranches];
+  bool open = false;
+  for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
+    const Branch& branch = plan.branches[b];
+    if (is_draw(branch)) continue;
+    const Candidates& c = args.candidates[b];
+    const std::uint32_t list = branch.source == SourceKind::kTopk ? args.rows.query[r] : r;
+    const BranchOrder& o = args.order[b];
+    BranchRow& v = branches[b];
+    v.items = c.items + list * c.stride;
+    v.scores = c.scores + list * c.stride;
+    v.raw_rank = c.raw_rank != nullptr ? c.raw_rank + list * c.stride : nullptr;
+    v.reasons = args.reasons[b] + r * c.stride;
+    v.count = c.count[list];
+    v.complete = c.complete == nullptr || c.complete[list] != 0;
+    v.order = order_row(o, r);
+    v.pool_size = o.pool_size[r];
+    v.num_ordered = o.count[r];
+    v.cut = o.cut[r];
+    v.cut_survivors = o.cut_survivors[r];
+    v.log_total = o.log_total[r];
+    open = open || o.open[r] != 0;
+  }
+  DrawTally* tallies = args.tallies + std::uint64_t{r} * plan.num_branches;
+  for (std::uint32_t b = g.rank(); b < plan.num_branches; b += g.size()) tallies[b] = DrawTally{};
+  g.sync();
+  if (open) {
+    if (g.rank() == 0) args.out.deepen[r] = 1;
+    return;
+  }
+  const std::uint64_t at = std::uint64_t{r} * plan.k;
+  const PickRow out{args.out.item + at,  args.out.raw_rank + at, args.out.survivor_rank + at, args.out.stratum + at,
+                    args.out.score + at, args.out.logq + at,     args.out.branch + at,        args.out.fill + at,
+                    args.out.kappa + std::uint64_t{r} * plan.num_branches};
+  const RowContext row = row_context(world, args.rows, r);
+  RowFill<Group> fill(g, world, plan, row, branches, tallies, scratch, out);
+  std::uint32_t count = 0;
+  const bool final = fill.run(&count);
+  if (g.rank() == 0) {
+    args.out.deepen[r] = final ? 0 : 1;
+    args.out.count[r] = static_cast<std::uint16_t>(count);
+  }
+}
+
+}  // namespace quarry

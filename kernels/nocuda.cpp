@@ -1,0 +1,31 @@
+// Launchers of builds without CUDA: they say so. Keeps `#if` away from every call site.
+#include <string>
+
+#include "kernels/core/errors.h"
+#include "kernels/exclude/exclude.h"
+#include "kernels/merge/merge.h"
+#include "kernels/sample/sample.h"
+#include "kernels/score/score.h"
+#include "kernels/select/select.h"
+#include "kernels/tally/tally.h"
+
+namespace quarry {
+namespace {
+
+[[noreturn]] void no_cuda(const char* kernel) {
+  throw DeviceError(std::string(kernel) +
+                    " was asked to run on a GPU, but this build has no CUDA; use --device cpu, or build with "
+                    "-DQUARRY_CUDA=ON");
+}
+
+}  // namespace
+
+void exclude_gpu(const Exec&, const ExcludeArgs&) { no_cuda("exclude"); }
+void select_gpu(const Exec&, const SelectArgs&) { no_cuda("select"); }
+void sample_gpu(const Exec&, const SampleArgs&) { no_cuda("sample"); }
+void score_positives_gpu(const Exec&, const World&, const Plan&, const RowBatch&, float*) { no_cuda("score"); }
+void score_lists_gpu(const Exec&, const ScoreArgs&) { no_cuda("score"); }
+void merge_gpu(const Exec&, const MergeArgs&) { no_cuda("merge"); }
+void tally_gpu(const Exec&, const MergeArgs&, Counters*) { no_cuda("tally"); }
+
+}  // namespace quarry
