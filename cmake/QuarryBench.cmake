@@ -5,5 +5,6 @@ foreach(source IN LISTS bench_sources)
   add_executable(${name} "${source}")
   quarry_compile_flags(${name})
   target_link_libraries(${name} PRIVATE quarry benchmark::benchmark benchmark::benchmark_main)
-  target_link_libraries(${name} PRIVATE ${QUARRY_TEXT_LIBRARIES})
+  target_link_libraries(${name} PRIVATE ${QUARRY_TEXT_LIBRARIES}
+    $<TARGET_NAME_IF_EXISTS:quarry_demo>)
 endforeach()

@@ -1,6 +1,10 @@
 # One executable and one ctest entry per tests/*_test.cpp, and the checks of tools/ as further entries.
 file(GLOB test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*_test.cpp")
 file(GLOB support_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.cpp")
+if(QUARRY_CUDA)
+  file(GLOB cuda_support_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.cu")
+  list(APPEND support_sources ${cuda_support_sources})
+endif()
 
 add_library(quarry_test_support INTERFACE)
 if(support_sources)

@@ -1,4 +1,5 @@
-// Exact search on top of an approximate one: re-score, prove with an error bound, search wider, at last by brute force.
+// Exact search on top of an approximate one: re-score, prove with an error bound, search wider, at
+// last by brute force.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace quarry {
 
 /// How the approximate scores come about: each has its own error bound.
 enum class Approximation : std::uint8_t {
-  kTopk,       ///< kernels/topk: dot by BLAS; for L2 2 dot - |x|^2, to which -|q|^2 is still to be added
+  kTopk,  ///< kernels/topk: dot by BLAS; for L2 2 dot - |x|^2, to which -|q|^2 is still to be added
   kFaissFlat,  ///< FAISS flat: dot; for L2 the negated distance, direct or expanded with fp32 norms
 };
 
@@ -21,14 +22,15 @@ class ErrorBound {
  public:
   struct OfQuery {
     double offset = 0.0;  ///< to be added to approximate scores
-    double error = 0.0;   ///< |approximate + offset - exact| <= error for every item that is not heavy; may be infinite
+    double error = 0.0;   ///< |approximate + offset - exact| <= error for every item that is not
+                          ///< heavy; may be infinite
   };
 
   /// Measures the norms of all items.
   void prepare(const Exec& exec, const ItemTable& items, Approximation approximation);
   OfQuery of(const float* query) const;
-  /// The few items, ascending, whose norm is far above the others': scored exactly for every query, so that one of
-  /// them does not loosen the bound for all.
+  /// The few items, ascending, whose norm is far above the others': scored exactly for every query,
+  /// so that one of them does not loosen the bound for all.
   const std::vector<std::uint32_t>& heavy() const { return heavy_; }
 
  private:
@@ -52,24 +54,26 @@ class CandidateSource {
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 
-/// Turns a CandidateSource into exact search: results equal brute force with the exact score, bit for bit, for any
-/// threads and any batch. Work areas are kept between calls.
+/// Turns a CandidateSource into exact search: results equal brute force with the exact score, bit
+/// for bit, for any threads and any batch. Work areas are kept between calls.
 class CertifiedSearch {
  public:
   CertifiedSearch(const ItemTable& items, Approximation approximation)
       : items_(items), approximation_(approximation) {}
-  void search(const Exec& exec, CandidateSource& source, const float* queries, std::uint32_t num_queries,
-              std::uint32_t k, const SearchResult& out);
+  void search(const Exec& exec, CandidateSource& source, const float* queries,
+              std::uint32_t num_queries, std::uint32_t k, const SearchResult& out);
   const SearchStats& stats() const { return stats_; }
   std::uint64_t memory_bytes() const;
 
  private:
   struct Request;
-  void search_pass(const Exec& exec, CandidateSource& source, const Request& request, std::uint32_t slack);
+  void search_pass(const Exec& exec, CandidateSource& source, const Request& request,
+                   std::uint32_t slack);
   void brute_force(const Exec& exec, const Request& request);
-  bool judge(const Request& request, const float* query, std::uint32_t chunk_row, std::uint32_t depth,
-             std::uint32_t row);
-  const float* gather(const Exec& exec, const Request& request, std::uint32_t begin, std::uint32_t count);
+  bool judge(const Request& request, const float* query, std::uint32_t chunk_row,
+             std::uint32_t depth, std::uint32_t row);
+  const float* gather(const Exec& exec, const Request& request, std::uint32_t begin,
+                      std::uint32_t count);
   void reserve_lists(const Exec& exec, std::uint32_t rows, std::uint32_t depth);
   TopkResult lists();
 

@@ -16,6 +16,7 @@ struct ItemTable {
   std::uint32_t num_items = 0;
   std::uint32_t dim = 0;
   Metric metric = Metric::kInnerProduct;
+  const float* device_rows = nullptr;  ///< the same rows on the device of the Exec; null: not there
 };
 
 /// Where results go, host memory. List l has count[l] <= k entries at l * k, in key order, with exact scores.

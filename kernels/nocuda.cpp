@@ -8,6 +8,7 @@
 #include "kernels/score/score.h"
 #include "kernels/select/select.h"
 #include "kernels/tally/tally.h"
+#include "kernels/topk/topk.h"
 
 namespace quarry {
 namespace {
@@ -27,5 +28,9 @@ void score_positives_gpu(const Exec&, const World&, const Plan&, const RowBatch&
 void score_lists_gpu(const Exec&, const ScoreArgs&) { no_cuda("score"); }
 void merge_gpu(const Exec&, const MergeArgs&) { no_cuda("merge"); }
 void tally_gpu(const Exec&, const MergeArgs&, Counters*) { no_cuda("tally"); }
+void topk_gpu(const Exec&, const TopkItems&, const TopkMask&, const float*, std::uint32_t, std::uint32_t,
+              TopkDeviceWorkspace&, const TopkResult&) {
+  no_cuda("topk");
+}
 
 }  // namespace quarry

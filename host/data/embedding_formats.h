@@ -1,5 +1,5 @@
-// Where the numbers lie in the embedding formats. Each parser reads the whole mapped file and trusts none of its fields.
-// Private to host/data.
+// Where the numbers lie in the embedding formats. Each parser reads the whole mapped file and
+// trusts none of its fields. Private to host/data.
 #pragma once
 
 #include <cstddef>

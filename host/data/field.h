@@ -10,7 +10,8 @@ namespace quarry {
 /// Without spaces and tabs at both ends: numbers may be padded, ids are taken as they are.
 std::string_view trim(std::string_view text);
 
-/// A finite number that fits fp32. Throws InputError with `what` ("value") and `where` ("file.csv:7").
+/// A finite number that fits fp32. Throws InputError with `what` ("value") and `where`
+/// ("file.csv:7").
 float parse_float(std::string_view text, std::string_view what, const std::string& where);
 
 /// A decimal integer in [0, 2^64 - 1]. Throws InputError.

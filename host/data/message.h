@@ -18,10 +18,8 @@ std::string at_line(const std::string& path, std::uint64_t line);
 
 inline void append_part(std::string& text, std::string_view part) { text += part; }
 template <class T>
-  requires std::is_arithmetic_v<T>
-void append_part(std::string& text, T part) {
-  text += std::to_string(part);
-}
+requires std::is_arithmetic_v<T>
+void append_part(std::string& text, T part) { text += std::to_string(part); }
 
 /// Joins texts and numbers.
 template <class... Parts>

@@ -1,5 +1,5 @@
-// A walk over some columns of a table, one row at a time, and what to do with ids that are not known.
-// Private to host/data.
+// A walk over some columns of a table, one row at a time, and what to do with ids that are not
+// known. Private to host/data.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ class TableScan {
   bool has(const std::string& column) const;
   /// Slot of a column that must exist; next() throws InputError if it does not.
   std::size_t add(const std::string& column);
-  /// Slot of a column that may be missing, unless it was named by the caller (differs from `default_name`).
+  /// Slot of a column that may be missing, unless it was named by the caller (differs from
+  /// `default_name`).
   std::size_t add_optional(const std::string& column, const std::string& default_name);
 
   bool next();
@@ -52,7 +53,8 @@ class TableScan {
   bool started_ = false;
 };
 
-/// Value of `parse(where)`; the place is made into text only if parsing fails, since that costs more than most parsing.
+/// Value of `parse(where)`; the place is made into text only if parsing fails, since that costs
+/// more than most parsing.
 template <class Parse>
 auto parse_at(const TableScan& scan, Parse parse) {
   try {
@@ -71,7 +73,8 @@ float number_in(const TableScan& scan, std::size_t slot, std::string_view what);
 class UnknownIdLog {
  public:
   UnknownIdLog(UnknownIds policy, const std::string& path) : policy_(policy), path_(path) {}
-  /// Index of the id in the current row's field; nothing, and counted, if it is unknown. An empty id throws InputError.
+  /// Index of the id in the current row's field; nothing, and counted, if it is unknown. An empty
+  /// id throws InputError.
   std::optional<std::uint32_t> resolve(const IdMap& ids, std::string_view id, std::string_view what,
                                        const TableScan& scan);
   std::uint64_t count() const { return count_; }

@@ -127,7 +127,8 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.options = options;
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
-  const ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim, recipe.metric};
+  ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim, recipe.metric};
+  if (options.exec.device == Device::kCuda) items.device_rows = s.compiled->world.items;
   if (has_source(*s.compiled, SourceKind::kTopk)) {
     s.retriever = make_retriever(options.exec, items, options.retriever, options.faiss);
   }

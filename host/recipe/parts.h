@@ -54,6 +54,8 @@ const char* class_name(ExposureClass exposure_class);
 /// `owner` names the list in messages: "[safety]" or "branch \"hard\"".
 std::vector<ReadFilter> read_filters(Reader& reader, const Node& node, const std::string& owner);
 std::optional<PositiveScore> read_against(Section& section, std::string_view key);
+/// Selection and weights into `branch`; `owner` names the branch in messages.
+void read_select(Reader& reader, const Node& node, const std::string& owner, BranchSpec& branch);
 ReadBranch read_branch(Reader& reader, const Node& node, std::size_t number);
 std::vector<StratumAttribute> read_strata(Reader& reader, const Node& node);
 /// Quota, caps and backfill from [quota] and from the top level; either node may be null.

@@ -1,4 +1,5 @@
-// One column of a shard on disk: an .npy file written front to back, or mapped (host/store/FORMAT.md).
+// One column of a shard on disk: an .npy file written front to back, or mapped
+// (host/store/FORMAT.md).
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,8 @@ class FileHandle {
   int fd_ = -1;
 };
 
-/// How a column's shape follows from the set's: one number per row, per slot, or per row and branch.
+/// How a column's shape follows from the set's: one number per row, per slot, or per row and
+/// branch.
 enum class ColumnShape : std::uint8_t { kRows, kRowsSlots, kRowsBranches };
 
 struct ColumnType {
@@ -45,8 +47,22 @@ struct ColumnType {
 
 /// The columns of a set in the order of FORMAT.md.
 enum class Column : std::uint8_t {
-  kRowKey, kUser, kCount, kPositiveMin, kKappa, kCertified, kItem, kScore, kGap, kBranch, kRawRank, kSurvivorRank,
-  kQuantile, kStratum, kLogq, kFill,
+  kRowKey,
+  kUser,
+  kCount,
+  kPositiveMin,
+  kKappa,
+  kCertified,
+  kItem,
+  kScore,
+  kGap,
+  kBranch,
+  kRawRank,
+  kSurvivorRank,
+  kQuantile,
+  kStratum,
+  kLogq,
+  kFill,
 };
 inline constexpr std::size_t kNumColumns = 16;
 const ColumnType& column_type(Column column);
@@ -82,8 +98,10 @@ class ColumnWriter {
 /// A column file mapped read-only.
 class MappedColumn {
  public:
-  /// Opens `name` in the folder `folder_fd` without following links and checks size and header. Throws InputError.
-  MappedColumn(int folder_fd, const std::string& folder, Column column, std::uint64_t rows, std::uint64_t width);
+  /// Opens `name` in the folder `folder_fd` without following links and checks size and header.
+  /// Throws InputError.
+  MappedColumn(int folder_fd, const std::string& folder, Column column, std::uint64_t rows,
+               std::uint64_t width);
   ~MappedColumn();
   MappedColumn(MappedColumn&& other) noexcept;
   MappedColumn(const MappedColumn&) = delete;

@@ -1,4 +1,5 @@
-// A negative set on disk: a folder with manifest.json and immutable shards of .npy columns (host/store/FORMAT.md).
+// A negative set on disk: a folder with manifest.json and immutable shards of .npy columns
+// (host/store/FORMAT.md).
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@ struct SetSchema {
   std::uint32_t k = 0;
   std::vector<std::string> branches;
   std::vector<std::string> strata;
-  std::uint32_t num_items = 0;  ///< N of the quantile column (snapshot items); 0: unknown, quantiles are NaN
+  std::uint32_t num_items =
+      0;  ///< N of the quantile column (snapshot items); 0: unknown, quantiles are NaN
 };
 
 /// What to do if something lies at the target already.
@@ -23,15 +25,18 @@ enum class Existing : std::uint8_t {
   kReplace,  ///< a set there is moved to `<path>.old[-n]` once the new one is complete
 };
 
-/// Throws IoError, with what to try, if a set cannot be put at `path`: it holds something else, or the folder that it
-/// would lie in is missing or cannot be written. For checking before the work is done.
+/// Throws IoError, with what to try, if a set cannot be put at `path`: it holds something else, or
+/// the folder that it would lie in is missing or cannot be written. For checking before the work is
+/// done.
 void check_set_target(const std::string& path, Existing existing);
 
-/// Writes a set in one go: shards into a temporary folder beside `path`, manifest last, then one rename. Until
-/// finish() nothing exists under `path`; a writer that is destroyed before leaves nothing behind.
+/// Writes a set in one go: shards into a temporary folder beside `path`, manifest last, then one
+/// rename. Until finish() nothing exists under `path`; a writer that is destroyed before leaves
+/// nothing behind.
 class SetWriter {
  public:
-  /// Throws IoError if `path` exists (unless it is an empty folder) or its parent cannot be written.
+  /// Throws IoError if `path` exists (unless it is an empty folder) or its parent cannot be
+  /// written.
   SetWriter(const std::string& path, const SetSchema& schema, std::uint64_t rows_per_shard = 65536,
             Existing existing = Existing::kRefuse);
   ~SetWriter();
@@ -39,8 +44,9 @@ class SetWriter {
   SetWriter& operator=(const SetWriter&) = delete;
   /// Rows in order. row_key, user: [batch.num_rows].
   void append(const NegativeBatch& batch, const std::uint64_t* row_key, const std::uint32_t* user);
-  /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs, renames. Returns the
-  /// content hash (XXH3-128 hex over ids, scores, strata and fill codes in row order, independent of the sharding).
+  /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs,
+  /// renames. Returns the content hash (XXH3-128 hex over ids, scores, strata and fill codes in row
+  /// order, independent of the sharding).
   std::string finish(const std::string& run_json);
   /// Where finish() put what lay at the target before; "" if nothing did.
   const std::string& moved_aside() const;
@@ -53,8 +59,8 @@ class SetWriter {
 /// A finished set, mapped.
 class NegativeSet {
  public:
-  /// Opens and checks manifest, shard sizes and headers; `verify` also recomputes shard hashes. Throws InputError naming
-  /// the file.
+  /// Opens and checks manifest, shard sizes and headers; `verify` also recomputes shard hashes.
+  /// Throws InputError naming the file.
   static NegativeSet open(const std::string& path, bool verify);
   std::uint64_t rows() const;
   std::uint32_t k() const;
@@ -82,8 +88,8 @@ class NegativeSet {
   std::shared_ptr<const State> state_;
 };
 
-/// Content hash of sets laid end to end: of one set its own, of the row shards of a run that of the unsharded run.
-/// Throws InputError if their k differ.
+/// Content hash of sets laid end to end: of one set its own, of the row shards of a run that of the
+/// unsharded run. Throws InputError if their k differ.
 std::string content_hash_of(const std::vector<NegativeSet>& parts);
 
 }  // namespace quarry

@@ -13,8 +13,8 @@ class ContentHash {
  public:
   explicit ContentHash(std::uint32_t k) : k_(k) {}
   /// Each pointer: [rows, k].
-  void update(std::uint64_t rows, const std::uint32_t* item, const float* score, const std::uint32_t* stratum,
-              const std::uint8_t* fill);
+  void update(std::uint64_t rows, const std::uint32_t* item, const float* score,
+              const std::uint32_t* stratum, const std::uint8_t* fill);
   std::string hex() const;
 
  private:

@@ -61,6 +61,13 @@ QUARRY_HD float exact_score(Metric metric, const float* x, const float* y, std::
 #endif
 }
 
+/// One score for all lanes of a group, each of which asks for the same. A warp has a form of its own
+/// (exact_score_warp.cuh).
+template <class Group>
+QUARRY_HD float exact_score_together(Group&, Metric metric, const float* x, const float* y, std::uint32_t dim) {
+  return exact_score(metric, x, y, dim);
+}
+
 QUARRY_HD float exact_dot(const float* x, const float* y, std::uint32_t dim) {
   return exact_score(Metric::kInnerProduct, x, y, dim);
 }

@@ -1,7 +1,8 @@
-// What device memory and copies do in a build without CUDA: they say so.
+// What devices, device memory and copies do in a build without CUDA: they say so.
 #include <string>
 
 #include "kernels/core/buffer.h"
+#include "kernels/core/device.h"
 
 namespace quarry {
 namespace {
@@ -28,5 +29,20 @@ void fill_device(const Exec&, void*, int, std::size_t) { refuse("cannot fill dev
 void synchronize(const Exec& exec) {
   if (exec.device != Device::kCpu) refuse("cannot wait for a device");
 }
+
+int cuda_device_count(std::string* why) {
+  if (why != nullptr) *why = "this build has no CUDA";
+  return 0;
+}
+
+DeviceInfo cuda_device_info(int ordinal) { refuse(("cannot describe device " + std::to_string(ordinal)).c_str()); }
+const Allocator* unpooled_device_memory() { return nullptr; }
+
+CudaExec::CudaExec(int ordinal, int, const Allocator*) {
+  refuse(("cannot open device " + std::to_string(ordinal)).c_str());
+}
+CudaExec::~CudaExec() = default;
+CudaExec::CudaExec(CudaExec&&) noexcept = default;
+CudaExec& CudaExec::operator=(CudaExec&&) noexcept = default;
 
 }  // namespace quarry

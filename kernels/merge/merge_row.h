@@ -243,8 +243,8 @@ class RowFill {
         if (g_.rank() == 0) tally.repeats += 1;
         continue;
       }
-      const float score = exact_score(world_.metric, row_.query, world_.items + std::uint64_t{item} * world_.dim,
-                                      world_.dim);
+      const float score = exact_score_together(g_, world_.metric, row_.query,
+                                               world_.items + std::uint64_t{item} * world_.dim, world_.dim);
       const std::uint32_t reason = first_rejection(world_, plan_, branch, row_, item, score, 0);
       if (reason != 0) {
         if (g_.rank() == 0) tally.rejected[reason - 1] += 1;

@@ -7,14 +7,23 @@
 
 namespace quarry {
 
-/// Scores items[0, count) with the row's query and sorts both by key, largest first. raw_rank (may be null) gets each
-/// candidate's former place + 1. entries: [count].
+/// Scores items[0, count) in place of the list, order kept.
 template <class Group>
-QUARRY_HD void score_and_order_row(Group& g, const World& world, const float* query, std::uint32_t count,
-                                   std::uint32_t* items, float* scores, std::uint32_t* raw_rank, SortEntry* entries) {
+QUARRY_HD void score_row(Group& g, const World& world, const float* query, std::uint32_t count,
+                         const std::uint32_t* items, float* scores) {
   for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
-    const float s = exact_score(world.metric, query, world.items + std::uint64_t{items[j]} * world.dim, world.dim);
-    entries[j] = {score_key(s, items[j]), items[j], j};
+    scores[j] = exact_score(world.metric, query, world.items + std::uint64_t{items[j]} * world.dim, world.dim);
+  }
+  g.sync();
+}
+
+/// Sorts items[0, count) and their scores by key, largest first. raw_rank (may be null) gets each candidate's former
+/// place + 1. entries: [count].
+template <class Group>
+QUARRY_HD void order_scored_row(Group& g, std::uint32_t count, std::uint32_t* items, float* scores,
+                                std::uint32_t* raw_rank, SortEntry* entries) {
+  for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
+    entries[j] = {score_key(scores[j], items[j]), items[j], j};
   }
   sort_row(g, entries, count);
   g.sync();
@@ -26,18 +35,27 @@ QUARRY_HD void score_and_order_row(Group& g, const World& world, const float* qu
   g.sync();
 }
 
-/// Scores items[0, count) in place of the list, order kept.
+/// Both: scores items[0, count) with the row's query and sorts by key.
 template <class Group>
-QUARRY_HD void score_row(Group& g, const World& world, const float* query, std::uint32_t count,
-                         const std::uint32_t* items, float* scores) {
-  for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
-    scores[j] = exact_score(world.metric, query, world.items + std::uint64_t{items[j]} * world.dim, world.dim);
-  }
-  g.sync();
+QUARRY_HD void score_and_order_row(Group& g, const World& world, const float* query, std::uint32_t count,
+                                   std::uint32_t* items, float* scores, std::uint32_t* raw_rank, SortEntry* entries) {
+  score_row(g, world, query, count, items, scores);
+  order_scored_row(g, count, items, scores, raw_rank, entries);
 }
 
-/// The aggregates of docs/row_contract.md section 2 over the row's positives; one lane. NaN without positives.
-QUARRY_HD void positive_scores_row(const World& world, const Plan& plan, const RowContext& row, float* out) {
+/// Exact score of an item with the row's query, by one thread.
+struct ThreadScore {
+  const World& world;
+  const float* query;
+  QUARRY_HD float operator()(std::uint32_t item) const {
+    return exact_score(world.metric, query, world.items + std::uint64_t{item} * world.dim, world.dim);
+  }
+};
+
+/// The aggregates of docs/row_contract.md section 2 over the row's positives, whose scores `score_of(item)` gives; NaN
+/// without positives. out: [kNumPositiveScores].
+template <class Score>
+QUARRY_HD void positive_scores_row(const Plan& plan, const RowContext& row, const Score& score_of, float* out) {
   if (row.num_positives == 0) {
     for (std::uint32_t a = 0; a < kNumPositiveScores; ++a) out[a] = float_of_bits(0x7FC00000u);
     return;
@@ -49,8 +67,7 @@ QUARRY_HD void positive_scores_row(const World& world, const Plan& plan, const R
   const std::uint64_t r = as_u64(random_words(plan.key, row.key, 0, 0, Purpose::kRandomPositive));
   const std::uint64_t choice = mulhi(r, row.num_positives);
   for (std::uint32_t p = 0; p < row.num_positives; ++p) {
-    const float s = exact_score(world.metric, row.query, world.items + std::uint64_t{row.positives[p]} * world.dim,
-                                world.dim);
+    const float s = score_of(row.positives[p]);
     if (p == 0 || s < least) least = s;
     if (p == 0 || s > most) most = s;
     sum = sum + s;

@@ -1,4 +1,5 @@
-// Top-K by blocked GEMM: tiles of scores that stay in cache, masks before selection, a running top-K per row.
+// Top-K by blocked GEMM: tiles of scores that stay in cache, masks before selection, a running
+// top-K per row.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@
 
 namespace quarry {
 
-/// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and approximate.
-/// kCanonical: by exact_score, so that the result is brute force itself.
+/// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and
+/// approximate. kCanonical: by exact_score, so that the result is brute force itself.
 enum class TopkScoring : std::uint8_t { kBlas, kCanonical };
 
 /// What is searched. Under kBlas an item's score is `scale * dot + bias`, `scale` a power of two.
@@ -27,30 +28,33 @@ struct TopkItems {
 
 /// What may be found; applied before selection, so k counts only what is allowed.
 struct TopkMask {
-  const std::uint32_t* eligible = nullptr;            ///< [ceil(num_items / 32)] bit per item; null: all
-  const std::uint64_t* exclusion_offsets = nullptr;   ///< [rows + 1]; null: no exclusions
-  const std::uint32_t* exclusions = nullptr;          ///< item indices, ascending within a row
+  const std::uint32_t* eligible = nullptr;  ///< [ceil(num_items / 32)] bit per item; null: all
+  const std::uint64_t* exclusion_offsets = nullptr;  ///< [rows + 1]; null: no exclusions
+  const std::uint32_t* exclusions = nullptr;         ///< item indices, ascending within a row
 };
 
-/// What is found. `cut` bounds everything that was left out: no allowed item outside the list scores above it.
+/// What is found. `cut` bounds everything that was left out: no allowed item outside the list
+/// scores above it.
 struct TopkResult {
-  std::uint64_t* keys = nullptr;       ///< [rows, k] score_key(score, item), best k, in no particular order
-  std::uint32_t* count = nullptr;      ///< [rows] entries of the list
-  float* cut = nullptr;                ///< [rows] best score that was left out; not set where left_out is 0
-  std::uint8_t* left_out = nullptr;    ///< [rows] 1: some allowed item is not in the list
+  std::uint64_t* keys =
+      nullptr;  ///< [rows, k] score_key(score, item), best k, in no particular order
+  std::uint32_t* count = nullptr;  ///< [rows] entries of the list
+  float* cut = nullptr;  ///< [rows] best score that was left out; not set where left_out is 0
+  std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
 };
 
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.
 struct TopkWorkspace {
   struct Worker {
-    HostBuffer<float> scores;            ///< one tile
-    HostBuffer<std::uint64_t> keys;      ///< running lists of one block of rows
+    HostBuffer<float> scores;        ///< one tile
+    HostBuffer<std::uint64_t> keys;  ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;
     HostBuffer<float> threshold;
-    HostBuffer<std::uint64_t> cursor;    ///< next exclusion of each row
+    HostBuffer<std::uint64_t> cursor;  ///< next exclusion of each row
   };
   std::vector<Worker> workers;
-  HostBuffer<std::uint64_t> partial_keys;  ///< lists per (row, item segment), when few rows are shared by all workers
+  HostBuffer<std::uint64_t>
+      partial_keys;  ///< lists per (row, item segment), when few rows are shared by all workers
   HostBuffer<std::uint32_t> partial_count;
 
   std::uint64_t bytes() const;
@@ -60,22 +64,44 @@ struct TopkWorkspace {
 inline constexpr std::uint32_t kTopkTileRows = 256;
 inline constexpr std::uint32_t kTopkTileItems = 512;
 
-/// The k best allowed items of each row, ties to the smaller item. queries: [rows, dim]. Blocks of rows, and segments
-/// of the item table when rows are few, are spread over exec.threads. Under kCanonical the set found is the same for
-/// any threads and any split of the rows; under kBlas scores may differ in their last bits with the shape of a tile.
-/// Sets the BLAS to one thread on first use: a tile per worker scales, a tile over threads does not.
-void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries, std::uint32_t rows,
-          std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out);
+/// The k best allowed items of each row, ties to the smaller item. queries: [rows, dim]. Blocks of
+/// rows, and segments of the item table when rows are few, are spread over exec.threads. Under
+/// kCanonical the set found is the same for any threads and any split of the rows; under kBlas
+/// scores may differ in their last bits with the shape of a tile.
+void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
+          std::uint32_t rows, std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out);
 
-/// The GEMM of topk alone: the same tiles on the same threads, nothing selected. The limit topk is measured against.
-void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries, std::uint32_t rows,
-                    TopkWorkspace& workspace);
+/// Work areas of topk_gpu, kept by the caller like TopkWorkspace.
+struct TopkDeviceWorkspace {
+  DeviceBuffer<float> scores, threshold;
+  DeviceBuffer<std::uint64_t> keys;
+  DeviceBuffer<std::uint32_t> count;
+};
 
-/// append_row of one thread with vector instructions where the processor has them; the same keys in the same order.
-std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
-                              const std::uint32_t* allowed, float threshold, std::uint64_t* keys, std::uint32_t count);
-/// compact_row of one thread, without its counting passes: the same set of keys (in another order) and threshold.
-std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k, float* threshold);
+/// topk on a device: every pointer, those inside the arguments too, is device memory. Stream-ordered.
+/// The lists of the two agree under kCanonical as sets.
+void topk_gpu(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
+              std::uint32_t rows, std::uint32_t k, TopkDeviceWorkspace& workspace,
+              const TopkResult& out);
+
+/// Sets the BLAS of this process to one thread, once: a tile per worker scales, a tile over threads
+/// does not. topk does so on first use; others that call the BLAS from workers do too.
+void use_one_blas_thread();
+
+/// The GEMM of topk alone: the same tiles on the same threads, nothing selected. The limit topk is
+/// measured against.
+void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries,
+                    std::uint32_t rows, TopkWorkspace& workspace);
+
+/// append_row of one thread with vector instructions where the processor has them; the same keys in
+/// the same order.
+std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n,
+                              std::uint32_t first_item, const std::uint32_t* allowed,
+                              float threshold, std::uint64_t* keys, std::uint32_t count);
+/// compact_row of one thread, without its counting passes: the same set of keys (in another order)
+/// and threshold.
+std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
+                               float* threshold);
 /// "avx2" or "portable".
 const char* topk_instruction_set();
 

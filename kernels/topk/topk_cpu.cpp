@@ -1,4 +1,5 @@
-// Top-K on the CPU: each worker multiplies its own tile with the BLAS and scans it while it is in cache.
+// Top-K on the CPU: each worker multiplies its own tile with the BLAS and scans it while it is in
+// cache.
 #include <cblas.h>
 
 #include <algorithm>
@@ -17,9 +18,11 @@ namespace {
 
 /// Bytes of running lists that one worker may hold before its blocks get fewer rows.
 constexpr std::uint64_t kListBytes = std::uint64_t{16} << 20;
-/// Canonical scores gain nothing from tall tiles; a few rows per pass over the item table are enough.
+/// Canonical scores gain nothing from tall tiles; a few rows per pass over the item table are
+/// enough.
 constexpr std::uint32_t kCanonicalTileRows = 32;
-/// Fewer rows than this per worker leave the GEMM slow: the item table is split among workers instead.
+/// Fewer rows than this per worker leave the GEMM slow: the item table is split among workers
+/// instead.
 constexpr std::uint32_t kMinRowsPerWorker = 32;
 
 std::uint64_t divide_up(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
@@ -34,10 +37,12 @@ struct Split {
   std::uint32_t keep = 0;      ///< k + 1: the one beyond k tells the cut
 };
 
-/// Room for `keep` entries, what is appended between two cuts, and one tile. Rare cuts let the threshold lag behind and
-/// more be appended than needed; twice `keep` is where the two costs are even.
+/// Room for `keep` entries, what is appended between two cuts, and one tile. Rare cuts let the
+/// threshold lag behind and more be appended than needed; twice `keep` is where the two costs are
+/// even.
 std::uint32_t list_capacity(std::uint32_t items, std::uint32_t keep) {
-  const std::uint64_t wanted = std::uint64_t{keep} + std::max<std::uint64_t>(2ull * keep, 256) + kTopkTileItems;
+  const std::uint64_t wanted =
+      std::uint64_t{keep} + std::max<std::uint64_t>(2ull * keep, 256) + kTopkTileItems;
   const std::uint64_t all = divide_up(items, kTopkTileItems) * kTopkTileItems;
   return static_cast<std::uint32_t>(std::min({wanted, all, std::uint64_t{0xFFFFFFFFu}}));
 }
@@ -45,30 +50,28 @@ std::uint32_t list_capacity(std::uint32_t items, std::uint32_t keep) {
 Split split_work(const Exec& exec, const TopkItems& items, std::uint32_t rows, std::uint32_t k) {
   Split s;
   const auto threads = static_cast<std::uint32_t>(std::max(exec.threads, 1));
-  s.keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{k} + 1, items.num_items));
-  const std::uint32_t tiles = static_cast<std::uint32_t>(divide_up(items.num_items, kTopkTileItems));
+  s.keep =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{k} + 1, items.num_items));
+  const std::uint32_t tiles =
+      static_cast<std::uint32_t>(divide_up(items.num_items, kTopkTileItems));
   if (rows < threads * kMinRowsPerWorker) s.segments = std::min(threads, std::max(tiles, 1u));
   const std::uint64_t segment_tiles = divide_up(tiles, s.segments);
-  s.segment_items = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(std::max<std::uint64_t>(segment_tiles, 1) * kTopkTileItems, items.num_items));
+  s.segment_items = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::max<std::uint64_t>(segment_tiles, 1) * kTopkTileItems, items.num_items));
   s.segments = static_cast<std::uint32_t>(divide_up(items.num_items, s.segment_items));
   s.capacity = list_capacity(s.segment_items, s.keep);
   const std::uint64_t fitting = kListBytes / (sizeof(std::uint64_t) * s.capacity);
-  const std::uint32_t widest = items.scoring == TopkScoring::kBlas ? kTopkTileRows : kCanonicalTileRows;
-  s.block_rows = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fitting, std::min(widest, 16u), widest));
+  const std::uint32_t widest =
+      items.scoring == TopkScoring::kBlas ? kTopkTileRows : kCanonicalTileRows;
+  s.block_rows =
+      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fitting, std::min(widest, 16u), widest));
   std::uint64_t blocks = divide_up(rows, s.block_rows);
   // Few blocks: make their number a multiple of the workers, so that none waits for a last big one.
-  if (s.segments == 1 && blocks < 4ull * threads) blocks = std::min<std::uint64_t>(divide_up(blocks, threads) * threads, rows);
+  if (s.segments == 1 && blocks < 4ull * threads)
+    blocks = std::min<std::uint64_t>(divide_up(blocks, threads) * threads, rows);
   s.block_rows = static_cast<std::uint32_t>(divide_up(rows, blocks));
   s.blocks = static_cast<std::uint32_t>(divide_up(rows, s.block_rows));
   return s;
-}
-
-void one_blas_thread() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
-  });
 }
 
 /// Everything the workers see; read-only but for the work areas and the output.
@@ -82,26 +85,29 @@ struct Job {
   const TopkResult* out;
   Split split;
 
-  void score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item, std::uint32_t n) const;
+  void score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item,
+                  std::uint32_t n) const;
   void run_block(std::uint64_t task) const;
   void merge_segments(std::uint32_t row) const;
   void finish_row(std::uint32_t row, std::uint64_t* keys, std::uint32_t count) const;
   void multiply_block(std::uint64_t block) const;
 };
 
-void Job::score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item, std::uint32_t n) const {
+void Job::score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item,
+                     std::uint32_t n) const {
   const std::uint64_t d = items.dim;
   const float* q = queries + row * d;
   const float* x = items.rows + item * d;
   if (items.scoring == TopkScoring::kBlas) {
     const int dim = static_cast<int>(items.dim);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n), dim, items.scale, q,
-                dim, x, dim, 0.0f, scores, static_cast<int>(kTopkTileItems));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n),
+                dim, items.scale, q, dim, x, dim, 0.0f, scores, static_cast<int>(kTopkTileItems));
     return;
   }
   for (std::uint32_t r = 0; r < m; ++r) {
     for (std::uint32_t j = 0; j < n; ++j) {
-      scores[std::uint64_t{r} * kTopkTileItems + j] = exact_score(items.metric, q + r * d, x + j * d, items.dim);
+      scores[std::uint64_t{r} * kTopkTileItems + j] =
+          exact_score(items.metric, q + r * d, x + j * d, items.dim);
     }
   }
 }
@@ -125,13 +131,15 @@ void Job::run_block(std::uint64_t task) const {
     if (mask.exclusion_offsets == nullptr) continue;
     const std::uint64_t* offset = mask.exclusion_offsets + first_row + r;
     cursor[r] = static_cast<std::uint64_t>(
-        std::lower_bound(mask.exclusions + offset[0], mask.exclusions + offset[1], begin) - mask.exclusions);
+        std::lower_bound(mask.exclusions + offset[0], mask.exclusions + offset[1], begin) -
+        mask.exclusions);
   }
 
   for (std::uint32_t item = begin; item < end; item += std::min(kTopkTileItems, end - item)) {
     const std::uint32_t n = std::min(kTopkTileItems, end - item);
     score_tile(work.scores.data(), first_row, m, item, n);
-    const float* bias = items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias + item : nullptr;
+    const float* bias =
+        items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias + item : nullptr;
     const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
     for (std::uint32_t r = 0; r < m; ++r) {
       const std::uint32_t* allowed = eligible;
@@ -157,8 +165,8 @@ void Job::run_block(std::uint64_t task) const {
       if (std::uint64_t{count[r]} + n > split.capacity) {
         count[r] = compact_row_host(keys, count[r], split.keep, &threshold[r]);
       }
-      count[r] = append_row_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n, item, allowed,
-                                 threshold[r], keys, count[r]);
+      count[r] = append_row_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
+                                 item, allowed, threshold[r], keys, count[r]);
     }
   }
 
@@ -177,7 +185,8 @@ void Job::run_block(std::uint64_t task) const {
 
 void Job::merge_segments(std::uint32_t row) const {
   // The row's lists lie next to each other, so closing the gaps makes one list of them.
-  std::uint64_t* keys = workspace.partial_keys.data() + std::uint64_t{row} * split.segments * split.keep;
+  std::uint64_t* keys =
+      workspace.partial_keys.data() + std::uint64_t{row} * split.segments * split.keep;
   std::uint32_t total = 0;
   for (std::uint32_t s = 0; s < split.segments; ++s) {
     const std::uint32_t n = workspace.partial_count.data()[std::uint64_t{row} * split.segments + s];
@@ -208,7 +217,8 @@ void Job::multiply_block(std::uint64_t block) const {
   const auto first_row = static_cast<std::uint32_t>(block * split.block_rows);
   const std::uint32_t m = std::min(split.block_rows, rows - first_row);
   for (std::uint64_t item = 0; item < items.num_items; item += kTopkTileItems) {
-    const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(kTopkTileItems, items.num_items - item));
+    const auto n =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(kTopkTileItems, items.num_items - item));
     score_tile(work.scores.data(), first_row, m, static_cast<std::uint32_t>(item), n);
   }
 }
@@ -234,6 +244,13 @@ void reserve(const Exec& exec, const Job& job) {
 
 }  // namespace
 
+void use_one_blas_thread() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
+  });
+}
+
 std::uint64_t TopkWorkspace::bytes() const {
   std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
   for (const auto& w : workers) {
@@ -243,15 +260,15 @@ std::uint64_t TopkWorkspace::bytes() const {
   return total;
 }
 
-void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries, std::uint32_t rows,
-          std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out) {
+void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
+          std::uint32_t rows, std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out) {
   if (rows == 0) return;
   if (k == 0 || items.num_items == 0) {
     QUARRY_CHECK(items.num_items == 0);  // k = 0 leaves no list to bound what is left out
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     return;
   }
-  one_blas_thread();
+  use_one_blas_thread();
   const Job job{items, mask, queries, rows, k, workspace, &out, split_work(exec, items, rows, k)};
   reserve(exec, job);
   // One pointer captured: the closure fits into std::function without an allocation.
@@ -267,10 +284,10 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
   }
 }
 
-void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries, std::uint32_t rows,
-                    TopkWorkspace& workspace) {
+void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries,
+                    std::uint32_t rows, TopkWorkspace& workspace) {
   if (rows == 0 || items.num_items == 0) return;
-  one_blas_thread();
+  use_one_blas_thread();
   const Job job{items, {}, queries, rows, 1, workspace, nullptr, split_work(exec, items, rows, 1)};
   reserve(exec, job);
   const Job* const j = &job;

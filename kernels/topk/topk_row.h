@@ -1,4 +1,5 @@
-// One row's running top-K: append what beats the threshold, and cut the list back to the K best when it is full.
+// One row's running top-K: append what beats the threshold, and cut the list back to the K best
+// when it is full.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +14,23 @@ namespace quarry {
 /// The threshold before a list has been cut back for the first time: everything beats it.
 QUARRY_HD float no_threshold() { return float_of_bits(0x7FC00000u); }
 
-/// Items come in increasing order, so one that ties with the threshold (the K-th best so far) loses by its id.
-/// Written so that a NaN on either side passes: a score that cannot be compared is kept until keys decide.
+/// Items come in increasing order, so one that ties with the threshold (the K-th best so far) loses
+/// by its id. Written so that a NaN on either side passes: a score that cannot be compared is kept
+/// until keys decide.
 QUARRY_HD bool beats(float score, float threshold) { return !(score <= threshold); }
 
 QUARRY_HD bool is_allowed(const std::uint32_t* allowed, std::uint32_t j) {
   return allowed == nullptr || (allowed[j / 32] >> (j % 32) & 1u) != 0;
 }
 
-/// Appends the keys of the allowed items among `first_item .. first_item + n - 1` that beat the threshold, in item
-/// order, to `keys[count ...]`, which must have room for n more. Returns the new count.
-/// scores: [n]; bias: [n] added to the scores, or null; allowed: bits of the n items, or null for all.
+/// Appends the keys of the allowed items among `first_item .. first_item + n - 1` that beat the
+/// threshold, in item order, to `keys[count ...]`, which must have room for n more. Returns the new
+/// count. scores: [n]; bias: [n] added to the scores, or null; allowed: bits of the n items, or
+/// null for all.
 template <class Group>
-QUARRY_HD std::uint32_t append_row(Group& g, const float* scores, const float* bias, std::uint32_t n,
-                                   std::uint32_t first_item, const std::uint32_t* allowed, float threshold,
+QUARRY_HD std::uint32_t append_row(Group& g, const float* scores, const float* bias,
+                                   std::uint32_t n, std::uint32_t first_item,
+                                   const std::uint32_t* allowed, float threshold,
                                    std::uint64_t* keys, std::uint32_t count) {
   for (std::uint32_t base = 0; base < n; base += g.size()) {
     const std::uint32_t j = base + g.rank();
@@ -46,10 +50,11 @@ QUARRY_HD std::uint32_t append_row(Group& g, const float* scores, const float* b
   return count;
 }
 
-/// The k-th largest of `keys[0, count)`, which are distinct; 1 <= k <= count. The common leading bits are skipped, the
-/// others found one by one by counting.
+/// The k-th largest of `keys[0, count)`, which are distinct; 1 <= k <= count. The common leading
+/// bits are skipped, the others found one by one by counting.
 template <class Group>
-QUARRY_HD std::uint64_t kth_largest(Group& g, const std::uint64_t* keys, std::uint32_t count, std::uint32_t k) {
+QUARRY_HD std::uint64_t kth_largest(Group& g, const std::uint64_t* keys, std::uint32_t count,
+                                    std::uint32_t k) {
   std::uint64_t least = ~std::uint64_t{0};
   std::uint64_t most = 0;
   for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
@@ -72,11 +77,11 @@ QUARRY_HD std::uint64_t kth_largest(Group& g, const std::uint64_t* keys, std::ui
   return t;
 }
 
-/// Cuts `keys[0, count)` back to its k largest, in any order, and sets the threshold to the score of the smallest of
-/// them; a list of fewer than k stays as it is. Returns the new count.
+/// Cuts `keys[0, count)` back to its k largest, in any order, and sets the threshold to the score
+/// of the smallest of them; a list of fewer than k stays as it is. Returns the new count.
 template <class Group>
-QUARRY_HD std::uint32_t compact_row(Group& g, std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
-                                    float* threshold) {
+QUARRY_HD std::uint32_t compact_row(Group& g, std::uint64_t* keys, std::uint32_t count,
+                                    std::uint32_t k, float* threshold) {
   if (k == 0) return 0;
   if (count < k) return count;
   const std::uint64_t last = kth_largest(g, keys, count, k);

@@ -1,5 +1,5 @@
-// The running list of one thread: vector compares with run-time dispatch, and a selection without unpredictable
-// branches. Decides as append_row and compact_row do.
+// The running list of one thread: vector compares with run-time dispatch, and a selection without
+// unpredictable branches. Decides as append_row and compact_row do.
 #include <algorithm>
 #include <functional>
 
@@ -14,11 +14,12 @@ namespace quarry {
 namespace {
 
 using AppendFunction = std::uint32_t (*)(const float*, const float*, std::uint32_t, std::uint32_t,
-                                         const std::uint32_t*, float, std::uint64_t*, std::uint32_t);
+                                         const std::uint32_t*, float, std::uint64_t*,
+                                         std::uint32_t);
 
-std::uint32_t append_portable(const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
-                              const std::uint32_t* allowed, float threshold, std::uint64_t* keys,
-                              std::uint32_t count) {
+std::uint32_t append_portable(const float* scores, const float* bias, std::uint32_t n,
+                              std::uint32_t first_item, const std::uint32_t* allowed,
+                              float threshold, std::uint64_t* keys, std::uint32_t count) {
   SoloGroup solo;
   return append_row(solo, scores, bias, n, first_item, allowed, threshold, keys, count);
 }
@@ -27,7 +28,8 @@ std::uint32_t append_portable(const float* scores, const float* bias, std::uint3
 
 /// _CMP_NLE_UQ is `beats`: not less or equal, true for unordered operands.
 template <bool kBias>
-[[gnu::target("avx2,bmi")]] inline std::uint64_t passing(const float* scores, const float* bias, __m256 floor) {
+[[gnu::target("avx2,bmi")]] inline std::uint64_t passing(const float* scores, const float* bias,
+                                                         __m256 floor) {
   std::uint64_t pass = 0;
   for (int g = 0; g < 8; ++g) {
     __m256 s = _mm256_loadu_ps(scores + 8 * g);
@@ -38,12 +40,12 @@ template <bool kBias>
   return pass;
 }
 
-/// Two passes over a chunk: all compares first, without a branch, then the few items that passed. Testing and
-/// collecting word by word costs three times as much in mispredicted branches.
+/// Two passes over a chunk: all compares first, without a branch, then the few items that passed.
+/// Testing and collecting word by word costs three times as much in mispredicted branches.
 template <bool kBias>
-[[gnu::target("avx2,bmi")]] std::uint32_t append_chunk(const float* scores, const float* bias, std::uint32_t words,
-                                                       std::uint32_t first_item, const std::uint32_t* allowed,
-                                                       float threshold, std::uint64_t* keys, std::uint32_t count) {
+[[gnu::target("avx2,bmi")]] std::uint32_t append_chunk(
+    const float* scores, const float* bias, std::uint32_t words, std::uint32_t first_item,
+    const std::uint32_t* allowed, float threshold, std::uint64_t* keys, std::uint32_t count) {
   std::uint64_t pass[kTopkTileItems / 64];
   const __m256 floor = _mm256_set1_ps(threshold);
   for (std::uint32_t w = 0; w < words; ++w) {
@@ -65,15 +67,17 @@ template <bool kBias>
   return count;
 }
 
-std::uint32_t append_avx2(const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
-                          const std::uint32_t* allowed, float threshold, std::uint64_t* keys, std::uint32_t count) {
+std::uint32_t append_avx2(const float* scores, const float* bias, std::uint32_t n,
+                          std::uint32_t first_item, const std::uint32_t* allowed, float threshold,
+                          std::uint64_t* keys, std::uint32_t count) {
   std::uint32_t j = 0;
   while (n - j >= 64) {
     const std::uint32_t words = (n - j < kTopkTileItems ? n - j : kTopkTileItems) / 64;
     const std::uint32_t* bits = allowed == nullptr ? nullptr : allowed + j / 32;
-    count = bias == nullptr
-                ? append_chunk<false>(scores + j, nullptr, words, first_item + j, bits, threshold, keys, count)
-                : append_chunk<true>(scores + j, bias + j, words, first_item + j, bits, threshold, keys, count);
+    count = bias == nullptr ? append_chunk<false>(scores + j, nullptr, words, first_item + j, bits,
+                                                  threshold, keys, count)
+                            : append_chunk<true>(scores + j, bias + j, words, first_item + j, bits,
+                                                 threshold, keys, count);
     j += 64 * words;
   }
   if (j == n) return count;
@@ -93,11 +97,12 @@ const char* name_of(AppendFunction) { return "portable"; }
 
 const AppendFunction kAppend = choose();
 
-/// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose partition has no branch to mispredict
-/// and whose pivot is the sample that stands where the k-th is expected.
+/// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose partition has
+/// no branch to mispredict and whose pivot is the sample that stands where the k-th is expected.
 void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
   constexpr std::uint32_t kSamples = 9;
-  constexpr int kMaxRounds = 48;  // an unlucky order of keys ends in nth_element, which is linear in any case
+  constexpr int kMaxRounds =
+      48;  // an unlucky order of keys ends in nth_element, which is linear in any case
   std::uint32_t low = 0;   // a[0, low) belong to the k largest
   std::uint32_t high = n;  // a[high, n) do not
   for (int round = 0; low < k && k < high; ++round) {
@@ -107,7 +112,8 @@ void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
       return;
     }
     std::uint64_t sample[kSamples];
-    for (std::uint32_t i = 0; i < kSamples; ++i) sample[i] = a[low + std::uint64_t{length} * (2 * i + 1) / (2 * kSamples)];
+    for (std::uint32_t i = 0; i < kSamples; ++i)
+      sample[i] = a[low + std::uint64_t{length} * (2 * i + 1) / (2 * kSamples)];
     std::sort(sample, sample + kSamples, std::greater<>());
     const std::uint64_t pivot = sample[std::uint64_t{k - low} * kSamples / length];
     std::uint32_t middle = low;
@@ -130,13 +136,14 @@ void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
 
 }  // namespace
 
-std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
-                              const std::uint32_t* allowed, float threshold, std::uint64_t* keys,
-                              std::uint32_t count) {
+std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n,
+                              std::uint32_t first_item, const std::uint32_t* allowed,
+                              float threshold, std::uint64_t* keys, std::uint32_t count) {
   return kAppend(scores, bias, n, first_item, allowed, threshold, keys, count);
 }
 
-std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k, float* threshold) {
+std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
+                               float* threshold) {
   if (k == 0) return 0;
   if (count < k) return count;
   keep_largest(keys, count, k);

@@ -1,0 +1,371 @@
+// The CPU backend of every row kernel on lists that retrieval really gives: up to 2,048 rows of
+// 1,024 candidates over a clustered catalogue. Report: rows and candidates per second, bytes of
+// candidates read, and the share of rows whose pool is complete at this depth.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/mine/compile.h"
+#include "index/retriever.h"
+#include "kernels/exclude/exclude.h"
+#include "kernels/merge/merge.h"
+#include "kernels/sample/sample.h"
+#include "kernels/score/score.h"
+#include "kernels/select/select.h"
+#include "tools/demo/synthetic.h"
+
+namespace quarry {
+namespace {
+
+constexpr std::uint32_t kUsers = 2048;
+constexpr std::uint32_t kItems = 20000;
+constexpr std::uint32_t kDim = 128;
+constexpr std::uint32_t kDepth = 1024;
+constexpr std::uint32_t kDraws = 64;
+
+// Branch 0: retrieved lists, branch 1: drawn while merging, branch 2: a drawn pool.
+constexpr const char* kRecipe = R"(
+name = "bench"
+k = 10
+metric = "cosine"
+[exposure]
+positive = ["purchase", "like"]
+aversion = ["dislike"]
+disinterest = ["skip"]
+[safety]
+filters = [
+  { kind = "positives" },
+  { kind = "exposed", classes = ["ambiguous", "aversion", "disinterest"] },
+  { kind = "time" },
+  { kind = "relative_margin", ratio = 0.95, against = "min" },
+SIMILARITY
+]
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 100 }
+select = SELECT
+[[branch]]
+name = "random"
+share = 0.3
+source = { kind = "uniform" }
+[[branch]]
+name = "drawn"
+share = 0.2
+source = { kind = "pool", n = 64 }
+)";
+
+std::string recipe_text(bool similarity, bool sampled) {
+  std::string text = kRecipe;
+  const auto put = [&text](const std::string& mark, const std::string& value) {
+    text.replace(text.find(mark), mark.size(), value);
+  };
+  put("SIMILARITY", similarity ? "  { kind = \"near_duplicate\", cosine = 0.98 }," : "");
+  put("SELECT", sampled ? "{ kind = \"sample\", weight = { kind = \"simans\" } }" : "\"top\"");
+  return text;
+}
+
+/// The arrays that select writes for one branch.
+struct OrderArrays {
+  std::vector<std::uint32_t> place, rank, order, pool_size, count, cut, cut_survivors;
+  std::vector<float> log_weight, key, log_total;
+  std::vector<std::uint8_t> open;
+  BranchOrder view(std::uint32_t rows, std::uint64_t stride) {
+    for (auto* v : {&place, &rank, &order}) v->resize(rows * stride);
+    for (auto* v : {&log_weight, &key}) v->resize(rows * stride);
+    for (auto* v : {&pool_size, &count, &cut, &cut_survivors}) v->resize(rows);
+    log_total.resize(rows);
+    open.resize(rows);
+    return {stride,       place.data(),         rank.data(),      log_weight.data(),
+            order.data(), key.data(),           pool_size.data(), count.data(),
+            cut.data(),   cut_survivors.data(), log_total.data(), open.data()};
+  }
+};
+
+/// One compiled recipe over the synthetic world, with the lists of its branches.
+class Workload {
+ public:
+  Workload(bool similarity, bool sampled, int threads) {
+    exec.threads = threads;
+    demo::SyntheticOptions options;
+    options.num_users = kUsers;
+    options.num_items = kItems;
+    options.dim = kDim;
+    options.events_per_user = 100;
+    const demo::SyntheticWorld synthetic(options);
+    items_.resize(std::size_t{kItems} * kDim);
+    users_.resize(std::size_t{kUsers} * kDim);
+    synthetic.item_vectors(0, kItems, items_.data());
+    synthetic.user_vectors(0, kUsers, users_.data());
+    std::vector<Event> log;
+    std::vector<demo::SyntheticEvent> events;
+    std::vector<std::string> kinds;
+    for (int k = 0; k < 5; ++k) {
+      kinds.emplace_back(demo::event_kind_name(static_cast<demo::EventKind>(k)));
+    }
+    for (std::uint32_t u = 0; u < kUsers; ++u) {
+      synthetic.user_events(u, events);
+      for (const demo::SyntheticEvent& e : events) {
+        if (!e.held_out) {
+          log.push_back({u, e.item, e.time, static_cast<std::uint16_t>(e.kind), e.value});
+        }
+      }
+    }
+    recipe_ = parse_recipe(recipe_text(similarity, sampled), "bench.toml", 0);
+    exposure_ =
+        classify_events(std::move(log), kinds, recipe_.exposure, kUsers, kItems, std::nullopt);
+    for (const demo::SyntheticItem& item : synthetic.items()) {
+      catalogue_.first_seen.push_back(item.first_seen);
+      catalogue_.retired.push_back(item.retired);
+    }
+    rows_ = rows_from_exposure(exposure_, RowsFrom::kUsers, IdMap::identity(kUsers),
+                               IdMap::identity(kItems));
+    std::fill(rows_.time.begin(), rows_.time.end(), synthetic.log_end());
+    inputs_.items = {items_.data(), kItems, kDim, Dtype::kF32};
+    inputs_.users = {users_.data(), kUsers, kDim, Dtype::kF32};
+    inputs_.exposure = &exposure_;
+    inputs_.catalogue = &catalogue_;
+    inputs_.rows = &rows_;
+    compiled = compile(recipe_, inputs_, exec, 1, 0);
+    fill_batch();
+    fill_lists();
+  }
+
+  std::uint32_t num_rows() const { return batch.num_rows; }
+
+  Candidates candidates(std::uint32_t branch) {
+    Candidates c;
+    c.stride = branch == 0 ? kDepth : kDraws;
+    c.items = branch == 0 ? found_.data() : drawn_.data();
+    c.scores = branch == 0 ? found_scores_.data() : drawn_scores_.data();
+    c.count = branch == 0 ? found_count_.data() : drawn_count_.data();
+    c.complete = branch == 0 ? complete_.data() : nullptr;
+    return c;
+  }
+
+  void draw() {
+    SampleArgs args;
+    args.world = &compiled->world;
+    args.plan = &compiled->plan;
+    args.rows = batch;
+    args.branch = 2;
+    args.stride = kDraws;
+    args.items = drawn_.data();
+    args.count = drawn_count_.data();
+    args.scratch = scratch(sample_scratch_bytes(exec, num_rows(), kDraws));
+    sample(exec, args);
+  }
+  void score(bool order) {
+    ScoreArgs args;
+    args.world = &compiled->world;
+    args.rows = batch;
+    args.stride = kDraws;
+    args.items = drawn_.data();
+    args.scores = drawn_scores_.data();
+    args.count = drawn_count_.data();
+    args.order = order;
+    if (order) args.scratch = scratch(score_scratch_bytes(exec, num_rows(), kDraws));
+    score_lists(exec, args);
+  }
+  void judge(std::uint32_t branch) {
+    const Candidates lists = candidates(branch);
+    reasons_[branch].resize(num_rows() * lists.stride);
+    ExcludeArgs args;
+    args.world = &compiled->world;
+    args.plan = &compiled->plan;
+    args.rows = batch;
+    args.candidates = lists;
+    args.branch = branch;
+    args.reasons = reasons_[branch].data();
+    exclude(exec, args);
+  }
+  void choose(std::uint32_t branch) {
+    const Candidates lists = candidates(branch);
+    SelectArgs args;
+    args.world = &compiled->world;
+    args.plan = &compiled->plan;
+    args.rows = batch;
+    args.candidates = lists;
+    args.branch = branch;
+    args.reasons = reasons_[branch].data();
+    args.out = orders_[branch].view(num_rows(), lists.stride);
+    args.scratch = scratch(select_scratch_bytes(exec, num_rows(), lists.stride));
+    select(exec, args);
+    merge_.candidates[branch] = lists;
+    merge_.reasons[branch] = args.reasons;
+    merge_.order[branch] = args.out;
+  }
+  void join() {
+    const Plan& plan = compiled->plan;
+    const std::size_t slots = std::size_t{num_rows()} * plan.k;
+    for (auto* v : {&item_, &raw_rank_, &survivor_rank_, &stratum_}) v->resize(slots);
+    for (auto* v : {&score_, &logq_}) v->resize(slots);
+    for (auto* v : {&branch_, &fill_}) v->resize(slots);
+    kappa_.resize(std::size_t{num_rows()} * plan.num_branches);
+    tallies_.resize(std::size_t{num_rows()} * plan.num_branches);
+    count_.resize(num_rows());
+    deepen_.resize(num_rows());
+    merge_.world = &compiled->world;
+    merge_.plan = &plan;
+    merge_.rows = batch;
+    merge_.tallies = tallies_.data();
+    merge_.out = {item_.data(),          score_.data(),   branch_.data(), raw_rank_.data(),
+                  survivor_rank_.data(), stratum_.data(), logq_.data(),   fill_.data(),
+                  count_.data(),         kappa_.data(),   deepen_.data()};
+    merge_.scratch = scratch(merge_scratch_bytes(exec, compiled->world, plan, num_rows()));
+    merge(exec, merge_);
+  }
+
+  /// Rows whose pool is not complete are searched deeper by the miner and cost little here.
+  double final_share() const {
+    const auto open = std::count(orders_[0].open.begin(), orders_[0].open.end(), 1);
+    return 1.0 - static_cast<double>(open) / num_rows();
+  }
+
+  Exec exec;
+  std::unique_ptr<Compiled> compiled;
+  RowBatch batch;
+
+ private:
+  void fill_batch() {
+    batch.num_rows = static_cast<std::uint32_t>(rows_.size());
+    batch.num_queries = batch.num_rows;
+    query_.resize(batch.num_rows);
+    queries_.resize(std::size_t{batch.num_rows} * kDim);
+    for (std::uint32_t r = 0; r < batch.num_rows; ++r) {
+      query_[r] = r;
+      prepare_rows(inputs_.users, rows_.user[r], rows_.user[r] + 1, true,
+                   queries_.data() + std::size_t{r} * kDim);
+    }
+    batch.key = rows_.key.data();
+    batch.user = rows_.user.data();
+    batch.time = rows_.time.data();
+    batch.query = query_.data();
+    batch.queries = queries_.data();
+    batch.positive_offsets = rows_.positive_offsets.data();
+    batch.positives = rows_.positives.data();
+    positive_scores_.resize(std::size_t{batch.num_rows} * kNumPositiveScores);
+    score_positives(exec, compiled->world, compiled->plan, batch, positive_scores_.data());
+    batch.positive_scores = positive_scores_.data();
+  }
+  void fill_lists() {
+    found_.resize(std::size_t{num_rows()} * kDepth);
+    found_scores_.resize(found_.size());
+    found_count_.resize(num_rows());
+    complete_.resize(num_rows());
+    const auto retriever =
+        make_exact_retriever({compiled->host_items, kItems, kDim, Metric::kCosine});
+    retriever->search(
+        exec, queries_.data(), num_rows(), kDepth,
+        {found_.data(), found_scores_.data(), found_count_.data(), complete_.data(), nullptr});
+    drawn_.resize(std::size_t{num_rows()} * kDraws);
+    drawn_scores_.resize(drawn_.size());
+    drawn_count_.resize(num_rows());
+    draw();
+    score(true);
+  }
+  void* scratch(std::uint64_t bytes) {
+    scratch_.resize(std::max<std::uint64_t>(scratch_.size(), bytes / 8 + 1));
+    return scratch_.data();
+  }
+
+  Recipe recipe_;
+  Exposure exposure_;
+  Catalogue catalogue_;
+  RowTable rows_;
+  MinerInputs inputs_;
+  MergeArgs merge_;
+  OrderArrays orders_[3];
+  std::vector<float> items_, users_, queries_, positive_scores_;
+  std::vector<float> found_scores_, drawn_scores_, score_, logq_, kappa_;
+  std::vector<std::uint32_t> query_, found_, found_count_, drawn_, drawn_count_;
+  std::vector<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
+  std::vector<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_;
+  std::vector<std::uint16_t> count_;
+  std::vector<DrawTally> tallies_;
+  std::vector<std::uint64_t> scratch_;
+};
+
+/// `per_row` candidates are handled for each row; a candidate is an item and a score.
+void report(benchmark::State& state, const Workload& w, std::uint32_t per_row) {
+  const double rows = static_cast<double>(state.iterations()) * w.num_rows();
+  state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
+  state.counters["candidates/s"] = benchmark::Counter(rows * per_row, benchmark::Counter::kIsRate);
+  state.counters["bytes/s"] = benchmark::Counter(rows * per_row * 8, benchmark::Counter::kIsRate);
+}
+
+int threads_of(const benchmark::State& state) { return static_cast<int>(state.range(0)); }
+
+void score_drawn_lists(benchmark::State& state) {
+  Workload w(false, false, threads_of(state));
+  for (auto _ : state) w.score(false);
+  report(state, w, kDraws);
+}
+void score_and_sort_drawn_lists(benchmark::State& state) {
+  Workload w(false, false, threads_of(state));
+  for (auto _ : state) w.score(true);
+  report(state, w, kDraws);
+}
+void sample_pools(benchmark::State& state) {
+  Workload w(false, false, threads_of(state));
+  for (auto _ : state) w.draw();
+  report(state, w, kDraws);
+}
+void exclude_by_lists_time_margin(benchmark::State& state) {
+  Workload w(false, false, threads_of(state));
+  for (auto _ : state) w.judge(0);
+  report(state, w, kDepth);
+}
+void exclude_and_near_duplicates(benchmark::State& state) {
+  Workload w(true, false, threads_of(state));
+  for (auto _ : state) w.judge(0);
+  report(state, w, kDepth);
+}
+void select_top(benchmark::State& state) {
+  Workload w(false, false, threads_of(state));
+  w.judge(0);
+  for (auto _ : state) w.choose(0);
+  report(state, w, kDepth);
+  state.counters["complete"] = w.final_share();
+}
+void select_sample_simans(benchmark::State& state) {
+  Workload w(false, true, threads_of(state));
+  w.judge(0);
+  for (auto _ : state) w.choose(0);
+  report(state, w, kDepth);
+  state.counters["complete"] = w.final_share();
+}
+void merge_three_branches(benchmark::State& state) {
+  Workload w(false, true, threads_of(state));
+  for (const std::uint32_t branch : {0u, 2u}) {
+    w.judge(branch);
+    w.choose(branch);
+  }
+  for (auto _ : state) w.join();
+  report(state, w, kDepth + kDraws);
+  state.counters["complete"] = w.final_share();
+}
+
+#define QUARRY_BENCHMARK(name)        \
+  BENCHMARK(name)                     \
+      ->ArgName("threads")            \
+      ->Arg(1)                        \
+      ->Arg(2)                        \
+      ->Unit(benchmark::kMillisecond) \
+      ->UseRealTime()                 \
+      ->MeasureProcessCPUTime()
+QUARRY_BENCHMARK(score_drawn_lists);
+QUARRY_BENCHMARK(score_and_sort_drawn_lists);
+QUARRY_BENCHMARK(sample_pools);
+QUARRY_BENCHMARK(exclude_by_lists_time_margin);
+QUARRY_BENCHMARK(exclude_and_near_duplicates);
+QUARRY_BENCHMARK(select_top);
+QUARRY_BENCHMARK(select_sample_simans);
+QUARRY_BENCHMARK(merge_three_branches);
+
+}  // namespace
+}  // namespace quarry

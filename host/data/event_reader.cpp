@@ -1,0 +1,111 @@
+// Reads an event log into events of known users and items, then classifies them.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <unordered_map>
+
+#include "host/data/field.h"
+#include "host/data/message.h"
+#include "host/data/table_scan.h"
+#include "host/data/tables.h"
+
+namespace quarry {
+namespace {
+
+/// Kinds that rules name, and one last number for all others: they only count as exposure.
+class KindNumbers {
+ public:
+  explicit KindNumbers(const ExposureRules& rules) {
+    for (const ExposureRule& rule : rules.rules) {
+      for (const ExposureTerm& term : rule.terms) {
+        if (std::find(names_.begin(), names_.end(), term.kind) == names_.end())
+          names_.push_back(term.kind);
+        has_comparison_ = has_comparison_ || term.op != ExposureTerm::Op::kExists;
+      }
+    }
+    if (names_.size() >= 0xFFFF)
+      throw ConfigError("exposure rules name more than 65,534 kinds of events; use fewer");
+    // No kind in a log is empty, so this name is free.
+    names_.emplace_back();
+  }
+  const std::vector<std::string>& names() const { return names_; }
+  bool has_comparison() const { return has_comparison_; }
+  std::uint16_t number_of(std::string_view kind) const {
+    const auto found = std::find(names_.begin(), names_.end() - 1, kind);
+    return static_cast<std::uint16_t>(found - names_.begin());
+  }
+
+ private:
+  std::vector<std::string> names_;
+  bool has_comparison_ = false;
+};
+
+/// Room for the whole log at once: growth by doubling would hold three times its size for a moment.
+/// Untouched room costs address space only.
+void reserve_for(std::vector<Event>& events, const TableScan& scan) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(scan.name(), error);
+  if (!error) events.reserve(scan.expected_rows(bytes));
+}
+
+}  // namespace
+
+Exposure read_exposure(const std::string& path, const EventColumns& columns,
+                       const ExposureRules& rules, const IdMap& users, const IdMap& items,
+                       std::optional<std::int64_t> as_of, UnknownIds unknown) {
+  const KindNumbers kinds(rules);
+  TableScan scan(path);
+  const std::size_t user_slot = scan.add(columns.user);
+  const std::size_t item_slot = scan.add(columns.item);
+  const std::size_t time_slot = scan.add(columns.time);
+  const bool fixed = !columns.fixed_kind.empty();
+  const std::size_t kind_slot = fixed ? TableScan::kAbsent : scan.add(columns.kind);
+  const std::size_t value_slot =
+      kinds.has_comparison() ? scan.add(columns.value) : TableScan::kAbsent;
+
+  const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
+  UnknownIdLog unknown_ids(unknown, path);
+  std::vector<Event> events;
+  std::uint64_t num_rows = 0, unknown_users = 0, unknown_items = 0;
+  std::optional<std::int64_t> latest;
+  for (; scan.next(); ++num_rows) {
+    if (num_rows == 0) reserve_for(events, scan);
+    Event event;
+    const std::optional<std::uint32_t> user =
+        unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
+    const std::optional<std::uint32_t> item =
+        unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
+    event.time = time_in(scan, time_slot);
+    const bool has_value = !trim(scan.field(value_slot)).empty();
+    event.value =
+        has_value ? number_in(scan, value_slot, "value") : std::numeric_limits<float>::quiet_NaN();
+    event.kind = fixed_kind;
+    if (!fixed) {
+      const std::string_view kind = scan.field(kind_slot);
+      if (kind.empty()) {
+        throw_input_error(scan.where(), ": the kind of event (column ", shown(columns.kind),
+                          ") is empty; name it, or remove the row");
+      }
+      event.kind = kinds.number_of(kind);
+    }
+    latest = std::max(latest.value_or(event.time), event.time);
+    unknown_users += user ? 0 : 1;
+    unknown_items += item ? 0 : 1;
+    if (!user || !item) continue;
+    event.user = *user;
+    event.item = *item;
+    events.push_back(event);
+  }
+  unknown_ids.finish();
+
+  // Without --as-of the log ends it, with all its rows: also those of ids that were left out.
+  Exposure exposure = classify_events(std::move(events), kinds.names(), rules, users.size(),
+                                      items.size(), as_of ? as_of : latest);
+  exposure.events = num_rows;
+  exposure.unknown_users = unknown_users;
+  exposure.unknown_items = unknown_items;
+  return exposure;
+}
+
+}  // namespace quarry

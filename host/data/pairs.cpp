@@ -1,0 +1,85 @@
+// Tables of values for (user, item) pairs, and lists of items.
+#include <algorithm>
+
+#include "host/data/message.h"
+#include "host/data/table_scan.h"
+#include "host/data/tables.h"
+
+namespace quarry {
+namespace {
+
+struct Entry {
+  std::uint64_t pair = 0;  ///< user << 32 | item
+  std::uint64_t row = 0;
+  float value = 0.0f;
+};
+
+}  // namespace
+
+PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
+                      const IdMap& items, UnknownIds unknown) {
+  TableScan scan(path);
+  const std::size_t user_slot = scan.add(columns.user);
+  const std::size_t item_slot = scan.add(columns.item);
+  const std::size_t value_slot = scan.add(columns.value);
+  UnknownIdLog unknown_ids(unknown, path);
+  PairValues pairs;
+  std::vector<Entry> entries;
+  while (scan.next()) {
+    const std::optional<std::uint32_t> user =
+        unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
+    const std::optional<std::uint32_t> item =
+        unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
+    const float value = number_in(scan, value_slot, "value");
+    if (user && item) {
+      entries.push_back({std::uint64_t{*user} << 32 | *item, scan.row(), value});
+    } else {
+      ++pairs.unknown_ids;
+    }
+  }
+  unknown_ids.finish();
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.pair != b.pair ? a.pair < b.pair : a.row < b.row;
+  });
+  const auto repeat =
+      std::adjacent_find(entries.begin(), entries.end(),
+                         [](const Entry& a, const Entry& b) { return a.pair == b.pair; });
+  if (repeat != entries.end()) {
+    const auto user = static_cast<std::uint32_t>(repeat->pair >> 32);
+    const auto item = static_cast<std::uint32_t>(repeat->pair);
+    throw_input_error(at_line(path, scan.line_of(repeat[1].row)), ": user ",
+                      shown(users.id_of(user)), " with item ", shown(items.id_of(item)),
+                      " stands already in line ", scan.line_of(repeat[0].row),
+                      "; a pair has one value. Remove one of the rows");
+  }
+  pairs.offsets.assign(users.size() + 1, 0);
+  pairs.items.reserve(entries.size());
+  pairs.values.reserve(entries.size());
+  for (const Entry& entry : entries) {
+    ++pairs.offsets[(entry.pair >> 32) + 1];
+    pairs.items.push_back(static_cast<std::uint32_t>(entry.pair));
+    pairs.values.push_back(entry.value);
+  }
+  for (std::uint64_t u = 0; u < users.size(); ++u) pairs.offsets[u + 1] += pairs.offsets[u];
+  return pairs;
+}
+
+std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
+                                          const IdMap& items, UnknownIds unknown) {
+  TableScan scan(path);
+  const std::size_t slot = scan.add(column);
+  UnknownIdLog unknown_ids(unknown, path);
+  std::vector<std::uint32_t> list;
+  while (scan.next()) {
+    const std::optional<std::uint32_t> item =
+        unknown_ids.resolve(items, scan.field(slot), "item", scan);
+    if (item) list.push_back(*item);
+  }
+  unknown_ids.finish();
+  // A set: the table may be one of events, where items repeat.
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+}  // namespace quarry

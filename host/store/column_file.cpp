@@ -1,0 +1,209 @@
+// Column files of a negative set: .npy headers, digests, durable writes, checked mappings.
+#include "host/store/column_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "kernels/core/errors.h"
+
+namespace quarry {
+namespace {
+
+constexpr std::size_t kBufferBytes = 256 << 10;
+
+constexpr std::array<ColumnType, kNumColumns> kColumns = {{
+    {"row_key", "<u8", 8, ColumnShape::kRows},
+    {"user", "<u4", 4, ColumnShape::kRows},
+    {"count", "<u2", 2, ColumnShape::kRows},
+    {"positive_min", "<f4", 4, ColumnShape::kRows},
+    {"kappa", "<f4", 4, ColumnShape::kRowsBranches},
+    {"certified", "|u1", 1, ColumnShape::kRows},
+    {"item", "<u4", 4, ColumnShape::kRowsSlots},
+    {"score", "<f4", 4, ColumnShape::kRowsSlots},
+    {"gap", "<f4", 4, ColumnShape::kRowsSlots},
+    {"branch", "|u1", 1, ColumnShape::kRowsSlots},
+    {"raw_rank", "<u4", 4, ColumnShape::kRowsSlots},
+    {"survivor_rank", "<u4", 4, ColumnShape::kRowsSlots},
+    {"quantile", "<f4", 4, ColumnShape::kRowsSlots},
+    {"stratum", "<u4", 4, ColumnShape::kRowsSlots},
+    {"logq", "<f4", 4, ColumnShape::kRowsSlots},
+    {"fill", "|u1", 1, ColumnShape::kRowsSlots},
+}};
+
+void write_all(int fd, const std::string& path, const unsigned char* data, std::size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t written = ::write(fd, data, bytes);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw IoError(io_message(path, "cannot write"));
+    }
+    data += written;
+    bytes -= static_cast<std::size_t>(written);
+  }
+}
+
+FileHandle create_file(const std::string& path) {
+  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (file.get() < 0) throw IoError(io_message(path, "cannot create"));
+  return file;
+}
+
+// A failed fsync is never retried: the kernel may have dropped the pages and would report success.
+void sync_file(int fd, const std::string& path) {
+  if (::fsync(fd) != 0) throw IoError(io_message(path, "cannot sync to disk"));
+}
+
+}  // namespace
+
+std::string io_message(const std::string& path, const std::string& what) {
+  return path + ": " + what + ": " + std::strerror(errno);
+}
+
+FileHandle::~FileHandle() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+void FileHandle::close(const std::string& path) {
+  const int fd = release();
+  if (fd >= 0 && ::close(fd) != 0) throw IoError(io_message(path, "cannot close"));
+}
+
+const ColumnType& column_type(Column column) { return kColumns[static_cast<std::size_t>(column)]; }
+
+std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches) {
+  switch (column_type(column).shape) {
+    case ColumnShape::kRows:
+      return 1;
+    case ColumnShape::kRowsSlots:
+      return k;
+    case ColumnShape::kRowsBranches:
+      return num_branches;
+  }
+  return 1;
+}
+
+std::string npy_header(Column column, std::uint64_t rows, std::uint64_t width) {
+  const ColumnType& type = column_type(column);
+  std::string header = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + "{'descr': '" + type.descr +
+                       "', 'fortran_order': False, 'shape': (" + std::to_string(rows) + ",";
+  if (type.shape != ColumnShape::kRows) header += " " + std::to_string(width);
+  header += "), }";
+  QUARRY_CHECK(header.size() < kNpyHeaderBytes);
+  header.resize(kNpyHeaderBytes - 1, ' ');
+  return header + "\n";
+}
+
+ColumnWriter::ColumnWriter(const std::string& folder, Column column, std::uint64_t width)
+    : path_(folder + "/" + column_type(column).name + ".npy"),
+      column_(column),
+      width_(width),
+      file_(create_file(path_)) {
+  const std::string header = npy_header(column, 0, width);
+  write_all(file_.get(), path_, reinterpret_cast<const unsigned char*>(header.data()),
+            header.size());
+}
+
+void ColumnWriter::append(const void* data, std::size_t bytes) {
+  digest_.update(data, bytes);
+  data_bytes_ += bytes;
+  const auto* from = static_cast<const unsigned char*>(data);
+  if (buffer_.size() + bytes > kBufferBytes) flush();
+  if (bytes > kBufferBytes) {
+    write_all(file_.get(), path_, from, bytes);
+  } else {
+    buffer_.insert(buffer_.end(), from, from + bytes);
+  }
+}
+
+void ColumnWriter::flush() {
+  write_all(file_.get(), path_, buffer_.data(), buffer_.size());
+  buffer_.clear();
+}
+
+void ColumnWriter::finish(std::uint64_t rows) {
+  QUARRY_CHECK(data_bytes_ == rows * width_ * column_type(column_).bytes);
+  flush();
+  const std::string header = npy_header(column_, rows, width_);
+  if (::lseek(file_.get(), 0, SEEK_SET) != 0) throw IoError(io_message(path_, "cannot seek"));
+  write_all(file_.get(), path_, reinterpret_cast<const unsigned char*>(header.data()),
+            header.size());
+  sync_file(file_.get(), path_);
+  file_.close(path_);
+}
+
+MappedColumn::MappedColumn(int folder_fd, const std::string& folder, Column column,
+                           std::uint64_t rows, std::uint64_t width) {
+  const std::string name = std::string(column_type(column).name) + ".npy";
+  const std::string path = folder + "/" + name;
+  const FileHandle file(
+      ::openat(folder_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) {
+    if (errno == ENOENT)
+      throw InputError(path + ": column file is missing; the set is damaged, mine it again");
+    if (errno == ELOOP)
+      throw InputError(path + ": is a symbolic link; links inside a set are not followed");
+    throw IoError(io_message(path, "cannot open"));
+  }
+  struct stat info = {};
+  if (::fstat(file.get(), &info) != 0) throw IoError(io_message(path, "cannot stat"));
+  if (!S_ISREG(info.st_mode)) throw InputError(path + ": is not a regular file");
+  std::uint64_t expected = 0;
+  if (__builtin_mul_overflow(rows, width, &expected) ||
+      __builtin_mul_overflow(expected, std::uint64_t{column_type(column).bytes}, &expected) ||
+      __builtin_add_overflow(expected, std::uint64_t{kNpyHeaderBytes}, &expected)) {
+    throw InputError(path + ": the manifest's shape " + std::to_string(rows) + " x " +
+                     std::to_string(width) + " overflows 64 bits");
+  }
+  if (static_cast<std::uint64_t>(info.st_size) != expected) {
+    throw InputError(path + ": has " + std::to_string(info.st_size) + " bytes, the manifest's " +
+                     std::to_string(rows) + " rows need " + std::to_string(expected) +
+                     "; the file is truncated or not of this set");
+  }
+  void* mapped = ::mmap(nullptr, expected, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (mapped == MAP_FAILED) throw IoError(io_message(path, "cannot map"));
+  base_ = static_cast<const unsigned char*>(mapped);
+  bytes_ = expected;
+  if (std::memcmp(base_, npy_header(column, rows, width).data(), kNpyHeaderBytes) != 0) {
+    ::munmap(mapped, bytes_);
+    throw InputError(path + ": its .npy header is not the one of a " + column_type(column).name +
+                     " column with " + std::to_string(rows) +
+                     " rows (host/store/FORMAT.md); the file is damaged or was rewritten");
+  }
+}
+
+MappedColumn::~MappedColumn() {
+  if (base_ != nullptr) ::munmap(const_cast<unsigned char*>(base_), bytes_);
+}
+
+MappedColumn::MappedColumn(MappedColumn&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+void write_new_file(const std::string& path, const std::string& text) {
+  FileHandle file = create_file(path);
+  write_all(file.get(), path, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  sync_file(file.get(), path);
+  file.close(path);
+}
+
+void sync_folder(const std::string& path) {
+  const FileHandle folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) throw IoError(io_message(path, "cannot open the folder"));
+  sync_file(folder.get(), path);
+}
+
+}  // namespace quarry

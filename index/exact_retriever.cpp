@@ -1,0 +1,68 @@
+// Exact search by this project's own top-k kernel under the certificate.
+#include "index/certificate.h"
+#include "index/device_topk.h"
+#include "index/retriever.h"
+
+namespace quarry {
+namespace {
+
+class ExactRetriever final : public Retriever, private CandidateSource {
+ public:
+  explicit ExactRetriever(const ItemTable& items)
+      : items_(items), certified_(items, Approximation::kTopk) {}
+
+  void search(const Exec& exec, const float* queries, std::uint32_t num_queries, std::uint32_t k,
+              const SearchResult& out) override {
+    certified_.search(exec, *this, queries, num_queries, k, out);
+  }
+  bool exact() const override { return true; }
+  std::string description() const override { return "exact"; }
+  SearchStats stats() const override { return certified_.stats(); }
+  std::uint64_t memory_bytes() const override {
+    return certified_.memory_bytes() + bias_.capacity_bytes();
+  }
+
+ private:
+  void find(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t depth,
+            TopkWorkspace& workspace, const TopkResult& out) override {
+    TopkItems scored{.rows = items_.rows,
+                     .num_items = items_.num_items,
+                     .dim = items_.dim,
+                     .metric = items_.metric};
+    if (items_.metric == Metric::kL2) {
+      prepare_bias(exec);
+      scored.scale = 2.0f;
+      scored.bias = bias_.data();
+    }
+    if (exec.device == Device::kCuda) {
+      device_.find(exec, items_, scored.scale, scored.bias, queries, rows, depth, out);
+    } else {
+      topk(exec, scored, {}, queries, rows, depth, workspace, out);
+    }
+  }
+
+  /// -|x|^2 of every item, once.
+  void prepare_bias(const Exec& exec) {
+    if (bias_.size() == items_.num_items) return;
+    bias_.resize(exec, items_.num_items);
+    parallel_for(exec, items_.num_items, 4096, [this](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t i = begin; i < end; ++i) {
+        bias_.data()[i] =
+            -static_cast<float>(squared_norm(items_.rows + i * items_.dim, items_.dim));
+      }
+    });
+  }
+
+  ItemTable items_;
+  CertifiedSearch certified_;
+  HostBuffer<float> bias_;
+  DeviceTopk device_;
+};
+
+}  // namespace
+
+std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items) {
+  return std::make_unique<ExactRetriever>(items);
+}
+
+}  // namespace quarry

@@ -1,0 +1,52 @@
+// Where a FAISS index is searched: on the CPU or on a GPU. Private: includes FAISS.
+#pragma once
+
+#include <faiss/Index.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "index/faiss_compat.h"
+#include "index/retriever.h"
+
+namespace quarry {
+
+/// Searches one index. Not re-entrant.
+class FaissSearcher {
+ public:
+  virtual ~FaissSearcher() = default;
+  /// As faiss::Index::search, host memory. distances, labels: [rows, k]; label -1: nothing.
+  virtual void search(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k,
+                      float* distances, FaissId* labels) = 0;
+  virtual std::uint32_t max_k() const = 0;
+};
+
+/// Built or loaded as the options say. Throws ConfigError with FAISS's words for what FAISS
+/// refuses.
+std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
+                                          const FaissOptions& options);
+
+/// True for an index that compares with every item in fp32.
+bool is_flat(const faiss::Index& index);
+
+/// How search-time parameters are written in the manifest, "" if the index has none.
+std::string search_parameters(const faiss::Index& index, const FaissOptions& options);
+/// Sets nprobe, and ef_search for a search of depth k.
+void set_search_parameters(faiss::Index& index, const FaissOptions& options, std::uint32_t k);
+/// Lists visited per query; 0 for an index without lists.
+std::uint32_t lists_visited(const faiss::Index& index, const FaissOptions& options);
+
+/// The version check and the self-test; ConfigError if this FAISS cannot be trusted. Runs once per
+/// process.
+void require_working_faiss();
+
+std::unique_ptr<FaissSearcher> make_cpu_searcher(std::unique_ptr<faiss::Index> index,
+                                                 const FaissOptions& options);
+
+#if defined(QUARRY_FAISS_GPU)
+/// Copies the index to exec.cuda_device. See faiss_gpu.cpp for what a device fault does.
+std::unique_ptr<FaissSearcher> make_gpu_searcher(const Exec& exec, const faiss::Index& index,
+                                                 const FaissOptions& options);
+#endif
+
+}  // namespace quarry

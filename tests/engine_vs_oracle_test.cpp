@@ -1,0 +1,79 @@
+// The engine against the oracle: random problems, every row and every counter.
+#include <gtest/gtest.h>
+
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "host/mine/miner.h"
+#include "tests/support/oracle.h"
+#include "tests/support/problems.h"
+
+namespace quarry {
+namespace {
+
+/// First difference of the engine from the oracle, "" if there is none.
+std::string judge(const test::Problem& p, const MinerOptions& options) {
+  oracle::Oracle judge(p.recipe, p.inputs, p.seed, p.round);
+  std::vector<oracle::Row> expected;
+  for (std::uint64_t r = 0; r < p.rows_view.num_rows; ++r)
+    expected.push_back(judge.mine(p.rows_view, r));
+  std::string text;
+  Miner miner(p.recipe, p.inputs, options);
+  std::uint64_t seen = 0;
+  miner.mine(p.rows_view, [&](const NegativeBatch& batch) {
+    if (text.empty() && (batch.first_row != seen || batch.k != p.recipe.k))
+      text = "tiles out of order";
+    seen += batch.num_rows;
+    for (std::uint64_t r = 0; r < batch.num_rows && text.empty(); ++r) {
+      const oracle::Row& row = expected[batch.first_row + r];
+      const std::string why = oracle::difference(row, batch, r);
+      if (why.empty()) continue;
+      text = "row " + std::to_string(batch.first_row + r) + ", " + why +
+             "\n  oracle:" + oracle::to_string(row) + "\n  engine:";
+      for (std::uint32_t i = 0; i < batch.k; ++i) {
+        const std::uint64_t at = r * batch.k + i;
+        text += "\n    item " + std::to_string(batch.item[at]) + " score " +
+                std::to_string(batch.score[at]) + " branch " + std::to_string(batch.branch[at]) +
+                " raw " + std::to_string(batch.raw_rank[at]) + " survivor " +
+                std::to_string(batch.survivor_rank[at]) + " stratum " +
+                std::to_string(batch.stratum[at]) + " logq " + std::to_string(batch.logq[at]) +
+                " fill " + std::to_string(batch.fill[at]);
+      }
+    }
+  });
+  if (text.empty() && seen != p.rows_view.num_rows) text = "rows are missing";
+  if (text.empty())
+    text = oracle::difference(judge.counters, miner.report().counters, p.recipe.branches.size());
+  return text;
+}
+
+class EngineVsOracle : public ::testing::TestWithParam<int> {};
+
+/// Each parameter is a block of problems, so that a failure names its neighbourhood and ctest can
+/// run blocks apart.
+TEST_P(EngineVsOracle, EveryRowIsTheSame) {
+  constexpr int kPerBlock = 50;
+  int wrong = 0;
+  for (int n = GetParam() * kPerBlock; n < (GetParam() + 1) * kPerBlock && wrong < 3; ++n) {
+    const auto p = test::make_problem(static_cast<std::uint64_t>(n));
+    MinerOptions options;
+    options.seed = p->seed;
+    options.round = p->round;
+    options.exec.threads = 1 + n % 2;
+    options.tile_rows = static_cast<std::uint32_t>(n % 4);  // 0: the engine's choice
+    std::string why;
+    try {
+      why = judge(*p, options);
+    } catch (const std::exception& e) {
+      why = std::string("exception: ") + e.what();
+    }
+    EXPECT_EQ(why, "") << test::describe(*p);
+    wrong += !why.empty();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Problems, EngineVsOracle, ::testing::Range(0, 24));
+
+}  // namespace
+}  // namespace quarry

@@ -1,0 +1,304 @@
+// Events to exposure classes, judged by hand-made logs and by a brute-force reading of the rules.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <random>
+#include <set>
+
+#include "host/data/tables.h"
+#include "kernels/core/errors.h"
+#include "tests/support/files.h"
+
+namespace quarry {
+namespace {
+
+using testing::expect_error;
+using testing::TempDir;
+using Op = ExposureTerm::Op;
+
+constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+
+ExposureRule rule(ExposureClass c, std::vector<ExposureTerm> terms) {
+  return {c, std::move(terms)};
+}
+
+std::vector<int> classes_of(const Exposure& e) { return {e.classes.begin(), e.classes.end()}; }
+
+/// Positive: like, or click and dwell >= 30. Aversion: dislike. Disinterest: skip, or view and
+/// dwell < 3.
+ExposureRules shop_rules() {
+  ExposureRules rules;
+  rules.rules = {
+      rule(ExposureClass::kPositive, {{"like", Op::kExists, 0}}),
+      rule(ExposureClass::kPositive, {{"click", Op::kExists, 0}, {"dwell", Op::kGreaterEqual, 30}}),
+      rule(ExposureClass::kAversion, {{"dislike", Op::kExists, 0}}),
+      rule(ExposureClass::kDisinterest, {{"skip", Op::kExists, 0}}),
+      rule(ExposureClass::kDisinterest, {{"view", Op::kExists, 0}, {"dwell", Op::kLess, 3}}),
+  };
+  return rules;
+}
+
+TEST(ReadExposure, HandMadeLog) {
+  const TempDir dir;
+  const IdMap users = IdMap::from_ids({"ann", "bob", "cid"}, "users");
+  const IdMap items = IdMap::from_ids({"i0", "i1", "i2", "i3", "i4"}, "items");
+  const std::string path = dir.write("events.csv",
+                                     "time,user,item,kind,value\n"
+                                     "100,ann,i0,click,\n"
+                                     "150,ann,i0,dwell,31\n"  // positive over two events
+                                     "100,ann,i1,click,\n"
+                                     "110,ann,i1,dwell,29.5\n"  // clicked, short: ambiguous
+                                     "100,ann,i3,view,\n"
+                                     "101,ann,i3,dwell,2\n"  // disinterest over two events
+                                     "120,bob,i2,dislike,\n"
+                                     "130,bob,i2,like,\n"    // the first rule wins: positive
+                                     "90,bob,i4,hover,\n"    // a kind that no rule names: ambiguous
+                                     "500,bob,i0,like,\n");  // after as_of
+  const Exposure e = read_exposure(path, {}, shop_rules(), users, items, 200, UnknownIds::kReject);
+  EXPECT_EQ(e.offsets, (std::vector<std::uint64_t>{0, 3, 5, 5}));
+  EXPECT_EQ(e.items, (std::vector<std::uint32_t>{0, 1, 3, 2, 4}));
+  EXPECT_EQ(classes_of(e), (std::vector<int>{1, 4, 3, 1, 4}));
+  EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{150, 110, 101, 130, 90}));
+  EXPECT_EQ(e.positive_time,
+            (std::vector<std::int64_t>{150, INT64_MIN, INT64_MIN, 130, INT64_MIN}));
+  EXPECT_EQ(e.item_count, (std::vector<std::uint32_t>{1, 0, 1, 0, 0}));
+  EXPECT_EQ(e.as_of, 200);
+  EXPECT_EQ(e.latest_event, 150);
+  EXPECT_EQ(e.events, 10u);
+  EXPECT_EQ(e.events_after_as_of, 1u);
+}
+
+TEST(ReadExposure, WindowExpiresAllButPositives) {
+  ExposureRules rules = shop_rules();
+  rules.window = 50;
+  const std::vector<std::string> kinds = {"like", "click", "dwell", "dislike", "skip", "view"};
+  const std::vector<Event> events = {
+      {0, 0, 10, 0, kNone},   // an old like stays
+      {0, 1, 149, 3, kNone},  // dislike, one second too old: as if never exposed
+      {0, 2, 150, 3, kNone},  // dislike at the edge counts
+      {0, 3, 10, 3, kNone},
+      {0, 3, 199, 5, kNone},  // old dislike, fresh view: only the view counts
+      {0, 4, 10, 1, kNone},
+      {0, 4, 190, 2, 40.0f},  // positive over an old click and a fresh dwell
+      {0, 5, 10, 5, kNone},
+      {0, 5, 190, 2, 1.0f},   // disinterest would need the old view
+      {0, 6, 200, 4, kNone},  // at as_of itself
+      {0, 7, 201, 0, kNone},  // later
+  };
+  const Exposure e = classify_events(events, kinds, rules, 1, 8, 200);
+  EXPECT_EQ(e.items, (std::vector<std::uint32_t>{0, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(classes_of(e), (std::vector<int>{1, 2, 4, 1, 4, 3}));
+  EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{10, 150, 199, 190, 190, 200}));
+  EXPECT_EQ(e.latest_event, 200);
+  EXPECT_EQ(e.events_after_as_of, 1u);
+  // Without as_of the log's own end is taken.
+  EXPECT_EQ(classify_events(events, kinds, rules, 1, 8, std::nullopt).as_of, 201);
+  // A window longer than time itself reaches everything.
+  rules.window = INT64_MAX;
+  EXPECT_EQ(classify_events(events, kinds, rules, 1, 8, 0).items.size(), 0u);
+  EXPECT_EQ(classify_events(events, kinds, rules, 1, 8, 300).items.size(), 8u);
+}
+
+TEST(ReadExposure, FixedKindAndMappedColumns) {
+  const TempDir dir;
+  const std::string path = dir.write(
+      "ml.inter",
+      "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+      "0\t0\t5\t881250949\n0\t1\t2\t891717742\n1\t0\t3\t878887116\n1\t1\t3.5\t878887117\n");
+  ExposureRules rules;
+  rules.rules = {rule(ExposureClass::kPositive, {{"rating", Op::kGreaterEqual, 4}}),
+                 rule(ExposureClass::kAversion, {{"rating", Op::kLessEqual, 2}}),
+                 rule(ExposureClass::kDisinterest, {{"rating", Op::kEqual, 3}})};
+  EventColumns columns{.user = "user_id",
+                       .item = "item_id",
+                       .time = "timestamp",
+                       .value = "rating",
+                       .fixed_kind = "rating"};
+  const Exposure e = read_exposure(path, columns, rules, IdMap::identity(2), IdMap::identity(2), {},
+                                   UnknownIds::kReject);
+  EXPECT_EQ(classes_of(e), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(e.as_of, 891717742);
+}
+
+TEST(ReadExposure, EmptyLogAndUnknownIds) {
+  const TempDir dir;
+  const IdMap two = IdMap::identity(2);
+  const Exposure none = read_exposure(dir.write("e.csv", "user,item,time,kind,value\n"), {},
+                                      shop_rules(), two, two, {}, UnknownIds::kReject);
+  EXPECT_EQ(none.offsets, (std::vector<std::uint64_t>{0, 0, 0}));
+  EXPECT_EQ(none.item_count, (std::vector<std::uint32_t>{0, 0}));
+  EXPECT_EQ(none.as_of, INT64_MAX);
+  EXPECT_EQ(none.latest_event, INT64_MIN);
+
+  const std::string path = dir.write(
+      "u.csv", "user,item,time,kind,value\n0,0,5,like,\nx,0,6,like,\n0,y,7,like,\nx,y,9,like,\n");
+  const Exposure e = read_exposure(path, {}, shop_rules(), two, two, {}, UnknownIds::kDrop);
+  EXPECT_EQ(e.items.size(), 1u);
+  EXPECT_EQ(e.events, 4u);
+  EXPECT_EQ(e.unknown_users, 2u);
+  EXPECT_EQ(e.unknown_items, 2u);
+  EXPECT_EQ(e.as_of, 9) << "the log ends with its last row, whoever it is of";
+  EXPECT_EQ(e.latest_event, 5);
+  expect_error<InputError>(
+      [&] { read_exposure(path, {}, shop_rules(), two, two, {}, UnknownIds::kReject); },
+      {"u.csv", "4 ids", "user 'x' (line 3)", "item 'y' (line 4)", "--unknown-ids drop"});
+}
+
+TEST(ReadExposure, ComparesInSinglePrecision) {
+  ExposureRules rules;
+  rules.rules = {rule(ExposureClass::kPositive, {{"r", Op::kEqual, 0.1}}),
+                 rule(ExposureClass::kAversion, {{"r", Op::kGreater, 0.1}})};
+  const Exposure e = classify_events(
+      {{0, 0, 1, 0, 0.1f}, {0, 1, 1, 0, std::nextafter(0.1f, 1.0f)}, {0, 2, 1, 0, kNone}}, {"r"},
+      rules, 1, 3, std::nullopt);
+  EXPECT_EQ(classes_of(e), (std::vector<int>{1, 2, 4}));
+}
+
+TEST(ClassifyEvents, RefusesIndicesOutOfRange) {
+  const ExposureRules rules = shop_rules();
+  for (const Event& bad : {Event{2, 0, 1, 0, kNone}, Event{0, 3, 1, 0, kNone},
+                           Event{0, 0, -1, 0, kNone}, Event{0, 0, 1, 1, kNone}}) {
+    expect_error<InputError>(
+        [&] {
+          classify_events({{0, 0, 1, 0, kNone}, bad}, {"like"}, rules, 2, 3, std::nullopt);
+        },
+        {"event 1", "below 2", "below 3"});
+  }
+  expect_error<InputError>(
+      [&] {
+        classify_events({}, {"like", "like"}, rules, 1, 1, std::nullopt);
+      },
+      {"'like'", "twice"});
+  ExposureRules empty;
+  empty.rules.emplace_back();
+  expect_error<ConfigError>([&] { classify_events({}, {}, empty, 1, 1, std::nullopt); },
+                            {"no terms"});
+}
+
+/// One pair by the words of the rules: collects facts, then walks the rules.
+struct Verdict {
+  int exposure_class = 0;
+  std::int64_t last = 0;
+};
+std::optional<Verdict> judge(const std::vector<Event>& log, std::uint32_t user, std::uint32_t item,
+                             const std::vector<std::string>& kinds, const ExposureRules& rules,
+                             std::int64_t as_of) {
+  std::multimap<std::string, double> ever, lately;
+  std::int64_t last = INT64_MIN;
+  for (const Event& e : log) {
+    if (e.user != user || e.item != item || e.time > as_of) continue;
+    last = std::max(last, e.time);
+    ever.emplace(kinds[e.kind], e.value);
+    if (!rules.window || e.time >= as_of - *rules.window) lately.emplace(kinds[e.kind], e.value);
+  }
+  for (const ExposureRule& r : rules.rules) {
+    const auto& facts = r.exposure_class == ExposureClass::kPositive ? ever : lately;
+    std::size_t held = 0;
+    for (const ExposureTerm& t : r.terms) {
+      bool found = false;
+      for (auto [it, end] = facts.equal_range(t.kind); it != end; ++it) {
+        const double v = it->second, n = t.number;
+        found |= t.op == Op::kExists || (t.op == Op::kLess && v < n) ||
+                 (t.op == Op::kLessEqual && v <= n) || (t.op == Op::kEqual && v == n) ||
+                 (t.op == Op::kGreaterEqual && v >= n) || (t.op == Op::kGreater && v > n);
+      }
+      held += found ? 1 : 0;
+    }
+    if (held == r.terms.size()) return Verdict{static_cast<int>(r.exposure_class), last};
+  }
+  if (lately.empty()) return std::nullopt;
+  return Verdict{static_cast<int>(ExposureClass::kAmbiguous), last};
+}
+
+TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {
+  const TempDir dir;
+  const std::vector<std::string> kinds = {"a", "b", "c", "d", "strange"};
+  std::set<int> seen_classes;
+  std::uint64_t vanished = 0;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+    const std::uint32_t num_users = 1 + below(4), num_items = 1 + below(6);
+    ExposureRules rules;
+    for (std::uint32_t r = below(6); r > 0; --r) {
+      ExposureRule& out = rules.rules.emplace_back();
+      out.exposure_class = static_cast<ExposureClass>(1 + below(4));
+      for (std::uint32_t t = 1 + below(2); t > 0; --t) {
+        out.terms.push_back(
+            {kinds[below(4)], static_cast<Op>(below(6)), static_cast<double>(below(5))});
+      }
+    }
+    if (below(3) != 0) rules.window = below(60);
+    std::vector<Event> log;
+    for (std::uint32_t n = below(80); n > 0; --n) {
+      const float value = below(3) == 0 ? kNone : static_cast<float>(below(5));
+      log.push_back({below(num_users), below(num_items), below(100),
+                     static_cast<std::uint16_t>(below(5)), value});
+    }
+    std::optional<std::int64_t> as_of;
+    if (below(2)) as_of = below(110);
+    std::int64_t horizon = as_of.value_or(INT64_MIN);
+    if (!as_of) {
+      for (const Event& e : log) horizon = std::max(horizon, e.time);
+    }
+
+    Exposure first;
+    for (int order = 0; order < 3; ++order) {
+      std::shuffle(log.begin(), log.end(), random);
+      std::string text = "kind,value,user,time,item\n";
+      for (const Event& e : log) {
+        text += kinds[e.kind] + "," + (std::isnan(e.value) ? "" : std::to_string(e.value)) + "," +
+                std::to_string(e.user) + "," + std::to_string(e.time) + "," +
+                std::to_string(e.item) + "\n";
+      }
+      const Exposure e =
+          read_exposure(dir.write("log.csv", text), {}, rules, IdMap::identity(num_users),
+                        IdMap::identity(num_items), as_of, UnknownIds::kReject);
+      if (order == 0) {
+        first = e;
+        continue;
+      }
+      ASSERT_EQ(e.offsets, first.offsets);
+      ASSERT_EQ(e.items, first.items);
+      ASSERT_EQ(e.classes, first.classes);
+      ASSERT_EQ(e.last_time, first.last_time);
+      ASSERT_EQ(e.positive_time, first.positive_time);
+    }
+    const Exposure memory = classify_events(log, kinds, rules, num_users, num_items, as_of);
+    ASSERT_EQ(memory.items, first.items);
+    ASSERT_EQ(memory.classes, first.classes);
+
+    std::vector<std::uint32_t> counts(num_items, 0);
+    ASSERT_EQ(first.offsets.size(), num_users + 1u);
+    for (std::uint32_t u = 0; u < num_users; ++u) {
+      std::uint64_t at = first.offsets[u];
+      for (std::uint32_t i = 0; i < num_items; ++i) {
+        const bool listed = at < first.offsets[u + 1] && first.items[at] == i;
+        const std::optional<Verdict> expected = judge(log, u, i, kinds, rules, horizon);
+        ASSERT_EQ(listed, expected.has_value())
+            << "seed " << seed << " user " << u << " item " << i;
+        if (!expected) {
+          vanished += std::any_of(log.begin(), log.end(),
+                                  [&](const Event& e) { return e.user == u && e.item == i; });
+          continue;
+        }
+        ASSERT_EQ(static_cast<int>(first.classes[at]), expected->exposure_class) << "seed " << seed;
+        ASSERT_EQ(first.last_time[at], expected->last);
+        ASSERT_EQ(first.positive_time[at],
+                  expected->exposure_class == 1 ? expected->last : INT64_MIN);
+        counts[i] += expected->exposure_class == 1 ? 1 : 0;
+        seen_classes.insert(expected->exposure_class);
+        ++at;
+      }
+      ASSERT_EQ(at, first.offsets[u + 1]);
+    }
+    ASSERT_EQ(first.item_count, counts);
+  }
+  EXPECT_EQ(seen_classes, (std::set<int>{1, 2, 3, 4}));
+  EXPECT_GT(vanished, 100u) << "no pair ever expired";
+}
+
+}  // namespace
+}  // namespace quarry

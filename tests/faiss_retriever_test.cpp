@@ -1,0 +1,214 @@
+// FAISS behind the Retriever interface: approximate kinds, errors in words, the cache and its
+// damage.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+
+#include "index/retriever.h"
+#include "kernels/core/errors.h"
+#include "kernels/core/exact_math.h"
+#include "tests/support/retrieval_cases.h"
+
+namespace quarry {
+namespace {
+
+using namespace test;
+
+class Faiss : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!have_faiss()) GTEST_SKIP() << "this build has no FAISS";
+    folder_ = std::filesystem::temp_directory_path() /
+              ("quarry_retriever_test_" + std::to_string(std::random_device{}()));
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override {
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::filesystem::path folder_;
+};
+
+double recall(const Ranking& truth, const Found& f, std::uint32_t k) {
+  std::uint64_t hits = 0;
+  for (std::size_t q = 0; q < truth.size(); ++q) {
+    for (std::uint32_t j = 0; j < f.count[q]; ++j) {
+      const std::uint32_t item = f.items[q * k + j];
+      hits += std::any_of(truth[q].begin(), truth[q].begin() + k,
+                          [&](const auto& e) { return e.second == item; });
+    }
+  }
+  return static_cast<double>(hits) / (static_cast<double>(truth.size()) * k);
+}
+
+TEST_F(Faiss, InfoSaysThatItWorks) {
+  const FaissInfo info = faiss_info();
+  EXPECT_TRUE(info.self_test_passed);
+  EXPECT_EQ(std::count(info.header_version.begin(), info.header_version.end(), '.'), 2);
+}
+
+TEST_F(Faiss, ApproximateKindsComeInKeyOrderWithExactScores) {
+  constexpr std::uint32_t kDepth = 20;
+  struct Kind {
+    const char* index;
+    std::uint32_t nprobe, ef_search;
+    double least_recall;
+  };
+  constexpr Kind kKinds[] = {{"IVF32,Flat", 8, 0, 0.5},
+                             {"IVF32,Flat", 32, 0, 1.0},
+                             {"IVF32,SQfp16", 8, 0, 0.5},
+                             {"HNSW16,Flat", 0, 200, 0.8},
+                             {"IVF32,Flat", 0, 0, 0.1}};
+  for (const Metric metric : kMetrics) {
+    const Tables t = make_tables(Data::kGaussian, metric, 4000, 30, 16, 12);
+    const Ranking truth = brute_force(t);
+    for (const Kind& kind : kKinds) {
+      FaissOptions options;
+      options.nprobe = kind.nprobe;
+      options.ef_search = kind.ef_search;
+      const auto retriever = make(kind.index, t, options);
+      EXPECT_FALSE(retriever->exact());
+      const Found f = search(*retriever, 2, t, kDepth, 11);
+      for (std::uint32_t q = 0; q < t.num_queries; ++q) {
+        EXPECT_EQ(f.certified[q], 0);
+        EXPECT_EQ(f.complete[q], f.count[q] < kDepth ? 1 : 0);
+        for (std::uint32_t j = 0; j < f.count[q]; ++j) {
+          const std::size_t at = std::size_t{q} * kDepth + j;
+          const float score = naive_score(metric, &t.queries[std::size_t{q} * t.dim],
+                                          &t.items[std::size_t{f.items[at]} * t.dim], t.dim);
+          ASSERT_EQ(bits_of_float(f.scores[at]), bits_of_float(score));
+          if (j > 0) {
+            ASSERT_LT(score_key(score, f.items[at]), score_key(f.scores[at - 1], f.items[at - 1]));
+          }
+        }
+      }
+      const double r = recall(truth, f, kDepth);
+      std::printf("%-32s %-6s recall@%u %.3f\n", retriever->description().c_str(), name_of(metric),
+                  kDepth, r);
+      EXPECT_GE(r, kind.least_recall);
+      EXPECT_GT(retriever->memory_bytes(), std::uint64_t{4000} * 16 * 2);
+    }
+  }
+}
+
+TEST_F(Faiss, FewerThanAskedForMeansComplete) {
+  // One list of many: only its members are reached.
+  const Tables t = make_tables(Data::kGaussian, Metric::kL2, 1000, 5, 8, 2);
+  FaissOptions options;
+  options.nprobe = 1;
+  const auto retriever = make("IVF16,Flat", t, options);
+  const Found f = search(*retriever, 1, t, 900, 5);
+  for (std::uint32_t q = 0; q < t.num_queries; ++q) {
+    EXPECT_GT(f.count[q], 0u);
+    EXPECT_LT(f.count[q], 900u);
+    EXPECT_EQ(f.complete[q], 1);
+  }
+}
+
+TEST_F(Faiss, UnknownAndImpossibleIndexesAreNamed) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 50, 2, 8, 1);
+  for (const char* kind : {"Flatt", "IVF,Flat", "nothing", "IVF4,", "", "IVF4000,Flat"}) {
+    try {
+      make(kind, t);
+      ADD_FAILURE() << kind << " was accepted";
+    } catch (const ConfigError& error) {
+      const std::string text = error.what();
+      EXPECT_NE(text.find(kind), std::string::npos) << text;
+      EXPECT_NE(text.find("Flat"), std::string::npos) << text;
+    }
+  }
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+TEST_F(Faiss, CacheRoundTripGivesTheSameAnswers) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kCosine, 2000, 20, 16, 6);
+  for (const char* kind : {"IVF16,Flat", "HNSW16,Flat", "Flat"}) {
+    FaissOptions options;
+    options.cache = path("index");
+    const auto built = make(kind, t, options);
+    const std::string bytes = bytes_of(options.cache);
+    ASSERT_GT(bytes.size(), 512u);
+    const auto loaded = make(kind, t, options);
+    EXPECT_EQ(bytes_of(options.cache), bytes) << "a fresh cache is read, not rewritten";
+    const Found a = search(*built, 1, t, 30, 20);
+    const Found b = search(*loaded, 2, t, 30, 9);
+    EXPECT_EQ(a.items, b.items);
+    EXPECT_EQ(a.count, b.count);
+    EXPECT_EQ(built->description(), loaded->description());
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_),
+                          std::filesystem::directory_iterator()),
+            1)
+      << "nothing is left aside";
+}
+
+TEST_F(Faiss, StaleCacheIsRebuilt) {
+  Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 500, 10, 8, 6);
+  FaissOptions options;
+  options.cache = path("index");
+  make("IVF8,Flat", t, options);
+  const std::string before = bytes_of(options.cache);
+  options.seed = 2;
+  make("IVF8,Flat", t, options);
+  const std::string other_seed = bytes_of(options.cache);
+  EXPECT_NE(other_seed, before);
+  t.items[77] += 1.0f;  // one changed number in the table
+  make("IVF8,Flat", t, options);
+  EXPECT_NE(bytes_of(options.cache), other_seed);
+  make("IVF4,Flat", t, options);
+  FaissOptions all = options;
+  all.nprobe = 4;
+  const auto retriever = make("IVF4,Flat", t, all);
+  const Found f = search(*retriever, 1, t, 10, 10);
+  EXPECT_DOUBLE_EQ(recall(brute_force(t), f, 10), 1.0) << "the index holds the changed table";
+}
+
+TEST_F(Faiss, EveryDamageOfTheCacheIsAnInputError) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 60, 2, 4, 6);
+  FaissOptions options;
+  options.cache = path("index");
+  make("IVF2,Flat", t, options);
+  const std::string good = bytes_of(options.cache);
+  const auto expect_damaged = [&](const std::string& bytes, const std::string& what) {
+    write_bytes(options.cache, bytes);
+    try {
+      make("IVF2,Flat", t, options);
+      ADD_FAILURE() << what << " was not noticed";
+    } catch (const InputError& error) {
+      const std::string text = error.what();
+      EXPECT_NE(text.find(options.cache), std::string::npos) << text;
+      EXPECT_NE(text.find("delete the file"), std::string::npos) << text;
+    }
+  };
+  for (std::size_t at = 0; at < good.size(); at += at < 512 ? 1 : 5) {  // 512: the envelope
+    std::string bytes = good;
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << (at % 8)));
+    expect_damaged(bytes, "a flipped bit at byte " + std::to_string(at));
+  }
+  for (const std::size_t length :
+       {std::size_t{0}, std::size_t{7}, std::size_t{511}, std::size_t{512}, good.size() - 1}) {
+    expect_damaged(good.substr(0, length), "truncation to " + std::to_string(length));
+  }
+  expect_damaged(good + "x", "a trailing byte");
+  write_bytes(options.cache, good);
+  EXPECT_NO_THROW(make("IVF2,Flat", t, options));
+  options.cache = path("no_such_folder/index");
+  EXPECT_THROW(make("IVF2,Flat", t, options), IoError);
+}
+
+}  // namespace
+}  // namespace quarry

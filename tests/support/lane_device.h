@@ -1,0 +1,164 @@
+// A stand-in for a GPU: "device" memory of its own and every *_gpu launcher run by lanes, so that the whole miner runs
+// its device path, multi-lane text included, on a machine without a GPU. Include in one test file only: it defines the
+// launchers that kernels/nocuda.cpp and kernels/core/nocuda.cpp define otherwise.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "kernels/core/buffer.h"
+#include "kernels/exclude/exclude.h"
+#include "kernels/exclude/exclude_row.h"
+#include "kernels/merge/merge_tile.h"
+#include "kernels/sample/draw_row.h"
+#include "kernels/sample/sample.h"
+#include "kernels/score/score.h"
+#include "kernels/score/score_row.h"
+#include "kernels/select/select.h"
+#include "kernels/select/select_row.h"
+#include "kernels/tally/tally.h"
+#include "kernels/tally/tally_row.h"
+#include "tests/support/lanes.h"
+
+namespace quarry {
+
+/// Width and schedule of the lanes; set by a test before it mines.
+struct LaneDevice {
+  std::uint32_t width = 32;
+  test::Schedule schedule = test::Schedule::kInOrder;
+  std::uint64_t seed = 1;
+  std::uint64_t launches = 0;
+};
+inline LaneDevice& lane_device() {
+  static LaneDevice device;
+  return device;
+}
+
+/// Runs `body(group, row)` for each row on fresh lanes.
+template <class Body>
+void run_rows(std::uint32_t num_rows, Body&& body) {
+  LaneDevice& d = lane_device();
+  d.launches += 1;
+  test::Lanes lanes(d.width, d.schedule, d.seed);
+  for (std::uint32_t r = 0; r < num_rows; ++r) {
+    lanes.run([&](test::LaneGroup& g) { body(g, r); });
+  }
+}
+
+// Device memory: apart from the host's, poisoned when new, guarded at both ends.
+inline constexpr std::size_t kGuardBytes = 64;
+
+template <>
+void* allocate_bytes<DeviceSpace>(const Exec&, std::size_t bytes) {
+  auto* p = static_cast<unsigned char*>(std::aligned_alloc(64, (bytes + 2 * kGuardBytes + 63) / 64 * 64));
+  std::memset(p, 0xA5, kGuardBytes);
+  std::memset(p + kGuardBytes, 0xFF, bytes);
+  std::memset(p + kGuardBytes + bytes, 0x5A, kGuardBytes);
+  return p + kGuardBytes;
+}
+template <>
+void release_bytes<DeviceSpace>(const Exec&, void* pointer, std::size_t bytes) noexcept {
+  auto* p = static_cast<unsigned char*>(pointer);
+  for (std::size_t i = 0; i < kGuardBytes; ++i) {
+    if (*(p - kGuardBytes + i) != 0xA5 || p[bytes + i] != 0x5A) {
+      std::fprintf(stderr, "a kernel wrote outside an array of %zu bytes\n", bytes);
+      std::abort();
+    }
+  }
+  std::free(p - kGuardBytes);
+}
+void copy_to_device(const Exec&, void* device, const void* host, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+void copy_to_host(const Exec&, void* host, const void* device, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
+void fill_device(const Exec&, void* device, int byte, std::size_t bytes) { std::memset(device, byte, bytes); }
+void synchronize(const Exec&) {}
+
+void exclude_gpu(const Exec&, const ExcludeArgs& a) {
+  const Branch& branch = a.plan->branches[a.branch];
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    const std::uint32_t list = list_of(branch, a.rows, r);
+    const std::uint64_t at = list * a.candidates.stride;
+    exclude_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), a.candidates.items + at,
+                a.candidates.scores + at, a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr,
+                a.candidates.count[list], a.reasons + r * a.candidates.stride);
+  });
+}
+
+void select_gpu(const Exec&, const SelectArgs& a) {
+  const Branch& branch = a.plan->branches[a.branch];
+  const std::uint64_t capacity = a.out.stride;
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    SelectScratch scratch;
+    scratch.entries = static_cast<SortEntry*>(a.scratch) + r * capacity;
+    scratch.sums =
+        reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(a.scratch) + a.rows.num_rows * capacity) +
+        r * capacity;
+    const std::uint32_t list = list_of(branch, a.rows, r);
+    const std::uint64_t at = list * a.candidates.stride;
+    const std::uint32_t count = a.candidates.count[list];
+    std::uint32_t ordered_count = 0;
+    float log_total = 0.0f;
+    const PoolEnd pool = select_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
+                                    a.candidates.items + at, a.candidates.scores + at,
+                                    a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr, count,
+                                    a.reasons + r * a.candidates.stride, scratch, order_row(a.out, r), &ordered_count,
+                                    &log_total);
+    if (g.rank() == 0) {
+      a.out.count[r] = ordered_count;
+      a.out.log_total[r] = log_total;
+      store_pool_end(a.out, r, branch, pool, count,
+                     a.candidates.complete == nullptr || a.candidates.complete[list] != 0);
+    }
+  });
+}
+
+void sample_gpu(const Exec&, const SampleArgs& a) {
+  const Branch& branch = a.plan->branches[a.branch];
+  const std::uint32_t capacity = item_set_capacity(branch.draws);
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r, capacity - 1};
+    const std::uint32_t found = pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
+                                               a.items + r * a.stride);
+    if (g.rank() == 0) a.count[r] = found;
+  });
+}
+
+void score_positives_gpu(const Exec&, const World& world, const Plan& plan, const RowBatch& rows, float* out) {
+  run_rows(rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (g.rank() == 0) positive_scores_row(world, plan, row_context(world, rows, r), out + r * kNumPositiveScores);
+  });
+}
+
+void score_lists_gpu(const Exec&, const ScoreArgs& a) {
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    const RowContext row = row_context(*a.world, a.rows, r);
+    const std::uint64_t at = r * a.stride;
+    if (a.order) {
+      score_and_order_row(g, *a.world, row.query, a.count[r], a.items + at, a.scores + at,
+                          a.raw_rank != nullptr ? a.raw_rank + at : nullptr,
+                          static_cast<SortEntry*>(a.scratch) + r * a.stride);
+    } else {
+      score_row(g, *a.world, row.query, a.count[r], a.items + at, a.scores + at);
+    }
+  });
+}
+
+void merge_gpu(const Exec&, const MergeArgs& a) {
+  const MergeScratchLayout layout = merge_scratch_layout(*a.world, *a.plan);
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    merge_tile_row(g, *a.world, *a.plan, a, r, merge_scratch_at(layout, a.scratch, r));
+  });
+}
+
+void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (a.out.deepen[r] != 0) return;
+    tally_row(g, *a.plan, a, r, totals, [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
+  });
+}
+
+}  // namespace quarry

@@ -1,0 +1,26 @@
+// Where the work of a command runs, from the flags --device and --threads.
+#pragma once
+
+#include <string>
+
+#include "kernels/core/exec.h"
+
+namespace quarry {
+
+/// `auto`, `cpu` or `cuda:N`; threads 0: every processor this process may use. Throws ConfigError
+/// for a device that this build or this machine does not have.
+Exec choose_device(const std::string& device, int threads);
+
+/// Processors that this process may use.
+int available_threads();
+
+/// "built without CUDA", "no usable CUDA device (reason)" or the names of the devices; for doctor
+/// and messages.
+struct GpuInfo {
+  bool built_with_cuda = false;
+  int devices = 0;
+  std::string words;
+};
+GpuInfo gpu_info();
+
+}  // namespace quarry

@@ -1,0 +1,264 @@
+// Loading the inputs of a mining run.
+#include "tools/quarry/load_inputs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "host/data/table.h"
+#include "host/store/digest.h"
+#include "kernels/core/errors.h"
+#include "kernels/core/ids.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+/// The name of the list that keeps dropped items out of every branch.
+constexpr const char* kUsableItems = "(usable items)";
+
+void check_stop(const Context& context) {
+  if (context.stop != nullptr && context.stop->load())
+    throw Cancelled("stopped while loading; nothing was written");
+}
+
+std::size_t element_bytes(Dtype dtype) { return dtype == Dtype::kF32 ? 4 : 2; }
+
+/// A copy of the table with the bad rows set to zero, so that no NaN enters a matrix product.
+MatrixView without_rows(const MatrixView& table, const std::vector<std::uint64_t>& bad,
+                        std::vector<unsigned char>& copy) {
+  const std::size_t row_bytes = table.dim * element_bytes(table.dtype);
+  copy.assign(static_cast<const unsigned char*>(table.data),
+              static_cast<const unsigned char*>(table.data) + table.rows * row_bytes);
+  for (const std::uint64_t row : bad) std::memset(copy.data() + row * row_bytes, 0, row_bytes);
+  MatrixView view = table;
+  view.data = copy.data();
+  return view;
+}
+
+/// The ids of a table: from a file's column, or row numbers. A file with a single column needs no
+/// column name.
+IdMap load_ids(const NamedPath& from, const char* default_column, std::uint64_t rows,
+               const std::string& what) {
+  if (from.path.empty()) return IdMap::identity(rows);
+  std::string column = from.column;
+  if (column.empty()) {
+    const auto names = open_table(from.path)->column_names();
+    column = names.size() == 1 ? names.front() : default_column;
+  }
+  return IdMap::from_table(from.path, column, rows, what);
+}
+
+void check_tables(const Inputs& inputs) {
+  const MatrixView& items = inputs.items.view();
+  const MatrixView& users = inputs.users.view();
+  if (items.dim != users.dim) {
+    throw InputError(
+        fmt::format("{}: has {} columns, {} has {}; items and users must come from one model",
+                    inputs.users.path(), users.dim, inputs.items.path(), items.dim));
+  }
+  for (const auto* table : {&inputs.items, &inputs.users}) {
+    if (table->view().rows == 0) throw InputError(table->path() + ": has no rows");
+    if (table->view().rows > 0xFFFFFFFEull) {
+      throw InputError(fmt::format("{}: has {} rows, at most 4294967294 are supported",
+                                   table->path(), table->view().rows));
+    }
+  }
+}
+
+/// Removes bad items from the rows' positives.
+void drop_bad_positives(Inputs& inputs) {
+  RowTable& rows = inputs.rows;
+  std::uint64_t to = 0;
+  for (std::uint64_t row = 0; row < rows.size(); ++row) {
+    const std::uint64_t begin = rows.positive_offsets[row];
+    const std::uint64_t end = rows.positive_offsets[row + 1];
+    rows.positive_offsets[row] = to;
+    for (std::uint64_t p = begin; p < end; ++p) {
+      if (std::binary_search(inputs.bad_items.begin(), inputs.bad_items.end(), rows.positives[p])) {
+        ++inputs.dropped_positives;
+      } else {
+        rows.positives[to++] = rows.positives[p];
+      }
+    }
+  }
+  rows.positive_offsets[rows.size()] = to;
+  rows.positives.resize(to);
+}
+
+/// A safety filter that lets only usable items through.
+void keep_bad_items_out(RunRequest& request, Inputs& inputs) {
+  std::vector<std::uint32_t> usable;
+  usable.reserve(inputs.items.view().rows - inputs.bad_items.size());
+  std::size_t next = 0;
+  for (std::uint64_t item = 0; item < inputs.items.view().rows; ++item) {
+    if (next < inputs.bad_items.size() && inputs.bad_items[next] == item) {
+      ++next;
+    } else {
+      usable.push_back(static_cast<std::uint32_t>(item));
+    }
+  }
+  if (usable.empty())
+    throw InputError(inputs.items.path() + ": no row can be scored, so there is nothing to mine");
+  inputs.item_lists[kUsableItems] = std::move(usable);
+  FilterSpec filter;
+  filter.type = FilterType::kAllowList;
+  filter.table = kUsableItems;
+  filter.kind_text = "bad_rows";
+  request.recipe.safety.insert(request.recipe.safety.begin(), filter);
+}
+
+void check_embeddings(RunRequest& request, Inputs& inputs) {
+  const Metric metric = request.recipe.metric;
+  inputs.bad_items = check_rows(inputs.items.view(), metric, request.bad_rows, inputs.items.path());
+  inputs.bad_users = check_rows(inputs.users.view(), metric, request.bad_rows, inputs.users.path());
+  inputs.item_view = inputs.items.view();
+  inputs.user_view = inputs.users.view();
+  if (!inputs.bad_items.empty()) {
+    inputs.item_view = without_rows(inputs.items.view(), inputs.bad_items, inputs.item_copy);
+    keep_bad_items_out(request, inputs);
+  }
+  if (!inputs.bad_users.empty()) {
+    inputs.user_view = without_rows(inputs.users.view(), inputs.bad_users, inputs.user_copy);
+  }
+}
+
+void choose_rows(const RunRequest& request, Inputs& inputs) {
+  std::uint64_t count = inputs.rows.size();
+  if (request.options.limit_rows > 0) count = std::min(count, request.options.limit_rows);
+  const auto cut = [&](std::uint64_t i) {
+    return static_cast<std::uint64_t>(static_cast<unsigned __int128>(count) * i /
+                                      request.num_shards);
+  };
+  inputs.first_row = cut(request.shard);
+  inputs.end_row = cut(request.shard + 1);
+}
+
+/// Remembers a file for the manifest, and stops here if asked to.
+void note(Inputs& inputs, const Context& context, const std::string& role,
+          const std::string& path) {
+  check_stop(context);
+  inputs.files.push_back({role, path, 0, ""});
+}
+
+void open_tables(const RunOptions& o, const Context& context, Inputs& inputs) {
+  note(inputs, context, "items", o.items);
+  inputs.items = Embeddings::open(o.items, o.items_tensor);
+  note(inputs, context, "users", o.users);
+  inputs.users = Embeddings::open(o.users, o.users_tensor);
+  check_tables(inputs);
+}
+
+void load_ids_events_catalogue(const RunRequest& request, const Context& context, Inputs& inputs) {
+  const RunOptions& o = request.options;
+  if (!request.item_ids.path.empty()) note(inputs, context, "item-ids", request.item_ids.path);
+  inputs.item_ids = load_ids(request.item_ids, "item", inputs.items.view().rows, "items");
+  if (!request.user_ids.path.empty()) note(inputs, context, "user-ids", request.user_ids.path);
+  inputs.user_ids = load_ids(request.user_ids, "user", inputs.users.view().rows, "users");
+  if (!o.events.empty()) {
+    note(inputs, context, "events", o.events);
+    inputs.exposure =
+        read_exposure(o.events, request.event_columns, request.recipe.exposure, inputs.user_ids,
+                      inputs.item_ids, request.as_of, request.unknown_ids);
+  }
+  if (!o.catalogue.empty()) {
+    note(inputs, context, "catalogue", o.catalogue);
+    inputs.catalogue = read_catalogue(o.catalogue, request.catalogue_columns, inputs.item_ids,
+                                      request.unknown_ids);
+  }
+}
+
+}  // namespace
+
+MinerInputs Inputs::miner_inputs() const {
+  MinerInputs in;
+  in.items = item_view;
+  in.users = user_view;
+  if (exposure) in.exposure = &*exposure;
+  if (catalogue) in.catalogue = &*catalogue;
+  in.rows = &rows;
+  in.snapshot = &snapshot;
+  for (const auto& [name, values] : pairs) in.pairs[name] = &values;
+  for (const auto& [name, table] : features) in.features[name] = table.view();
+  in.item_lists = item_lists;
+  return in;
+}
+
+bool Inputs::is_bad_user(std::uint32_t user) const {
+  return std::binary_search(bad_users.begin(), bad_users.end(), std::uint64_t{user});
+}
+
+Inputs load_names(const RunRequest& request, const Context& context) {
+  Inputs inputs;
+  open_tables(request.options, context, inputs);
+  load_ids_events_catalogue(request, context, inputs);
+  return inputs;
+}
+
+Inputs load_inputs(RunRequest& request, const Context& context) {
+  const RunOptions& o = request.options;
+  Inputs inputs;
+  open_tables(o, context, inputs);
+  check_embeddings(request, inputs);
+  load_ids_events_catalogue(request, context, inputs);
+  if (!o.rows.empty()) {
+    note(inputs, context, "rows", o.rows);
+    inputs.rows = read_rows(o.rows, request.row_columns, inputs.user_ids, inputs.item_ids,
+                            request.unknown_ids, o.number_duplicates);
+  } else {
+    inputs.rows =
+        rows_from_exposure(*inputs.exposure, request.rows_from, inputs.user_ids, inputs.item_ids);
+  }
+  if (inputs.rows.size() == 0) {
+    throw InputError(o.rows.empty() ? o.events +
+                                          ": no row can be made from it: no event is positive "
+                                          "under the recipe's [exposure] rules"
+                                    : o.rows + ": has no rows; there is nothing to mine");
+  }
+  if (!inputs.bad_items.empty()) drop_bad_positives(inputs);
+  for (const NamedPath& entry : request.pairs) {
+    note(inputs, context, "pairs " + entry.name, entry.path);
+    inputs.pairs[entry.name] = read_pairs(entry.path, request.pair_columns, inputs.user_ids,
+                                          inputs.item_ids, request.unknown_ids);
+  }
+  for (const NamedPath& entry : request.features) {
+    note(inputs, context, "feature " + entry.name, entry.path);
+    Embeddings table = Embeddings::open(entry.path);
+    if (table.view().rows != inputs.items.view().rows) {
+      throw InputError(fmt::format(
+          "{}: has {} rows, the item embeddings have {}; a feature table has one row per item",
+          entry.path, table.view().rows, inputs.items.view().rows));
+    }
+    check_rows(table.view(), Metric::kInnerProduct, BadRows::kReject, entry.path);
+    inputs.features[entry.name] = std::move(table);
+  }
+  for (const NamedPath& entry : request.item_lists) {
+    note(inputs, context, "item-list " + entry.name, entry.path);
+    inputs.item_lists[entry.name] =
+        read_item_list(entry.path, entry.column.empty() ? "item" : entry.column, inputs.item_ids,
+                       request.unknown_ids);
+  }
+  const auto num_items = static_cast<std::uint32_t>(inputs.items.view().rows);
+  if (inputs.exposure) {
+    inputs.snapshot = make_snapshot(*inputs.exposure, num_items);
+  } else {
+    inputs.snapshot.popularity.assign(num_items, 0);
+    inputs.snapshot.num_items = num_items;
+    if (request.as_of) inputs.snapshot.as_of = *request.as_of;
+  }
+  choose_rows(request, inputs);
+  check_stop(context);
+  return inputs;
+}
+
+void hash_files(Inputs& inputs, const Context& context) {
+  for (InputFile& file : inputs.files) {
+    check_stop(context);
+    const FileDigest digest = digest_file(file.path);
+    file.bytes = digest.bytes;
+    file.xxh3_128 = digest.digest.hex();
+  }
+}
+
+}  // namespace quarry

@@ -1,0 +1,66 @@
+// Inputs of a mining run, loaded from the files that the flags name.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/mine/inputs.h"
+#include "tools/quarry/run_options.h"
+
+namespace quarry {
+
+struct Context;
+
+/// A file that was read, for the manifest.
+struct InputFile {
+  std::string role;  ///< the flag, e.g. "items" or "pairs teacher"
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::string xxh3_128;
+};
+
+/// Owns everything that MinerInputs points to.
+struct Inputs {
+  Embeddings items, users;
+  MatrixView item_view,
+      user_view;  ///< of the files, or of copies without the rows that cannot be scored
+  IdMap item_ids, user_ids;
+  std::optional<Exposure> exposure;
+  std::optional<Catalogue> catalogue;
+  RowTable rows;
+  std::map<std::string, PairValues> pairs;
+  std::map<std::string, Embeddings> features;
+  std::map<std::string, std::vector<std::uint32_t>> item_lists;
+  Snapshot snapshot;
+  std::vector<InputFile> files;
+
+  // With --bad-rows drop: embedding rows that cannot be scored, ascending.
+  std::vector<std::uint64_t> bad_items, bad_users;
+  std::uint64_t dropped_positives = 0;  ///< positives that were bad items
+
+  std::uint64_t first_row = 0;  ///< rows [first_row, end_row) are mined: --limit-rows, then --shard
+  std::uint64_t end_row = 0;
+
+  MinerInputs miner_inputs() const;
+  bool is_bad_user(std::uint32_t user) const;
+
+  std::vector<unsigned char> item_copy,
+      user_copy;  ///< tables with bad rows set to zero; empty: none are needed
+};
+
+/// Loads and checks everything; stops between files with Cancelled. With bad items,
+/// `request.recipe` gains a safety filter that keeps them out. Throws InputError, IoError,
+/// ConfigError.
+Inputs load_inputs(RunRequest& request, const Context& context);
+
+/// Only what names need: ids, titles and what users did; for showing a set. Rows, pairs and lists
+/// stay empty.
+Inputs load_names(const RunRequest& request, const Context& context);
+
+/// Hashes the files that were read (once more from the page cache).
+void hash_files(Inputs& inputs, const Context& context);
+
+}  // namespace quarry

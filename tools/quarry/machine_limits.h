@@ -1,0 +1,38 @@
+// What this machine can do at best, measured in the run that is compared with it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/data/embeddings.h"
+#include "kernels/core/exec.h"
+
+namespace quarry {
+
+/// Median and spread of repeated measurements.
+struct Spread {
+  double median = 0, least = 0, most = 0;
+};
+Spread spread_of(std::vector<double> values);
+
+/// Floating-point operations per second of the tile GEMM that retrieval uses, on `exec.threads`
+/// threads, over (at most 4,096) users by all items.
+Spread measure_gemm(const Exec& exec, const MatrixView& items, const MatrixView& users,
+                    std::uint32_t repetitions);
+/// Bytes per second of `a[i] = b[i] + c * d[i]` over arrays far larger than the caches; each
+/// element counts three times.
+Spread measure_memory_bandwidth(const Exec& exec, std::uint32_t repetitions);
+
+struct MachineFacts {
+  std::string processor;
+  int processors = 0;  ///< that this process may use
+  std::uint64_t memory_bytes = 0;
+  std::string kernel;
+};
+MachineFacts machine_facts();
+
+/// Starts a new measurement of the peak of resident memory; false where the system cannot.
+bool reset_peak_memory();
+
+}  // namespace quarry

@@ -1,0 +1,130 @@
+// quarry mine: from embeddings and events to a negative set on disk.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "host/store/negative_set.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/config_file.h"
+#include "tools/quarry/load_inputs.h"
+#include "tools/quarry/process_memory.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/row_feed.h"
+#include "tools/quarry/run_report.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+struct MineArgs {
+  RunOptions run;
+  std::string out;
+  bool overwrite = false;
+  bool json = false;
+  std::uint64_t rows_per_shard = 65536;
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Mines the chosen rows into the writer; returns the largest private memory seen on the way.
+std::uint64_t mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs,
+                        const Context& context) {
+  Progress progress("rows", inputs.end_row - inputs.first_row);
+  std::uint64_t peak_anonymous = 0;
+  Clock::time_point sampled = Clock::now() - std::chrono::hours(1);
+  feed.mine(
+      [&](const NegativeBatch& batch) {
+        const std::uint64_t first = inputs.first_row + batch.first_row;
+        writer.append(batch, inputs.rows.key.data() + first, inputs.rows.user.data() + first);
+        progress.update(batch.first_row + batch.num_rows);
+        if (Clock::now() - sampled > std::chrono::milliseconds(50)) {
+          peak_anonymous = std::max(peak_anonymous, process_memory().anonymous);
+          sampled = Clock::now();
+        }
+      },
+      context.stop);
+  return std::max(peak_anonymous, process_memory().anonymous);
+}
+
+int run_mine(const MineArgs& args, const Context& context) {
+  if (args.out.empty()) throw ConfigError("--out is required: the folder of the new set");
+  RunRequest request = check_run_options(args.run);
+  const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
+  check_set_target(args.out, existing);
+
+  RunFacts facts;
+  facts.command_line = context.command_line;
+  facts.set_folder = args.out;
+  Clock::time_point start = Clock::now();
+  Inputs inputs = load_inputs(request, context);
+  hash_files(inputs, context);
+  facts.load_seconds = seconds_since(start);
+
+  start = Clock::now();
+  Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
+  facts.prepare_seconds = seconds_since(start);
+
+  SetSchema schema;
+  schema.k = request.recipe.k;
+  schema.branches = miner.branch_names();
+  schema.strata = miner.stratum_names();
+  schema.num_items = inputs.snapshot.num_items;
+  SetWriter writer(args.out, schema, args.rows_per_shard, existing);
+  start = Clock::now();
+  RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
+  facts.peak_anonymous = mine_into(writer, feed, inputs, context);
+  facts.mine_seconds = seconds_since(start);
+  if (context.stop->load())
+    throw Cancelled("stopped after the last row; nothing was written to " + args.out);
+
+  facts.request = &request;
+  facts.inputs = &inputs;
+  facts.miner = &miner;
+  facts.bad_rows = feed.bad_rows();
+  facts.peak_resident = process_memory().peak_resident;
+  const std::string run_json = run_to_json(facts);
+  const std::string hash = writer.finish(run_json);
+
+  std::fputs(run_to_words(facts).c_str(), stderr);
+  if (!writer.moved_aside().empty()) {
+    std::fputs(fmt::format("the set that was there is now {}\n", writer.moved_aside()).c_str(),
+               stderr);
+  }
+  std::fputs(fmt::format("wrote {}  content hash {}\n", args.out, hash).c_str(), stderr);
+  if (args.json) {
+    const Json out = {{"set", args.out},
+                      {"content_hash", hash},
+                      {"moved_aside", writer.moved_aside()},
+                      {"run", Json::parse(run_json)}};
+    std::puts(out.dump(2).c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_mine(CLI::App& app, Context& context) {
+  auto args = std::make_shared<MineArgs>();
+  CLI::App* verb = app.add_subcommand("mine", "mine hard negatives into a set on disk");
+  add_run_options(*verb, args->run);
+  verb->add_option("--out", args->out, "folder of the new set");
+  verb->add_flag("--overwrite", args->overwrite,
+                 "replace the set at --out; the old one is kept as <out>.old");
+  verb->add_option("--rows-per-shard", args->rows_per_shard, "rows per shard of the set")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
+  add_config_option(*verb);
+  verb->callback(
+      [&context, args] { context.run = [&context, args] { return run_mine(*args, context); }; });
+}
+
+}  // namespace quarry

@@ -1,0 +1,165 @@
+// quarry plan: what a mining run will need, measured on a few rows, without mining.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "kernels/core/errors.h"
+#include "tools/quarry/config_file.h"
+#include "tools/quarry/load_inputs.h"
+#include "tools/quarry/process_memory.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/row_feed.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+/// Column buffers of the set being written.
+constexpr std::uint64_t kStoreBytes = 8ull << 20;
+
+struct PlanArgs {
+  RunOptions run;
+  double probe_seconds = 1.5;
+  bool json = false;
+};
+
+struct Probe {
+  std::uint64_t rows = 0;
+  double rows_per_second = 0;
+  double fill = 1;  ///< share of slots filled
+};
+
+/// Mines growing samples from all over the rows until the time is used up; the largest gives the
+/// rate.
+Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double seconds,
+            const Context& context) {
+  Probe result;
+  const std::uint64_t total = inputs.end_row - inputs.first_row;
+  if (total == 0 || seconds <= 0) return result;
+  const Clock::time_point start = Clock::now();
+  std::uint64_t filled = 0;
+  std::uint64_t sample = std::min<std::uint64_t>(total, 64);
+  for (std::uint64_t turn = 0;; ++turn) {
+    const std::uint64_t begin = inputs.first_row + (total - sample) * (turn % 3) / 2;
+    RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
+    const Clock::time_point turn_start = Clock::now();
+    feed.mine(
+        [&](const NegativeBatch& batch) {
+          for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
+        },
+        context.stop);
+    const double turn_seconds = std::chrono::duration<double>(Clock::now() - turn_start).count();
+    result.rows += sample;
+    result.rows_per_second = static_cast<double>(sample) / std::max(turn_seconds, 1e-9);
+    const double used = std::chrono::duration<double>(Clock::now() - start).count();
+    if (sample == total || used + 2 * turn_seconds > seconds) break;
+    sample = std::min(total, sample * 2);
+  }
+  result.fill = static_cast<double>(filled) / (static_cast<double>(result.rows) * recipe.k);
+  return result;
+}
+
+int run_plan(const PlanArgs& args, const Context& context) {
+  RunRequest request = check_run_options(args.run);
+  const Clock::time_point start = Clock::now();
+  const Inputs inputs = load_inputs(request, context);
+  const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const ProcessMemory loaded = process_memory();
+  Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
+  const std::uint64_t rows = inputs.end_row - inputs.first_row;
+  const MinePlan plan = miner.plan(rows);
+  const std::uint64_t peak_private = loaded.anonymous + plan.peak_bytes + kStoreBytes;
+  const std::uint64_t peak_resident =
+      std::max(loaded.peak_resident, loaded.resident + plan.peak_bytes + kStoreBytes);
+  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, context);
+  const double mine_seconds =
+      measured.rows_per_second > 0 ? static_cast<double>(rows) / measured.rows_per_second : 0;
+  const std::uint64_t slot_bytes = 30;  // FORMAT.md: the numbers of one slot
+  const std::uint64_t output_bytes =
+      rows * (19 + 4 * request.recipe.branches.size() + slot_bytes * request.recipe.k);
+
+  std::string words;
+  const auto line = [&](const char* what, const std::string& value) {
+    words += fmt::format("{:<22} {}\n", what, value);
+  };
+  line("rows", words_of_count(rows));
+  line("items, users, dim", fmt::format("{}, {}, {}", words_of_count(plan.num_items),
+                                        words_of_count(plan.num_users), plan.dim));
+  line("negatives per row", std::to_string(plan.k));
+  line("retriever", plan.retriever);
+  line("search depth", words_of_count(plan.depth));
+  line("tile",
+       fmt::format(
+           "{} rows, {} tiles", words_of_count(plan.tile_rows),
+           words_of_count(plan.tile_rows > 0 ? (rows + plan.tile_rows - 1) / plan.tile_rows : 0)));
+  line("memory, loaded tables", words_of_bytes(loaded.anonymous));
+  line("memory, engine", words_of_bytes(plan.resident_bytes));
+  line("memory, tiles", words_of_bytes(plan.tile_bytes));
+  line("memory, mapped files", words_of_bytes(plan.mapped_bytes));
+  line("memory, peak", fmt::format("{} resident, of it {} beyond mapped files",
+                                   words_of_bytes(peak_resident), words_of_bytes(peak_private)));
+  line("output", words_of_bytes(output_bytes));
+  line("arithmetic", fmt::format("{:.3g} GFLOP of matrix products", plan.gemm_flops / 1e9));
+  line("probe", fmt::format("{} rows, {} rows/s, {:.1f} % filled", words_of_count(measured.rows),
+                            words_of_count(static_cast<std::uint64_t>(measured.rows_per_second)),
+                            100 * measured.fill));
+  line("time", fmt::format("load {}, mine about {}", words_of_seconds(load_seconds),
+                           words_of_seconds(mine_seconds)));
+  for (const std::string& warning : recipe_warnings(request.recipe))
+    words += "warning: " + warning + "\n";
+  if (!args.json) {
+    std::fputs(words.c_str(), stdout);
+    return 0;
+  }
+  const Json json = {{"rows", rows},
+                     {"num_items", plan.num_items},
+                     {"num_users", plan.num_users},
+                     {"dim", plan.dim},
+                     {"k", plan.k},
+                     {"retriever", plan.retriever},
+                     {"depth", plan.depth},
+                     {"tile_rows", plan.tile_rows},
+                     {"memory",
+                      {{"loaded_bytes", loaded.anonymous},
+                       {"engine_bytes", plan.resident_bytes},
+                       {"tile_bytes", plan.tile_bytes},
+                       {"mapped_bytes", plan.mapped_bytes},
+                       {"peak_resident_bytes", peak_resident},
+                       {"peak_anonymous_bytes", peak_private}}},
+                     {"output_bytes", output_bytes},
+                     {"gemm_flops", plan.gemm_flops},
+                     {"probe",
+                      {{"rows", measured.rows},
+                       {"rows_per_second", measured.rows_per_second},
+                       {"fill", measured.fill}}},
+                     {"seconds", {{"load", load_seconds}, {"mine", mine_seconds}}},
+                     {"warnings", recipe_warnings(request.recipe)}};
+  std::puts(json.dump(2).c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Context& context) {
+  auto args = std::make_shared<PlanArgs>();
+  CLI::App* verb =
+      app.add_subcommand("plan", "say what mining needs in memory and time, without mining");
+  add_run_options(*verb, args->run);
+  verb->add_option("--probe-seconds", args->probe_seconds,
+                   "time for trying a few rows; 0: do not try")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 60.0));
+  verb->add_flag("--json", args->json, "JSON on stdout instead of a table");
+  add_config_option(*verb);
+  verb->callback(
+      [&context, args] { context.run = [&context, args] { return run_plan(*args, context); }; });
+}
+
+}  // namespace quarry

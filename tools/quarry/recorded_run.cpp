@@ -1,0 +1,93 @@
+// Reading back how a set was made.
+#include "tools/quarry/recorded_run.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "kernels/core/errors.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::uint64_t number_of(const std::string& text, const char* flag) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw ConfigError(fmt::format("{}: '{}' is not a whole number", flag, text));
+  }
+  return value;
+}
+
+}  // namespace
+
+RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
+  const std::string where = set.path() + "/manifest.json";
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  const Json run = manifest.value("run", Json::object());
+  if (!run.is_object() || !run.contains("options") || !run.contains("recipe") ||
+      !run.contains("rows") || !run["recipe"].is_object() || !run["recipe"].contains("text") ||
+      !run["recipe"]["text"].is_string()) {
+    throw InputError(where +
+                     ": does not record how the set was mined; only sets written by quarry mine "
+                     "can be explained");
+  }
+  Json options = run["options"];
+  const Json given = Json::parse(options_to_json(flags, set.path()));
+  for (const auto& [key, value] : given.items()) {
+    const CLI::Option* option = verb.get_option_no_throw("--" + key);
+    if (option != nullptr && option->count() > 0) options[key] = value;
+  }
+  RecordedRun recorded;
+  recorded.options = options_from_json(options.dump(), set.path(), where);
+  try {
+    recorded.first_row = run["rows"].at("first").get<std::uint64_t>();
+  } catch (const nlohmann::json::exception&) {
+    throw InputError(where + ": run.rows.first is missing");
+  }
+  recorded.recipe = parse_recipe(run["recipe"]["text"].get<std::string>(),
+                                 where + " (run.recipe.text)", recorded.options.round);
+  return recorded;
+}
+
+void add_row_choice(CLI::App& verb, RowChoice& choice) {
+  CLI::Option* row = verb.add_option("--row", choice.row, "row of the set, from 0");
+  CLI::Option* key = verb.add_option("--key", choice.key, "row with this key");
+  CLI::Option* user = verb.add_option("--user", choice.user, "rows of the user with this id");
+  row->excludes(key)->excludes(user);
+  key->excludes(user);
+}
+
+std::vector<std::uint64_t> find_rows(const NegativeSet& set, const RowChoice& choice,
+                                     const IdMap& users) {
+  std::vector<std::uint64_t> found;
+  if (!choice.row.empty()) {
+    const std::uint64_t row = number_of(choice.row, "--row");
+    if (row >= set.rows()) {
+      throw InputError(
+          fmt::format("{}: has {} rows, there is no row {}", set.path(), set.rows(), row));
+    }
+    return {row};
+  }
+  if (!choice.key.empty()) {
+    const std::uint64_t key = number_of(choice.key, "--key");
+    for (std::uint64_t row = 0; row < set.rows(); ++row) {
+      if (set.row(row).row_key == key) return {row};
+    }
+    throw InputError(fmt::format("{}: no row has the key {}", set.path(), key));
+  }
+  const auto user = users.find(choice.user);
+  if (!user) throw InputError(fmt::format("{}: there is no user '{}'", set.path(), choice.user));
+  for (std::uint64_t row = 0; row < set.rows(); ++row) {
+    if (set.row(row).user == *user) found.push_back(row);
+  }
+  if (found.empty())
+    throw InputError(fmt::format("{}: user '{}' has no row in the set", set.path(), choice.user));
+  return found;
+}
+
+}  // namespace quarry

@@ -1,0 +1,425 @@
+// The flags of a mining run: registering, checking, recording.
+#include "tools/quarry/run_options.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
+
+#include "host/data/table.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/device.h"
+
+namespace quarry {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// "user=a,item=b" into the named texts. `flag` and the allowed keys go into the message.
+void map_columns(const std::string& text, const std::string& flag,
+                 std::initializer_list<std::pair<std::string_view, std::string*>> fields) {
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t equals = part.find('=');
+    std::string allowed;
+    bool known = false;
+    for (const auto& [key, target] : fields) {
+      if (!allowed.empty()) allowed += ", ";
+      allowed += key;
+      if (equals != std::string::npos && part.compare(0, equals, key) == 0 &&
+          equals == key.size()) {
+        *target = part.substr(equals + 1);
+        known = !target->empty();
+      }
+    }
+    if (!known) {
+      throw ConfigError(
+          fmt::format("{}: '{}' is not key=column; keys are {}", flag, part, allowed));
+    }
+  }
+}
+
+template <class Value>
+Value choose(const std::string& text, const std::string& flag,
+             std::initializer_list<std::pair<std::string_view, Value>> values) {
+  std::string allowed;
+  for (const auto& [name, value] : values) {
+    if (text == name) return value;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(name);
+  }
+  throw ConfigError(fmt::format("{}: '{}' is not one of {}", flag, text, allowed));
+}
+
+/// FILE or FILE:column; a file whose name really ends so wins.
+NamedPath split_column(const std::string& text) {
+  NamedPath result;
+  result.path = text;
+  std::error_code error;
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0 || fs::exists(text, error)) return result;
+  if (text.find('/', colon) != std::string::npos) return result;
+  result.path = text.substr(0, colon);
+  result.column = text.substr(colon + 1);
+  return result;
+}
+
+std::vector<NamedPath> split_named(const std::vector<std::string>& texts, const std::string& flag,
+                                   bool with_column) {
+  std::vector<NamedPath> all;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+      throw ConfigError(fmt::format("{}: '{}' is not NAME=FILE", flag, text));
+    }
+    NamedPath entry = with_column ? split_column(text.substr(equals + 1))
+                                  : NamedPath{"", text.substr(equals + 1), ""};
+    entry.name = text.substr(0, equals);
+    for (const NamedPath& other : all) {
+      if (other.name == entry.name)
+        throw ConfigError(fmt::format("{}: '{}' is given twice", flag, entry.name));
+    }
+    all.push_back(std::move(entry));
+  }
+  return all;
+}
+
+void parse_shard(RunRequest& request) {
+  const std::string& text = request.options.shard;
+  if (text.empty()) return;
+  const std::size_t slash = text.find('/');
+  const auto number = [&](std::string_view part, std::uint64_t& out) {
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), out);
+    return error == std::errc() && end == part.data() + part.size();
+  };
+  const std::string_view view = text;
+  if (slash == std::string::npos || !number(view.substr(0, slash), request.shard) ||
+      !number(view.substr(slash + 1), request.num_shards) || request.num_shards == 0 ||
+      request.num_shards > (1u << 20) || request.shard >= request.num_shards) {
+    throw ConfigError(fmt::format("--shard: '{}' is not i/n with 0 <= i < n <= 1048576", text));
+  }
+}
+
+/// The names of tables that a recipe asks for by kind.
+struct RecipeNeeds {
+  std::set<std::string> pairs, features, item_lists;
+  bool catalogue = false;  ///< a column of the catalogue
+  bool events = false;     ///< exposure or popularity
+};
+
+RecipeNeeds needs_of(const Recipe& recipe) {
+  RecipeNeeds needs;
+  const auto add_filters = [&](const std::vector<FilterSpec>& filters) {
+    for (const FilterSpec& filter : filters) {
+      switch (filter.type) {
+        case FilterType::kNearDuplicate:
+        case FilterType::kSimilarity:
+          if (!filter.table.empty()) needs.features.insert(filter.table);
+          break;
+        case FilterType::kColumn:
+          needs.pairs.insert(filter.table);
+          break;
+        case FilterType::kAllowList:
+          needs.item_lists.insert(filter.table);
+          break;
+        case FilterType::kGroup:
+        case FilterType::kOverlap:
+        case FilterType::kSegment:
+          needs.catalogue = true;
+          break;
+        case FilterType::kUniversal:
+          needs.events = true;
+          break;
+        default:
+          break;
+      }
+    }
+  };
+  add_filters(recipe.safety);
+  for (const BranchSpec& branch : recipe.branches) {
+    add_filters(branch.filters);
+    if (branch.source.kind == SourceKind::kRun) needs.pairs.insert(branch.source.table);
+    if (branch.source.kind == SourceKind::kExposed || branch.source.kind == SourceKind::kPopularity)
+      needs.events = true;
+    for (const WeightSpec& weight : branch.weights) {
+      if (weight.kind == WeightKind::kPairColumn) needs.pairs.insert(weight.table);
+      if (weight.kind == WeightKind::kPopularity) needs.events = true;
+    }
+  }
+  for (const StratumAttribute& attribute : recipe.strata) {
+    if (attribute.kind == StratumAttribute::Kind::kColumn) needs.catalogue = true;
+    if (attribute.kind == StratumAttribute::Kind::kPopularity) needs.events = true;
+  }
+  if (!recipe.caps.empty()) needs.catalogue = true;
+  return needs;
+}
+
+void require_names(const std::set<std::string>& needed, const std::vector<NamedPath>& given,
+                   const std::string& flag) {
+  for (const std::string& name : needed) {
+    const bool found = std::any_of(given.begin(), given.end(),
+                                   [&](const NamedPath& entry) { return entry.name == name; });
+    if (!found)
+      throw ConfigError(
+          fmt::format("the recipe uses '{0}', which no flag gives: add {1} {0}=FILE", name, flag));
+  }
+}
+
+/// The recipe and the flags name the same things.
+void check_recipe_against_flags(const RunRequest& request) {
+  const RecipeNeeds needs = needs_of(request.recipe);
+  require_names(needs.pairs, request.pairs, "--pairs");
+  require_names(needs.features, request.features, "--feature");
+  require_names(needs.item_lists, request.item_lists, "--item-list");
+  if (needs.catalogue && request.options.catalogue.empty()) {
+    throw ConfigError(
+        "the recipe uses attributes of items (groups, overlap, segments, caps or strata): add "
+        "--catalogue FILE");
+  }
+  if (needs.events && request.options.events.empty()) {
+    throw ConfigError(
+        "the recipe uses exposure or popularity, which come from events: add --events FILE");
+  }
+}
+
+void check_required(const RunOptions& o) {
+  const auto need = [](const std::string& value, const char* what) {
+    if (value.empty()) throw ConfigError(fmt::format("{} is required", what));
+  };
+  need(o.items, "--items");
+  need(o.users, "--users");
+  need(o.recipe, "--recipe");
+  if (!o.rows.empty() && !o.rows_from.empty())
+    throw ConfigError("--rows and --rows-from exclude each other");
+  if (o.rows.empty() && o.events.empty()) {
+    throw ConfigError(
+        "there are no training rows: give --rows FILE, or --events FILE to derive them from");
+  }
+}
+
+bool is_recipe_path(const std::string& recipe) {
+  return recipe.find('/') != std::string::npos || recipe.ends_with(".toml");
+}
+
+/// Applies `change` to the path inside an option's text.
+std::string change_path(const std::string& text, OptionRole role,
+                        const std::function<std::string(const std::string&)>& change) {
+  if (text.empty()) return text;
+  switch (role) {
+    case OptionRole::kPlain:
+      return text;
+    case OptionRole::kPath:
+      return change(text);
+    case OptionRole::kRecipe:
+      return is_recipe_path(text) ? change(text) : text;
+    case OptionRole::kPathColumn: {
+      const NamedPath parts = split_column(text);
+      return change(parts.path) + (parts.column.empty() ? "" : ":" + parts.column);
+    }
+    case OptionRole::kNamedPath: {
+      const std::size_t equals = text.find('=');
+      if (equals == std::string::npos) return text;
+      return text.substr(0, equals + 1) +
+             change_path(text.substr(equals + 1), OptionRole::kPathColumn, change);
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& verb, RunOptions& options) {
+  each_option(options, [&](const char* flag, auto& member, OptionRole, const char* help) {
+    using Member = std::remove_reference_t<decltype(member)>;
+    if constexpr (std::is_same_v<Member, bool>) {
+      verb.add_flag(flag, member, help);
+    } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+      verb.add_option(flag, member, help)
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    } else {
+      verb.add_option(flag, member, help)->capture_default_str();
+    }
+  });
+}
+
+std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (unit.ends_with("IB"))
+    unit.resize(unit.size() - 2);
+  else if (unit.ends_with("B"))
+    unit.resize(unit.size() - 1);
+  const std::string_view units = "KMGT";
+  double scale = 1;
+  bool known = unit.empty();
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    if (unit.size() == 1 && unit[0] == units[i]) {
+      scale = static_cast<double>(1ull << (10 * (i + 1)));
+      known = true;
+    }
+  }
+  const double bytes = number * scale;
+  if (error != std::errc() || !known || !(bytes >= 1) || bytes > 1e18) {
+    throw ConfigError(fmt::format(
+        "{}: '{}' is not a size; write a number with K, M, G or T, e.g. 512M", flag, text));
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+
+RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> recorded) {
+  check_required(options);
+  RunRequest r;
+  r.options = options;
+  r.item_ids = split_column(options.item_ids);
+  r.user_ids = split_column(options.user_ids);
+  map_columns(options.event_columns, "--event-columns",
+              {{"user", &r.event_columns.user},
+               {"item", &r.event_columns.item},
+               {"time", &r.event_columns.time},
+               {"kind", &r.event_columns.kind},
+               {"value", &r.event_columns.value}});
+  r.event_columns.fixed_kind = options.event_kind;
+  map_columns(options.catalogue_columns, "--catalogue-columns",
+              {{"item", &r.catalogue_columns.item},
+               {"first_seen", &r.catalogue_columns.first_seen},
+               {"retired", &r.catalogue_columns.retired},
+               {"title", &r.catalogue_columns.title}});
+  map_columns(options.row_columns, "--row-columns",
+              {{"user", &r.row_columns.user},
+               {"item", &r.row_columns.item},
+               {"time", &r.row_columns.time},
+               {"segment", &r.row_columns.segment},
+               {"row_key", &r.row_columns.row_key}});
+  map_columns(options.pair_columns, "--pair-columns",
+              {{"user", &r.pair_columns.user},
+               {"item", &r.pair_columns.item},
+               {"value", &r.pair_columns.value}});
+  if (!options.rows_from.empty()) {
+    r.rows_from =
+        choose<RowsFrom>(options.rows_from, "--rows-from",
+                         {{"positives", RowsFrom::kPositives}, {"users", RowsFrom::kUsers}});
+  }
+  r.pairs = split_named(options.pairs, "--pairs", false);
+  r.features = split_named(options.features, "--feature", false);
+  r.item_lists = split_named(options.item_lists, "--item-list", true);
+  if (!options.as_of.empty()) {
+    try {
+      r.as_of = parse_time(options.as_of, "--as-of");
+    } catch (const InputError& error) {
+      throw ConfigError(error.what());
+    }
+  }
+  r.unknown_ids =
+      choose<UnknownIds>(options.unknown_ids, "--unknown-ids",
+                         {{"reject", UnknownIds::kReject}, {"drop", UnknownIds::kDrop}});
+  r.bad_rows = choose<BadRows>(options.bad_rows, "--bad-rows",
+                               {{"reject", BadRows::kReject}, {"drop", BadRows::kDrop}});
+  parse_shard(r);
+  if (options.threads < 0 || options.threads > 4096)
+    throw ConfigError("--threads: must be 0 (all) to 4096");
+  r.miner.exec = choose_device(options.device, options.threads);
+  r.miner.seed = options.seed;
+  r.miner.round = options.round;
+  r.miner.tile_rows = options.tile;
+  r.miner.host_memory = parse_bytes(options.host_memory, "--host-memory");
+  r.miner.retriever = options.retriever;
+  r.miner.faiss.nprobe = options.nprobe;
+  r.miner.faiss.ef_search = options.ef_search;
+  r.miner.faiss.cache = options.index_cache;
+  r.recipe = recorded ? std::move(*recorded)
+                      : load_recipe(options.recipe, options.round, options.overrides);
+  check_recipe_against_flags(r);
+  return r;
+}
+
+std::vector<std::string> recipe_warnings(const Recipe& recipe) {
+  std::vector<std::string> warnings = recipe.warnings;
+  const auto guards = [](const FilterSpec& filter) {
+    if (filter.type == FilterType::kRank) {
+      return filter.window.quantile ? filter.window.lo > 0 : filter.window.lo > 1;
+    }
+    return filter.type == FilterType::kAbsoluteMargin ||
+           filter.type == FilterType::kRelativeMargin || filter.type == FilterType::kColumn ||
+           filter.type == FilterType::kScore;
+  };
+  double nearest = 0;
+  for (const BranchSpec& branch : recipe.branches) {
+    if (branch.source.kind != SourceKind::kTopk || branch.select != SelectKind::kTop) continue;
+    if (std::any_of(branch.filters.begin(), branch.filters.end(), guards)) continue;
+    if (std::any_of(recipe.safety.begin(), recipe.safety.end(), guards)) continue;
+    nearest += static_cast<double>(branch.share) / static_cast<double>(recipe.share_sum);
+  }
+  if (nearest >= 0.5) {
+    warnings.push_back(
+        fmt::format("{:.0f} % of the negatives are the very nearest items, with no margin or rank "
+                    "window: many of them are "
+                    "positives not seen yet, and training on a frozen set of them loses most of "
+                    "its quality; add a margin, a "
+                    "rank window or random negatives",
+                    100 * nearest));
+  }
+  return warnings;
+}
+
+std::string path_from(const std::string& folder, const std::string& path) {
+  const fs::path base = fs::weakly_canonical(fs::absolute(folder));
+  return fs::weakly_canonical(fs::absolute(path)).lexically_relative(base).generic_string();
+}
+
+std::string options_to_json(const RunOptions& options, const std::string& folder) {
+  Json json = Json::object();
+  const auto relative = [&](const std::string& path) { return path_from(folder, path); };
+  each_option(options, [&](const char* flag, const auto& member, OptionRole role, const char*) {
+    using Member = std::remove_cvref_t<decltype(member)>;
+    const std::string key = flag + 2;
+    if constexpr (std::is_same_v<Member, std::string>) {
+      if (!member.empty()) json[key] = change_path(member, role, relative);
+    } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+      for (const std::string& text : member) json[key].push_back(change_path(text, role, relative));
+    } else {
+      json[key] = member;
+    }
+  });
+  return json.dump();
+}
+
+RunOptions options_from_json(const std::string& text, const std::string& folder,
+                             const std::string& where) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) throw InputError(where + ": the recorded options are not an object");
+  RunOptions options;
+  const auto joined = [&](const std::string& path) {
+    return (fs::absolute(folder) / path).lexically_normal().string();
+  };
+  each_option(options, [&](const char* flag, auto& member, OptionRole role, const char*) {
+    using Member = std::remove_cvref_t<decltype(member)>;
+    const std::string key = flag + 2;
+    if (!json.contains(key)) return;
+    try {
+      if constexpr (std::is_same_v<Member, std::string>) {
+        member = change_path(json.at(key).get<std::string>(), role, joined);
+      } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+        for (const Json& entry : json.at(key))
+          member.push_back(change_path(entry.get<std::string>(), role, joined));
+      } else {
+        member = json.at(key).get<Member>();
+      }
+    } catch (const nlohmann::json::exception&) {
+      throw InputError(where + ": the recorded option '" + key + "' is of the wrong type");
+    }
+  });
+  return options;
+}
+
+}  // namespace quarry

@@ -1,0 +1,156 @@
+// The flags of a mining run: what mine, plan and explain share. Every flag is listed once, in
+// each_option().
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/data/embeddings.h"
+#include "host/data/tables.h"
+#include "host/mine/miner.h"
+
+namespace CLI {
+class App;
+}
+
+namespace quarry {
+
+/// As typed. Empty text: not given.
+struct RunOptions {
+  std::string items, items_tensor, users, users_tensor, item_ids, user_ids;
+  std::string events, event_columns, event_kind;
+  std::string catalogue, catalogue_columns;
+  std::string rows, row_columns, rows_from;
+  std::vector<std::string> pairs, features, item_lists;
+  std::string pair_columns;
+  std::string recipe;
+  std::vector<std::string> overrides;
+  std::string as_of;
+  std::uint32_t seed = 0;
+  std::uint32_t round = 0;
+  int threads = 0;
+  std::uint32_t tile = 0;
+  std::string host_memory = "512M";
+  std::string device = "auto";
+  std::string retriever = "auto";
+  std::uint32_t nprobe = 0, ef_search = 0;
+  std::string index_cache;
+  std::string unknown_ids = "reject";
+  std::string bad_rows = "reject";
+  bool number_duplicates = false;
+  std::string shard;
+  std::uint64_t limit_rows = 0;
+};
+
+/// What a flag's text stands for: paths are recorded relative to the set.
+enum class OptionRole : std::uint8_t { kPlain, kPath, kPathColumn, kNamedPath, kRecipe };
+
+/// Calls visit(flag, member, role, help) for every flag.
+template <class Options, class Visit>
+void each_option(Options& o, Visit&& visit) {
+  using R = OptionRole;
+  visit("--items", o.items, R::kPath, "item embeddings: .npy, .fbin or .safetensors");
+  visit("--items-tensor", o.items_tensor, R::kPlain,
+        "tensor of --items, if the file holds several");
+  visit("--users", o.users, R::kPath, "user (query) embeddings");
+  visit("--users-tensor", o.users_tensor, R::kPlain,
+        "tensor of --users, if the file holds several");
+  visit("--item-ids", o.item_ids, R::kPathColumn,
+        "FILE[:column] with the id of each embedding row; default: row numbers");
+  visit("--user-ids", o.user_ids, R::kPathColumn, "FILE[:column], likewise for users");
+  visit("--events", o.events, R::kPath, "events, CSV or TSV: user, item, time, kind, value");
+  visit("--event-columns", o.event_columns, R::kPlain,
+        "names in the file: user=..,item=..,time=..,kind=..,value=..");
+  visit("--event-kind", o.event_kind, R::kPlain,
+        "kind of every event, for files without a kind column");
+  visit("--catalogue", o.catalogue, R::kPath,
+        "item attributes, CSV or TSV; every column becomes an attribute");
+  visit("--catalogue-columns", o.catalogue_columns, R::kPlain,
+        "names: item=..,first_seen=..,retired=..,title=..");
+  visit("--rows", o.rows, R::kPath,
+        "training rows: user, item (several by '|'), time, segment, row_key");
+  visit("--row-columns", o.row_columns, R::kPlain,
+        "names: user=..,item=..,time=..,segment=..,row_key=..");
+  visit("--rows-from", o.rows_from, R::kPlain,
+        "positives | users: derive rows from the events (default: positives)");
+  visit("--pairs", o.pairs, R::kNamedPath,
+        "NAME=FILE with a value per (user, item): teacher scores, candidate runs");
+  visit("--pair-columns", o.pair_columns, R::kPlain, "names: user=..,item=..,value=..");
+  visit("--feature", o.features, R::kNamedPath,
+        "NAME=FILE, an item feature table for similarity filters");
+  visit("--item-list", o.item_lists, R::kNamedPath, "NAME=FILE[:column], items of an allow list");
+  visit("--recipe", o.recipe, R::kRecipe, "a named recipe (quarry recipes) or a .toml file");
+  visit("--set", o.overrides, R::kPlain,
+        "key=value, changes the recipe: k=4, branch.hard.source.pool=100");
+  visit("--as-of", o.as_of, R::kPlain, "events after this time are not seen: seconds or ISO 8601");
+  visit("--seed", o.seed, R::kPlain, "seed of all chance");
+  visit("--round", o.round, R::kPlain,
+        "epoch or version: takes scheduled numbers, changes all chance");
+  visit("--threads", o.threads, R::kPlain, "CPU threads; 0: all");
+  visit("--tile", o.tile, R::kPlain, "rows per tile; 0: chosen to fit --host-memory");
+  visit("--host-memory", o.host_memory, R::kPlain, "bytes for tiles in flight, e.g. 512M, 2G");
+  visit("--device", o.device, R::kPlain, "auto | cpu | cuda:N");
+  visit("--retriever", o.retriever, R::kPlain,
+        "exact | auto | a FAISS index string such as IVF1024,Flat");
+  visit("--nprobe", o.nprobe, R::kPlain, "IVF lists visited; 0: lists / 16");
+  visit("--ef-search", o.ef_search, R::kPlain, "HNSW search width; 0: from the depth");
+  visit("--index-cache", o.index_cache, R::kPath, "index file to load, or to write after building");
+  visit("--unknown-ids", o.unknown_ids, R::kPlain, "reject | drop ids that have no embedding");
+  visit("--bad-rows", o.bad_rows, R::kPlain, "reject | drop embedding rows that cannot be scored");
+  visit("--number-duplicates", o.number_duplicates, R::kPlain,
+        "give rows with equal keys different ones");
+  visit("--shard", o.shard, R::kPlain, "i/n: mine the i-th of n equal parts of the rows, i from 0");
+  visit("--limit-rows", o.limit_rows, R::kPlain, "mine only the first so many rows; 0: all");
+}
+
+/// Registers every flag on a verb.
+void add_run_options(CLI::App& verb, RunOptions& options);
+
+/// "NAME=FILE" taken apart.
+struct NamedPath {
+  std::string name;
+  std::string path;
+  std::string column;  ///< if written as FILE:column
+};
+
+/// The options taken apart and checked, before anything is loaded.
+struct RunRequest {
+  RunOptions options;
+  NamedPath item_ids, user_ids;
+  EventColumns event_columns;
+  CatalogueColumns catalogue_columns;
+  RowColumns row_columns;
+  PairColumns pair_columns;
+  RowsFrom rows_from = RowsFrom::kPositives;
+  std::vector<NamedPath> pairs, features, item_lists;
+  std::optional<std::int64_t> as_of;
+  UnknownIds unknown_ids = UnknownIds::kReject;
+  BadRows bad_rows = BadRows::kReject;
+  std::uint64_t shard = 0, num_shards = 1;
+  MinerOptions miner;
+  Recipe recipe;
+};
+
+/// Checks flags and recipe and whether they fit together. A recorded recipe takes the place of
+/// --recipe and --set. Throws ConfigError.
+RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> recorded = {});
+
+/// What is doubtful about a recipe though it is legal, in sentences.
+std::vector<std::string> recipe_warnings(const Recipe& recipe);
+
+/// A size such as "512M" or "2GiB" in bytes. Throws ConfigError.
+std::uint64_t parse_bytes(const std::string& text, const std::string& flag);
+
+/// The options as JSON text for a manifest, paths relative to `folder`; and back, relative paths
+/// joined to `folder`.
+std::string options_to_json(const RunOptions& options, const std::string& folder);
+/// Throws InputError naming `where` if the text is not what options_to_json wrote.
+RunOptions options_from_json(const std::string& json, const std::string& folder,
+                             const std::string& where);
+
+/// A path as written in a manifest: relative to the folder, with '/'.
+std::string path_from(const std::string& folder, const std::string& path);
+
+}  // namespace quarry

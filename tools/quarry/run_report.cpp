@@ -1,0 +1,244 @@
+// The report of a mining run.
+#include "tools/quarry/run_report.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "index/retriever.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/version.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Counters with the rows that never reached the Miner.
+Counters whole_counters(const RunFacts& facts) {
+  Counters c = facts.miner->report().counters;
+  const std::uint64_t slots = facts.bad_rows * facts.request->recipe.k;
+  c.rows += facts.bad_rows;
+  c.requested += slots;
+  c.missing[static_cast<std::size_t>(FillCode::kBadRow)] += slots;
+  return c;
+}
+
+Json fill_json(const Counters& c) {
+  Json missing = Json::object();
+  for (std::uint32_t code = 1; code < kNumFillCodes; ++code)
+    missing[fill_code_name(code)] = c.missing[code];
+  return {{"rows", c.rows},
+          {"requested", c.requested},
+          {"emitted", c.emitted},
+          {"missing", std::move(missing)}};
+}
+
+Json branches_json(const RunFacts& facts, const Counters& c) {
+  Json branches = Json::array();
+  const auto names = facts.miner->branch_names();
+  for (std::uint32_t b = 0; b < names.size(); ++b) {
+    const BranchCounters& counters = c.branch[b];
+    Json rejected = Json::array();
+    const auto filters = facts.miner->filter_names(b);
+    for (std::size_t f = 0; f < filters.size(); ++f) {
+      rejected.push_back({{"filter", filters[f]}, {"rejected", counters.rejected[f]}});
+    }
+    branches.push_back({{"name", names[b]},
+                        {"examined", counters.examined},
+                        {"filters", std::move(rejected)},
+                        {"pool", counters.pool},
+                        {"picked", counters.picked},
+                        {"draws_repeated", counters.repeats},
+                        {"draws_refused_by_cap", counters.refused},
+                        {"enumerated_rows", counters.enumerated_rows},
+                        {"rows_without_positive", counters.inert_rows}});
+  }
+  return branches;
+}
+
+Json inputs_json(const RunFacts& facts) {
+  Json files = Json::array();
+  for (const InputFile& file : facts.inputs->files) {
+    files.push_back({{"role", file.role},
+                     {"path", path_from(facts.set_folder, file.path)},
+                     {"bytes", file.bytes},
+                     {"xxh3_128", file.xxh3_128}});
+  }
+  return files;
+}
+
+double rows_per_second(const RunFacts& facts, const Counters& c) {
+  return facts.mine_seconds > 0 ? static_cast<double>(c.rows) / facts.mine_seconds : 0;
+}
+
+}  // namespace
+
+const char* fill_code_name(std::uint32_t code) {
+  static constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
+                                                        "cap",    "quota",     "bad_row"};
+  return code < kNumFillCodes ? kNames[code] : "unknown";
+}
+
+std::string versions_json() {
+  const FaissInfo faiss = faiss_info();
+  const unsigned xxh = XXH_versionNumber();
+  Json json = {{"quarry", kVersion},
+               {"compiler", __VERSION__},
+               {"faiss", faiss.present ? faiss.header_version : "none"},
+               {"xxhash", fmt::format("{}.{}.{}", xxh / 10000, xxh / 100 % 100, xxh % 100)},
+               {"exact_score", exact_score_instruction_set()},
+               {"blas", blas_description()}};
+  return json.dump();
+}
+
+std::string blas_description() {
+  // Present in OpenBLAS only; looked up so that any BLAS can be linked.
+  using Describe = char* (*)();
+  if (const auto describe =
+          reinterpret_cast<Describe>(::dlsym(RTLD_DEFAULT, "openblas_get_config")))
+    return describe();
+  return "a BLAS that does not say its name";
+}
+
+std::string run_to_json(const RunFacts& facts) {
+  const RunRequest& request = *facts.request;
+  const Inputs& inputs = *facts.inputs;
+  const MinerReport& report = facts.miner->report();
+  const Counters counters = whole_counters(facts);
+  Json run;
+  run["command_line"] = facts.command_line;
+  run["options"] = Json::parse(options_to_json(request.options, facts.set_folder));
+  run["recipe"] = {{"name", request.recipe.name},
+                   {"hash", fmt::format("{:016x}", request.recipe.hash)},
+                   {"overrides", request.options.overrides},
+                   {"text", request.recipe.text},
+                   {"warnings", recipe_warnings(request.recipe)}};
+  run["seed"] = request.options.seed;
+  run["round"] = request.options.round;
+  run["as_of"] = request.as_of ? Json(*request.as_of) : Json(nullptr);
+  if (inputs.exposure) {
+    run["latest_event"] = inputs.exposure->latest_event == INT64_MIN
+                              ? Json(nullptr)
+                              : Json(inputs.exposure->latest_event);
+    run["events"] = {{"read", inputs.exposure->events},
+                     {"after_as_of", inputs.exposure->events_after_as_of},
+                     {"unknown_users", inputs.exposure->unknown_users},
+                     {"unknown_items", inputs.exposure->unknown_items}};
+  }
+  run["inputs"] = inputs_json(facts);
+  run["rows"] = {{"in_all", inputs.rows.size()},
+                 {"first", inputs.first_row},
+                 {"end", inputs.end_row},
+                 {"shard", request.shard},
+                 {"num_shards", request.num_shards}};
+  run["dropped"] = {{"bad_items", inputs.bad_items.size()},
+                    {"bad_users", inputs.bad_users.size()},
+                    {"positives_of_bad_items", inputs.dropped_positives}};
+  run["fill"] = fill_json(counters);
+  run["branches"] = branches_json(facts, counters);
+  run["search"] = {{"retriever", facts.miner->plan(1).retriever},
+                   {"promise", facts.miner->promise()},
+                   {"queries", report.search.queries},
+                   {"certified", report.search.certified},
+                   {"fallback", report.search.fallback},
+                   {"widened", report.search.widened},
+                   {"certified_rows", report.certified_rows},
+                   {"deepened_rows", report.deepened_rows},
+                   {"deepest", report.deepest},
+                   {"tiles", report.tiles},
+                   {"candidates", report.candidates}};
+  const MinerTimes& t = report.seconds;
+  run["seconds"] = {{"load", facts.load_seconds},
+                    {"prepare", facts.prepare_seconds},
+                    {"mine", facts.mine_seconds},
+                    {"stages",
+                     {{"prepare", t.prepare},
+                      {"retrieve", t.retrieve},
+                      {"gather", t.gather},
+                      {"exclude", t.exclude},
+                      {"select", t.select},
+                      {"merge", t.merge},
+                      {"emit", t.emit}}}};
+  run["rows_per_second"] = rows_per_second(facts, counters);
+  run["memory"] = {{"peak_resident_bytes", facts.peak_resident},
+                   {"peak_anonymous_bytes", facts.peak_anonymous}};
+  run["threads"] = request.miner.exec.threads;
+  run["versions"] = Json::parse(versions_json());
+  return run.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string run_to_words(const RunFacts& facts) {
+  const Counters c = whole_counters(facts);
+  const MinerReport& report = facts.miner->report();
+  const auto share = [](std::uint64_t part, std::uint64_t whole) {
+    return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  };
+  std::string out = fmt::format("{} rows, {} of {} negatives ({:.2f} %)\n", words_of_count(c.rows),
+                                words_of_count(c.emitted), words_of_count(c.requested),
+                                share(c.emitted, c.requested));
+  for (std::uint32_t code = 1; code < kNumFillCodes; ++code) {
+    if (c.missing[code] > 0) {
+      out += fmt::format("  missing, {:<10} {:>15}  {:6.2f} %\n", fill_code_name(code),
+                         words_of_count(c.missing[code]), share(c.missing[code], c.requested));
+    }
+  }
+  const auto names = facts.miner->branch_names();
+  std::size_t width = 24;
+  for (std::uint32_t b = 0; b < names.size(); ++b) {
+    for (const std::string& filter : facts.miner->filter_names(b))
+      width = std::max(width, filter.size() + 14);
+  }
+  for (std::uint32_t b = 0; b < names.size(); ++b) {
+    const BranchCounters& counters = c.branch[b];
+    const auto line = [&](const std::string& what, std::uint64_t count) {
+      out += fmt::format("  {:<{}} {:>15}\n", what, width, words_of_count(count));
+    };
+    out += fmt::format("branch '{}'\n", names[b]);
+    out += fmt::format("  {:<{}} {:>15}  {:6.2f} %\n", "picked", width,
+                       words_of_count(counters.picked), share(counters.picked, c.emitted));
+    line("examined", counters.examined);
+    const auto filters = facts.miner->filter_names(b);
+    for (std::size_t f = 0; f < filters.size(); ++f) {
+      if (counters.rejected[f] > 0) line("rejected by " + filters[f], counters.rejected[f]);
+    }
+    if (counters.pool > 0) line("pool", counters.pool);
+    if (counters.repeats > 0) line("draws repeated", counters.repeats);
+    if (counters.refused > 0) line("draws refused by caps", counters.refused);
+    if (counters.enumerated_rows > 0) line("rows enumerated", counters.enumerated_rows);
+    if (counters.inert_rows > 0) line("rows without a positive", counters.inert_rows);
+  }
+  out += fmt::format(
+      "search: {}; {:.2f} % of rows certified, {} of {} searches by brute force, {} rows deepened "
+      "(deepest {})\n",
+      facts.miner->plan(1).retriever, share(report.certified_rows, c.rows),
+      words_of_count(report.search.fallback), words_of_count(report.search.queries),
+      words_of_count(report.deepened_rows), words_of_count(report.deepest));
+  const MinerTimes& t = report.seconds;
+  out += fmt::format("time: load {}, prepare {}, mine {} ({} rows/s)\n",
+                     words_of_seconds(facts.load_seconds), words_of_seconds(facts.prepare_seconds),
+                     words_of_seconds(facts.mine_seconds),
+                     words_of_count(static_cast<std::uint64_t>(rows_per_second(facts, c))));
+  out += fmt::format("  stages: retrieve {}, gather {}, exclude {}, select {}, merge {}, emit {}\n",
+                     words_of_seconds(t.retrieve), words_of_seconds(t.gather),
+                     words_of_seconds(t.exclude), words_of_seconds(t.select),
+                     words_of_seconds(t.merge), words_of_seconds(t.emit));
+  out += fmt::format("memory: peak {}, of it beyond mapped files {}\n",
+                     words_of_bytes(facts.peak_resident), words_of_bytes(facts.peak_anonymous));
+  if (facts.inputs->dropped_positives + facts.inputs->bad_items.size() +
+          facts.inputs->bad_users.size() >
+      0) {
+    out += fmt::format("dropped: {} items and {} users without a usable embedding, {} positives\n",
+                       words_of_count(facts.inputs->bad_items.size()),
+                       words_of_count(facts.inputs->bad_users.size()),
+                       words_of_count(facts.inputs->dropped_positives));
+  }
+  for (const std::string& warning : recipe_warnings(facts.request->recipe))
+    out += "warning: " + warning + "\n";
+  return out;
+}
+
+}  // namespace quarry

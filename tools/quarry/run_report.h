@@ -1,0 +1,38 @@
+// What a mining run says about itself: the `run` object of a manifest and the summary a person
+// reads.
+#pragma once
+
+#include <string>
+
+#include "host/mine/miner.h"
+#include "tools/quarry/load_inputs.h"
+
+namespace quarry {
+
+/// Everything a report is made from, after the rows are mined.
+struct RunFacts {
+  const RunRequest* request = nullptr;
+  const Inputs* inputs = nullptr;
+  const Miner* miner = nullptr;
+  std::uint64_t bad_rows = 0;  ///< rows of users without a usable embedding
+  double load_seconds = 0;
+  double prepare_seconds = 0;  ///< making the Miner
+  double mine_seconds = 0;
+  std::uint64_t peak_resident = 0;   ///< bytes
+  std::uint64_t peak_anonymous = 0;  ///< bytes, without mapped files
+  std::string command_line;
+  std::string set_folder;  ///< where paths are relative to
+};
+
+/// JSON text of an object.
+std::string run_to_json(const RunFacts& facts);
+/// A table of words for stderr.
+std::string run_to_words(const RunFacts& facts);
+/// Names of FillCode values.
+const char* fill_code_name(std::uint32_t code);
+/// What the BLAS in use calls itself.
+std::string blas_description();
+/// Versions of this program and the libraries in it, as a JSON object.
+std::string versions_json();
+
+}  // namespace quarry
