@@ -68,7 +68,9 @@ TEST_P(LanesEqualSolo, OnRandomProblems) {
     const std::string lanes = mined(*p, Device::kCuda);
     ASSERT_TRUE(solo == lanes) << "problem " << p->number << ", " << GetParam().width << " lanes\n"
                                << test::describe(*p);
-    if (p->rows_view.num_rows > 0) ASSERT_GT(lane_device().launches, before) << "no lane ran";
+    if (p->rows_view.num_rows > 0) {
+      ASSERT_GT(lane_device().launches, before) << "no lane ran";
+    }
   }
 }
 

@@ -298,8 +298,8 @@ TEST(Fill, InfeasibleRequestsEndWithACode) {
   for (std::uint32_t i = 0; i < 50; ++i) own.positives.push_back(i);  // user 0 owns everything
   own.positive_offsets.push_back(50);
   w->inputs.rows = &own;
-  for (const char* source : {"{ kind = \"uniform\" }", "{ kind = \"topk\", pool = 10, max_rank = 20 }",
-                             "{ kind = \"all\" }", "{ kind = \"pool\", n = 10 }", "{ kind = \"popularity\" }"}) {
+  for (const char* source : {"{ kind = \"uniform\" }", "{ kind = \"topk\", pool = 60, max_rank = 60 }",
+                             "{ kind = \"all\" }", "{ kind = \"pool\", n = 60 }", "{ kind = \"popularity\" }"}) {
     const Recipe recipe = parse_recipe(std::string("name = \"x\"\nk = 60\n[safety]\nfilters = [{ kind = "
                                                    "\"positives\" }]\n[[branch]]\nname = \"b\"\nshare = 1.0\nsource = ") +
                                            source + "\n",

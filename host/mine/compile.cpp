@@ -72,6 +72,7 @@ class Compiler {
       out_->snapshot.num_items = num_items_;
     }
     out_->plan.snapshot_items = out_->snapshot.num_items;
+    out_->world.as_of = out_->snapshot.as_of;
     out_->world.popularity =
         out_->placement.borrow(out_->snapshot.popularity.data(), out_->snapshot.popularity.size());
   }
@@ -417,9 +418,13 @@ class Compiler {
       }
       b.max_rank = spec.source.kind == SourceKind::kTopk && !spec.source.all ? spec.source.max_rank : kNoItem;
       b.pool = spec.source.all ? kNoItem : spec.source.pool;
+      int survivor_windows = 0;
       for (const FilterSpec& f : specs) {
         filters.push_back(filter(f, spec.name));
         names.push_back(filter_name(f));
+        if (filters.back().kind == FilterKind::kSurvivorRank && ++survivor_windows > 1) {
+          throw ConfigError("branch '" + spec.name + "' has two windows over survivor ranks; give one");
+        }
         if (filters.back().kind == FilterKind::kRawRank) b.max_rank = std::min(b.max_rank, filters.back().hi);
         if (filters.back().kind == FilterKind::kRawRank && b.select == SelectKind::kFirstViolator) {
           throw ConfigError("branch '" + spec.name +

@@ -76,6 +76,7 @@ class Explainer {
     context_.user = user;
     context_.segment = rows_.segment != nullptr ? rows_.segment[0] : 0;
     context_.time = rows_.time != nullptr ? rows_.time[0] : INT64_MAX;
+    if (context_.time == INT64_MAX) context_.time = world_.as_of;
     context_.query = query_.data();
     context_.positives = nullptr;
     context_.num_positives = 0;

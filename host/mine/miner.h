@@ -42,13 +42,13 @@ struct NegativeBatch {
 };
 
 struct MinerOptions {
-  Exec exec;
+  Exec exec = {};
   std::uint32_t seed = 0;
   std::uint32_t round = 0;
   std::uint32_t tile_rows = 0;             ///< 0: chosen to stay under host_memory
   std::uint64_t host_memory = 512ull << 20;  ///< bytes for tiles in flight
   std::string retriever = "auto";
-  FaissOptions faiss;
+  FaissOptions faiss = {};
 };
 
 /// Seconds of wall time and work by stage.

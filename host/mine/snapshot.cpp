@@ -84,14 +84,15 @@ Cells cells_of(const StratumAttribute& a, const Snapshot& snapshot, const Catalo
   return cells;
 }
 
-std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells& cells) {
+/// `num_items`: the snapshot's, so that targets are frozen with it.
+std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells& cells, std::uint32_t num_items) {
   std::vector<std::uint64_t> weights(cells.names.size(), 0);
   switch (quota.mode) {
     case QuotaAttribute::Shares::kEqual:
       std::fill(weights.begin(), weights.end(), 1);
       break;
     case QuotaAttribute::Shares::kCatalogue:
-      for (const std::uint32_t c : cells.of_item) weights[c] += 1;
+      for (std::uint32_t i = 0; i < num_items; ++i) weights[cells.of_item[i]] += 1;
       break;
     case QuotaAttribute::Shares::kNamed:
       for (const auto& [name, share] : quota.shares) {
@@ -142,7 +143,7 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
       throw ConfigError("[quota] by '" + quota.attribute + "', which [strata] does not define");
     }
     const Cells cells = cells_of(*attribute, snapshot, catalogue, num_items);
-    std::vector<std::uint64_t> weights = cell_weights(quota, cells);
+    std::vector<std::uint64_t> weights = cell_weights(quota, cells, std::min(snapshot.num_items, num_items));
     divide_out(weights);
     const auto size = static_cast<std::uint32_t>(cells.names.size());
     if (strata.names.size() * size > kMaxStrata) {

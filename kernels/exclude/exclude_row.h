@@ -29,8 +29,8 @@ QUARRY_HD bool overlaps_a_positive(const World& world, const Filter& f, const Ro
   return false;
 }
 
-/// Value of the pair above `a` times the smallest value among the positives that have one.
-QUARRY_HD bool above_relative_value(const PairTable& table, const Filter& f, const RowContext& row, float value) {
+/// The smallest value among the row's positives that have one; false if none has.
+QUARRY_HD bool least_positive_value(const PairTable& table, const RowContext& row, float* value) {
   float least = 0.0f;
   bool found = false;
   for (std::uint32_t p = 0; p < row.num_positives; ++p) {
@@ -39,7 +39,8 @@ QUARRY_HD bool above_relative_value(const PairTable& table, const Filter& f, con
     if (!found || v < least) least = v;
     found = true;
   }
-  return found && value > f.a * least;
+  *value = least;
+  return found;
 }
 
 /// True if filter `f` rejects the candidate. A survivor window is judged by select, never here.
@@ -60,7 +61,7 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
       return overlaps_a_positive(world, f, row, item);
     case FilterKind::kTime:
       return (world.first_seen != nullptr && world.first_seen[item] > row.time) ||
-             (world.retired != nullptr && world.retired[item] <= row.time);
+             (world.retired != nullptr && world.retired[item] != INT64_MAX && world.retired[item] <= row.time);
     case FilterKind::kBitmapDeny:
       return is_marked(world.bitmaps[f.table], item);
     case FilterKind::kBitmapAllow:
@@ -82,10 +83,15 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
     case FilterKind::kPairAbsolute:
     case FilterKind::kPairRelative: {
       const PairTable& table = world.pairs[f.table];
+      float bound = f.a;
+      if (f.kind == FilterKind::kPairRelative) {
+        float least = 0.0f;
+        if (!least_positive_value(table, row, &least)) return false;
+        bound = f.a * least;
+      }
       float value;
       if (!look_up(table, row.user, item, &value)) return f.reject_missing != 0;
-      if (f.kind == FilterKind::kPairAbsolute) return value > f.a;
-      return above_relative_value(table, f, row, value);
+      return value > bound;
     }
   }
   return false;

@@ -356,7 +356,7 @@ class RowFill {
   }
 
   QUARRY_HD void redistribute() {
-    if (plan_.num_levels == 0 || missing() == 0) return;
+    if (plan_.num_levels == 0 || plan_.num_backfill == 0 || missing() == 0) return;
     for (std::uint32_t l = 0; l < plan_.num_levels; ++l) {
       const bool outermost = l + 1 == plan_.num_levels;
       bool again = true;
@@ -458,7 +458,8 @@ class RowFill {
         for (std::uint32_t e = 0; e < list.num_ordered; ++e) {
           if (refused_by_cap(list.items[list.order.pool_place[list.order.order[e]]], s)) return true;
         }
-        if (branch.source != SourceKind::kTopk) continue;
+        // Without a backfill nothing beyond the pool was asked for, so how far it is known is chance.
+        if (branch.source != SourceKind::kTopk || all) continue;
         const std::uint32_t limit = place_limit(branch, list.count);
         for (std::uint32_t j = list.cut; j < limit; ++j) {
           if (list.reasons[j] == 0 && refused_by_cap(list.items[j], s)) return true;

@@ -23,6 +23,7 @@ QUARRY_HD RowContext row_context(const World& world, const RowBatch& rows, std::
   c.user = rows.user[row];
   c.segment = rows.segment != nullptr ? rows.segment[row] : 0;
   c.time = rows.time != nullptr ? rows.time[row] : INT64_MAX;
+  if (c.time == INT64_MAX) c.time = world.as_of;
   c.query = rows.queries + std::uint64_t{rows.query[row]} * world.dim;
   c.positives = rows.positives + rows.positive_offsets[row];
   c.num_positives = static_cast<std::uint32_t>(rows.positive_offsets[row + 1] - rows.positive_offsets[row]);

@@ -54,6 +54,7 @@ struct World {
   std::uint32_t num_users = 0;
   std::uint32_t num_strata = 1;
   std::uint32_t num_columns = 0;
+  std::int64_t as_of = INT64_MAX;              ///< stands in for the time of rows that have none
   const float* items = nullptr;                ///< [num_items, dim], unit rows under kCosine
   const std::uint32_t* stratum = nullptr;      ///< [num_items]; null: one stratum
   const std::uint32_t* columns = nullptr;      ///< [num_columns, num_items] codes, 0 = empty

@@ -19,6 +19,7 @@
 #include "kernels/select/select_row.h"
 #include "kernels/tally/tally.h"
 #include "kernels/tally/tally_row.h"
+#include "kernels/topk/topk.h"
 #include "tests/support/lanes.h"
 
 namespace quarry {
@@ -129,7 +130,10 @@ void sample_gpu(const Exec&, const SampleArgs& a) {
 
 void score_positives_gpu(const Exec&, const World& world, const Plan& plan, const RowBatch& rows, float* out) {
   run_rows(rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
-    if (g.rank() == 0) positive_scores_row(world, plan, row_context(world, rows, r), out + r * kNumPositiveScores);
+    const RowContext row = row_context(world, rows, r);
+    if (g.rank() == 0) {
+      positive_scores_row(plan, row, ThreadScore{world, row.query}, out + std::size_t{r} * kNumPositiveScores);
+    }
   });
 }
 
@@ -145,6 +149,13 @@ void score_lists_gpu(const Exec&, const ScoreArgs& a) {
       score_row(g, *a.world, row.query, a.count[r], a.items + at, a.scores + at);
     }
   });
+}
+
+/// Retrieval is not what lanes are for: the CPU's, on the stand-in's memory.
+void topk_gpu(const Exec&, const TopkItems& items, const TopkMask& mask, const float* queries, std::uint32_t rows,
+              std::uint32_t k, TopkDeviceWorkspace&, const TopkResult& out) {
+  TopkWorkspace workspace;
+  topk({}, items, mask, queries, rows, k, workspace, out);
 }
 
 void merge_gpu(const Exec&, const MergeArgs& a) {

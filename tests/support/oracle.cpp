@@ -195,6 +195,7 @@ struct RowJudge {
     user = rows.user[row];
     segment = rows.segment != nullptr ? rows.segment[row] : 0;
     time = rows.time != nullptr ? rows.time[row] : INT64_MAX;
+    if (time == INT64_MAX) time = o.as_of_;
     query = o.users_[user];
     if (rows.queries != nullptr) {
       query.assign(rows.queries + row * o.dim_, rows.queries + (row + 1) * o.dim_);
@@ -757,8 +758,11 @@ struct RowJudge {
   template <class Visit>
   void for_each_survivor(const std::vector<u32>& branches, const Visit& visit) const {
     for (const u32 b : branches) {
+      for (const std::size_t i : work[b].order) visit(work[b].list[i].item, b);
       for (const Candidate& c : work[b].list)
-        if (c.survives) visit(c.item, b);
+        if (searches(recipe.branches[b]) && !recipe.backfill.empty() && c.survives && !c.pool)
+          visit(c.item, b);
+      if (!draws_items(recipe.branches[b])) continue;
       const std::vector<FilterSpec> list = filters(recipe.branches[b]);
       for (const auto& part : work[b].space)
         for (const u32 item : part)
@@ -782,7 +786,7 @@ struct RowJudge {
           std::vector<std::set<u32>> open(width);
           for_each_survivor(recipe.backfill, [&](u32 item, u32 b) {
             const u64 s = o.stratum_[item];
-            if (s >= begin && s < begin + width && refusal(item, b, true, replaces(b)) == 0)
+            if (s >= begin && s < begin + width && refusal(item, b, true, false) == 0)
               open[s - begin].insert(item);
           });
           std::vector<u64> caps, placed;
@@ -808,11 +812,14 @@ struct RowJudge {
         recipe.quota ? systematic(recipe.k, o.quota_, word64(5, 0, 0)) : std::vector<u64>{recipe.k};
 
     for (std::size_t b = 0; b < work.size(); ++b) {
+      const std::size_t before = picks.size();
       const std::size_t behind = take(b, counts[b]);
+      const bool full = picks.size() - before == counts[b];
+      const bool top1 = recipe.branches[b].select == SelectKind::kTop1Sample && behind == 0;
       const bool has_keys = recipe.branches[b].select == SelectKind::kSample ||
                             recipe.branches[b].select == SelectKind::kTop1Sample;
       const auto& order = work[b].order;
-      out->kappa.push_back(has_keys && behind < order.size() ? work[b].list[order[behind]].noisy
+      out->kappa.push_back(has_keys && full && !top1 && behind < order.size() ? work[b].list[order[behind]].noisy
                                                              : kNan);
     }
     u64 unplaced = 0;

@@ -303,7 +303,15 @@ BranchSpec random_branch(Rng& rng, std::uint32_t number, std::uint32_t items) {
   for (std::uint64_t i = !drawn && sampled ? rng.in(0, 3) : 0; i > 0; --i)
     b.weights.push_back(random_weight(rng));
   const bool ranked = !drawn && b.select != SelectKind::kFirstViolator;
-  for (std::uint64_t i = rng.in(0, 3); i > 0; --i) b.filters.push_back(random_filter(rng, ranked));
+  bool windowed = false;  // at most one window over survivor ranks
+  for (std::uint64_t i = rng.in(0, 3); i > 0; --i) {
+    FilterSpec f = random_filter(rng, ranked);
+    if (f.type == FilterType::kRank && f.window.survivors) {
+      if (windowed) continue;
+      windowed = true;
+    }
+    b.filters.push_back(f);
+  }
   return b;
 }
 

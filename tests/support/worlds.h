@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/mine/miner.h"
+#include "kernels/core/ids.h"
 #include "kernels/core/philox.h"
 
 namespace quarry::test {
