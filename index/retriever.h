@@ -19,30 +19,33 @@ struct ItemTable {
   const float* device_rows = nullptr;  ///< the same rows on the device of the Exec; null: not there
 };
 
-/// Where results go, host memory. List l has count[l] <= k entries at l * k, in key order, with exact scores.
+/// Where results go, host memory. List l has count[l] <= k entries at l * k, in key order, with
+/// exact scores.
 struct SearchResult {
-  std::uint32_t* items = nullptr;   ///< [queries, k]
-  float* scores = nullptr;          ///< [queries, k]
-  std::uint32_t* count = nullptr;   ///< [queries]
-  std::uint8_t* complete = nullptr; ///< [queries] 1: a deeper search of this query would find nothing more
+  std::uint32_t* items = nullptr;  ///< [queries, k]
+  float* scores = nullptr;         ///< [queries, k]
+  std::uint32_t* count = nullptr;  ///< [queries]
+  std::uint8_t* complete =
+      nullptr;  ///< [queries] 1: a deeper search of this query would find nothing more
   std::uint8_t* certified = nullptr;  ///< [queries] 1: proven equal to brute force; may be null
 };
 
 /// Totals since construction.
 struct SearchStats {
   std::uint64_t queries = 0;
-  std::uint64_t certified = 0;   ///< proven by the error bound at some slack
-  std::uint64_t fallback = 0;    ///< proven by exact brute force
-  std::uint64_t widened = 0;     ///< searches repeated with a larger slack
+  std::uint64_t certified = 0;  ///< proven by the error bound at some slack
+  std::uint64_t fallback = 0;   ///< proven by exact brute force
+  std::uint64_t widened = 0;    ///< searches repeated with a larger slack
 };
 
 class Retriever {
  public:
   virtual ~Retriever() = default;
-  /// Up to min(k, num_items) nearest items of each query. queries: [num_queries, dim] host memory, prepared like the
-  /// items. Not re-entrant; uses exec.threads threads. Results do not depend on threads or on the batch for exact kinds.
-  virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries, std::uint32_t k,
-                      const SearchResult& out) = 0;
+  /// Up to min(k, num_items) nearest items of each query. queries: [num_queries, dim] host memory,
+  /// prepared like the items. Not re-entrant; uses exec.threads threads. Results do not depend on
+  /// threads or on the batch for exact kinds.
+  virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries,
+                      std::uint32_t k, const SearchResult& out) = 0;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
   /// As written in the manifest: "exact", or FAISS's index string with its parameters.
@@ -56,18 +59,21 @@ class Retriever {
 std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items);
 
 struct FaissOptions {
-  std::string index = "Flat";     ///< FAISS's own string: Flat, IVF1024,Flat, IVF1024,SQfp16, HNSW32,Flat ...
-  std::uint32_t nprobe = 0;       ///< IVF lists visited; 0: max(1, lists / 16)
-  std::uint32_t ef_search = 0;    ///< HNSW; 0: max(64, 2 k)
-  std::uint64_t seed = 1;         ///< training sample and k-means
-  std::string cache;              ///< index file to load, or to write after building; "" = none
+  std::string index =
+      "Flat";  ///< FAISS's own string: Flat, IVF1024,Flat, IVF1024,SQfp16, HNSW32,Flat ...
+  std::uint32_t nprobe = 0;     ///< IVF lists visited; 0: max(1, lists / 16)
+  std::uint32_t ef_search = 0;  ///< HNSW; 0: max(64, 2 k)
+  std::uint64_t seed = 1;       ///< training sample and k-means
+  std::string cache;            ///< index file to load, or to write after building; "" = none
 };
-/// Throws ConfigError for an index string FAISS does not know or a build without FAISS, InputError for a damaged cache.
-std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items, const FaissOptions& options);
+/// Throws ConfigError for an index string FAISS does not know or a build without FAISS, InputError
+/// for a damaged cache.
+std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
+                                                const FaissOptions& options);
 
 /// "exact", "auto" (exact) or a FAISS string.
-std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items, const std::string& kind,
-                                          const FaissOptions& options);
+std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
+                                          const std::string& kind, const FaissOptions& options);
 
 /// What FAISS this build has: version, GPU or not, and whether its self-test passes; for `doctor`.
 struct FaissInfo {

@@ -14,9 +14,10 @@ namespace quarry {
 namespace {
 
 [[noreturn]] void no_cuda(const char* kernel) {
-  throw DeviceError(std::string(kernel) +
-                    " was asked to run on a GPU, but this build has no CUDA; use --device cpu, or build with "
-                    "-DQUARRY_CUDA=ON");
+  throw DeviceError(
+      std::string(kernel) +
+      " was asked to run on a GPU, but this build has no CUDA; use --device cpu, or build with "
+      "-DQUARRY_CUDA=ON");
 }
 
 }  // namespace
@@ -24,12 +25,14 @@ namespace {
 void exclude_gpu(const Exec&, const ExcludeArgs&) { no_cuda("exclude"); }
 void select_gpu(const Exec&, const SelectArgs&) { no_cuda("select"); }
 void sample_gpu(const Exec&, const SampleArgs&) { no_cuda("sample"); }
-void score_positives_gpu(const Exec&, const World&, const Plan&, const RowBatch&, float*) { no_cuda("score"); }
+void score_positives_gpu(const Exec&, const World&, const Plan&, const RowBatch&, float*) {
+  no_cuda("score");
+}
 void score_lists_gpu(const Exec&, const ScoreArgs&) { no_cuda("score"); }
 void merge_gpu(const Exec&, const MergeArgs&) { no_cuda("merge"); }
 void tally_gpu(const Exec&, const MergeArgs&, Counters*) { no_cuda("tally"); }
-void topk_gpu(const Exec&, const TopkItems&, const TopkMask&, const float*, std::uint32_t, std::uint32_t,
-              TopkDeviceWorkspace&, const TopkResult&) {
+void topk_gpu(const Exec&, const TopkItems&, const TopkMask&, const float*, std::uint32_t,
+              std::uint32_t, TopkDeviceWorkspace&, const TopkResult&) {
   no_cuda("topk");
 }
 

@@ -1,4 +1,5 @@
-// One result whatever the execution: tiles, threads, shards and retrievers, for every named recipe that the miner runs.
+// One result whatever the execution: tiles, threads, shards and retrievers, for every named recipe
+// that the miner runs.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -52,18 +53,21 @@ std::string mined(const Recipe& recipe, const test::TestWorld& w, const Executio
   for (std::uint32_t s = 0; s < e.shards; ++s) {
     Miner miner(recipe, w.inputs, options);
     const std::uint64_t n = w.rows_view.num_rows;
-    // One column after the other for each row keeps the bytes independent of how rows fall into tiles.
-    miner.mine(slice(w.rows_view, n * s / e.shards, n * (s + 1) / e.shards), [&](const NegativeBatch& b) {
-      for (std::uint32_t r = 0; r < b.num_rows; ++r) {
-        const auto row = [&](const auto& column) {
-          bytes.append(reinterpret_cast<const char*>(column.data() + std::size_t{r} * b.k), b.k * sizeof(column[0]));
-        };
-        row(b.item);
-        row(b.score);
-        row(b.stratum);
-        row(b.fill);
-      }
-    });
+    // One column after the other for each row keeps the bytes independent of how rows fall into
+    // tiles.
+    miner.mine(
+        slice(w.rows_view, n * s / e.shards, n * (s + 1) / e.shards), [&](const NegativeBatch& b) {
+          for (std::uint32_t r = 0; r < b.num_rows; ++r) {
+            const auto row = [&](const auto& column) {
+              bytes.append(reinterpret_cast<const char*>(column.data() + std::size_t{r} * b.k),
+                           b.k * sizeof(column[0]));
+            };
+            row(b.item);
+            row(b.score);
+            row(b.stratum);
+            row(b.fill);
+          }
+        });
   }
   return bytes;
 }
@@ -73,7 +77,8 @@ class EveryRecipe : public ::testing::TestWithParam<std::string> {};
 TEST_P(EveryRecipe, GivesOneResultUnderEveryExecution) {
   const Recipe recipe = load_recipe(GetParam(), 0);
   for (const bool ties : {false, true}) {
-    const auto w = test::make_world({.users = 8, .items = 240, .dim = 12, .rows_per_user = 4, .ties = ties});
+    const auto w =
+        test::make_world({.users = 8, .items = 240, .dim = 12, .rows_per_user = 4, .ties = ties});
     test::satisfy(*w, recipe);
     const std::string first = mined(recipe, *w, {1, 1, 1, "exact"});
     ASSERT_FALSE(first.empty());
@@ -81,13 +86,14 @@ TEST_P(EveryRecipe, GivesOneResultUnderEveryExecution) {
     std::size_t picked = 0;
     const std::size_t row_bytes = recipe.k * std::size_t{13};
     for (std::size_t row = 0; row < first.size(); row += row_bytes) {
-      for (std::size_t i = 0; i < recipe.k; ++i) picked += first.compare(row + 4 * i, 4, "\xFF\xFF\xFF\xFF") != 0;
+      for (std::size_t i = 0; i < recipe.k; ++i)
+        picked += first.compare(row + 4 * i, 4, "\xFF\xFF\xFF\xFF") != 0;
     }
     EXPECT_GT(picked, recipe.k) << "hardly a negative at all";
     for (const Execution& e : executions()) {
       EXPECT_TRUE(mined(recipe, *w, e) == first)
-          << (ties ? "ties, " : "") << "tile " << e.tile_rows << ", threads " << e.threads << ", shards " << e.shards
-          << ", " << e.retriever;
+          << (ties ? "ties, " : "") << "tile " << e.tile_rows << ", threads " << e.threads
+          << ", shards " << e.shards << ", " << e.retriever;
     }
   }
 }
@@ -102,7 +108,8 @@ std::vector<std::string> runnable() {
 INSTANTIATE_TEST_SUITE_P(Named, EveryRecipe, ::testing::ValuesIn(runnable()),
                          [](const ::testing::TestParamInfo<std::string>& info) {
                            std::string name = info.param;
-                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+                           for (char& c : name)
+                             c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
                            return name;
                          });
 

@@ -1,4 +1,5 @@
-// The whole miner on lanes: every width and schedule gives the CPU backend's bits, and planted mistakes are caught.
+// The whole miner on lanes: every width and schedule gives the CPU backend's bits, and planted
+// mistakes are caught.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -14,7 +15,9 @@ namespace {
 
 #if defined(QUARRY_HAS_CUDA)
 
-TEST(Lanes, RunInBuildsWithoutCuda) { GTEST_SKIP() << "this build launches on a GPU; lanes run in CPU builds"; }
+TEST(Lanes, RunInBuildsWithoutCuda) {
+  GTEST_SKIP() << "this build launches on a GPU; lanes run in CPU builds";
+}
 
 #else
 
@@ -55,7 +58,8 @@ struct Setting {
 class LanesEqualSolo : public ::testing::TestWithParam<Setting> {};
 
 TEST_P(LanesEqualSolo, OnRandomProblems) {
-  const int scale = std::getenv("QUARRY_TEST_SCALE") != nullptr ? std::atoi(std::getenv("QUARRY_TEST_SCALE")) : 1;
+  const int scale =
+      std::getenv("QUARRY_TEST_SCALE") != nullptr ? std::atoi(std::getenv("QUARRY_TEST_SCALE")) : 1;
   // Wide groups cost a fiber switch per lane and collective: fewer problems there.
   const int problems = (GetParam().width >= 128 ? 20 : GetParam().width >= 32 ? 60 : 150) * scale;
   lane_device().width = GetParam().width;

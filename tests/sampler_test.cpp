@@ -1,5 +1,6 @@
-// Samplers by statistics that are right for them (chi-square on first picks and ordered pairs, a Wald test on inclusion
-// counts), at a fixed seed and level 1e-6; the same judges must condemn samplers with planted mistakes.
+// Samplers by statistics that are right for them (chi-square on first picks and ordered pairs, a
+// Wald test on inclusion counts), at a fixed seed and level 1e-6; the same judges must condemn
+// samplers with planted mistakes.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -21,7 +22,8 @@ double bound(double df) {
 /// The negatives of many rows of one user, in order of picking.
 using Draws = std::vector<std::vector<std::uint32_t>>;
 
-// --- judges: a statistic over its bound; above 1 condemns ---------------------------------------------------------
+// --- judges: a statistic over its bound; above 1 condemns
+// ---------------------------------------------------------
 
 double first_pick(const Draws& draws, const std::vector<double>& p) {
   std::vector<double> seen(p.size(), 0);
@@ -103,11 +105,13 @@ double trend(const Draws& draws, double m) {
   return std::fabs(sum / n - (m - 1) / 2) / std::sqrt((m * m - 1) / 12 / n) / 4.89;
 }
 
-// --- the engine's samplers -----------------------------------------------------------------------------------------
+// --- the engine's samplers
+// -----------------------------------------------------------------------------------------
 
 constexpr std::uint64_t kRows = 400000;
 
-/// One user, items with the scores given (inner product in one dimension); the first `own` items are its positives.
+/// One user, items with the scores given (inner product in one dimension); the first `own` items
+/// are its positives.
 struct OneUser {
   explicit OneUser(std::vector<float> scores, std::uint32_t own = 0) : items(std::move(scores)) {
     exposure.offsets = {0, own};
@@ -258,7 +262,8 @@ TEST(Sampler, PopularityDrawsByIntegerWeights) {
   user.recipe.branches[0].source.beta = 0.75;
   const Draws draws = user.mine();
   std::vector<double> w(7, 0.0);
-  for (int i = 2; i < 7; ++i) w[i] = std::floor(std::pow(user.exposure.item_count[i] + 1.0, 0.75) * 1024 + 0.5);
+  for (int i = 2; i < 7; ++i)
+    w[i] = std::floor(std::pow(user.exposure.item_count[i] + 1.0, 0.75) * 1024 + 0.5);
   EXPECT_LT(first_pick(draws, normalised(w)), 1);
   EXPECT_LT(ordered_pairs(draws, normalised(w)), 1);
 }
@@ -268,7 +273,8 @@ std::vector<double> rank_beta(int n, double j, double shift) {
   std::vector<double> w(static_cast<std::size_t>(n));
   for (int r = 1; r <= n; ++r) {
     const double x = (r + shift - 0.5) / n;
-    w[static_cast<std::size_t>(n - r)] = std::exp((j - 1) * std::log(x) + (n - j) * std::log(1 - std::min(x, 1 - 1e-9)));
+    w[static_cast<std::size_t>(n - r)] =
+        std::exp((j - 1) * std::log(x) + (n - j) * std::log(1 - std::min(x, 1 - 1e-9)));
   }
   return normalised(w);  // the largest score, item n - 1, has rank 1
 }
@@ -298,8 +304,10 @@ TEST(Sampler, DynamicPoolPicksTheBestOfItsDraws) {
   EXPECT_LT(first_pick(draws, p), 1);
 }
 
-/// Counts of branch by stratum for k = 1, shares 1:1 and quotas 1:1; over its bound when they depend on each other.
-double dependence(const std::vector<std::uint8_t>& branch, const std::vector<std::uint32_t>& stratum) {
+/// Counts of branch by stratum for k = 1, shares 1:1 and quotas 1:1; over its bound when they
+/// depend on each other.
+double dependence(const std::vector<std::uint8_t>& branch,
+                  const std::vector<std::uint32_t>& stratum) {
   double n[2][2] = {};
   for (std::size_t r = 0; r < branch.size(); ++r) n[branch[r] & 1][stratum[r] & 1] += 1;
   const double total = static_cast<double>(branch.size());
@@ -339,18 +347,21 @@ TEST(Sampler, SharesAndQuotasAreRoundedIndependently) {
   std::vector<std::uint8_t> branch;
   std::vector<std::uint32_t> stratum;
   for (std::uint64_t row = 0; row < kRows; ++row) {
-    const std::uint64_t o = mulhi(as_u64(random_words({11, 0}, row, 0, 0, Purpose::kBranchCounts)), 2);
+    const std::uint64_t o =
+        mulhi(as_u64(random_words({11, 0}, row, 0, 0, Purpose::kBranchCounts)), 2);
     branch.push_back(static_cast<std::uint8_t>(o));
     stratum.push_back(static_cast<std::uint32_t>(o));
   }
   EXPECT_GT(dependence(branch, stratum), 1);
 }
 
-// --- samplers with planted mistakes ---------------------------------------------------------------------------------
+// --- samplers with planted mistakes
+// ---------------------------------------------------------------------------------
 
 /// Two picks by Gumbel keys, with a hook on the log-weight and on the key.
 Draws planted(const std::vector<double>& w, const std::function<float(float)>& phi_of,
-              const std::function<std::uint64_t(std::uint64_t)>& key_of, std::uint64_t rows = kRows) {
+              const std::function<std::uint64_t(std::uint64_t)>& key_of,
+              std::uint64_t rows = kRows) {
   Draws draws;
   for (std::uint64_t row = 0; row < rows; ++row) {
     std::vector<std::pair<std::uint64_t, std::uint32_t>> keys;
@@ -377,17 +388,19 @@ TEST(Judges, LetTheRightSamplerPass) {
 
 TEST(Judges, CondemnWeightsToThePower1Point1) {
   const auto p = normalised({1, 2, 3, 4, 5, 6});
-  const Draws draws = planted({1, 2, 3, 4, 5, 6}, [](float phi) { return 1.1f * phi; }, kWhole);
+  const Draws draws = planted(
+      {1, 2, 3, 4, 5, 6}, [](float phi) { return 1.1f * phi; }, kWhole);
   EXPECT_GT(first_pick(draws, p), 1);
   EXPECT_GT(ordered_pairs(draws, p), 1);
   EXPECT_GT(inclusion(draws, p), 1);
 }
 
 TEST(Judges, CondemnKeysCutTo16Bits) {
-  const std::vector<double> w(200, 1.0);
-  EXPECT_LT(trend(planted(w, kSame, kWhole, kRows / 2), 200), 1);
-  const Draws cut = planted(w, kSame, [](std::uint64_t key) { return key >> 48 << 48; }, kRows / 2);
-  EXPECT_GT(trend(cut, 200), 1);
+  const std::vector<double> w(60, 1.0);
+  EXPECT_LT(trend(planted(w, kSame, kWhole, 2 * kRows), 60), 1);
+  const Draws cut = planted(
+      w, kSame, [](std::uint64_t key) { return key >> 48 << 48; }, 2 * kRows);
+  EXPECT_GT(trend(cut, 60), 1);
 }
 
 TEST(Judges, CondemnModuloBias) {

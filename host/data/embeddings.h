@@ -20,11 +20,13 @@ struct MatrixView {
   Dtype dtype = Dtype::kF32;
 };
 
-/// A table opened from a file; mapped where the format's alignment allows, else read. Keeps the file mapped while alive.
+/// A table opened from a file; mapped where the format's alignment allows, else read. Keeps the
+/// file mapped while alive.
 class Embeddings {
  public:
-  /// Opens by extension. `tensor` names the tensor of a .safetensors file ("" if it holds exactly one 2-d tensor).
-  /// Throws InputError (wrong magic, dtype, shape, Fortran order, big-endian, truncated, trailing bytes ...), IoError.
+  /// Opens by extension. `tensor` names the tensor of a .safetensors file ("" if it holds exactly
+  /// one 2-d tensor). Throws InputError (wrong magic, dtype, shape, Fortran order, big-endian,
+  /// truncated, trailing bytes ...), IoError.
   static Embeddings open(const std::string& path, const std::string& tensor = "");
   const MatrixView& view() const { return view_; }
   const std::string& path() const { return path_; }
@@ -37,13 +39,16 @@ class Embeddings {
 
 enum class BadRows : std::uint8_t { kReject, kDrop };
 
-/// Rows that cannot be scored: NaN or infinite elements, squared norm that overflows (for kL2: above a quarter of the
-/// range), zero norm under kCosine. kReject throws InputError naming the first ten rows and the count; kDrop returns them.
-std::vector<std::uint64_t> check_rows(const MatrixView& table, Metric metric, BadRows policy, const std::string& what);
+/// Rows that cannot be scored: NaN or infinite elements, squared norm that overflows (for kL2:
+/// above a quarter of the range), zero norm under kCosine. kReject throws InputError naming the
+/// first ten rows and the count; kDrop returns them.
+std::vector<std::uint64_t> check_rows(const MatrixView& table, Metric metric, BadRows policy,
+                                      const std::string& what);
 
-/// Widens rows [begin, end) to fp32 into `out` [end - begin, dim]; divides each by its norm if `unit`
-/// (docs/row_contract.md section 1). Rows with zero norm are left as they are.
-void prepare_rows(const MatrixView& table, std::uint64_t begin, std::uint64_t end, bool unit, float* out);
+/// Widens rows [begin, end) to fp32 into `out` [end - begin, dim]; divides each by its norm if
+/// `unit` (docs/row_contract.md section 1). Rows with zero norm are left as they are.
+void prepare_rows(const MatrixView& table, std::uint64_t begin, std::uint64_t end, bool unit,
+                  float* out);
 
 /// Writes a [rows, dim] fp32 .npy file atomically. Throws IoError.
 void write_npy(const std::string& path, const float* data, std::uint64_t rows, std::uint32_t dim);

@@ -1,4 +1,5 @@
-// Tables as batches of columns. CSV and TSV are read here; a batch from Arrow fits the same interface without a copy.
+// Tables as batches of columns. CSV and TSV are read here; a batch from Arrow fits the same
+// interface without a copy.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ class TableReader {
   /// Name for messages, usually the path.
   virtual const std::string& name() const = 0;
   virtual const std::vector<std::string>& column_names() const = 0;
-  /// Chooses the columns that batches hold. Throws InputError naming the missing column and those that exist.
+  /// Chooses the columns that batches hold. Throws InputError naming the missing column and those
+  /// that exist.
   virtual void select(const std::vector<std::string>& columns) = 0;
   /// False at the end.
   virtual bool next(TableBatch& batch) = 0;
@@ -40,14 +42,14 @@ class TableReader {
   virtual std::uint64_t line_of(std::uint64_t row) const = 0;
 };
 
-/// Opens a CSV (.csv) or TSV (.tsv, .inter, .item, .user) file with a header: quoted fields with doubled quotes and
-/// line breaks, LF or CRLF, UTF-8 with or without a byte order mark; column names may carry a `:type` suffix, which is
-/// cut. One pass, memory of one batch. Throws InputError (no header, ragged row, unclosed quote, NUL byte, empty or
-/// repeated column name) and IoError.
+/// Opens a CSV (.csv) or TSV (.tsv, .inter, .item, .user) file with a header: quoted fields with
+/// doubled quotes and line breaks, LF or CRLF, UTF-8 with or without a byte order mark; column
+/// names may carry a `:type` suffix, which is cut. One pass, memory of one batch. Throws InputError
+/// (no header, ragged row, unclosed quote, NUL byte, empty or repeated column name) and IoError.
 std::unique_ptr<TableReader> open_table(const std::string& path);
 
-/// Seconds since 1970 from an integer or an ISO 8601 date or date-time (`2024-05-01`, `2024-05-01T12:30:00Z`, offsets,
-/// fractions cut). Throws InputError.
+/// Seconds since 1970 from an integer or an ISO 8601 date or date-time (`2024-05-01`,
+/// `2024-05-01T12:30:00Z`, offsets, fractions cut). Throws InputError.
 std::int64_t parse_time(std::string_view text, const std::string& where);
 /// "180d", "12h", "30m", "45s", "2w" in seconds. Throws ConfigError.
 std::int64_t parse_duration(std::string_view text, const std::string& where);

@@ -21,8 +21,10 @@ class IdMap {
  public:
   /// Row i is known as its decimal number.
   static IdMap identity(std::uint64_t rows);
-  /// One id per embedding row, in order, from a column of a table. Throws InputError on repeats or a wrong count.
-  static IdMap from_table(const std::string& path, const std::string& column, std::uint64_t rows, const std::string& what);
+  /// One id per embedding row, in order, from a column of a table. Throws InputError on repeats or
+  /// a wrong count.
+  static IdMap from_table(const std::string& path, const std::string& column, std::uint64_t rows,
+                          const std::string& what);
   /// Takes the ids as given.
   static IdMap from_ids(std::vector<std::string> ids, const std::string& what);
 
@@ -45,26 +47,30 @@ class IdMap {
 /// Column names of a table, as mapped by flags or config.
 struct EventColumns {
   std::string user = "user", item = "item", time = "time", kind = "kind", value = "value";
-  std::string fixed_kind;  ///< if set, every event is of this kind and there need be no kind column (e.g. "rating")
+  std::string fixed_kind;  ///< if set, every event is of this kind and there need be no kind column
+                           ///< (e.g. "rating")
 };
 
 /// What each user's events say about each item up to `as_of`, by user, items sorted.
 struct Exposure {
-  std::vector<std::uint64_t> offsets;     ///< [users + 1]
-  std::vector<std::uint32_t> items;       ///< [pairs]
-  std::vector<std::uint8_t> classes;      ///< [pairs] ExposureClass
-  std::vector<std::int64_t> last_time;    ///< [pairs] of the latest event that counts
-  std::vector<std::int64_t> positive_time;  ///< [pairs] of the latest event of a positive pair, INT64_MIN otherwise
+  std::vector<std::uint64_t> offsets;   ///< [users + 1]
+  std::vector<std::uint32_t> items;     ///< [pairs]
+  std::vector<std::uint8_t> classes;    ///< [pairs] ExposureClass
+  std::vector<std::int64_t> last_time;  ///< [pairs] of the latest event that counts
+  std::vector<std::int64_t>
+      positive_time;  ///< [pairs] of the latest event of a positive pair, INT64_MIN otherwise
   std::vector<std::uint32_t> item_count;  ///< [items] positive pairs per item: the popularity
   std::int64_t as_of = INT64_MAX;
   std::int64_t latest_event = INT64_MIN;  ///< the latest time that any mask has seen
   std::uint64_t events = 0, events_after_as_of = 0, unknown_users = 0, unknown_items = 0;
 };
 
-/// Reads events in one pass, classifies every (user, item) by all of its events with time <= as_of. The result does
-/// not depend on the order of the file. Throws InputError with file, line, value and remedy.
-Exposure read_exposure(const std::string& path, const EventColumns& columns, const ExposureRules& rules,
-                       const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown);
+/// Reads events in one pass, classifies every (user, item) by all of its events with time <= as_of.
+/// The result does not depend on the order of the file. Throws InputError with file, line, value
+/// and remedy.
+Exposure read_exposure(const std::string& path, const EventColumns& columns,
+                       const ExposureRules& rules, const IdMap& users, const IdMap& items,
+                       std::optional<std::int64_t> as_of, UnknownIds unknown);
 
 /// One event, for callers that have them in memory.
 struct Event {
@@ -74,8 +80,9 @@ struct Event {
   std::uint16_t kind = 0;
   float value = 0.0f;  ///< NaN: none
 };
-Exposure classify_events(std::vector<Event> events, const std::vector<std::string>& kinds, const ExposureRules& rules,
-                         std::uint64_t num_users, std::uint64_t num_items, std::optional<std::int64_t> as_of);
+Exposure classify_events(std::vector<Event> events, const std::vector<std::string>& kinds,
+                         const ExposureRules& rules, std::uint64_t num_users,
+                         std::uint64_t num_items, std::optional<std::int64_t> as_of);
 
 /// An attribute of items as codes; code 0 is empty and matches nothing.
 struct CatalogueColumn {
@@ -94,49 +101,57 @@ struct Catalogue {
 struct CatalogueColumns {
   std::string item = "item", first_seen = "first_seen", retired = "retired", title = "title";
 };
-/// Reads item attributes; every other column becomes a coded attribute (codes by first appearance in *item* order, so
-/// file order does not matter). Items absent from the file have empty attributes. first_seen/retired/title are optional.
-Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns, const IdMap& items, UnknownIds unknown);
+/// Reads item attributes; every other column becomes a coded attribute (codes by first appearance
+/// in *item* order, so file order does not matter). Items absent from the file have empty
+/// attributes. first_seen/retired/title are optional.
+Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns,
+                         const IdMap& items, UnknownIds unknown);
 
 /// Training rows.
 struct RowTable {
-  std::vector<std::uint64_t> key;               ///< unique
+  std::vector<std::uint64_t> key;  ///< unique
   std::vector<std::uint32_t> user;
   std::vector<std::int64_t> time;               ///< INT64_MAX where none is given
   std::vector<std::string> segment;             ///< empty if there is no segment column
   std::vector<std::uint64_t> positive_offsets;  ///< [rows + 1]
   std::vector<std::uint32_t> positives;
-  std::uint64_t unknown_ids = 0;                ///< users and positives left out under UnknownIds::kDrop
+  std::uint64_t unknown_ids = 0;  ///< users and positives left out under UnknownIds::kDrop
   std::uint64_t size() const { return key.size(); }
 };
 struct RowColumns {
   std::string row_key = "row_key", user = "user", item = "item", time = "time", segment = "segment";
 };
-/// Reads rows; `item` may hold several ids separated by '|'; item, time, segment and row_key columns are optional.
-/// Without a row_key the key is row_key_of(...). Repeated keys throw InputError unless `number_duplicates`.
-RowTable read_rows(const std::string& path, const RowColumns& columns, const IdMap& users, const IdMap& items,
-                   UnknownIds unknown, bool number_duplicates);
+/// Reads rows; `item` may hold several ids separated by '|'; item, time, segment and row_key
+/// columns are optional. Without a row_key the key is row_key_of(...). Repeated keys throw
+/// InputError unless `number_duplicates`.
+RowTable read_rows(const std::string& path, const RowColumns& columns, const IdMap& users,
+                   const IdMap& items, UnknownIds unknown, bool number_duplicates);
 enum class RowsFrom : std::uint8_t { kPositives, kUsers };
-/// One row per positive pair (time = its positive_time) or one per user with a positive, in (user, item) order.
-RowTable rows_from_exposure(const Exposure& exposure, RowsFrom from, const IdMap& users, const IdMap& items);
-/// XXH3-64 of the external ids with type tags: 'u' user NUL, then per positive 'i' item NUL, then 't' time (8 bytes LE).
-std::uint64_t row_key_of(std::string_view user, const std::vector<std::string_view>& positives, std::int64_t time);
+/// One row per positive pair (time = its positive_time) or one per user with a positive, in (user,
+/// item) order.
+RowTable rows_from_exposure(const Exposure& exposure, RowsFrom from, const IdMap& users,
+                            const IdMap& items);
+/// XXH3-64 of the external ids with type tags: 'u' user NUL, then per positive 'i' item NUL, then
+/// 't' time (8 bytes LE).
+std::uint64_t row_key_of(std::string_view user, const std::vector<std::string_view>& positives,
+                         std::int64_t time);
 
-/// Values for (user, item) pairs: teacher scores, external candidate runs. Sorted by item within a user.
+/// Values for (user, item) pairs: teacher scores, external candidate runs. Sorted by item within a
+/// user.
 struct PairValues {
   std::vector<std::uint64_t> offsets;  ///< [users + 1]
   std::vector<std::uint32_t> items;
   std::vector<float> values;
-  std::uint64_t unknown_ids = 0;       ///< rows left out under UnknownIds::kDrop
+  std::uint64_t unknown_ids = 0;  ///< rows left out under UnknownIds::kDrop
 };
 struct PairColumns {
   std::string user = "user", item = "item", value = "score";
 };
 /// Repeated pairs and non-finite values throw InputError.
-PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users, const IdMap& items,
-                      UnknownIds unknown);
+PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
+                      const IdMap& items, UnknownIds unknown);
 /// Item indices named in the `item` column of a table.
-std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column, const IdMap& items,
-                                          UnknownIds unknown);
+std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
+                                          const IdMap& items, UnknownIds unknown);
 
 }  // namespace quarry

@@ -18,7 +18,8 @@ namespace {
 
 class Compiler {
  public:
-  Compiler(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec, std::uint32_t seed, std::uint32_t round)
+  Compiler(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec, std::uint32_t seed,
+           std::uint32_t round)
       : recipe_(recipe), in_(inputs), exec_(exec), out_(std::make_unique<Compiled>(exec)) {
     out_->plan.key = {seed, round};
   }
@@ -44,14 +45,16 @@ class Compiler {
       throw InputError("tables hold at most 4,294,967,294 rows");
     }
     if (in_.users.rows > 0 && in_.users.dim != in_.items.dim) {
-      throw InputError("user vectors have " + std::to_string(in_.users.dim) + " dimensions, item vectors " +
-                       std::to_string(in_.items.dim) + "; they must come from the same model");
+      throw InputError("user vectors have " + std::to_string(in_.users.dim) +
+                       " dimensions, item vectors " + std::to_string(in_.items.dim) +
+                       "; they must come from the same model");
     }
     num_items_ = static_cast<std::uint32_t>(in_.items.rows);
     num_users_ = static_cast<std::uint32_t>(in_.users.rows);
     if (in_.exposure != nullptr && in_.exposure->offsets.size() != std::size_t{num_users_} + 1) {
-      throw InputError("exposure lists " + std::to_string(in_.exposure->offsets.size()) + " offsets for " +
-                       std::to_string(num_users_) + " users; it needs one more than users");
+      throw InputError("exposure lists " + std::to_string(in_.exposure->offsets.size()) +
+                       " offsets for " + std::to_string(num_users_) +
+                       " users; it needs one more than users");
     }
     out_->world.metric = recipe_.metric;
     out_->world.dim = in_.items.dim;
@@ -80,7 +83,8 @@ class Compiler {
   void catalogue() {
     if (in_.catalogue == nullptr) return;
     World& w = out_->world;
-    if (in_.catalogue->columns.size() > 64) throw ConfigError("the catalogue has more than 64 attribute columns");
+    if (in_.catalogue->columns.size() > 64)
+      throw ConfigError("the catalogue has more than 64 attribute columns");
     // Only the columns that the recipe reads are carried.
     const std::set<std::string> wanted = wanted_columns();
     std::vector<std::uint32_t> codes;
@@ -128,8 +132,10 @@ class Compiler {
       if (in_.catalogue != nullptr) {
         for (const CatalogueColumn& c : in_.catalogue->columns) known += " '" + c.name + "'";
       }
-      throw ConfigError(who + " reads column '" + name + "', which the catalogue does not have (it has" +
-                        (known.empty() ? " none" : known) + "); give --catalogue a table with it, or drop the filter");
+      throw ConfigError(who + " reads column '" + name +
+                        "', which the catalogue does not have (it has" +
+                        (known.empty() ? " none" : known) +
+                        "); give --catalogue a table with it, or drop the filter");
     }
     return at->second;
   }
@@ -142,13 +148,16 @@ class Compiler {
     } else {
       out_->host_items = prepared(in_.items, unit);
     }
-    out_->world.items = out_->placement.borrow(out_->host_items, std::size_t{num_items_} * in_.items.dim);
+    out_->world.items =
+        out_->placement.borrow(out_->host_items, std::size_t{num_items_} * in_.items.dim);
     bool needs_unit = false;
     for_each_filter([&](const FilterSpec& spec) {
-      needs_unit = needs_unit ||
-                   ((spec.type == Type::kNearDuplicate || spec.type == Type::kSimilarity) && spec.table.empty());
+      needs_unit =
+          needs_unit || ((spec.type == Type::kNearDuplicate || spec.type == Type::kSimilarity) &&
+                         spec.table.empty());
     });
-    for (const BranchSpec& b : recipe_.branches) needs_unit = needs_unit || b.source.kind == SourceKind::kNear;
+    for (const BranchSpec& b : recipe_.branches)
+      needs_unit = needs_unit || b.source.kind == SourceKind::kNear;
     if (unit) {
       out_->host_unit_items = out_->host_items;
     } else if (needs_unit) {
@@ -189,7 +198,8 @@ class Compiler {
     plan.quota_sum = std::accumulate(s.weight.begin(), s.weight.end(), std::uint64_t{0});
     plan.quota_weight = out_->placement.keep(std::move(s.weight));
     if (recipe_.quota->redistribute) {
-      if (s.level_width.size() > kMaxLevels) throw ConfigError("[quota] redistributes over at most 4 attributes");
+      if (s.level_width.size() > kMaxLevels)
+        throw ConfigError("[quota] redistributes over at most 4 attributes");
       for (const std::uint32_t width : s.level_width) plan.levels[plan.num_levels++].width = width;
     }
     out_->stratum_names = std::move(s.names);
@@ -219,23 +229,28 @@ class Compiler {
   std::uint8_t feature_table(const std::string& name, const std::string& who) {
     const auto known = feature_index_.find(name);
     if (known != feature_index_.end()) return known->second;
-    if (feature_index_.size() == kMaxFeatureTables) throw ConfigError("at most 4 feature tables in one recipe");
+    if (feature_index_.size() == kMaxFeatureTables)
+      throw ConfigError("at most 4 feature tables in one recipe");
     FeatureTable table;
     if (name.empty()) {
       table.dim = in_.items.dim;
-      table.rows = out_->placement.borrow(out_->host_unit_items, std::size_t{num_items_} * table.dim);
+      table.rows =
+          out_->placement.borrow(out_->host_unit_items, std::size_t{num_items_} * table.dim);
     } else {
       const auto at = in_.features.find(name);
       if (at == in_.features.end()) {
-        throw ConfigError(who + " compares on table '" + name + "', which was not given; add --feature " + name +
+        throw ConfigError(who + " compares on table '" + name +
+                          "', which was not given; add --feature " + name +
                           "=FILE, or leave 'table' out to compare item embeddings");
       }
       if (at->second.rows != num_items_) {
-        throw InputError("feature table '" + name + "' has " + std::to_string(at->second.rows) + " rows for " +
-                         std::to_string(num_items_) + " items; it needs one row per item in the same order");
+        throw InputError("feature table '" + name + "' has " + std::to_string(at->second.rows) +
+                         " rows for " + std::to_string(num_items_) +
+                         " items; it needs one row per item in the same order");
       }
       table.dim = at->second.dim;
-      table.rows = out_->placement.borrow(prepared(at->second, true), std::size_t{num_items_} * table.dim);
+      table.rows =
+          out_->placement.borrow(prepared(at->second, true), std::size_t{num_items_} * table.dim);
     }
     const auto index = static_cast<std::uint8_t>(feature_index_.size());
     out_->world.features[index] = table;
@@ -246,8 +261,9 @@ class Compiler {
   const PairValues& pair_values(const std::string& name, const std::string& who) const {
     const auto at = in_.pairs.find(name);
     if (at == in_.pairs.end() || at->second == nullptr) {
-      throw ConfigError(who + " reads table '" + name + "' of user-item values, which was not given; add --pairs " +
-                        name + "=FILE (columns user, item, score)");
+      throw ConfigError(who + " reads table '" + name +
+                        "' of user-item values, which was not given; add --pairs " + name +
+                        "=FILE (columns user, item, score)");
     }
     return *at->second;
   }
@@ -255,7 +271,8 @@ class Compiler {
     const auto known = pair_index_.find(name);
     if (known != pair_index_.end()) return known->second;
     const PairValues& values = pair_values(name, who);
-    if (pair_index_.size() == kMaxPairTables) throw ConfigError("at most 4 tables of user-item values in one recipe");
+    if (pair_index_.size() == kMaxPairTables)
+      throw ConfigError("at most 4 tables of user-item values in one recipe");
     const auto index = static_cast<std::uint8_t>(pair_index_.size());
     PairTable& table = out_->world.pairs[index];
     table.offsets = out_->placement.borrow(values.offsets.data(), values.offsets.size());
@@ -267,7 +284,8 @@ class Compiler {
   std::uint8_t bitmap(const std::string& key, std::vector<std::uint32_t> words) {
     const auto known = bitmap_index_.find(key);
     if (known != bitmap_index_.end()) return known->second;
-    if (bitmap_index_.size() == kMaxBitmaps) throw ConfigError("at most 4 item lists (universal, allow_list)");
+    if (bitmap_index_.size() == kMaxBitmaps)
+      throw ConfigError("at most 4 item lists (universal, allow_list)");
     const auto index = static_cast<std::uint8_t>(bitmap_index_.size());
     words.resize((std::size_t{num_items_} + 31) / 32, 0);
     out_->world.bitmaps[index] = out_->placement.keep(std::move(words));
@@ -310,7 +328,8 @@ class Compiler {
       case Type::kOverlap:
         f.kind = FilterKind::kOverlap;
         f.count = spec.min_equal;
-        for (const std::string& name : spec.columns) f.column_mask |= std::uint64_t{1} << column(name, who);
+        for (const std::string& name : spec.columns)
+          f.column_mask |= std::uint64_t{1} << column(name, who);
         break;
       case Type::kTime:
         f.kind = FilterKind::kTime;
@@ -324,8 +343,8 @@ class Compiler {
         f.kind = FilterKind::kBitmapAllow;
         const auto list = in_.item_lists.find(spec.table);
         if (list == in_.item_lists.end()) {
-          throw ConfigError(who + " reads item list '" + spec.table + "', which was not given; add --item-list " +
-                            spec.table + "=FILE");
+          throw ConfigError(who + " reads item list '" + spec.table +
+                            "', which was not given; add --item-list " + spec.table + "=FILE");
         }
         std::vector<std::uint32_t> words((std::size_t{num_items_} + 31) / 32, 0);
         for (const std::uint32_t item : list->second) words[item / 32] |= 1u << (item % 32);
@@ -337,8 +356,8 @@ class Compiler {
         f.column = column(spec.column, who);
         const CatalogueColumn* c = in_.catalogue->find(spec.column);
         if (!segment_column_.empty() && segment_column_ != spec.column) {
-          throw ConfigError("segment filters of one recipe must name one column; it names '" + segment_column_ +
-                            "' and '" + spec.column + "'");
+          throw ConfigError("segment filters of one recipe must name one column; it names '" +
+                            segment_column_ + "' and '" + spec.column + "'");
         }
         segment_column_ = spec.column;
         out_->segment_names = c->names;
@@ -359,11 +378,14 @@ class Compiler {
         break;
       case Type::kRank:
         f.kind = spec.window.survivors ? FilterKind::kSurvivorRank : FilterKind::kRawRank;
-        f.lo = spec.window.quantile ? quantile_rank(spec.window.lo) + 1 : static_cast<std::uint32_t>(spec.window.lo);
-        f.hi = spec.window.quantile ? quantile_rank(spec.window.hi)
-                                    : static_cast<std::uint32_t>(std::min<std::uint64_t>(spec.window.hi, kNoItem));
+        f.lo = spec.window.quantile ? quantile_rank(spec.window.lo) + 1
+                                    : static_cast<std::uint32_t>(spec.window.lo);
+        f.hi = spec.window.quantile
+                   ? quantile_rank(spec.window.hi)
+                   : static_cast<std::uint32_t>(std::min<std::uint64_t>(spec.window.hi, kNoItem));
         if (f.hi < f.lo) {
-          throw ConfigError(who + " leaves no rank in a catalogue of " + std::to_string(out_->snapshot.num_items) +
+          throw ConfigError(who + " leaves no rank in a catalogue of " +
+                            std::to_string(out_->snapshot.num_items) +
                             " items; widen the quantile or give ranks");
         }
         break;
@@ -401,7 +423,8 @@ class Compiler {
     Plan& plan = out_->plan;
     std::vector<Filter> filters;
     std::vector<Weight> weights;
-    if (recipe_.branches.size() > kMaxBranches) throw ConfigError("a recipe has at most 8 branches");
+    if (recipe_.branches.size() > kMaxBranches)
+      throw ConfigError("a recipe has at most 8 branches");
     for (const BranchSpec& spec : recipe_.branches) {
       Branch& b = plan.branches[plan.num_branches];
       plan.share[plan.num_branches] = spec.share;
@@ -416,16 +439,19 @@ class Compiler {
         throw ConfigError("branch '" + spec.name + "' has " + std::to_string(specs.size()) +
                           " filters with safety; at most " + std::to_string(kMaxFilters));
       }
-      b.max_rank = spec.source.kind == SourceKind::kTopk && !spec.source.all ? spec.source.max_rank : kNoItem;
+      b.max_rank = spec.source.kind == SourceKind::kTopk && !spec.source.all ? spec.source.max_rank
+                                                                             : kNoItem;
       b.pool = spec.source.all ? kNoItem : spec.source.pool;
       int survivor_windows = 0;
       for (const FilterSpec& f : specs) {
         filters.push_back(filter(f, spec.name));
         names.push_back(filter_name(f));
         if (filters.back().kind == FilterKind::kSurvivorRank && ++survivor_windows > 1) {
-          throw ConfigError("branch '" + spec.name + "' has two windows over survivor ranks; give one");
+          throw ConfigError("branch '" + spec.name +
+                            "' has two windows over survivor ranks; give one");
         }
-        if (filters.back().kind == FilterKind::kRawRank) b.max_rank = std::min(b.max_rank, filters.back().hi);
+        if (filters.back().kind == FilterKind::kRawRank)
+          b.max_rank = std::min(b.max_rank, filters.back().hi);
         if (filters.back().kind == FilterKind::kRawRank && b.select == SelectKind::kFirstViolator) {
           throw ConfigError("branch '" + spec.name +
                             "' has a raw rank window, which draws for first_violator do not have");
@@ -449,7 +475,8 @@ class Compiler {
     plan.num_weights = static_cast<std::uint32_t>(weights.size());
     plan.filters = out_->placement.keep(std::move(filters));
     plan.weights = out_->placement.keep(std::move(weights));
-    for (const std::uint32_t b : recipe_.backfill) plan.backfill[plan.num_backfill++] = static_cast<std::uint8_t>(b);
+    for (const std::uint32_t b : recipe_.backfill)
+      plan.backfill[plan.num_backfill++] = static_cast<std::uint8_t>(b);
     if (recipe_.caps.size() > kMaxCaps) throw ConfigError("a recipe has at most 8 caps");
     for (const CapSpec& cap : recipe_.caps) {
       plan.caps[plan.num_caps++] = {column(cap.column, "a cap"), cap.per_row};
@@ -478,7 +505,8 @@ class Compiler {
       case SourceKind::kExposed:
         for (std::uint32_t u = 0; in_.exposure != nullptr && u < num_users_; ++u) {
           b.capacity = std::max<std::uint32_t>(
-              b.capacity, static_cast<std::uint32_t>(in_.exposure->offsets[u + 1] - in_.exposure->offsets[u]));
+              b.capacity,
+              static_cast<std::uint32_t>(in_.exposure->offsets[u + 1] - in_.exposure->offsets[u]));
         }
         break;
       case SourceKind::kRun:
@@ -486,8 +514,8 @@ class Compiler {
         b.table = pair_table(spec.source.table, "branch '" + spec.name + "'");
         for (std::uint32_t u = 0; u < num_users_; ++u) {
           b.capacity = std::max<std::uint32_t>(
-              b.capacity,
-              static_cast<std::uint32_t>(out_->runs.back().offsets[u + 1] - out_->runs.back().offsets[u]));
+              b.capacity, static_cast<std::uint32_t>(out_->runs.back().offsets[u + 1] -
+                                                     out_->runs.back().offsets[u]));
         }
         break;
       case SourceKind::kNear:
@@ -507,40 +535,49 @@ class Compiler {
         return values.values[a] != values.values[b] ? values.values[a] > values.values[b]
                                                     : values.items[a] < values.items[b];
       });
-      for (std::size_t i = 0; i < order.size(); ++i) run.items[values.offsets[u] + i] = values.items[order[i]];
+      for (std::size_t i = 0; i < order.size(); ++i)
+        run.items[values.offsets[u] + i] = values.items[order[i]];
     }
     return run;
   }
 
   /// The space of a draw branch, shared by branches with the same lists, weights and cut.
-  std::uint32_t draw_space(const std::vector<FilterSpec>& specs, bool popularity, double beta, bool stratified) {
+  std::uint32_t draw_space(const std::vector<FilterSpec>& specs, bool popularity, double beta,
+                           bool stratified) {
     std::set<std::uint8_t> lists;
     bool timed = false;
     for (const FilterSpec& spec : specs) {
-      if (spec.type == Type::kPositives || spec.type == Type::kExposed) lists.insert(filter(spec, "").table);
+      if (spec.type == Type::kPositives || spec.type == Type::kExposed)
+        lists.insert(filter(spec, "").table);
       timed = timed || spec.type == Type::kTime;
     }
     timed = timed && in_.catalogue != nullptr && !in_.catalogue->first_seen.empty();
-    const auto key = std::make_tuple(lists, popularity ? beta : std::nan(""), timed, stratified, popularity);
+    const auto key =
+        std::make_tuple(lists, popularity ? beta : std::nan(""), timed, stratified, popularity);
     for (std::size_t i = 0; i < space_keys_.size(); ++i) {
       const auto& other = space_keys_[i];
-      if (std::get<0>(other) == lists && std::get<2>(other) == timed && std::get<3>(other) == stratified &&
-          std::get<4>(other) == popularity && (!popularity || std::get<1>(other) == beta)) {
+      if (std::get<0>(other) == lists && std::get<2>(other) == timed &&
+          std::get<3>(other) == stratified && std::get<4>(other) == popularity &&
+          (!popularity || std::get<1>(other) == beta)) {
         return static_cast<std::uint32_t>(i);
       }
     }
-    if (space_keys_.size() == kMaxDrawSpaces) throw ConfigError("at most 6 different draw sources in one recipe");
+    if (space_keys_.size() == kMaxDrawSpaces)
+      throw ConfigError("at most 6 different draw sources in one recipe");
     space_keys_.push_back(key);
-    build_space(out_->world.draws[space_keys_.size() - 1], lists, popularity, beta, timed, stratified);
+    build_space(out_->world.draws[space_keys_.size() - 1], lists, popularity, beta, timed,
+                stratified);
     return static_cast<std::uint32_t>(space_keys_.size() - 1);
   }
 
-  void build_space(DrawSpace& space, const std::set<std::uint8_t>& lists, bool popularity, double beta, bool timed,
-                   bool stratified) {
+  void build_space(DrawSpace& space, const std::set<std::uint8_t>& lists, bool popularity,
+                   double beta, bool timed, bool stratified) {
     const std::uint32_t n = out_->snapshot.num_items;
     const std::uint32_t strata = stratified ? out_->world.num_strata : 1;
     const auto stratum = [&](std::uint32_t i) { return stratified ? stratum_of_[i] : 0; };
-    const auto arrival = [&](std::uint32_t i) { return timed ? in_.catalogue->first_seen[i] : INT64_MIN; };
+    const auto arrival = [&](std::uint32_t i) {
+      return timed ? in_.catalogue->first_seen[i] : INT64_MIN;
+    };
     std::vector<std::uint32_t> item_at(n);
     std::iota(item_at.begin(), item_at.end(), 0u);
     std::stable_sort(item_at.begin(), item_at.end(), [&](std::uint32_t a, std::uint32_t b) {

@@ -13,13 +13,15 @@
 
 namespace quarry {
 
-/// Candidates of `run` branches: each user's items by (value descending, item ascending). Host memory.
+/// Candidates of `run` branches: each user's items by (value descending, item ascending). Host
+/// memory.
 struct RunLists {
   std::vector<std::uint64_t> offsets;
   std::vector<std::uint32_t> items;
 };
 
-/// A recipe ready to run. `world` and the arrays of `plan` are in the space of the Exec it was compiled for.
+/// A recipe ready to run. `world` and the arrays of `plan` are in the space of the Exec it was
+/// compiled for.
 struct Compiled {
   explicit Compiled(const Exec& exec) : placement(exec) {}
 
@@ -27,8 +29,9 @@ struct Compiled {
   World world;
   Placement placement;
   Snapshot snapshot;
-  const float* host_items = nullptr;       ///< prepared item rows in host memory, for the retriever
-  const float* host_unit_items = nullptr;  ///< unit rows of the item table, where something needs them
+  const float* host_items = nullptr;  ///< prepared item rows in host memory, for the retriever
+  const float* host_unit_items =
+      nullptr;  ///< unit rows of the item table, where something needs them
   std::vector<std::string> branch_names;
   std::vector<std::vector<std::string>> filter_names;  ///< by branch, in reason order
   std::vector<std::string> stratum_names;
@@ -39,7 +42,8 @@ struct Compiled {
   std::vector<std::shared_ptr<const void>> keep_alive;
 };
 
-/// Throws ConfigError where the recipe asks for tables, columns or sizes that the inputs do not have.
+/// Throws ConfigError where the recipe asks for tables, columns or sizes that the inputs do not
+/// have.
 std::unique_ptr<Compiled> compile(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec,
                                   std::uint32_t seed, std::uint32_t round);
 

@@ -1,4 +1,5 @@
-// Candidate lists of the branches that do not search: exposed items, runs, random pools, neighbours of the positives.
+// Candidate lists of the branches that do not search: exposed items, runs, random pools, neighbours
+// of the positives.
 #include <algorithm>
 
 #include "host/mine/tile.h"
@@ -12,7 +13,8 @@ void Tile::reserve_lists(BranchWork& w, std::uint64_t stride) {
   w.scores.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
 }
 
-/// Exact scores of the branch's lists, in key order if `order`; `keep_place` keeps the former place as raw rank.
+/// Exact scores of the branch's lists, in key order if `order`; `keep_place` keeps the former place
+/// as raw rank.
 void Tile::score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place) {
   BranchWork& w = work_[b];
   if (keep_place) w.raw_rank.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
@@ -43,7 +45,8 @@ void Tile::gather_exposed(std::uint32_t b) {
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
     std::uint32_t n = 0;
     const std::uint32_t u = user_.host()[r];
-    for (std::uint64_t i = e != nullptr ? e->offsets[u] : 0; e != nullptr && i < e->offsets[u + 1]; ++i) {
+    for (std::uint64_t i = e != nullptr ? e->offsets[u] : 0; e != nullptr && i < e->offsets[u + 1];
+         ++i) {
       n += wanted(i) ? 1 : 0;
     }
     w.count.host()[r] = n;
@@ -75,7 +78,8 @@ void Tile::gather_run(std::uint32_t b) {
   }
   reserve_lists(w, stride);
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
-    std::copy_n(run.items.data() + run.offsets[user_.host()[r]], w.count.host()[r], w.items.host() + r * stride);
+    std::copy_n(run.items.data() + run.offsets[user_.host()[r]], w.count.host()[r],
+                w.items.host() + r * stride);
   }
   w.items.push(c_.exec);
   w.count.push(c_.exec);
@@ -122,14 +126,15 @@ void Tile::gather_near(std::uint32_t b) {
   near_count_.resize(Exec{}, queries);
   near_complete_.resize(Exec{}, queries);
   if (queries > 0) {
-    c_.near_retriever->search(
-        c_.exec, near_queries_.data(), queries, n,
-        {near_found_.data(), near_scores_.data(), near_count_.data(), near_complete_.data(), nullptr});
+    c_.near_retriever->search(c_.exec, near_queries_.data(), queries, n,
+                              {near_found_.data(), near_scores_.data(), near_count_.data(),
+                               near_complete_.data(), nullptr});
   }
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
     near_list_.clear();
     for (std::uint64_t i = positive_offsets_.host()[r]; i < positive_offsets_.host()[r + 1]; ++i) {
-      const auto at = std::lower_bound(near_items_.begin(), near_items_.end(), positives_.host()[i]);
+      const auto at =
+          std::lower_bound(near_items_.begin(), near_items_.end(), positives_.host()[i]);
       const auto q = static_cast<std::size_t>(at - near_items_.begin());
       for (std::uint32_t j = 0; j < near_count_.data()[q]; ++j) {
         near_list_.emplace_back(near_scores_.data()[q * n + j], near_found_.data()[q * n + j]);
@@ -147,7 +152,8 @@ void Tile::gather_near(std::uint32_t b) {
     });
     const auto kept = static_cast<std::uint32_t>(std::min<std::size_t>(near_list_.size(), n));
     w.count.host()[r] = kept;
-    for (std::uint32_t j = 0; j < kept; ++j) w.items.host()[std::size_t{r} * n + j] = near_list_[j].second;
+    for (std::uint32_t j = 0; j < kept; ++j)
+      w.items.host()[std::size_t{r} * n + j] = near_list_[j].second;
   }
   w.items.push(c_.exec);
   w.count.push(c_.exec);

@@ -19,7 +19,8 @@ std::uint32_t rows_within(const Compiled& compiled, std::uint32_t depth, std::ui
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(rows, 1, kMaxTileRows));
 }
 
-/// Deep enough that most rows fill in one search: the pool, a quarter of it for rejections, and a little.
+/// Deep enough that most rows fill in one search: the pool, a quarter of it for rejections, and a
+/// little.
 std::uint32_t first_depth(const Compiled& compiled, std::uint32_t max_depth) {
   if (compiled.topk_depth == 0) return 0;
   const std::uint64_t wanted = std::uint64_t{compiled.topk_depth} + compiled.topk_depth / 4 + 32;
@@ -51,24 +52,30 @@ void reject_rows(const RowsView& rows, const std::string& what, Bad&& bad) {
     if (!bad(r)) continue;
     if (count++ < 10) list += (list.empty() ? "" : ", ") + std::to_string(r);
   }
-  if (count > 0) throw InputError(std::to_string(count) + " rows " + what + "; the first: rows " + list);
+  if (count > 0)
+    throw InputError(std::to_string(count) + " rows " + what + "; the first: rows " + list);
 }
 
 void check(const RowsView& rows, const MinerInputs& inputs) {
   if (rows.num_rows == 0) return;
-  if (rows.key == nullptr || rows.user == nullptr) throw InputError("rows need a key and a user each");
+  if (rows.key == nullptr || rows.user == nullptr)
+    throw InputError("rows need a key and a user each");
   if (rows.queries == nullptr && inputs.users.data == nullptr) {
-    throw InputError("rows bring no query vectors and the miner has no user table; give one of them");
+    throw InputError(
+        "rows bring no query vectors and the miner has no user table; give one of them");
   }
   reject_rows(rows, "name a user outside the table of " + std::to_string(inputs.users.rows),
               [&](std::uint64_t r) { return rows.user[r] >= inputs.users.rows; });
   if (rows.positive_offsets == nullptr) return;
-  reject_rows(rows, "have decreasing positive offsets",
-              [&](std::uint64_t r) { return rows.positive_offsets[r + 1] < rows.positive_offsets[r]; });
-  reject_rows(rows, "name a positive outside the table of " + std::to_string(inputs.items.rows), [&](std::uint64_t r) {
-    return std::any_of(rows.positives + rows.positive_offsets[r], rows.positives + rows.positive_offsets[r + 1],
-                       [&](std::uint32_t item) { return item >= inputs.items.rows; });
+  reject_rows(rows, "have decreasing positive offsets", [&](std::uint64_t r) {
+    return rows.positive_offsets[r + 1] < rows.positive_offsets[r];
   });
+  reject_rows(rows, "name a positive outside the table of " + std::to_string(inputs.items.rows),
+              [&](std::uint64_t r) {
+                return std::any_of(rows.positives + rows.positive_offsets[r],
+                                   rows.positives + rows.positive_offsets[r + 1],
+                                   [&](std::uint32_t item) { return item >= inputs.items.rows; });
+              });
 }
 
 void shape(NegativeBatch& batch, std::uint64_t first, std::uint32_t num_rows, const Plan& plan) {
@@ -77,7 +84,8 @@ void shape(NegativeBatch& batch, std::uint64_t first, std::uint32_t num_rows, co
   batch.k = plan.k;
   batch.num_branches = plan.num_branches;
   const std::size_t slots = std::size_t{num_rows} * plan.k;
-  for (auto* column : {&batch.item, &batch.raw_rank, &batch.survivor_rank, &batch.stratum}) column->resize(slots);
+  for (auto* column : {&batch.item, &batch.raw_rank, &batch.survivor_rank, &batch.stratum})
+    column->resize(slots);
   batch.score.resize(slots);
   batch.logq.resize(slots);
   batch.branch.resize(slots);
@@ -95,10 +103,12 @@ void mine_tile(Miner::State& s, const RowsView& rows, std::uint64_t first, std::
   s.ids.resize(num_rows);
   std::iota(s.ids.begin(), s.ids.end(), first);
   for (std::uint32_t depth = s.depth; !s.ids.empty();
-       depth = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth))) {
+       depth = static_cast<std::uint32_t>(
+           std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth))) {
     s.deeper.clear();
     report.deepest = std::max<std::uint64_t>(report.deepest, depth);
-    const std::uint32_t step = std::min(s.tile_rows, rows_within(*s.compiled, depth, s.options.host_memory));
+    const std::uint32_t step =
+        std::min(s.tile_rows, rows_within(*s.compiled, depth, s.options.host_memory));
     for (std::size_t at = 0; at < s.ids.size(); at += step) {
       const std::size_t n = std::min<std::size_t>(step, s.ids.size() - at);
       s.tile->run(rows, std::span(s.ids).subspan(at, n), first, depth, s.batch, s.deeper, report);
@@ -112,7 +122,8 @@ void mine_tile(Miner::State& s, const RowsView& rows, std::uint64_t first, std::
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   if (again * 8 > num_rows) {
-    s.depth = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
+    s.depth = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
   }
   if (s.retriever) report.search = s.retriever->stats();
   s.report = report;
@@ -127,7 +138,8 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.options = options;
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
-  ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim, recipe.metric};
+  ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim,
+                  recipe.metric};
   if (options.exec.device == Device::kCuda) items.device_rows = s.compiled->world.items;
   if (has_source(*s.compiled, SourceKind::kTopk)) {
     s.retriever = make_retriever(options.exec, items, options.retriever, options.faiss);
@@ -140,8 +152,8 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.depth = first_depth(*s.compiled, s.max_depth);
   s.tile_rows = options.tile_rows > 0 ? std::min(options.tile_rows, kMaxTileRows * 8)
                                       : rows_within(*s.compiled, s.depth, options.host_memory);
-  s.tile = std::make_unique<Tile>(
-      TileContext{s.options.exec, *s.compiled, s.inputs, s.retriever.get(), s.near_retriever.get()});
+  s.tile = std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
+                                              s.retriever.get(), s.near_retriever.get()});
 }
 
 Miner::~Miner() = default;
@@ -152,8 +164,10 @@ void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBa
   check(rows, s.inputs);
   std::uint64_t first = 0;
   while (first < rows.num_rows) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Cancelled("stopped on request");
-    const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
+    if (stop != nullptr && stop->load(std::memory_order_relaxed))
+      throw Cancelled("stopped on request");
+    const auto n =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
     try {
       mine_tile(s, rows, first, n);
     } catch (const OutOfMemory&) {
@@ -161,7 +175,8 @@ void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBa
       s.tile_rows = (s.tile_rows + 1) / 2;
       continue;
     } catch (const std::bad_alloc&) {
-      if (s.tile_rows == 1) throw OutOfMemory("no memory for a tile of one row; lower the recipe's pool or max_rank");
+      if (s.tile_rows == 1)
+        throw OutOfMemory("no memory for a tile of one row; lower the recipe's pool or max_rank");
       s.tile_rows = (s.tile_rows + 1) / 2;
       continue;
     }
@@ -188,7 +203,9 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
                      (s.retriever ? s.retriever->memory_bytes() : 0);
   p.tile_bytes = std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
   p.peak_bytes = p.resident_bytes + p.tile_bytes;
-  p.gemm_flops = s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim : 0;
+  p.gemm_flops =
+      s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim
+                  : 0;
   p.retriever = s.retriever ? s.retriever->description() : "none";
   return p;
 }

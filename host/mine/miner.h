@@ -21,11 +21,12 @@ struct RowsView {
   std::uint64_t num_rows = 0;
   const std::uint64_t* key = nullptr;
   const std::uint32_t* user = nullptr;
-  const std::int64_t* time = nullptr;               ///< null: the end of time
-  const std::uint32_t* segment = nullptr;           ///< codes of the recipe's segment column; null: none
+  const std::int64_t* time = nullptr;      ///< null: the end of time
+  const std::uint32_t* segment = nullptr;  ///< codes of the recipe's segment column; null: none
   const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]; null: no positives
   const std::uint32_t* positives = nullptr;
-  const float* queries = nullptr;                   ///< [rows, dim] query vectors to use instead of the user table; null: the table
+  const float* queries =
+      nullptr;  ///< [rows, dim] query vectors to use instead of the user table; null: the table
 };
 
 /// Negatives of the rows of one call or tile; layout of Picks, host memory.
@@ -36,7 +37,7 @@ struct NegativeBatch {
   std::uint32_t num_branches = 0;
   std::vector<std::uint32_t> item, raw_rank, survivor_rank, stratum;
   std::vector<float> score, logq, kappa;
-  std::vector<float> positive_min;        ///< [rows] NaN for rows without positives
+  std::vector<float> positive_min;  ///< [rows] NaN for rows without positives
   std::vector<std::uint8_t> branch, fill, certified;
   std::vector<std::uint16_t> count;
 };
@@ -45,7 +46,7 @@ struct MinerOptions {
   Exec exec = {};
   std::uint32_t seed = 0;
   std::uint32_t round = 0;
-  std::uint32_t tile_rows = 0;             ///< 0: chosen to stay under host_memory
+  std::uint32_t tile_rows = 0;               ///< 0: chosen to stay under host_memory
   std::uint64_t host_memory = 512ull << 20;  ///< bytes for tiles in flight
   std::string retriever = "auto";
   FaissOptions faiss = {};
@@ -60,9 +61,9 @@ struct MinerReport {
   SearchStats search;
   MinerTimes seconds;
   std::uint64_t tiles = 0;
-  std::uint64_t deepened_rows = 0;   ///< rows searched again, deeper
-  std::uint64_t deepest = 0;         ///< largest depth searched
-  std::uint64_t candidates = 0;      ///< candidates judged
+  std::uint64_t deepened_rows = 0;  ///< rows searched again, deeper
+  std::uint64_t deepest = 0;        ///< largest depth searched
+  std::uint64_t candidates = 0;     ///< candidates judged
   std::uint64_t certified_rows = 0;
 };
 
@@ -70,24 +71,25 @@ struct MinerReport {
 struct MinePlan {
   std::uint64_t rows = 0, num_items = 0, num_users = 0;
   std::uint32_t dim = 0, tile_rows = 0, depth = 0, k = 0;
-  std::uint64_t mapped_bytes = 0;      ///< inputs in place
-  std::uint64_t resident_bytes = 0;    ///< item table copy, lists, snapshot
-  std::uint64_t tile_bytes = 0;        ///< buffers of tiles in flight
-  std::uint64_t peak_bytes = 0;        ///< resident + tile
+  std::uint64_t mapped_bytes = 0;    ///< inputs in place
+  std::uint64_t resident_bytes = 0;  ///< item table copy, lists, snapshot
+  std::uint64_t tile_bytes = 0;      ///< buffers of tiles in flight
+  std::uint64_t peak_bytes = 0;      ///< resident + tile
   double gemm_flops = 0;
   std::string retriever;
 };
 
 class Miner {
  public:
-  /// Compiles the recipe against the inputs. Throws ConfigError (recipe asks for what the inputs lack), InputError.
+  /// Compiles the recipe against the inputs. Throws ConfigError (recipe asks for what the inputs
+  /// lack), InputError.
   Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions& options);
   ~Miner();
   Miner(const Miner&) = delete;
   Miner& operator=(const Miner&) = delete;
 
-  /// Mines the rows tile by tile and hands each finished tile to `sink` in row order, on the calling thread.
-  /// `stop`, if given, ends the run between tiles with Cancelled.
+  /// Mines the rows tile by tile and hands each finished tile to `sink` in row order, on the
+  /// calling thread. `stop`, if given, ends the run between tiles with Cancelled.
   void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
             const std::atomic<bool>* stop = nullptr);
 

@@ -1,4 +1,5 @@
-// Arrays that live where the kernels run: the host's own memory on the CPU, a copy on a CUDA device.
+// Arrays that live where the kernels run: the host's own memory on the CPU, a copy on a CUDA
+// device.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@ class Placement {
  public:
   explicit Placement(const Exec& exec) : exec_(exec) {}
 
-  /// The array in the Exec's space. On the CPU the vector itself is kept; on a device it is uploaded.
+  /// The array in the Exec's space. On the CPU the vector itself is kept; on a device it is
+  /// uploaded.
   template <class T>
   const T* keep(std::vector<T> values) {
     if (exec_.device == Device::kCpu) {
@@ -51,7 +53,8 @@ class Placement {
   std::uint64_t device_bytes_ = 0;
 };
 
-/// An array of the tile loop, written by the host or by kernels. On the CPU both sides are the same memory.
+/// An array of the tile loop, written by the host or by kernels. On the CPU both sides are the same
+/// memory.
 template <class T>
 class TileArray {
  public:
@@ -65,11 +68,13 @@ class TileArray {
   /// Where kernels read and write.
   T* at(const Exec& exec) { return exec.device == Device::kCuda ? device_.data() : host_.data(); }
   void push(const Exec& exec) {
-    if (exec.device == Device::kCuda) copy_to_device(exec, device_.data(), host_.data(), host_.size() * sizeof(T));
+    if (exec.device == Device::kCuda)
+      copy_to_device(exec, device_.data(), host_.data(), host_.size() * sizeof(T));
   }
   /// Queues the copy back; the caller synchronises.
   void pull(const Exec& exec) {
-    if (exec.device == Device::kCuda) copy_to_host(exec, host_.data(), device_.data(), host_.size() * sizeof(T));
+    if (exec.device == Device::kCuda)
+      copy_to_host(exec, host_.data(), device_.data(), host_.size() * sizeof(T));
   }
   std::uint64_t bytes() const { return host_.capacity_bytes() + device_.capacity_bytes(); }
 

@@ -16,10 +16,12 @@ struct Cells {
   std::vector<std::string> names;
 };
 
-Cells popularity_cells(const StratumAttribute& a, const Snapshot& snapshot, std::uint32_t num_items) {
+Cells popularity_cells(const StratumAttribute& a, const Snapshot& snapshot,
+                       std::uint32_t num_items) {
   Cells cells;
   cells.names = a.names;
-  cells.of_item.assign(num_items, 0);  // items newer than the snapshot belong to the least popular bin
+  cells.of_item.assign(num_items,
+                       0);  // items newer than the snapshot belong to the least popular bin
   const std::uint32_t n = std::min(snapshot.num_items, num_items);
   std::vector<std::uint32_t> by_count(n);
   std::iota(by_count.begin(), by_count.end(), 0u);
@@ -35,8 +37,10 @@ Cells popularity_cells(const StratumAttribute& a, const Snapshot& snapshot, std:
 Cells recency_cells(const StratumAttribute& a, const Snapshot& snapshot, const Catalogue* catalogue,
                     std::uint32_t num_items) {
   if (catalogue == nullptr || catalogue->first_seen.empty()) {
-    throw ConfigError("stratum '" + a.name + "' needs the time that items were first seen, which the catalogue does "
-                      "not have; add a first_seen column or map one with --catalogue-columns first_seen=NAME");
+    throw ConfigError(
+        "stratum '" + a.name +
+        "' needs the time that items were first seen, which the catalogue does "
+        "not have; add a first_seen column or map one with --catalogue-columns first_seen=NAME");
   }
   Cells cells;
   cells.names = a.names;
@@ -46,7 +50,8 @@ Cells recency_cells(const StratumAttribute& a, const Snapshot& snapshot, const C
     std::uint32_t cell = static_cast<std::uint32_t>(a.edges.size());
     if (seen != INT64_MIN) {
       const std::int64_t age = snapshot.as_of - seen;
-      cell = static_cast<std::uint32_t>(std::upper_bound(a.edges.begin(), a.edges.end(), age) - a.edges.begin());
+      cell = static_cast<std::uint32_t>(std::upper_bound(a.edges.begin(), a.edges.end(), age) -
+                                        a.edges.begin());
     }
     cells.of_item[i] = cell;
   }
@@ -56,8 +61,9 @@ Cells recency_cells(const StratumAttribute& a, const Snapshot& snapshot, const C
 Cells column_cells(const StratumAttribute& a, const Catalogue* catalogue) {
   const CatalogueColumn* column = catalogue != nullptr ? catalogue->find(a.column) : nullptr;
   if (column == nullptr) {
-    throw ConfigError("stratum '" + a.name + "' reads column '" + a.column +
-                      "', which the catalogue does not have; give --catalogue a table with that column");
+    throw ConfigError(
+        "stratum '" + a.name + "' reads column '" + a.column +
+        "', which the catalogue does not have; give --catalogue a table with that column");
   }
   return {column->codes, column->names};
 }
@@ -80,12 +86,14 @@ Cells cells_of(const StratumAttribute& a, const Snapshot& snapshot, const Catalo
       size = cells.names.size();
       break;
   }
-  while (cells.names.size() < size) cells.names.push_back(a.name + std::to_string(cells.names.size()));
+  while (cells.names.size() < size)
+    cells.names.push_back(a.name + std::to_string(cells.names.size()));
   return cells;
 }
 
 /// `num_items`: the snapshot's, so that targets are frozen with it.
-std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells& cells, std::uint32_t num_items) {
+std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells& cells,
+                                        std::uint32_t num_items) {
   std::vector<std::uint64_t> weights(cells.names.size(), 0);
   switch (quota.mode) {
     case QuotaAttribute::Shares::kEqual:
@@ -99,7 +107,8 @@ std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells
         const auto at = std::find(cells.names.begin(), cells.names.end(), name);
         if (at == cells.names.end()) {
           std::string known;
-          for (std::size_t i = 0; i < cells.names.size() && i < 10; ++i) known += " '" + cells.names[i] + "'";
+          for (std::size_t i = 0; i < cells.names.size() && i < 10; ++i)
+            known += " '" + cells.names[i] + "'";
           throw ConfigError("[quota] names '" + name + "' of '" + quota.attribute +
                             "', which does not exist; the first values are" + known);
         }
@@ -137,28 +146,33 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
   strata.weight = {1};
   std::vector<std::uint32_t> sizes;
   for (const QuotaAttribute& quota : recipe.quota->by) {
-    const auto attribute = std::find_if(recipe.strata.begin(), recipe.strata.end(),
-                                        [&](const StratumAttribute& a) { return a.name == quota.attribute; });
+    const auto attribute =
+        std::find_if(recipe.strata.begin(), recipe.strata.end(),
+                     [&](const StratumAttribute& a) { return a.name == quota.attribute; });
     if (attribute == recipe.strata.end()) {
       throw ConfigError("[quota] by '" + quota.attribute + "', which [strata] does not define");
     }
     const Cells cells = cells_of(*attribute, snapshot, catalogue, num_items);
-    std::vector<std::uint64_t> weights = cell_weights(quota, cells, std::min(snapshot.num_items, num_items));
+    std::vector<std::uint64_t> weights =
+        cell_weights(quota, cells, std::min(snapshot.num_items, num_items));
     divide_out(weights);
     const auto size = static_cast<std::uint32_t>(cells.names.size());
     if (strata.names.size() * size > kMaxStrata) {
-      throw ConfigError("[quota] makes " + std::to_string(strata.names.size() * size) + " strata; at most " +
-                        std::to_string(kMaxStrata) + "; use fewer bins, edges or a coarser column");
+      throw ConfigError("[quota] makes " + std::to_string(strata.names.size() * size) +
+                        " strata; at most " + std::to_string(kMaxStrata) +
+                        "; use fewer bins, edges or a coarser column");
     }
     std::vector<std::string> names;
     std::vector<std::uint64_t> products;
     for (std::size_t outer = 0; outer < strata.names.size(); ++outer) {
       for (std::uint32_t c = 0; c < size; ++c) {
-        names.push_back(strata.names[outer].empty() ? cells.names[c] : strata.names[outer] + "/" + cells.names[c]);
+        names.push_back(strata.names[outer].empty() ? cells.names[c]
+                                                    : strata.names[outer] + "/" + cells.names[c]);
         products.push_back(strata.weight[outer] * weights[c]);
       }
     }
-    for (std::uint32_t i = 0; i < num_items; ++i) strata.of_item[i] = strata.of_item[i] * size + cells.of_item[i];
+    for (std::uint32_t i = 0; i < num_items; ++i)
+      strata.of_item[i] = strata.of_item[i] * size + cells.of_item[i];
     strata.names = std::move(names);
     strata.weight = std::move(products);
     sizes.push_back(size);
@@ -168,7 +182,8 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
   for (const std::uint64_t w : strata.weight) sum += w;
   if (sum == 0) throw ConfigError("[quota] gives every stratum a share of 0");
   if (sum * recipe.k >> 62 != 0) {
-    throw ConfigError("[quota] shares do not reduce to small whole numbers; use shares with fewer decimals");
+    throw ConfigError(
+        "[quota] shares do not reduce to small whole numbers; use shares with fewer decimals");
   }
   std::uint32_t width = 1;
   for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
@@ -178,7 +193,8 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
   return strata;
 }
 
-std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity, double beta) {
+std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
+                                              double beta) {
   std::vector<std::uint64_t> weights(popularity.size());
   for (std::size_t i = 0; i < popularity.size(); ++i) {
     const double w = std::floor(std::pow(popularity[i] + 1.0, beta) * 1024.0 + 0.5);
@@ -195,12 +211,14 @@ Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
   const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
   if (e != nullptr) {
     for (std::uint32_t u = 0; u < num_users; ++u) {
-      for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) offsets[u + 1] += e->classes[i] == positive;
+      for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i)
+        offsets[u + 1] += e->classes[i] == positive;
     }
   }
   if (inputs.rows != nullptr) {
     for (std::uint64_t r = 0; r < inputs.rows->size(); ++r) {
-      offsets[inputs.rows->user[r] + 1] += inputs.rows->positive_offsets[r + 1] - inputs.rows->positive_offsets[r];
+      offsets[inputs.rows->user[r] + 1] +=
+          inputs.rows->positive_offsets[r + 1] - inputs.rows->positive_offsets[r];
     }
   }
   for (std::uint32_t u = 0; u < num_users; ++u) offsets[u + 1] += offsets[u];
@@ -216,7 +234,8 @@ Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
   if (inputs.rows != nullptr) {
     for (std::uint64_t r = 0; r < inputs.rows->size(); ++r) {
       const std::uint32_t u = inputs.rows->user[r];
-      for (std::uint64_t i = inputs.rows->positive_offsets[r]; i < inputs.rows->positive_offsets[r + 1]; ++i) {
+      for (std::uint64_t i = inputs.rows->positive_offsets[r];
+           i < inputs.rows->positive_offsets[r + 1]; ++i) {
         lists.values[next[u]++] = inputs.rows->positives[i];
       }
     }
@@ -238,12 +257,14 @@ Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
   return lists;
 }
 
-Lists exposed_lists(const Exposure* e, std::uint32_t num_users, std::uint32_t mask, std::int64_t oldest) {
+Lists exposed_lists(const Exposure* e, std::uint32_t num_users, std::uint32_t mask,
+                    std::int64_t oldest) {
   Lists lists;
   lists.offsets.assign(std::size_t{num_users} + 1, 0);
   for (std::uint32_t u = 0; e != nullptr && u < num_users; ++u) {
     for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) {
-      if ((mask >> e->classes[i] & 1u) != 0 && e->last_time[i] >= oldest) lists.values.push_back(e->items[i]);
+      if ((mask >> e->classes[i] & 1u) != 0 && e->last_time[i] >= oldest)
+        lists.values.push_back(e->items[i]);
     }
     lists.offsets[u + 1] = lists.values.size();
   }
@@ -267,17 +288,20 @@ Lists code_lists(const Lists& positives, const std::vector<std::uint32_t>& codes
   return lists;
 }
 
-std::vector<std::uint32_t> universal_items(const Exposure* e, const Snapshot& snapshot, double share) {
+std::vector<std::uint32_t> universal_items(const Exposure* e, const Snapshot& snapshot,
+                                           double share) {
   std::vector<std::uint32_t> bitmap((snapshot.popularity.size() + 31) / 32, 0);
   std::uint64_t users = 0;
   const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
   for (std::size_t u = 0; e != nullptr && u + 1 < e->offsets.size(); ++u) {
     bool any = false;
-    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1] && !any; ++i) any = e->classes[i] == positive;
+    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1] && !any; ++i)
+      any = e->classes[i] == positive;
     users += any ? 1 : 0;
   }
   for (std::size_t i = 0; i < snapshot.popularity.size(); ++i) {
-    if (snapshot.popularity[i] > share * static_cast<double>(users)) bitmap[i / 32] |= 1u << (i % 32);
+    if (snapshot.popularity[i] > share * static_cast<double>(users))
+      bitmap[i / 32] |= 1u << (i % 32);
   }
   return bitmap;
 }

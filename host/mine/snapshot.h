@@ -9,19 +9,21 @@
 
 namespace quarry {
 
-/// Cells of the attributes of a quota, multiplied out in lexicographic order (docs/row_contract.md section 4).
+/// Cells of the attributes of a quota, multiplied out in lexicographic order (docs/row_contract.md
+/// section 4).
 struct Strata {
-  std::vector<std::uint32_t> of_item;       ///< [num_items]
-  std::vector<std::string> names;           ///< [strata] "head" or "head/new"
-  std::vector<std::uint64_t> weight;        ///< [strata] integers without a common divisor
-  std::vector<std::uint32_t> level_width;   ///< innermost first
+  std::vector<std::uint32_t> of_item;      ///< [num_items]
+  std::vector<std::string> names;          ///< [strata] "head" or "head/new"
+  std::vector<std::uint64_t> weight;       ///< [strata] integers without a common divisor
+  std::vector<std::uint32_t> level_width;  ///< innermost first
 };
 /// Throws ConfigError naming the attribute, column or cell that does not exist.
 Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalogue* catalogue,
                    std::uint32_t num_items);
 
 /// Integer weights of popularity^beta: max(1, floor(1024 (count + 1)^beta + 0.5)).
-std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity, double beta);
+std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
+                                              double beta);
 
 /// Sorted lists without repeats, by user.
 struct Lists {
@@ -31,10 +33,12 @@ struct Lists {
 /// Items positive for each user: events and the rows of the run.
 Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users);
 /// Items of the classes in `mask` whose latest event is not before `oldest`.
-Lists exposed_lists(const Exposure* exposure, std::uint32_t num_users, std::uint32_t mask, std::int64_t oldest);
+Lists exposed_lists(const Exposure* exposure, std::uint32_t num_users, std::uint32_t mask,
+                    std::int64_t oldest);
 /// Codes of the users' positives in a column, without 0.
 Lists code_lists(const Lists& positives, const std::vector<std::uint32_t>& codes);
 /// Marks items positive for more than `share` of the users that have a positive.
-std::vector<std::uint32_t> universal_items(const Exposure* exposure, const Snapshot& snapshot, double share);
+std::vector<std::uint32_t> universal_items(const Exposure* exposure, const Snapshot& snapshot,
+                                           double share);
 
 }  // namespace quarry

@@ -12,15 +12,17 @@
 
 namespace quarry {
 
-void Tile::run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base, std::uint32_t depth,
-               NegativeBatch& out, std::vector<std::uint64_t>& deeper, MinerReport& report) {
+void Tile::run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base,
+               std::uint32_t depth, NegativeBatch& out, std::vector<std::uint64_t>& deeper,
+               MinerReport& report) {
   num_rows_ = static_cast<std::uint32_t>(ids.size());
   {
     const StageTimer timer(report.seconds.prepare);
     load_rows(rows, ids);
     load_queries(rows, ids);
     positive_scores_.resize(c_.exec, std::size_t{num_rows_} * kNumPositiveScores);
-    score_positives(c_.exec, c_.compiled.world, c_.compiled.plan, batch_, positive_scores_.at(c_.exec));
+    score_positives(c_.exec, c_.compiled.world, c_.compiled.plan, batch_,
+                    positive_scores_.at(c_.exec));
     batch_.positive_scores = positive_scores_.at(c_.exec);
   }
   if (c_.retriever != nullptr) {
@@ -67,7 +69,8 @@ void Tile::load_rows(const RowsView& rows, std::span<const std::uint64_t> ids) {
     if (rows.time != nullptr) time_.host()[i] = rows.time[r];
     if (rows.segment != nullptr) segment_.host()[i] = rows.segment[r];
     positive_offsets_.host()[i] = total;
-    if (rows.positive_offsets != nullptr) total += rows.positive_offsets[r + 1] - rows.positive_offsets[r];
+    if (rows.positive_offsets != nullptr)
+      total += rows.positive_offsets[r + 1] - rows.positive_offsets[r];
   }
   positive_offsets_.host()[num_rows_] = total;
   positives_.resize(c_.exec, std::max<std::uint64_t>(total, 1));
@@ -75,7 +78,8 @@ void Tile::load_rows(const RowsView& rows, std::span<const std::uint64_t> ids) {
     const std::uint64_t from = rows.positive_offsets[ids[i]];
     const std::uint64_t n = rows.positive_offsets[ids[i] + 1] - from;
     if (n > 0) {
-      std::memcpy(positives_.host() + positive_offsets_.host()[i], rows.positives + from, n * sizeof(std::uint32_t));
+      std::memcpy(positives_.host() + positive_offsets_.host()[i], rows.positives + from,
+                  n * sizeof(std::uint32_t));
     }
   }
   key_.push(c_.exec);
@@ -138,8 +142,8 @@ void Tile::retrieve(std::uint32_t depth) {
   found_complete_.resize(c_.exec, n);
   certified_.resize(Exec{}, n);
   c_.retriever->search(c_.exec, queries_.host(), n, depth,
-                       {found_items_.host(), found_scores_.host(), found_count_.host(), found_complete_.host(),
-                        certified_.data()});
+                       {found_items_.host(), found_scores_.host(), found_count_.host(),
+                        found_complete_.host(), certified_.data()});
   found_items_.push(c_.exec);
   found_scores_.push(c_.exec);
   found_count_.push(c_.exec);
@@ -174,7 +178,8 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
     candidates.scores = found_scores_.at(c_.exec);
     candidates.count = found_count_.at(c_.exec);
     candidates.complete = found_complete_.at(c_.exec);
-    for (std::uint32_t i = 0; i < num_rows_; ++i) report.candidates += found_count_.host()[query_.host()[i]];
+    for (std::uint32_t i = 0; i < num_rows_; ++i)
+      report.candidates += found_count_.host()[query_.host()[i]];
   } else {
     candidates.items = w.items.at(c_.exec);
     candidates.scores = w.scores.at(c_.exec);
@@ -197,7 +202,8 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
   }
   const StageTimer timer(report.seconds.select);
   std::uint64_t stride = std::min<std::uint64_t>(branch.pool, candidates.stride);
-  if (branch.select == SelectKind::kSampleReplacement) stride = std::max<std::uint64_t>(stride, c_.compiled.plan.k);
+  if (branch.select == SelectKind::kSampleReplacement)
+    stride = std::max<std::uint64_t>(stride, c_.compiled.plan.k);
   stride = std::max<std::uint64_t>(stride, 1);
   const std::size_t entries = stride * num_rows_;
   w.pool_place.resize(c_.exec, entries);
@@ -205,7 +211,8 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
   w.log_weight.resize(c_.exec, entries);
   w.order.resize(c_.exec, entries);
   w.sampling_key.resize(c_.exec, entries);
-  for (auto* per_row : {&w.pool_size, &w.num_ordered, &w.cut, &w.cut_survivors}) per_row->resize(c_.exec, num_rows_);
+  for (auto* per_row : {&w.pool_size, &w.num_ordered, &w.cut, &w.cut_survivors})
+    per_row->resize(c_.exec, num_rows_);
   w.log_total.resize(c_.exec, num_rows_);
   w.open.resize(c_.exec, num_rows_);
   SelectArgs args;
@@ -236,7 +243,8 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
 void Tile::merge_rows() {
   const Plan& plan = c_.compiled.plan;
   const std::size_t slots = std::size_t{num_rows_} * plan.k;
-  for (auto* column : {&item_, &raw_rank_, &survivor_rank_, &stratum_}) column->resize(c_.exec, slots);
+  for (auto* column : {&item_, &raw_rank_, &survivor_rank_, &stratum_})
+    column->resize(c_.exec, slots);
   score_.resize(c_.exec, slots);
   logq_.resize(c_.exec, slots);
   branch_.resize(c_.exec, slots);
@@ -246,9 +254,10 @@ void Tile::merge_rows() {
   deepen_.resize(c_.exec, num_rows_);
   tallies_.resize(c_.exec, std::size_t{num_rows_} * plan.num_branches);
   merge_.tallies = tallies_.at(c_.exec);
-  merge_.out = {item_.at(c_.exec),    score_.at(c_.exec), branch_.at(c_.exec), raw_rank_.at(c_.exec),
-                survivor_rank_.at(c_.exec), stratum_.at(c_.exec), logq_.at(c_.exec), fill_.at(c_.exec),
-                count_.at(c_.exec),   kappa_.at(c_.exec), deepen_.at(c_.exec)};
+  merge_.out = {item_.at(c_.exec),     score_.at(c_.exec),         branch_.at(c_.exec),
+                raw_rank_.at(c_.exec), survivor_rank_.at(c_.exec), stratum_.at(c_.exec),
+                logq_.at(c_.exec),     fill_.at(c_.exec),          count_.at(c_.exec),
+                kappa_.at(c_.exec),    deepen_.at(c_.exec)};
   merge_.scratch = scratch(merge_scratch_bytes(c_.exec, c_.compiled.world, plan, num_rows_));
   merge(c_.exec, merge_);
 }
@@ -314,15 +323,17 @@ std::uint64_t Tile::row_bytes(const Compiled& compiled, std::uint32_t depth) {
 }
 
 std::uint64_t Tile::bytes() const {
-  std::uint64_t total = key_.bytes() + user_.bytes() + query_.bytes() + queries_.bytes() + positives_.bytes() +
-                        positive_offsets_.bytes() + time_.bytes() + segment_.bytes() + positive_scores_.bytes() +
-                        found_items_.bytes() + found_scores_.bytes() + found_count_.bytes() + tallies_.bytes() +
-                        item_.bytes() + raw_rank_.bytes() + survivor_rank_.bytes() + stratum_.bytes() +
-                        score_.bytes() + logq_.bytes() + kappa_.bytes() + branch_.bytes() + fill_.bytes() +
-                        scratch_.bytes();
+  std::uint64_t total = key_.bytes() + user_.bytes() + query_.bytes() + queries_.bytes() +
+                        positives_.bytes() + positive_offsets_.bytes() + time_.bytes() +
+                        segment_.bytes() + positive_scores_.bytes() + found_items_.bytes() +
+                        found_scores_.bytes() + found_count_.bytes() + tallies_.bytes() +
+                        item_.bytes() + raw_rank_.bytes() + survivor_rank_.bytes() +
+                        stratum_.bytes() + score_.bytes() + logq_.bytes() + kappa_.bytes() +
+                        branch_.bytes() + fill_.bytes() + scratch_.bytes();
   for (const BranchWork& w : work_) {
-    total += w.items.bytes() + w.scores.bytes() + w.raw_rank.bytes() + w.reasons.bytes() + w.pool_place.bytes() +
-             w.pool_rank.bytes() + w.order.bytes() + w.log_weight.bytes() + w.sampling_key.bytes();
+    total += w.items.bytes() + w.scores.bytes() + w.raw_rank.bytes() + w.reasons.bytes() +
+             w.pool_place.bytes() + w.pool_rank.bytes() + w.order.bytes() + w.log_weight.bytes() +
+             w.sampling_key.bytes();
   }
   return total;
 }

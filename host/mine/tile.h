@@ -1,5 +1,5 @@
-// Tile: the pipeline on some rows at one search depth. Buffers are kept between runs, so a loop over tiles allocates
-// nothing once warm.
+// Tile: the pipeline on some rows at one search depth. Buffers are kept between runs, so a loop
+// over tiles allocates nothing once warm.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,9 @@ namespace quarry {
 class StageTimer {
  public:
   explicit StageTimer(double& total) : total_(total), start_(std::chrono::steady_clock::now()) {}
-  ~StageTimer() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  ~StageTimer() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
   StageTimer(const StageTimer&) = delete;
   StageTimer& operator=(const StageTimer&) = delete;
 
@@ -38,10 +40,11 @@ class Tile {
  public:
   explicit Tile(const TileContext& context) : c_(context) {}
 
-  /// Mines rows[ids[i]] at `depth`, writes those that are final to out at place ids[i] - base, and appends the others
-  /// to `deeper`. Counts final rows into `report`.
-  void run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base, std::uint32_t depth,
-           NegativeBatch& out, std::vector<std::uint64_t>& deeper, MinerReport& report);
+  /// Mines rows[ids[i]] at `depth`, writes those that are final to out at place ids[i] - base, and
+  /// appends the others to `deeper`. Counts final rows into `report`.
+  void run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base,
+           std::uint32_t depth, NegativeBatch& out, std::vector<std::uint64_t>& deeper,
+           MinerReport& report);
 
   /// Bytes that one row takes at `depth`, for sizing tiles.
   static std::uint64_t row_bytes(const Compiled& compiled, std::uint32_t depth);
@@ -52,7 +55,8 @@ class Tile {
     TileArray<std::uint32_t> items, raw_rank, count;
     TileArray<float> scores;
     TileArray<std::uint8_t> reasons;
-    TileArray<std::uint32_t> pool_place, pool_rank, order, pool_size, num_ordered, cut, cut_survivors;
+    TileArray<std::uint32_t> pool_place, pool_rank, order, pool_size, num_ordered, cut,
+        cut_survivors;
     TileArray<float> log_weight, sampling_key, log_total;
     TileArray<std::uint8_t> open;
   };

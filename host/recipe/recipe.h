@@ -12,7 +12,8 @@
 
 namespace quarry {
 
-/// One term of an exposure rule: some event of `kind` exists (no comparison), or exists with value `op` `number`.
+/// One term of an exposure rule: some event of `kind` exists (no comparison), or exists with value
+/// `op` `number`.
 struct ExposureTerm {
   enum class Op : std::uint8_t { kExists, kLess, kLessEqual, kEqual, kGreaterEqual, kGreater };
   std::string kind;
@@ -31,11 +32,25 @@ struct ExposureRules {
 };
 
 enum class FilterType : std::uint8_t {
-  kPositives, kExposed, kGroup, kNearDuplicate, kOverlap, kTime, kUniversal, kAllowList, kSegment,
-  kScore, kAbsoluteMargin, kRelativeMargin, kRank, kColumn, kSimilarity,
+  kPositives,
+  kExposed,
+  kGroup,
+  kNearDuplicate,
+  kOverlap,
+  kTime,
+  kUniversal,
+  kAllowList,
+  kSegment,
+  kScore,
+  kAbsoluteMargin,
+  kRelativeMargin,
+  kRank,
+  kColumn,
+  kSimilarity,
 };
 
-/// A rank window, in ranks or as a share of the catalogue. Numbers are kept as written, in millionths for quantiles.
+/// A rank window, in ranks or as a share of the catalogue. Numbers are kept as written, in
+/// millionths for quantiles.
 struct RankWindow {
   bool survivors = true;
   bool quantile = false;
@@ -45,48 +60,50 @@ struct RankWindow {
 
 struct FilterSpec {
   FilterType type = FilterType::kPositives;
-  std::uint32_t classes = 0;             ///< kExposed: bit per ExposureClass
-  std::optional<std::int64_t> max_age;   ///< kExposed: seconds; older exposure does not exclude
-  std::string column;                    ///< kGroup, kSegment
-  std::vector<std::string> columns;      ///< kOverlap
-  std::uint32_t min_equal = 0;           ///< kOverlap
-  std::string table;                     ///< kNearDuplicate, kSimilarity: feature table, "" = item embeddings; kColumn: pair table; kAllowList: item list
-  double bound = 0.0;                    ///< cosine, share of users (kUniversal), margin, ratio, column bound
-  double lo = 0.0, hi = 0.0;             ///< kScore; absent sides are -/+ infinity
+  std::uint32_t classes = 0;            ///< kExposed: bit per ExposureClass
+  std::optional<std::int64_t> max_age;  ///< kExposed: seconds; older exposure does not exclude
+  std::string column;                   ///< kGroup, kSegment
+  std::vector<std::string> columns;     ///< kOverlap
+  std::uint32_t min_equal = 0;          ///< kOverlap
+  std::string table;          ///< kNearDuplicate, kSimilarity: feature table, "" = item embeddings;
+                              ///< kColumn: pair table; kAllowList: item list
+  double bound = 0.0;         ///< cosine, share of users (kUniversal), margin, ratio, column bound
+  double lo = 0.0, hi = 0.0;  ///< kScore; absent sides are -/+ infinity
   PositiveScore against = PositiveScore::kMin;
   RankWindow window;
-  bool relative = false;                 ///< kColumn
-  bool reject_missing = false;           ///< kColumn
-  int line = 0;                          ///< where in the recipe, for messages
-  std::string kind_text;                 ///< the kind as written, for counters and messages
+  bool relative = false;        ///< kColumn
+  bool reject_missing = false;  ///< kColumn
+  int line = 0;                 ///< where in the recipe, for messages
+  std::string kind_text;        ///< the kind as written, for counters and messages
 };
 
 struct WeightSpec {
   WeightKind kind = WeightKind::kSoftmax;
   CentreKind centre = CentreKind::kPositive;
   PositiveScore against = PositiveScore::kRandom;
-  std::string table;                     ///< kPairColumn
-  double a = 1.0, b = 0.0;               ///< meaning per kind, kernels/model/plan.h
+  std::string table;        ///< kPairColumn
+  double a = 1.0, b = 0.0;  ///< meaning per kind, kernels/model/plan.h
   double ahns_a = 0.0, ahns_b = 1.0, ahns_p = -2.0;
-  double class_weight[kNumExposureClasses] = {0, 0, 0, 0, 0};  ///< as written (not logs); 0 = not a candidate's class
+  double class_weight[kNumExposureClasses] = {
+      0, 0, 0, 0, 0};  ///< as written (not logs); 0 = not a candidate's class
 };
 
 struct SourceSpec {
-  SourceKind kind = SourceKind::kTopk;   ///< `all` is kTopk with pool = max_rank = catalogue
+  SourceKind kind = SourceKind::kTopk;  ///< `all` is kTopk with pool = max_rank = catalogue
   bool all = false;
   std::uint32_t pool = 0xFFFFFFFFu;
   std::uint32_t max_rank = 0xFFFFFFFFu;
-  double beta = 1.0;                     ///< popularity
-  bool popularity_base = false;          ///< pool: drawn by popularity^beta instead of uniformly
-  std::uint32_t draws = 0;               ///< pool: n; near: n
-  std::uint32_t classes = 0;             ///< exposed
-  std::optional<std::int64_t> max_age;   ///< exposed, seconds
-  std::string table;                     ///< run: pair table
+  double beta = 1.0;                    ///< popularity
+  bool popularity_base = false;         ///< pool: drawn by popularity^beta instead of uniformly
+  std::uint32_t draws = 0;              ///< pool: n; near: n
+  std::uint32_t classes = 0;            ///< exposed
+  std::optional<std::int64_t> max_age;  ///< exposed, seconds
+  std::string table;                    ///< run: pair table
 };
 
 struct BranchSpec {
   std::string name;
-  std::uint64_t share = 0;               ///< integer weight; all branches together sum to Recipe::share_sum
+  std::uint64_t share = 0;  ///< integer weight; all branches together sum to Recipe::share_sum
   SourceSpec source;
   std::vector<FilterSpec> filters;
   SelectKind select = SelectKind::kTop;
@@ -98,20 +115,22 @@ struct BranchSpec {
 /// One attribute of items cut into cells.
 struct StratumAttribute {
   enum class Kind : std::uint8_t { kPopularity, kRecency, kColumn };
-  std::string name;                      ///< as used in [quota]
+  std::string name;  ///< as used in [quota]
   Kind kind = Kind::kPopularity;
-  std::uint32_t bins = 0;                ///< kPopularity: quantiles of (count, item)
-  std::vector<std::int64_t> edges;       ///< kRecency: ages in seconds, ascending; cell c: edges[c-1] <= age < edges[c]
-  std::vector<std::string> names;        ///< cell names; generated where not given
-  std::string column;                    ///< kColumn
+  std::uint32_t bins = 0;  ///< kPopularity: quantiles of (count, item)
+  std::vector<std::int64_t>
+      edges;  ///< kRecency: ages in seconds, ascending; cell c: edges[c-1] <= age < edges[c]
+  std::vector<std::string> names;  ///< cell names; generated where not given
+  std::string column;              ///< kColumn
 };
 struct QuotaAttribute {
   std::string attribute;
   enum class Shares : std::uint8_t { kNamed, kEqual, kCatalogue } mode = Shares::kNamed;
-  std::vector<std::pair<std::string, std::uint64_t>> shares;  ///< millionths, sum 1,000,000; cells not named get 0
+  std::vector<std::pair<std::string, std::uint64_t>>
+      shares;  ///< millionths, sum 1,000,000; cells not named get 0
 };
 struct QuotaSpec {
-  std::vector<QuotaAttribute> by;        ///< outermost first
+  std::vector<QuotaAttribute> by;  ///< outermost first
   bool redistribute = false;
 };
 struct CapSpec {
@@ -131,27 +150,30 @@ struct Recipe {
   std::uint64_t share_sum = 1;
   std::optional<QuotaSpec> quota;
   std::vector<CapSpec> caps;
-  std::vector<std::uint32_t> backfill;   ///< branch indices; default all in declared order
-  std::string text;                      ///< the TOML it came from
-  std::uint64_t hash = 0;                ///< XXH3-64 of the text
-  std::vector<std::string> warnings;     ///< what is allowed but likely a mistake, a line each
+  std::vector<std::uint32_t> backfill;  ///< branch indices; default all in declared order
+  std::string text;                     ///< the TOML it came from
+  std::uint64_t hash = 0;               ///< XXH3-64 of the text
+  std::vector<std::string> warnings;    ///< what is allowed but likely a mistake, a line each
 };
 
-/// Parses and validates a whole recipe; numbers with a schedule are taken at `round`. `file` names it in messages.
-/// Throws ConfigError listing what is wrong with line and column, the allowed values and a suggestion.
+/// Parses and validates a whole recipe; numbers with a schedule are taken at `round`. `file` names
+/// it in messages. Throws ConfigError listing what is wrong with line and column, the allowed
+/// values and a suggestion.
 Recipe parse_recipe(std::string_view toml, const std::string& file, std::uint32_t round);
 
-/// A recipe by file path (ends in .toml or contains '/') or by name. Overrides are "dotted.key=value" texts as on the
-/// command line: `k=4`, `metric=ip`, `branch.hard.source.pool=100`, `seed` is not one.
-Recipe load_recipe(const std::string& name_or_path, std::uint32_t round, const std::vector<std::string>& overrides = {});
+/// A recipe by file path (ends in .toml or contains '/') or by name. Overrides are
+/// "dotted.key=value" texts as on the command line: `k=4`, `metric=ip`,
+/// `branch.hard.source.pool=100`, `seed` is not one.
+Recipe load_recipe(const std::string& name_or_path, std::uint32_t round,
+                   const std::vector<std::string>& overrides = {});
 
 /// A row of the table of named recipes.
 struct NamedRecipe {
   std::string name;
   std::string summary;
-  std::string source;       ///< paper or system
-  std::string toml;         ///< empty if the miner does not run it
-  std::string why_not;      ///< the reason then
+  std::string source;   ///< paper or system
+  std::string toml;     ///< empty if the miner does not run it
+  std::string why_not;  ///< the reason then
 };
 /// Every named recipe in the order of the documentation.
 const std::vector<NamedRecipe>& named_recipes();

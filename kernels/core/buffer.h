@@ -16,8 +16,8 @@ namespace quarry {
 struct HostSpace {};
 struct DeviceSpace {};
 
-/// Raw memory of a space. Device forms throw DeviceError in builds without CUDA. Allocation throws OutOfMemory with
-/// the bytes wanted (and, on a device, free and total).
+/// Raw memory of a space. Device forms throw DeviceError in builds without CUDA. Allocation throws
+/// OutOfMemory with the bytes wanted (and, on a device, free and total).
 template <class Space>
 void* allocate_bytes(const Exec& exec, std::size_t bytes);
 template <class Space>
@@ -38,7 +38,8 @@ void fill_device(const Exec& exec, void* device, int byte, std::size_t bytes);
 /// Waits for the work queued on exec.stream; nothing to do on the CPU.
 void synchronize(const Exec& exec);
 
-/// Owns `size()` elements of T, uninitialised. Move-only. Growing drops the content: these are work areas.
+/// Owns `size()` elements of T, uninitialised. Move-only. Growing drops the content: these are work
+/// areas.
 template <class T, class Space>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -56,11 +57,13 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
-  /// At least `count` elements; keeps the memory if it is large enough, so a loop over tiles allocates once.
+  /// At least `count` elements; keeps the memory if it is large enough, so a loop over tiles
+  /// allocates once.
   void resize(const Exec& exec, std::size_t count) {
     if (count > capacity_) {
       reset();
-      if (count > SIZE_MAX / sizeof(T)) throw OutOfMemory("array of " + std::to_string(count) + " elements overflows");
+      if (count > SIZE_MAX / sizeof(T))
+        throw OutOfMemory("array of " + std::to_string(count) + " elements overflows");
       data_ = static_cast<T*>(allocate_bytes<Space>(exec, count * sizeof(T)));
       capacity_ = count;
       exec_ = exec;
@@ -76,14 +79,8 @@ class Buffer {
   const T* data() const { return data_; }
   std::size_t size() const { return size_; }
   std::size_t capacity_bytes() const { return capacity_ * sizeof(T); }
-  std::span<T> span()
-    requires std::is_same_v<Space, HostSpace>
-  {
-    return {data_, size_};
-  }
-  std::span<const T> span() const
-    requires std::is_same_v<Space, HostSpace>
-  {
+  std::span<T> span() requires std::is_same_v<Space, HostSpace> { return {data_, size_}; }
+  std::span<const T> span() const requires std::is_same_v<Space, HostSpace> {
     return {data_, size_};
   }
 

@@ -13,7 +13,7 @@ void* allocate_bytes<HostSpace>(const Exec& exec, std::size_t bytes) {
   if (exec.device == Device::kCpu && exec.allocator != nullptr) {
     pointer = exec.allocator->allocate(exec.allocator->self, bytes, exec);
   } else {
-    pointer = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
+    pointer = ::operator new (bytes, std::align_val_t{64}, std::nothrow);
   }
   if (pointer == nullptr) {
     throw OutOfMemory("no host memory for " + std::to_string(bytes) +
@@ -27,7 +27,7 @@ void release_bytes<HostSpace>(const Exec& exec, void* pointer, std::size_t bytes
   if (exec.device == Device::kCpu && exec.allocator != nullptr) {
     exec.allocator->release(exec.allocator->self, pointer, bytes, exec);
   } else {
-    ::operator delete(pointer, std::align_val_t{64});
+    ::operator delete (pointer, std::align_val_t{64});
   }
 }
 

@@ -1,5 +1,6 @@
 // The errors that callers can tell apart. Types are interface; texts are not.
-// Message grammar: what is wrong, with the value; why it matters where that is not plain; what to try.
+// Message grammar: what is wrong, with the value; why it matters where that is not plain; what to
+// try.
 #pragma once
 
 #include <stdexcept>
@@ -37,12 +38,13 @@ struct Cancelled : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Always-on check of an internal invariant: a failure is a defect in Quarry, not in the data. Exit code 1.
-#define QUARRY_CHECK(condition)                                                                              \
-  do {                                                                                                       \
-    if (!(condition))                                                                                        \
-      throw std::logic_error(std::string("internal check failed: " #condition " at ") + __FILE__ + ":" +     \
-                             std::to_string(__LINE__));                                                      \
+/// Always-on check of an internal invariant: a failure is a defect in Quarry, not in the data. Exit
+/// code 1.
+#define QUARRY_CHECK(condition)                                                                    \
+  do {                                                                                             \
+    if (!(condition))                                                                              \
+      throw std::logic_error(std::string("internal check failed: " #condition " at ") + __FILE__ + \
+                             ":" + std::to_string(__LINE__));                                      \
   } while (false)
 
 }  // namespace quarry

@@ -1,5 +1,6 @@
-// Arithmetic with the same bits on every compiler and device: order-preserving keys, log, exp, Gumbel variates.
-// Only IEEE operations and explicit fused multiply-adds; compiled with contraction off (see CMakeLists.txt).
+// Arithmetic with the same bits on every compiler and device: order-preserving keys, log, exp,
+// Gumbel variates. Only IEEE operations and explicit fused multiply-adds; compiled with contraction
+// off (see CMakeLists.txt).
 #pragma once
 
 #include <cmath>
@@ -30,20 +31,27 @@ QUARRY_HD std::uint32_t bits_of_float(float value) {
 #endif
 }
 
-/// Unsigned integer with the order of the float; -0 sorts below +0, so scores are cleared of -0 first.
+/// Unsigned integer with the order of the float; -0 sorts below +0, so scores are cleared of -0
+/// first.
 QUARRY_HD std::uint32_t ordered(float value) {
   const std::uint32_t b = bits_of_float(value);
   return b & 0x80000000u ? ~b : b ^ 0x80000000u;
 }
 
-QUARRY_HD float float_of_ordered(std::uint32_t o) { return float_of_bits(o & 0x80000000u ? o ^ 0x80000000u : ~o); }
+QUARRY_HD float float_of_ordered(std::uint32_t o) {
+  return float_of_bits(o & 0x80000000u ? o ^ 0x80000000u : ~o);
+}
 
 /// Unique selection key: larger is better, the smaller item wins a tie of scores.
 QUARRY_HD std::uint64_t score_key(float score, std::uint32_t item) {
   return std::uint64_t{ordered(score)} << 32 | (0xFFFFFFFFu - item);
 }
-QUARRY_HD float score_of_key(std::uint64_t key) { return float_of_ordered(static_cast<std::uint32_t>(key >> 32)); }
-QUARRY_HD std::uint32_t item_of_key(std::uint64_t key) { return 0xFFFFFFFFu - static_cast<std::uint32_t>(key); }
+QUARRY_HD float score_of_key(std::uint64_t key) {
+  return float_of_ordered(static_cast<std::uint32_t>(key >> 32));
+}
+QUARRY_HD std::uint32_t item_of_key(std::uint64_t key) {
+  return 0xFFFFFFFFu - static_cast<std::uint32_t>(key);
+}
 
 /// 2 atanh(s) for |s| <= 0.172: odd polynomial (series 2 s (1 + s^2/3 + s^4/5 + ...)).
 QUARRY_HD float two_atanh(float s) {
@@ -56,7 +64,8 @@ QUARRY_HD float two_atanh(float s) {
   return fmaf(t, p, s + s);
 }
 
-/// Natural logarithm of a positive, finite, normal float; below 2 ulp around 1e-7 relative. `x <= 0` gives -infinity.
+/// Natural logarithm of a positive, finite, normal float; below 2 ulp around 1e-7 relative. `x <=
+/// 0` gives -infinity.
 QUARRY_HD float exact_log(float x) {
   if (!(x > 0.0f)) return float_of_bits(0xFF800000u);
   const std::uint32_t b = bits_of_float(x);
@@ -71,12 +80,13 @@ QUARRY_HD float exact_log(float x) {
   return fmaf(static_cast<float>(e), 0.69314718f, two_atanh(s));
 }
 
-/// e^x, flushed to 0 below -87 and capped above 88 (no subnormal, no infinity): 2^k times a degree-6 polynomial on the
-/// remainder after a two-part reduction by log 2.
+/// e^x, flushed to 0 below -87 and capped above 88 (no subnormal, no infinity): 2^k times a
+/// degree-6 polynomial on the remainder after a two-part reduction by log 2.
 QUARRY_HD float exact_exp(float x) {
   if (!(x > -87.0f)) return 0.0f;
   if (x > 88.0f) x = 88.0f;
-  const float t = fmaf(x, 1.44269504f, 12582912.0f);  // rounds to the nearest integer in the low mantissa bits
+  const float t =
+      fmaf(x, 1.44269504f, 12582912.0f);  // rounds to the nearest integer in the low mantissa bits
   const float k = t - 12582912.0f;
   float r = fmaf(k, -0.693359375f, x);
   r = fmaf(k, 2.12194440e-4f, r);
@@ -91,7 +101,8 @@ QUARRY_HD float exact_exp(float x) {
   return p * float_of_bits(static_cast<std::uint32_t>(exponent + 127) << 23);
 }
 
-/// Standard Gumbel variate -log(-log u) from 32 random bits, u never 0 or 1; the upper tail uses log1p's series in 1 - u.
+/// Standard Gumbel variate -log(-log u) from 32 random bits, u never 0 or 1; the upper tail uses
+/// log1p's series in 1 - u.
 QUARRY_HD float gumbel(std::uint32_t r) {
   float e;
   if (r < 0xD0000000u) {

@@ -1,4 +1,5 @@
-// The exact score of docs/row_contract.md section 1: 32 accumulators, fused multiply-add, fixed tree.
+// The exact score of docs/row_contract.md section 1: 32 accumulators, fused multiply-add, fixed
+// tree.
 #pragma once
 
 #include <cstdint>
@@ -61,10 +62,11 @@ QUARRY_HD float exact_score(Metric metric, const float* x, const float* y, std::
 #endif
 }
 
-/// One score for all lanes of a group, each of which asks for the same. A warp has a form of its own
-/// (exact_score_warp.cuh).
+/// One score for all lanes of a group, each of which asks for the same. A warp has a form of its
+/// own (exact_score_warp.cuh).
 template <class Group>
-QUARRY_HD float exact_score_together(Group&, Metric metric, const float* x, const float* y, std::uint32_t dim) {
+QUARRY_HD float exact_score_together(Group&, Metric metric, const float* x, const float* y,
+                                     std::uint32_t dim) {
   return exact_score(metric, x, y, dim);
 }
 

@@ -20,7 +20,8 @@ namespace {
   return _mm_cvtss_f32(w1);
 }
 
-/// Lanes below `n` of a group of eight are read; the others are 0 and leave their accumulator as it is.
+/// Lanes below `n` of a group of eight are read; the others are 0 and leave their accumulator as it
+/// is.
 [[gnu::target("avx2,fma")]] inline __m256 load_first(const float* p, std::uint32_t n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane));
@@ -28,7 +29,8 @@ namespace {
 
 template <bool kDistance>
 [[gnu::target("avx2,fma")]] float accumulate(const float* x, const float* y, std::uint32_t dim) {
-  __m256 acc[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  __m256 acc[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                   _mm256_setzero_ps()};
   std::uint32_t base = 0;
   for (; base + 32 <= dim; base += 32) {
     for (int g = 0; g < 4; ++g) {
@@ -77,8 +79,12 @@ float exact_l2_host(const float* x, const float* y, std::uint32_t dim) {
 }
 const char* exact_score_instruction_set() { return kAvx2 ? "avx2+fma" : "portable"; }
 #else
-float exact_dot_host(const float* x, const float* y, std::uint32_t dim) { return exact_dot_portable(x, y, dim); }
-float exact_l2_host(const float* x, const float* y, std::uint32_t dim) { return exact_l2_portable(x, y, dim); }
+float exact_dot_host(const float* x, const float* y, std::uint32_t dim) {
+  return exact_dot_portable(x, y, dim);
+}
+float exact_l2_host(const float* x, const float* y, std::uint32_t dim) {
+  return exact_l2_portable(x, y, dim);
+}
 const char* exact_score_instruction_set() { return "portable"; }
 #endif
 

@@ -1,5 +1,5 @@
-// Group: the threads that work on one row, seen only through collectives, so that one algorithm text serves one CPU
-// thread, a warp, a block and the test lanes.
+// Group: the threads that work on one row, seen only through collectives, so that one algorithm
+// text serves one CPU thread, a warp, a block and the test lanes.
 //
 // A Group has
 //   rank(), size()             this lane's place and the number of lanes
@@ -8,8 +8,8 @@
 //   min(u64), max(u64)         extreme over lanes
 //   scan(u32, u32* total)      exclusive prefix sum in lane order, and the total
 //   broadcast(u64, lane)       that lane's value
-// Every lane must make the same collectives in the same order: a collective is a statement of its own, never under a
-// condition that lanes can answer differently.
+// Every lane must make the same collectives in the same order: a collective is a statement of its
+// own, never under a condition that lanes can answer differently.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@
 
 namespace quarry {
 
-/// One thread is the whole group; collectives are identities that the compiler removes. The CPU backend.
+/// One thread is the whole group; collectives are identities that the compiler removes. The CPU
+/// backend.
 struct SoloGroup {
   QUARRY_HD std::uint32_t rank() const { return 0; }
   QUARRY_HD std::uint32_t size() const { return 1; }

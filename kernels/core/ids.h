@@ -6,7 +6,8 @@
 
 namespace quarry {
 
-/// Dense index of one kind of thing. Row algorithms work on the raw value; interfaces above them use the type.
+/// Dense index of one kind of thing. Row algorithms work on the raw value; interfaces above them
+/// use the type.
 template <class Tag>
 struct Id {
   std::uint32_t value = 0;

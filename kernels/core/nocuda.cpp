@@ -8,8 +8,9 @@ namespace quarry {
 namespace {
 
 [[noreturn]] void refuse(const char* what) {
-  throw DeviceError(std::string(what) +
-                    ": this build has no CUDA; run on the CPU (--device cpu) or build with -DQUARRY_CUDA=ON");
+  throw DeviceError(
+      std::string(what) +
+      ": this build has no CUDA; run on the CPU (--device cpu) or build with -DQUARRY_CUDA=ON");
 }
 
 }  // namespace
@@ -20,10 +21,15 @@ void* allocate_bytes<DeviceSpace>(const Exec&, std::size_t bytes) {
 }
 
 template <>
-void release_bytes<DeviceSpace>(const Exec&, void*, std::size_t) noexcept {}  // nothing was allocated
+void release_bytes<DeviceSpace>(const Exec&, void*, std::size_t) noexcept {
+}  // nothing was allocated
 
-void copy_to_device(const Exec&, void*, const void*, std::size_t) { refuse("cannot copy to a device"); }
-void copy_to_host(const Exec&, void*, const void*, std::size_t) { refuse("cannot copy from a device"); }
+void copy_to_device(const Exec&, void*, const void*, std::size_t) {
+  refuse("cannot copy to a device");
+}
+void copy_to_host(const Exec&, void*, const void*, std::size_t) {
+  refuse("cannot copy from a device");
+}
 void fill_device(const Exec&, void*, int, std::size_t) { refuse("cannot fill device memory"); }
 
 void synchronize(const Exec& exec) {
@@ -35,7 +41,9 @@ int cuda_device_count(std::string* why) {
   return 0;
 }
 
-DeviceInfo cuda_device_info(int ordinal) { refuse(("cannot describe device " + std::to_string(ordinal)).c_str()); }
+DeviceInfo cuda_device_info(int ordinal) {
+  refuse(("cannot describe device " + std::to_string(ordinal)).c_str());
+}
 const Allocator* unpooled_device_memory() { return nullptr; }
 
 CudaExec::CudaExec(int ordinal, int, const Allocator*) {

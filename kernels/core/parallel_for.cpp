@@ -22,7 +22,8 @@ namespace {
 
 thread_local int current_worker = 0;
 
-/// Clears flush-to-zero and denormals-are-zero for the life of the object: another library may have set them.
+/// Clears flush-to-zero and denormals-are-zero for the life of the object: another library may have
+/// set them.
 class KeepDenormals {
  public:
   KeepDenormals() {
@@ -87,8 +88,8 @@ int worker_index() { return current_worker; }
 void parallel_ranges(const Exec& exec, std::uint64_t count, std::uint64_t grain, RangeBody body) {
   if (count == 0) return;
   Loop loop(count, grain, body);
-  const int threads = static_cast<int>(
-      std::min<std::uint64_t>(std::max(exec.threads, 1), (count + grain - 1) / std::max<std::uint64_t>(grain, 1)));
+  const int threads = static_cast<int>(std::min<std::uint64_t>(
+      std::max(exec.threads, 1), (count + grain - 1) / std::max<std::uint64_t>(grain, 1)));
   if (threads <= 1) {
     loop.work(0);
   } else {

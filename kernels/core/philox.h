@@ -1,5 +1,6 @@
-// Philox4x32-10, a counter-based random number generator (Salmon et al., SC 2011, "Parallel random numbers: as easy
-// as 1, 2, 3", section 3.3). A draw is a function of its counter, so threads, batches and shards cannot change it.
+// Philox4x32-10, a counter-based random number generator (Salmon et al., SC 2011, "Parallel random
+// numbers: as easy as 1, 2, 3", section 3.3). A draw is a function of its counter, so threads,
+// batches and shards cannot change it.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ struct PhiloxWords {
 };
 
 /// Ten rounds of Philox4x32 on `counter`; four independent words.
-QUARRY_HD PhiloxWords philox4x32(PhiloxKey key, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
-                                 std::uint32_t c3) {
+QUARRY_HD PhiloxWords philox4x32(PhiloxKey key, std::uint32_t c0, std::uint32_t c1,
+                                 std::uint32_t c2, std::uint32_t c3) {
   std::uint32_t k0 = key.seed;
   std::uint32_t k1 = key.round;
   for (int i = 0; i < 10; ++i) {
@@ -37,7 +38,8 @@ QUARRY_HD PhiloxWords philox4x32(PhiloxKey key, std::uint32_t c0, std::uint32_t 
   return {{c0, c1, c2, c3}};
 }
 
-/// What a random number is for; part of the counter, so no two uses share a draw. Persisted in results: never renumber.
+/// What a random number is for; part of the counter, so no two uses share a draw. Persisted in
+/// results: never renumber.
 enum class Purpose : std::uint8_t {
   kSamplingKey = 1,
   kDraw = 2,
@@ -51,13 +53,16 @@ enum class Purpose : std::uint8_t {
 };
 
 /// The words for number `n` (an item or a draw) of one purpose in one branch of one row.
-QUARRY_HD PhiloxWords random_words(PhiloxKey key, std::uint64_t row_key, std::uint32_t n, std::uint32_t branch_hash,
-                                   Purpose purpose) {
-  return philox4x32(key, static_cast<std::uint32_t>(row_key), static_cast<std::uint32_t>(row_key >> 32), n,
+QUARRY_HD PhiloxWords random_words(PhiloxKey key, std::uint64_t row_key, std::uint32_t n,
+                                   std::uint32_t branch_hash, Purpose purpose) {
+  return philox4x32(key, static_cast<std::uint32_t>(row_key),
+                    static_cast<std::uint32_t>(row_key >> 32), n,
                     (branch_hash & 0xFFFFFF00u) | static_cast<std::uint32_t>(purpose));
 }
 
-QUARRY_HD std::uint64_t as_u64(PhiloxWords words) { return std::uint64_t{words.z[0]} << 32 | words.z[1]; }
+QUARRY_HD std::uint64_t as_u64(PhiloxWords words) {
+  return std::uint64_t{words.z[0]} << 32 | words.z[1];
+}
 
 /// Upper 64 bits of a * b: maps a uniform 64-bit word onto [0, b) (bias below b / 2^64, no modulo).
 QUARRY_HD std::uint64_t mulhi(std::uint64_t a, std::uint64_t b) {

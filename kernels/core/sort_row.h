@@ -1,5 +1,5 @@
-// Sorting of one row's entries by its group: descending by key, then ascending by item. Total on distinct items, so
-// every group width gives the same order.
+// Sorting of one row's entries by its group: descending by key, then ascending by item. Total on
+// distinct items, so every group width gives the same order.
 #pragma once
 
 #if !defined(__CUDA_ARCH__)
@@ -24,8 +24,8 @@ QUARRY_HD bool goes_before(const SortEntry& a, const SortEntry& b) {
   return a.key != b.key ? a.key > b.key : a.item != b.item ? a.item < b.item : a.index < b.index;
 }
 
-/// Sorts `entries[0, n)` in place. Any n: the bitonic network runs on the next power of two with absent entries taken as
-/// last, which its compare direction never moves forward. Ends with a sync.
+/// Sorts `entries[0, n)` in place. Any n: the bitonic network runs on the next power of two with
+/// absent entries taken as last, which its compare direction never moves forward. Ends with a sync.
 template <class Group>
 QUARRY_HD void sort_row(Group& g, SortEntry* entries, std::uint32_t n) {
 #if !defined(__CUDA_ARCH__)
@@ -37,8 +37,8 @@ QUARRY_HD void sort_row(Group& g, SortEntry* entries, std::uint32_t n) {
   std::uint32_t padded = 1;
   while (padded < n) padded *= 2;
   g.sync();
-  // Merge steps that always order (low index first): the first stage of each merge mirrors, the others stride, so no
-  // comparison is reversed and entries beyond n stay put.
+  // Merge steps that always order (low index first): the first stage of each merge mirrors, the
+  // others stride, so no comparison is reversed and entries beyond n stay put.
   for (std::uint32_t width = 2; width <= padded; width *= 2) {
     for (std::uint32_t stride = width / 2; stride > 0; stride /= 2) {
       for (std::uint32_t t = g.rank(); t < padded / 2; t += g.size()) {

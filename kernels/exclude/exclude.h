@@ -15,10 +15,12 @@ struct ExcludeArgs {
   Candidates candidates;
   std::uint32_t branch = 0;
   const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
-  std::uint8_t* reasons = nullptr;     ///< [rows, candidates.stride] out: 0 survives, i + 1 rejected by filter i
+  std::uint8_t* reasons =
+      nullptr;  ///< [rows, candidates.stride] out: 0 survives, i + 1 rejected by filter i
 };
 
-/// Stream-ordered. Cost: one pass over the candidates; similarity filters add one dot product per positive.
+/// Stream-ordered. Cost: one pass over the candidates; similarity filters add one dot product per
+/// positive.
 void exclude(const Exec& exec, const ExcludeArgs& args);
 void exclude_gpu(const Exec& exec, const ExcludeArgs& args);
 

@@ -7,7 +7,8 @@
 namespace quarry {
 
 /// Largest similarity between an item and the row's positives is at least `bound`.
-QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item, float bound) {
+QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item,
+                               float bound) {
   const float* x = table.rows + std::uint64_t{item} * table.dim;
   for (std::uint32_t p = 0; p < row.num_positives; ++p) {
     const float* y = table.rows + std::uint64_t{row.positives[p]} * table.dim;
@@ -16,7 +17,8 @@ QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row,
   return false;
 }
 
-QUARRY_HD bool overlaps_a_positive(const World& world, const Filter& f, const RowContext& row, std::uint32_t item) {
+QUARRY_HD bool overlaps_a_positive(const World& world, const Filter& f, const RowContext& row,
+                                   std::uint32_t item) {
   for (std::uint32_t p = 0; p < row.num_positives; ++p) {
     std::uint32_t equal = 0;
     for (std::uint32_t c = 0; c < world.num_columns; ++c) {
@@ -44,8 +46,8 @@ QUARRY_HD bool least_positive_value(const PairTable& table, const RowContext& ro
 }
 
 /// True if filter `f` rejects the candidate. A survivor window is judged by select, never here.
-QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& row, std::uint32_t item, float score,
-                       std::uint32_t raw_rank) {
+QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& row,
+                       std::uint32_t item, float score, std::uint32_t raw_rank) {
   const float positive =
       row.num_positives > 0 ? row.positive_scores[static_cast<std::uint32_t>(f.against)] : 0.0f;
   switch (f.kind) {
@@ -61,7 +63,8 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
       return overlaps_a_positive(world, f, row, item);
     case FilterKind::kTime:
       return (world.first_seen != nullptr && world.first_seen[item] > row.time) ||
-             (world.retired != nullptr && world.retired[item] != INT64_MAX && world.retired[item] <= row.time);
+             (world.retired != nullptr && world.retired[item] != INT64_MAX &&
+              world.retired[item] <= row.time);
     case FilterKind::kBitmapDeny:
       return is_marked(world.bitmaps[f.table], item);
     case FilterKind::kBitmapAllow:
@@ -97,24 +100,27 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
   return false;
 }
 
-/// 0 if every filter of the branch lets the candidate through, else 1 + the place of the first that rejects it.
+/// 0 if every filter of the branch lets the candidate through, else 1 + the place of the first that
+/// rejects it.
 QUARRY_HD std::uint32_t first_rejection(const World& world, const Plan& plan, const Branch& branch,
                                         const RowContext& row, std::uint32_t item, float score,
                                         std::uint32_t raw_rank) {
   for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
-    if (rejects(world, plan.filters[branch.first_filter + i], row, item, score, raw_rank)) return i + 1;
+    if (rejects(world, plan.filters[branch.first_filter + i], row, item, score, raw_rank))
+      return i + 1;
   }
   return 0;
 }
 
 /// Reasons of the candidates of one row. items, scores, raw_rank (may be null), reasons: [count].
 template <class Group>
-QUARRY_HD void exclude_row(Group& g, const World& world, const Plan& plan, const Branch& branch, const RowContext& row,
-                           const std::uint32_t* items, const float* scores, const std::uint32_t* raw_rank,
-                           std::uint32_t count, std::uint8_t* reasons) {
+QUARRY_HD void exclude_row(Group& g, const World& world, const Plan& plan, const Branch& branch,
+                           const RowContext& row, const std::uint32_t* items, const float* scores,
+                           const std::uint32_t* raw_rank, std::uint32_t count,
+                           std::uint8_t* reasons) {
   for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
-    reasons[j] = static_cast<std::uint8_t>(first_rejection(world, plan, branch, row, items[j], scores[j],
-                                                           raw_rank != nullptr ? raw_rank[j] : j + 1));
+    reasons[j] = static_cast<std::uint8_t>(first_rejection(
+        world, plan, branch, row, items[j], scores[j], raw_rank != nullptr ? raw_rank[j] : j + 1));
   }
   g.sync();
 }

@@ -11,18 +11,19 @@ struct MergeArgs {
   const World* world = nullptr;
   const Plan* plan = nullptr;
   RowBatch rows;
-  Candidates candidates[kMaxBranches];           ///< empty for draw branches
+  Candidates candidates[kMaxBranches];             ///< empty for draw branches
   const std::uint8_t* reasons[kMaxBranches] = {};  ///< [rows, candidates.stride]
   BranchOrder order[kMaxBranches];
-  const std::uint8_t* skip = nullptr;            ///< [rows] 1: leave the row alone; null: none
-  DrawTally* tallies = nullptr;                  ///< [rows, num_branches] out
-  Picks out;                                     ///< rows with out.deepen = 1 are not final
-  void* scratch = nullptr;                       ///< merge_scratch_bytes(...)
+  const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
+  DrawTally* tallies = nullptr;        ///< [rows, num_branches] out
+  Picks out;                           ///< rows with out.deepen = 1 are not final
+  void* scratch = nullptr;             ///< merge_scratch_bytes(...)
 };
 
 /// Stream-ordered. Cost: a walk along the orders of selection, a few collectives per negative.
 void merge(const Exec& exec, const MergeArgs& args);
 void merge_gpu(const Exec& exec, const MergeArgs& args);
-std::uint64_t merge_scratch_bytes(const Exec& exec, const World& world, const Plan& plan, std::uint32_t num_rows);
+std::uint64_t merge_scratch_bytes(const Exec& exec, const World& world, const Plan& plan,
+                                  std::uint32_t num_rows);
 
 }  // namespace quarry

@@ -3,9 +3,11 @@
 
 namespace quarry {
 
-std::uint64_t merge_scratch_bytes(const Exec& exec, const World& world, const Plan& plan, std::uint32_t num_rows) {
-  const std::uint64_t slots =
-      exec.device == Device::kCuda ? num_rows : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
+std::uint64_t merge_scratch_bytes(const Exec& exec, const World& world, const Plan& plan,
+                                  std::uint32_t num_rows) {
+  const std::uint64_t slots = exec.device == Device::kCuda
+                                  ? num_rows
+                                  : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
   return slots * merge_scratch_layout(world, plan).bytes;
 }
 

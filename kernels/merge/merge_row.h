@@ -1,5 +1,5 @@
-// From the branches of a row to its negatives: shares, quotas, caps, backfill, redistribution, codes
-// (docs/row_contract.md sections 4 to 6).
+// From the branches of a row to its negatives: shares, quotas, caps, backfill, redistribution,
+// codes (docs/row_contract.md sections 4 to 6).
 #pragma once
 
 #include "kernels/exclude/exclude_row.h"
@@ -11,12 +11,12 @@ namespace quarry {
 
 /// One branch as merge sees it for one row.
 struct BranchRow {
-  const std::uint32_t* items;     ///< candidates
+  const std::uint32_t* items;  ///< candidates
   const float* scores;
   const std::uint32_t* raw_rank;  ///< null: place + 1
   const std::uint8_t* reasons;
-  std::uint32_t count;            ///< candidates given
-  bool complete;                  ///< nothing further exists
+  std::uint32_t count;  ///< candidates given
+  bool complete;        ///< nothing further exists
   OrderRow order;
   std::uint32_t pool_size;
   std::uint32_t num_ordered;
@@ -33,13 +33,13 @@ struct PickOrigin {
 
 /// Work area of one row. Sizes: k, num_strata, and the sets' capacities.
 struct MergeScratch {
-  std::uint32_t* left = nullptr;      ///< [num_strata]
-  std::uint32_t* carry = nullptr;     ///< [num_strata]
-  std::uint32_t* available = nullptr; ///< [num_strata]
-  DrawRange* ranges = nullptr;        ///< [k]
-  PickOrigin* origins = nullptr;      ///< [k]
-  ItemSet picked;                     ///< room for k
-  ItemSet counted;                    ///< room for the items counted in redistribution
+  std::uint32_t* left = nullptr;       ///< [num_strata]
+  std::uint32_t* carry = nullptr;      ///< [num_strata]
+  std::uint32_t* available = nullptr;  ///< [num_strata]
+  DrawRange* ranges = nullptr;         ///< [k]
+  PickOrigin* origins = nullptr;       ///< [k]
+  ItemSet picked;                      ///< room for k
+  ItemSet counted;                     ///< room for the items counted in redistribution
 };
 
 /// One row's slices of Picks.
@@ -54,9 +54,17 @@ struct PickRow {
 template <class Group>
 class RowFill {
  public:
-  QUARRY_HD RowFill(Group& g, const World& world, const Plan& plan, const RowContext& row, const BranchRow* branches,
-                    DrawTally* tallies, const MergeScratch& scratch, const PickRow& out)
-      : g_(g), world_(world), plan_(plan), row_(row), branches_(branches), tallies_(tallies), s_(scratch), out_(out) {}
+  QUARRY_HD RowFill(Group& g, const World& world, const Plan& plan, const RowContext& row,
+                    const BranchRow* branches, DrawTally* tallies, const MergeScratch& scratch,
+                    const PickRow& out)
+      : g_(g),
+        world_(world),
+        plan_(plan),
+        row_(row),
+        branches_(branches),
+        tallies_(tallies),
+        s_(scratch),
+        out_(out) {}
 
   /// Returns false if deeper candidates could change the row. `count` gets the number of picks.
   QUARRY_HD bool run(std::uint32_t* count) {
@@ -94,15 +102,16 @@ class RowFill {
       draws_used_[b] = 0;
       cursor_[b] = 0;
     }
-    share_offset_ =
-        mulhi(as_u64(random_words(plan_.key, row_.key, 0, 0, Purpose::kBranchCounts)), plan_.share_sum);
+    share_offset_ = mulhi(as_u64(random_words(plan_.key, row_.key, 0, 0, Purpose::kBranchCounts)),
+                          plan_.share_sum);
     g_.sync();
   }
 
   QUARRY_HD std::uint32_t share_of(std::uint32_t b) const {
     std::uint64_t before = 0;
     for (std::uint32_t i = 0; i < b; ++i) before += plan_.share[i];
-    return systematic_count(plan_.k, before, before + plan_.share[b], share_offset_, plan_.share_sum);
+    return systematic_count(plan_.k, before, before + plan_.share[b], share_offset_,
+                            plan_.share_sum);
   }
 
   /// `repeats_of`: a branch whose own picks may come again, or kNoItem.
@@ -117,7 +126,8 @@ class RowFill {
 
   QUARRY_HD bool within_caps(std::uint32_t item) const {
     for (std::uint32_t c = 0; c < plan_.num_caps; ++c) {
-      const std::uint32_t* codes = world_.columns + std::uint64_t{plan_.caps[c].column} * world_.num_items;
+      const std::uint32_t* codes =
+          world_.columns + std::uint64_t{plan_.caps[c].column} * world_.num_items;
       const std::uint32_t code = codes[item];
       if (code == 0) continue;
       std::uint32_t same = 0;
@@ -173,7 +183,8 @@ class RowFill {
       const std::uint32_t mine = at + g_.rank();
       bool take = false;
       if (mine < branch.num_ordered) {
-        take = acceptable(branch.items[branch.order.pool_place[branch.order.order[mine]]], repeats_of);
+        take =
+            acceptable(branch.items[branch.order.pool_place[branch.order.order[mine]]], repeats_of);
       }
       const std::uint64_t first = g_.min(take ? mine : ~std::uint64_t{0});
       if (first == ~std::uint64_t{0}) {
@@ -184,15 +195,16 @@ class RowFill {
       const std::uint32_t place = branch.order.pool_place[p];
       const bool sampled = is_sampled(plan_.branches[b]);
       pick(b, branch.items[place], branch.scores[place],
-           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1, branch.order.pool_survivor_rank[p],
-           {p, sampled ? 1u : 0u});
+           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1,
+           branch.order.pool_survivor_rank[p], {p, sampled ? 1u : 0u});
       at = static_cast<std::uint32_t>(first) + 1;
       wanted -= 1;
     }
     if (at > branch.num_ordered) at = branch.num_ordered;
     cursor_[b] = at;
     if (first_turn && g_.rank() == 0) {
-      const bool has_key = is_sampled(plan_.branches[b]) && !with_repeats && wanted == 0 && at < branch.num_ordered;
+      const bool has_key =
+          is_sampled(plan_.branches[b]) && !with_repeats && wanted == 0 && at < branch.num_ordered;
       out_.kappa[b] = has_key ? branch.order.sampling_key[at] : float_of_bits(0x7FC00000u);
     }
   }
@@ -228,7 +240,8 @@ class RowFill {
         if (s_.left[s_.ranges[i].stratum] > 0) total += s_.ranges[i].weight;
       }
       if (total == 0) return;
-      const PhiloxWords z = random_words(plan_.key, row_.key, draws_used_[b], branch.hash, Purpose::kDraw);
+      const PhiloxWords z =
+          random_words(plan_.key, row_.key, draws_used_[b], branch.hash, Purpose::kDraw);
       draws_used_[b] += 1;
       std::uint64_t offset = mulhi(as_u64(z), total);
       std::uint32_t i = 0;
@@ -243,8 +256,9 @@ class RowFill {
         if (g_.rank() == 0) tally.repeats += 1;
         continue;
       }
-      const float score = exact_score_together(g_, world_.metric, row_.query,
-                                               world_.items + std::uint64_t{item} * world_.dim, world_.dim);
+      const float score =
+          exact_score_together(g_, world_.metric, row_.query,
+                               world_.items + std::uint64_t{item} * world_.dim, world_.dim);
       const std::uint32_t reason = first_rejection(world_, plan_, branch, row_, item, score, 0);
       if (reason != 0) {
         if (g_.rank() == 0) tally.rejected[reason - 1] += 1;
@@ -281,9 +295,11 @@ class RowFill {
               as_u64(random_words(plan_.key, row_.key, item, branch.hash, Purpose::kEnumeration));
           if (!first_pass && !follows(bar, key, item)) continue;
           if (best_item != kNoItem && (key < best || (key == best && item > best_item))) continue;
-          if (is_excluded(space, range, p) || is_picked(item, repeats_of) || !within_caps(item)) continue;
-          const float score = exact_score(world_.metric, row_.query,
-                                          world_.items + std::uint64_t{item} * world_.dim, world_.dim);
+          if (is_excluded(space, range, p) || is_picked(item, repeats_of) || !within_caps(item))
+            continue;
+          const float score =
+              exact_score(world_.metric, row_.query,
+                          world_.items + std::uint64_t{item} * world_.dim, world_.dim);
           if (first_rejection(world_, plan_, branch, row_, item, score, 0) != 0) continue;
           best = key;
           best_item = item;
@@ -292,12 +308,14 @@ class RowFill {
       }
       const std::uint64_t any = g_.max(best_item != kNoItem ? 1 : 0);
       const std::uint64_t top = g_.max(best_item != kNoItem ? best : 0);
-      const std::uint64_t item = g_.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
+      const std::uint64_t item =
+          g_.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
       const std::uint64_t owner = g_.min(best_item == item ? g_.rank() : ~std::uint64_t{0});
-      const std::uint64_t score = g_.broadcast(bits_of_float(best_score),
-                                               any != 0 ? static_cast<std::uint32_t>(owner) : 0);
+      const std::uint64_t score =
+          g_.broadcast(bits_of_float(best_score), any != 0 ? static_cast<std::uint32_t>(owner) : 0);
       if (any == 0) return;
-      pick(b, static_cast<std::uint32_t>(item), float_of_bits(static_cast<std::uint32_t>(score)), 0, 0, {kNoItem, 2});
+      pick(b, static_cast<std::uint32_t>(item), float_of_bits(static_cast<std::uint32_t>(score)), 0,
+           0, {kNoItem, 2});
       bar = {top, static_cast<std::uint32_t>(item)};
       first_pass = false;
       wanted -= 1;
@@ -327,14 +345,15 @@ class RowFill {
       const std::uint64_t its_rank = g_.broadcast(rank, static_cast<std::uint32_t>(first - at));
       const auto place = static_cast<std::uint32_t>(first);
       pick(b, branch.items[place], branch.scores[place],
-           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1, static_cast<std::uint32_t>(its_rank),
-           {kNoItem, 0});
+           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1,
+           static_cast<std::uint32_t>(its_rank), {kNoItem, 0});
       survivors = static_cast<std::uint32_t>(its_rank);
       at = place + 1;
     }
   }
 
-  /// Steps 2 and 3. False if the row is short and a branch has deeper candidates that it was not given.
+  /// Steps 2 and 3. False if the row is short and a branch has deeper candidates that it was not
+  /// given.
   QUARRY_HD bool backfill() {
     for (std::uint32_t i = 0; i < plan_.num_backfill; ++i) {
       if (missing() > 0) take_from_branch(plan_.backfill[i], missing(), false);
@@ -372,7 +391,8 @@ class RowFill {
     }
   }
 
-  /// Moves what is left of each group of `width` strata to those of them that still have acceptable items. One lane.
+  /// Moves what is left of each group of `width` strata to those of them that still have acceptable
+  /// items. One lane.
   QUARRY_HD void spread_level(std::uint32_t width) {
     for (std::uint32_t first = 0; first < world_.num_strata; first += width) {
       std::uint64_t rest = 0;
@@ -384,21 +404,24 @@ class RowFill {
       }
       if (rest == 0) continue;
       count_available(first, width, static_cast<std::uint32_t>(rest));
-      s_.carry[first] = static_cast<std::uint32_t>(largest_remainder(static_cast<std::uint32_t>(rest), width,
-                                                                     plan_.quota_weight + first,
-                                                                     s_.available + first, s_.left + first));
+      s_.carry[first] = static_cast<std::uint32_t>(
+          largest_remainder(static_cast<std::uint32_t>(rest), width, plan_.quota_weight + first,
+                            s_.available + first, s_.left + first));
     }
   }
 
   /// Counts an item for its stratum unless it is counted, picked, capped or not wanted.
-  QUARRY_HD void count_item(std::uint32_t item, std::uint32_t first, std::uint32_t width, std::uint32_t rest) {
+  QUARRY_HD void count_item(std::uint32_t item, std::uint32_t first, std::uint32_t width,
+                            std::uint32_t rest) {
     const std::uint32_t s = quota_stratum(item);
-    if (s < first || s >= first + width || plan_.quota_weight[s] == 0 || s_.available[s] >= rest) return;
+    if (s < first || s >= first + width || plan_.quota_weight[s] == 0 || s_.available[s] >= rest)
+      return;
     if (s_.picked.has(item) || !within_caps(item)) return;
     if (s_.counted.insert(item)) s_.available[s] += 1;
   }
 
-  /// available[s] = min(rest, distinct acceptable items of s in the backfill branches), strata taken as open. One lane.
+  /// available[s] = min(rest, distinct acceptable items of s in the backfill branches), strata
+  /// taken as open. One lane.
   QUARRY_HD void count_available(std::uint32_t first, std::uint32_t width, std::uint32_t rest) {
     for (std::uint64_t i = 0; i <= s_.counted.mask; ++i) s_.counted.slots[i] = kNoItem;
     for (std::uint32_t i = 0; i < plan_.num_backfill; ++i) {
@@ -431,12 +454,13 @@ class RowFill {
 
   /// The branch's filters let a drawable item through.
   QUARRY_HD bool drawable(const Branch& branch, std::uint32_t item) const {
-    const float score =
-        exact_score(world_.metric, row_.query, world_.items + std::uint64_t{item} * world_.dim, world_.dim);
+    const float score = exact_score(world_.metric, row_.query,
+                                    world_.items + std::uint64_t{item} * world_.dim, world_.dim);
     return first_rejection(world_, plan_, branch, row_, item, score, 0) == 0;
   }
 
-  /// Some survivor of stratum s in the branches that could fill is refused by a cap alone. One lane.
+  /// Some survivor of stratum s in the branches that could fill is refused by a cap alone. One
+  /// lane.
   QUARRY_HD bool capped(std::uint32_t s) const {
     if (plan_.num_caps == 0) return false;
     const bool all = plan_.num_backfill == 0;
@@ -449,16 +473,19 @@ class RowFill {
         const DrawRange range = draw_range(space, row_, s);
         for (std::uint32_t p = range.begin; p < range.end; ++p) {
           const std::uint32_t item = space.item_at[p];
-          if (!is_excluded(space, range, p) && !s_.picked.has(item) && !within_caps(item) && drawable(branch, item)) {
+          if (!is_excluded(space, range, p) && !s_.picked.has(item) && !within_caps(item) &&
+              drawable(branch, item)) {
             return true;
           }
         }
       } else {
         const BranchRow& list = branches_[b];
         for (std::uint32_t e = 0; e < list.num_ordered; ++e) {
-          if (refused_by_cap(list.items[list.order.pool_place[list.order.order[e]]], s)) return true;
+          if (refused_by_cap(list.items[list.order.pool_place[list.order.order[e]]], s))
+            return true;
         }
-        // Without a backfill nothing beyond the pool was asked for, so how far it is known is chance.
+        // Without a backfill nothing beyond the pool was asked for, so how far it is known is
+        // chance.
         if (branch.source != SourceKind::kTopk || all) continue;
         const std::uint32_t limit = place_limit(branch, list.count);
         for (std::uint32_t j = list.cut; j < limit; ++j) {
@@ -478,7 +505,8 @@ class RowFill {
     const std::uint32_t n = all ? plan_.num_branches : plan_.num_backfill;
     for (std::uint32_t i = 0; i < n; ++i) {
       const std::uint32_t b = all ? i : plan_.backfill[i];
-      if (plan_.branches[b].source == SourceKind::kTopk && plan_.branches[b].max_rank < world_.num_items) {
+      if (plan_.branches[b].source == SourceKind::kTopk &&
+          plan_.branches[b].max_rank < world_.num_items) {
         return FillCode::kMaxRank;
       }
     }
@@ -531,8 +559,9 @@ class RowFill {
   QUARRY_HD void report_probabilities() {
     std::uint64_t draw_total[kMaxBranches];
     for (std::uint32_t b = 0; b < plan_.num_branches; ++b) {
-      draw_total[b] =
-          is_draw(plan_.branches[b]) ? total_draw_weight(g_, world_.draws[plan_.branches[b].draw], row_) : 0;
+      draw_total[b] = is_draw(plan_.branches[b])
+                          ? total_draw_weight(g_, world_.draws[plan_.branches[b].draw], row_)
+                          : 0;
     }
     for (std::uint32_t i = 0; i < num_picks_; ++i) {
       const bool sampled = s_.origins[i].kind != 0;
@@ -540,8 +569,8 @@ class RowFill {
       for (std::uint32_t b = 0; b < plan_.num_branches; ++b) {
         const Branch& branch = plan_.branches[b];
         if (!sampled || !is_sampled(branch)) continue;
-        const float expected =
-            static_cast<float>(plan_.k) * static_cast<float>(plan_.share[b]) / static_cast<float>(plan_.share_sum);
+        const float expected = static_cast<float>(plan_.k) * static_cast<float>(plan_.share[b]) /
+                               static_cast<float>(plan_.share_sum);
         float p = 0.0f;
         if (is_draw(branch)) {
           const std::uint64_t w = draw_weight(world_.draws[branch.draw], row_, out_.item[i]);

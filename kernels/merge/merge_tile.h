@@ -1,4 +1,5 @@
-// How the arrays of a tile are cut into the views that merge_row.h works on; the same for every backend.
+// How the arrays of a tile are cut into the views that merge_row.h works on; the same for every
+// backend.
 #pragma once
 
 #include "kernels/merge/merge.h"
@@ -28,7 +29,8 @@ QUARRY_HD MergeScratchLayout merge_scratch_layout(const World& world, const Plan
   return l;
 }
 
-QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base, std::uint64_t slot) {
+QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base,
+                                        std::uint64_t slot) {
   char* p = static_cast<char*>(base) + slot * l.bytes;
   MergeScratch s;
   s.ranges = reinterpret_cast<DrawRange*>(p);
@@ -43,8 +45,8 @@ QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base,
 
 /// One row of the tile, from its branches to its picks.
 template <class Group>
-QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, const MergeArgs& args, std::uint32_t r,
-                              const MergeScratch& scratch) {
+QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, const MergeArgs& args,
+                              std::uint32_t r, const MergeScratch& scratch) {
   BranchRow branches[kMaxBranches];
   bool open = false;
   for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
@@ -76,8 +78,14 @@ QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, co
     return;
   }
   const std::uint64_t at = std::uint64_t{r} * plan.k;
-  const PickRow out{args.out.item + at,  args.out.raw_rank + at, args.out.survivor_rank + at, args.out.stratum + at,
-                    args.out.score + at, args.out.logq + at,     args.out.branch + at,        args.out.fill + at,
+  const PickRow out{args.out.item + at,
+                    args.out.raw_rank + at,
+                    args.out.survivor_rank + at,
+                    args.out.stratum + at,
+                    args.out.score + at,
+                    args.out.logq + at,
+                    args.out.branch + at,
+                    args.out.fill + at,
                     args.out.kappa + std::uint64_t{r} * plan.num_branches};
   const RowContext row = row_context(world, args.rows, r);
   RowFill<Group> fill(g, world, plan, row, branches, tallies, scratch, out);

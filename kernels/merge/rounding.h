@@ -1,5 +1,6 @@
 // Sharing out slots in integers: systematic rounding and the largest remainder with caps
-// (docs/row_contract.md section 1; systematic sampling: Tille, Sampling Algorithms, 2006, chapter 7).
+// (docs/row_contract.md section 1; systematic sampling: Tille, Sampling Algorithms, 2006, chapter
+// 7).
 #pragma once
 
 #include <cstdint>
@@ -8,17 +9,19 @@
 
 namespace quarry {
 
-/// Slots of the part [before, after) of `total` when n slots are cut by the grid with `offset` in [0, total).
+/// Slots of the part [before, after) of `total` when n slots are cut by the grid with `offset` in
+/// [0, total).
 QUARRY_HD std::uint32_t systematic_count(std::uint32_t n, std::uint64_t before, std::uint64_t after,
                                          std::uint64_t offset, std::uint64_t total) {
   return static_cast<std::uint32_t>((n * after + offset) / total - (n * before + offset) / total);
 }
 
-/// Shares `n` (< 2^31) among `size` strata by weight, none above its cap. out: [size]. n times a weight, and a cap
-/// times the sum of weights, must fit 64 bits. Returns what could not be placed.
+/// Shares `n` (< 2^31) among `size` strata by weight, none above its cap. out: [size]. n times a
+/// weight, and a cap times the sum of weights, must fit 64 bits. Returns what could not be placed.
 /// All strata that reach their cap in one round are fixed together; at most `size` rounds.
-QUARRY_HD std::uint32_t largest_remainder(std::uint32_t n, std::uint32_t size, const std::uint64_t* weights,
-                                          const std::uint32_t* caps, std::uint32_t* out) {
+QUARRY_HD std::uint32_t largest_remainder(std::uint32_t n, std::uint32_t size,
+                                          const std::uint64_t* weights, const std::uint32_t* caps,
+                                          std::uint32_t* out) {
   constexpr std::uint32_t kUnfixed = 0xFFFFFFFFu;
   constexpr std::uint32_t kWaiting = 0x80000000u;
   for (std::uint32_t s = 0; s < size; ++s) out[s] = weights[s] > 0 ? kUnfixed : 0;

@@ -1,5 +1,5 @@
-// Plan: a recipe compiled for the kernels: flat arrays of filters, weights, branches, caps. Plain data in any space.
-// Meanings are those of docs/row_contract.md.
+// Plan: a recipe compiled for the kernels: flat arrays of filters, weights, branches, caps. Plain
+// data in any space. Meanings are those of docs/row_contract.md.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,16 @@ enum class PositiveScore : std::uint8_t { kMin = 0, kMax = 1, kMean = 2, kRandom
 inline constexpr std::uint32_t kNumPositiveScores = 4;
 
 enum class FilterKind : std::uint8_t {
-  kUserList,        ///< item in world.lists[table]
-  kUserGroup,       ///< code in columns[column] in world.lists[table]
-  kSimilarity,      ///< similarity on world.features[table] to some positive >= a
-  kOverlap,         ///< at least `count` of `num_columns` columns (bits of column_mask) equal to some positive
-  kTime,            ///< first seen after the row's time, or retired by it
-  kBitmapDeny,      ///< marked in world.bitmaps[table]
-  kBitmapAllow,     ///< not marked in world.bitmaps[table]
-  kSegment,         ///< code in columns[column] differs from the row's segment
-  kScoreWindow,     ///< score outside [a, b]
+  kUserList,     ///< item in world.lists[table]
+  kUserGroup,    ///< code in columns[column] in world.lists[table]
+  kSimilarity,   ///< similarity on world.features[table] to some positive >= a
+  kOverlap,      ///< at least `count` of `num_columns` columns (bits of column_mask) equal to some
+                 ///< positive
+  kTime,         ///< first seen after the row's time, or retired by it
+  kBitmapDeny,   ///< marked in world.bitmaps[table]
+  kBitmapAllow,  ///< not marked in world.bitmaps[table]
+  kSegment,      ///< code in columns[column] differs from the row's segment
+  kScoreWindow,  ///< score outside [a, b]
   kAbsoluteMargin,  ///< score not below positive - a
   kRelativeMargin,  ///< score not below fma(-a, |positive|, positive); a = 1 - ratio
   kRawRank,         ///< raw rank outside [lo, hi]
@@ -56,8 +57,9 @@ struct Filter {
 
 /// Filters that let everything through in a row without positives.
 QUARRY_HD bool needs_positive(FilterKind kind) {
-  return kind == FilterKind::kSimilarity || kind == FilterKind::kOverlap || kind == FilterKind::kAbsoluteMargin ||
-         kind == FilterKind::kRelativeMargin || kind == FilterKind::kPairRelative;
+  return kind == FilterKind::kSimilarity || kind == FilterKind::kOverlap ||
+         kind == FilterKind::kAbsoluteMargin || kind == FilterKind::kRelativeMargin ||
+         kind == FilterKind::kPairRelative;
 }
 
 /// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first).
@@ -89,7 +91,14 @@ struct Weight {
 };
 
 enum class SourceKind : std::uint8_t { kTopk, kUniform, kPopularity, kPool, kExposed, kRun, kNear };
-enum class SelectKind : std::uint8_t { kTop, kTopByRank, kSample, kSampleReplacement, kTop1Sample, kFirstViolator };
+enum class SelectKind : std::uint8_t {
+  kTop,
+  kTopByRank,
+  kSample,
+  kSampleReplacement,
+  kTop1Sample,
+  kFirstViolator
+};
 
 inline constexpr std::uint32_t kMaxBranches = 8;
 
@@ -100,23 +109,25 @@ struct Branch {
   std::uint8_t num_weights = 0;
   std::uint32_t first_filter = 0;  ///< this branch's list in Plan::filters: safety, then its own
   std::uint32_t num_filters = 0;
-  std::uint32_t hash = 0;          ///< low 32 bits of XXH3-64 of its name
-  std::uint32_t pool = 0xFFFFFFFFu;  ///< survivors in the pool
+  std::uint32_t hash = 0;                ///< low 32 bits of XXH3-64 of its name
+  std::uint32_t pool = 0xFFFFFFFFu;      ///< survivors in the pool
   std::uint32_t max_rank = 0xFFFFFFFFu;  ///< already the minimum with the upper ends of raw windows
-  std::uint32_t draw = 0;          ///< kUniform, kPopularity, kPool: index into world.draws
-  std::uint32_t draws = 0;         ///< kPool: distinct draws; kNear: neighbours
-  std::uint32_t table = 0;         ///< kRun: world.pairs; kNear: unused
-  std::uint32_t class_mask = 0;    ///< kExposed: bit per ExposureClass
-  std::int64_t oldest = INT64_MIN; ///< kExposed: events before this time are not candidates
-  std::uint32_t capacity = 0;      ///< candidates a row can have here; kTopk: the depth searched
-  float violation_margin = 0.0f;   ///< kFirstViolator
+  std::uint32_t draw = 0;                ///< kUniform, kPopularity, kPool: index into world.draws
+  std::uint32_t draws = 0;               ///< kPool: distinct draws; kNear: neighbours
+  std::uint32_t table = 0;               ///< kRun: world.pairs; kNear: unused
+  std::uint32_t class_mask = 0;          ///< kExposed: bit per ExposureClass
+  std::int64_t oldest = INT64_MIN;       ///< kExposed: events before this time are not candidates
+  std::uint32_t capacity = 0;     ///< candidates a row can have here; kTopk: the depth searched
+  float violation_margin = 0.0f;  ///< kFirstViolator
 };
 
 /// True for branches whose items are drawn while the row is filled, without a candidate list.
-QUARRY_HD bool is_draw(const Branch& b) { return b.source == SourceKind::kUniform || b.source == SourceKind::kPopularity; }
+QUARRY_HD bool is_draw(const Branch& b) {
+  return b.source == SourceKind::kUniform || b.source == SourceKind::kPopularity;
+}
 QUARRY_HD bool is_sampled(const Branch& b) {
-  return is_draw(b) || b.select == SelectKind::kSample || b.select == SelectKind::kSampleReplacement ||
-         b.select == SelectKind::kTop1Sample;
+  return is_draw(b) || b.select == SelectKind::kSample ||
+         b.select == SelectKind::kSampleReplacement || b.select == SelectKind::kTop1Sample;
 }
 
 struct Cap {
@@ -125,7 +136,8 @@ struct Cap {
 };
 inline constexpr std::uint32_t kMaxCaps = 8;
 
-/// One level of redistribution: stratum s belongs to group s / width (product cells in lexicographic order).
+/// One level of redistribution: stratum s belongs to group s / width (product cells in
+/// lexicographic order).
 struct Level {
   std::uint32_t width = 1;
 };
@@ -139,10 +151,10 @@ struct Plan {
   std::uint32_t num_filters = 0;
   std::uint32_t num_weights = 0;
   std::uint32_t num_caps = 0;
-  std::uint32_t num_levels = 0;    ///< 0: no redistribution; level 0 is the innermost
+  std::uint32_t num_levels = 0;  ///< 0: no redistribution; level 0 is the innermost
   std::uint32_t num_backfill = 0;
   std::uint32_t has_quota = 0;
-  std::uint32_t snapshot_items = 0;  ///< N of rank quantiles and of kRankBeta
+  std::uint32_t snapshot_items = 0;        ///< N of rank quantiles and of kRankBeta
   std::uint64_t share[kMaxBranches] = {};  ///< integer weights
   std::uint64_t share_sum = 1;
   std::uint64_t quota_sum = 1;
@@ -151,13 +163,20 @@ struct Plan {
   Cap caps[kMaxCaps];
   Level levels[kMaxLevels];
   // Arrays in the memory space of the kernels.
-  const Filter* filters = nullptr;             ///< [num_filters]
-  const Weight* weights = nullptr;             ///< [num_weights]
-  const std::uint64_t* quota_weight = nullptr; ///< [num_strata]; null without a quota
+  const Filter* filters = nullptr;              ///< [num_filters]
+  const Weight* weights = nullptr;              ///< [num_weights]
+  const std::uint64_t* quota_weight = nullptr;  ///< [num_strata]; null without a quota
 };
 
 /// Why a slot is empty. Persisted: never renumber.
-enum class FillCode : std::uint8_t { kFilled = 0, kExhausted = 1, kMaxRank = 2, kCap = 3, kQuota = 4, kBadRow = 5 };
+enum class FillCode : std::uint8_t {
+  kFilled = 0,
+  kExhausted = 1,
+  kMaxRank = 2,
+  kCap = 3,
+  kQuota = 4,
+  kBadRow = 5
+};
 inline constexpr std::uint32_t kNumFillCodes = 6;
 
 }  // namespace quarry

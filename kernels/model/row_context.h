@@ -26,7 +26,8 @@ QUARRY_HD RowContext row_context(const World& world, const RowBatch& rows, std::
   if (c.time == INT64_MAX) c.time = world.as_of;
   c.query = rows.queries + std::uint64_t{rows.query[row]} * world.dim;
   c.positives = rows.positives + rows.positive_offsets[row];
-  c.num_positives = static_cast<std::uint32_t>(rows.positive_offsets[row + 1] - rows.positive_offsets[row]);
+  c.num_positives =
+      static_cast<std::uint32_t>(rows.positive_offsets[row + 1] - rows.positive_offsets[row]);
   c.positive_scores = rows.positive_scores + std::uint64_t{row} * kNumPositiveScores;
   return c;
 }

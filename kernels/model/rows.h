@@ -1,4 +1,5 @@
-// Rows in flight: the inputs of a tile, its candidates, and what comes out. Plain views in one memory space.
+// Rows in flight: the inputs of a tile, its candidates, and what comes out. Plain views in one
+// memory space.
 #pragma once
 
 #include <cstdint>
@@ -11,42 +12,47 @@ namespace quarry {
 struct RowBatch {
   std::uint32_t num_rows = 0;
   std::uint32_t num_queries = 0;
-  const std::uint64_t* key = nullptr;         ///< [rows] row keys
-  const std::uint32_t* user = nullptr;        ///< [rows] user index
-  const std::uint32_t* query = nullptr;       ///< [rows] row of `queries`
-  const std::int64_t* time = nullptr;         ///< [rows]; null: the end of time
-  const std::uint32_t* segment = nullptr;     ///< [rows] code of the segment column, 0 = none; null: none
+  const std::uint64_t* key = nullptr;    ///< [rows] row keys
+  const std::uint32_t* user = nullptr;   ///< [rows] user index
+  const std::uint32_t* query = nullptr;  ///< [rows] row of `queries`
+  const std::int64_t* time = nullptr;    ///< [rows]; null: the end of time
+  const std::uint32_t* segment =
+      nullptr;  ///< [rows] code of the segment column, 0 = none; null: none
   const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]
-  const std::uint32_t* positives = nullptr;   ///< item indices
-  const float* queries = nullptr;             ///< [num_queries, dim], unit rows under kCosine
-  const float* positive_scores = nullptr;     ///< [rows, kNumPositiveScores]; not read for rows without positives
+  const std::uint32_t* positives = nullptr;         ///< item indices
+  const float* queries = nullptr;                   ///< [num_queries, dim], unit rows under kCosine
+  const float* positive_scores =
+      nullptr;  ///< [rows, kNumPositiveScores]; not read for rows without positives
 };
 
-/// The candidates of one branch for a tile, in key order (kTopk, kExposed, kPool) or source order (kRun, kNear).
-/// Candidate j of list l is at l * stride + j; a row's list is its query for kTopk, else the row itself.
+/// The candidates of one branch for a tile, in key order (kTopk, kExposed, kPool) or source order
+/// (kRun, kNear). Candidate j of list l is at l * stride + j; a row's list is its query for kTopk,
+/// else the row itself.
 struct Candidates {
   std::uint64_t stride = 0;
-  const std::uint32_t* items = nullptr;   ///< [lists, stride]
-  const float* scores = nullptr;          ///< [lists, stride] exact scores
+  const std::uint32_t* items = nullptr;     ///< [lists, stride]
+  const float* scores = nullptr;            ///< [lists, stride] exact scores
   const std::uint32_t* raw_rank = nullptr;  ///< [lists, stride]; null: place + 1
-  const std::uint32_t* count = nullptr;   ///< [lists]
-  const std::uint8_t* complete = nullptr; ///< [lists] 1: nothing further exists for this list; null: all complete
+  const std::uint32_t* count = nullptr;     ///< [lists]
+  const std::uint8_t* complete =
+      nullptr;  ///< [lists] 1: nothing further exists for this list; null: all complete
 };
 
 /// What select leaves for merge: the pool, its order of selection, and where the pool ends.
 struct BranchOrder {
-  std::uint64_t stride = 0;                      ///< >= pool capacity, and >= k for draws with replacement
-  std::uint32_t* pool_place = nullptr;           ///< [rows, stride] candidate places, in candidate order
-  std::uint32_t* pool_survivor_rank = nullptr;   ///< [rows, stride] aligned with pool_place
-  float* pool_log_weight = nullptr;              ///< [rows, stride] phi, aligned with pool_place
-  std::uint32_t* order = nullptr;                ///< [rows, stride] pool indices in order of selection
-  float* sampling_key = nullptr;                 ///< [rows, stride] phi + gumbel, aligned with order
-  std::uint32_t* pool_size = nullptr;            ///< [rows]
-  std::uint32_t* count = nullptr;                ///< [rows] entries of order
-  std::uint32_t* cut = nullptr;                  ///< [rows] candidates that count as examined
-  std::uint32_t* cut_survivors = nullptr;        ///< [rows] survivors (before a survivor window) among them
-  float* log_total = nullptr;                    ///< [rows] logsumexp of phi over the pool
-  std::uint8_t* open = nullptr;                  ///< [rows] 1: the pool needs candidates beyond those given
+  std::uint64_t stride = 0;             ///< >= pool capacity, and >= k for draws with replacement
+  std::uint32_t* pool_place = nullptr;  ///< [rows, stride] candidate places, in candidate order
+  std::uint32_t* pool_survivor_rank = nullptr;  ///< [rows, stride] aligned with pool_place
+  float* pool_log_weight = nullptr;             ///< [rows, stride] phi, aligned with pool_place
+  std::uint32_t* order = nullptr;      ///< [rows, stride] pool indices in order of selection
+  float* sampling_key = nullptr;       ///< [rows, stride] phi + gumbel, aligned with order
+  std::uint32_t* pool_size = nullptr;  ///< [rows]
+  std::uint32_t* count = nullptr;      ///< [rows] entries of order
+  std::uint32_t* cut = nullptr;        ///< [rows] candidates that count as examined
+  std::uint32_t* cut_survivors =
+      nullptr;                   ///< [rows] survivors (before a survivor window) among them
+  float* log_total = nullptr;    ///< [rows] logsumexp of phi over the pool
+  std::uint8_t* open = nullptr;  ///< [rows] 1: the pool needs candidates beyond those given
 };
 
 /// What happened to the draws of one draw branch in one row.
@@ -70,19 +76,20 @@ struct Picks {
   std::uint8_t* fill = nullptr;            ///< [rows, k] FillCode
   std::uint16_t* count = nullptr;          ///< [rows] filled slots
   float* kappa = nullptr;                  ///< [rows, branches]
-  std::uint8_t* deepen = nullptr;          ///< [rows] 1: not final, more candidates could change the row
+  std::uint8_t* deepen = nullptr;  ///< [rows] 1: not final, more candidates could change the row
 };
 
 /// Totals over rows; one 64-bit integer each, so the order of addition cannot matter.
 struct BranchCounters {
-  std::uint64_t examined = 0;      ///< candidates up to the cut; draws for draw branches
+  std::uint64_t examined = 0;  ///< candidates up to the cut; draws for draw branches
   std::uint64_t rejected[kMaxFilters] = {};
   std::uint64_t pool = 0;
   std::uint64_t picked = 0;
-  std::uint64_t repeats = 0;       ///< draws that hit an item already picked
-  std::uint64_t refused = 0;       ///< draws refused by a cap
+  std::uint64_t repeats = 0;  ///< draws that hit an item already picked
+  std::uint64_t refused = 0;  ///< draws refused by a cap
   std::uint64_t enumerated_rows = 0;
-  std::uint64_t inert_rows = 0;    ///< rows without positives where filters relative to a positive did nothing
+  std::uint64_t inert_rows =
+      0;  ///< rows without positives where filters relative to a positive did nothing
 };
 struct Counters {
   std::uint64_t rows = 0;

@@ -1,4 +1,5 @@
-// Draws from what a user's lists leave of the catalogue, without rejection (docs/row_contract.md section 5).
+// Draws from what a user's lists leave of the catalogue, without rejection (docs/row_contract.md
+// section 5).
 #pragma once
 
 #include "kernels/core/group.h"
@@ -7,8 +8,8 @@
 
 namespace quarry {
 
-/// One stratum of a draw space as one row sees it: positions [begin, end), of which the user's excluded entries
-/// [lo, hi) are taken out; `weight` is what is left.
+/// One stratum of a draw space as one row sees it: positions [begin, end), of which the user's
+/// excluded entries [lo, hi) are taken out; `weight` is what is left.
 struct DrawRange {
   std::uint32_t stratum = 0;
   std::uint32_t begin = 0;
@@ -44,7 +45,8 @@ QUARRY_HD std::uint64_t excluded_weight(const DrawSpace& space, std::uint64_t lo
   return space.excluded_before[j - 1] + own - space.excluded_before[lo];
 }
 
-QUARRY_HD DrawRange draw_range(const DrawSpace& space, const RowContext& row, std::uint32_t stratum) {
+QUARRY_HD DrawRange draw_range(const DrawSpace& space, const RowContext& row,
+                               std::uint32_t stratum) {
   DrawRange r;
   r.stratum = stratum;
   r.begin = space.stratum_begin[stratum];
@@ -64,16 +66,18 @@ QUARRY_HD DrawRange draw_range(const DrawSpace& space, const RowContext& row, st
   return r;
 }
 
-/// Position of the entry at `offset` (< weight) in the cumulative weight of what is left of the range.
-QUARRY_HD std::uint32_t position_at(const DrawSpace& space, const DrawRange& range, std::uint64_t offset) {
+/// Position of the entry at `offset` (< weight) in the cumulative weight of what is left of the
+/// range.
+QUARRY_HD std::uint32_t position_at(const DrawSpace& space, const DrawRange& range,
+                                    std::uint64_t offset) {
   const std::uint64_t base = weight_before(space, range.begin);
   // Excluded entries before the wanted one: those with no more than `offset` left before them.
   std::uint64_t low = range.lo;
   std::uint64_t high = range.hi;
   while (low < high) {
     const std::uint64_t middle = low + (high - low) / 2;
-    const std::uint64_t before =
-        weight_before(space, space.excluded.values[middle]) - base - excluded_weight(space, range.lo, middle);
+    const std::uint64_t before = weight_before(space, space.excluded.values[middle]) - base -
+                                 excluded_weight(space, range.lo, middle);
     if (before <= offset) {
       low = middle + 1;
     } else {
@@ -99,12 +103,14 @@ QUARRY_HD std::uint32_t position_at(const DrawSpace& space, const DrawRange& ran
 /// True if `position` is one of the user's excluded entries within the range.
 QUARRY_HD bool is_excluded(const DrawSpace& space, const DrawRange& range, std::uint32_t position) {
   if (range.lo == range.hi) return false;
-  const std::uint64_t at = lower_place<std::uint32_t>(space.excluded.values, range.lo, range.hi, position);
+  const std::uint64_t at =
+      lower_place<std::uint32_t>(space.excluded.values, range.lo, range.hi, position);
   return at < range.hi && space.excluded.values[at] == position;
 }
 
 /// Weight of an item in what the row may draw from; 0 if it may not be drawn.
-QUARRY_HD std::uint64_t draw_weight(const DrawSpace& space, const RowContext& row, std::uint32_t item) {
+QUARRY_HD std::uint64_t draw_weight(const DrawSpace& space, const RowContext& row,
+                                    std::uint32_t item) {
   const std::uint32_t position = space.position_of[item];
   if (position == kNoItem) return 0;
   if (space.arrival_at != nullptr && space.arrival_at[position] > row.time) return 0;
@@ -120,16 +126,20 @@ QUARRY_HD std::uint64_t draw_weight(const DrawSpace& space, const RowContext& ro
 template <class Group>
 QUARRY_HD std::uint64_t total_draw_weight(Group& g, const DrawSpace& space, const RowContext& row) {
   std::uint64_t mine = 0;
-  for (std::uint32_t s = g.rank(); s < space.num_strata; s += g.size()) mine += draw_range(space, row, s).weight;
+  for (std::uint32_t s = g.rank(); s < space.num_strata; s += g.size())
+    mine += draw_range(space, row, s).weight;
   return g.sum64(mine);
 }
 
-/// Set of items by open addressing; capacity is a power of two above the number of entries. Written by lane 0 only.
+/// Set of items by open addressing; capacity is a power of two above the number of entries. Written
+/// by lane 0 only.
 struct ItemSet {
   std::uint32_t* slots = nullptr;  ///< [capacity], kNoItem = free
   std::uint32_t mask = 0;          ///< capacity - 1
 
-  QUARRY_HD static std::uint32_t spread(std::uint32_t item) { return item * 0x9E3779B1u ^ item >> 15; }
+  QUARRY_HD static std::uint32_t spread(std::uint32_t item) {
+    return item * 0x9E3779B1u ^ item >> 15;
+  }
   QUARRY_HD bool has(std::uint32_t item) const {
     for (std::uint32_t at = spread(item) & mask;; at = (at + 1) & mask) {
       if (slots[at] == item) return true;
@@ -166,10 +176,12 @@ QUARRY_HD bool follows(const EnumerationKey& bar, std::uint64_t key, std::uint32
   return key < bar.key || (key == bar.key && item > bar.item);
 }
 
-/// Distinct draws for a `pool` branch: items[0, n) in draw order. seen: a set with room for n items. Returns n found.
+/// Distinct draws for a `pool` branch: items[0, n) in draw order. seen: a set with room for n
+/// items. Returns n found.
 template <class Group>
-QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan& plan, const Branch& branch,
-                                       const RowContext& row, const ItemSet& seen, std::uint32_t* items) {
+QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan& plan,
+                                       const Branch& branch, const RowContext& row,
+                                       const ItemSet& seen, std::uint32_t* items) {
   const DrawSpace& space = world.draws[branch.draw];
   const DrawRange range = draw_range(space, row, 0);
   const std::uint32_t wanted = branch.draws;
@@ -180,7 +192,8 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
     const std::uint32_t bound = 16 * wanted + 64;
     for (std::uint32_t j = 0; j < bound && found < wanted; ++j) {
       const PhiloxWords z = random_words(plan.key, row.key, j, branch.hash, Purpose::kPoolDraw);
-      const std::uint32_t item = space.item_at[position_at(space, range, mulhi(as_u64(z), range.weight))];
+      const std::uint32_t item =
+          space.item_at[position_at(space, range, mulhi(as_u64(z), range.weight))];
       if (seen.insert(item)) items[found++] = item;
     }
   }
@@ -196,7 +209,8 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
     std::uint32_t best_item = kNoItem;
     for (std::uint32_t p = range.begin + g.rank(); p < range.end; p += g.size()) {
       const std::uint32_t item = space.item_at[p];
-      const std::uint64_t key = as_u64(random_words(plan.key, row.key, item, branch.hash, Purpose::kPoolEnumeration));
+      const std::uint64_t key =
+          as_u64(random_words(plan.key, row.key, item, branch.hash, Purpose::kPoolEnumeration));
       if (!first && !follows(bar, key, item)) continue;
       if (best_item != kNoItem && (key < best || (key == best && item > best_item))) continue;
       if (weight_before(space, p + 1) == weight_before(space, p)) continue;
@@ -206,7 +220,8 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
     }
     const std::uint64_t any = g.max(best_item != kNoItem ? 1 : 0);
     const std::uint64_t top = g.max(best_item != kNoItem ? best : 0);
-    const std::uint64_t item = g.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
+    const std::uint64_t item =
+        g.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
     if (any == 0) break;
     if (g.rank() == 0) {
       items[found] = static_cast<std::uint32_t>(item);

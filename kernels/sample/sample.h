@@ -18,7 +18,8 @@ struct SampleArgs {
   void* scratch = nullptr;         ///< sample_scratch_bytes(...)
 };
 
-/// Stream-ordered. Cost: O(draws log exclusions) per row; rows that own nearly everything add passes over the catalogue.
+/// Stream-ordered. Cost: O(draws log exclusions) per row; rows that own nearly everything add
+/// passes over the catalogue.
 void sample(const Exec& exec, const SampleArgs& args);
 void sample_gpu(const Exec& exec, const SampleArgs& args);
 std::uint64_t sample_scratch_bytes(const Exec& exec, std::uint32_t num_rows, std::uint32_t draws);

@@ -5,19 +5,22 @@
 
 namespace quarry {
 
-void score_positives(const Exec& exec, const World& world, const Plan& plan, const RowBatch& rows, float* out) {
+void score_positives(const Exec& exec, const World& world, const Plan& plan, const RowBatch& rows,
+                     float* out) {
   if (exec.device == Device::kCuda) return score_positives_gpu(exec, world, plan, rows, out);
   parallel_for(exec, rows.num_rows, 64, [&](std::uint64_t begin, std::uint64_t end) {
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
       const RowContext row = row_context(world, rows, r);
-      positive_scores_row(plan, row, ThreadScore{world, row.query}, out + std::uint64_t{r} * kNumPositiveScores);
+      positive_scores_row(plan, row, ThreadScore{world, row.query},
+                          out + std::uint64_t{r} * kNumPositiveScores);
     }
   });
 }
 
 std::uint64_t score_scratch_bytes(const Exec& exec, std::uint32_t num_rows, std::uint64_t stride) {
-  const std::uint64_t slots =
-      exec.device == Device::kCuda ? num_rows : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
+  const std::uint64_t slots = exec.device == Device::kCuda
+                                  ? num_rows
+                                  : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
   return slots * stride * sizeof(SortEntry);
 }
 
@@ -30,7 +33,8 @@ void score_lists(const Exec& exec, const ScoreArgs& args) {
       const RowContext row = row_context(*args.world, args.rows, r);
       const std::uint64_t at = r * args.stride;
       if (args.order) {
-        score_and_order_row(solo, *args.world, row.query, args.count[r], args.items + at, args.scores + at,
+        score_and_order_row(solo, *args.world, row.query, args.count[r], args.items + at,
+                            args.scores + at,
                             args.raw_rank != nullptr ? args.raw_rank + at : nullptr, entries);
       } else {
         score_row(solo, *args.world, row.query, args.count[r], args.items + at, args.scores + at);

@@ -12,13 +12,14 @@ template <class Group>
 QUARRY_HD void score_row(Group& g, const World& world, const float* query, std::uint32_t count,
                          const std::uint32_t* items, float* scores) {
   for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
-    scores[j] = exact_score(world.metric, query, world.items + std::uint64_t{items[j]} * world.dim, world.dim);
+    scores[j] = exact_score(world.metric, query, world.items + std::uint64_t{items[j]} * world.dim,
+                            world.dim);
   }
   g.sync();
 }
 
-/// Sorts items[0, count) and their scores by key, largest first. raw_rank (may be null) gets each candidate's former
-/// place + 1. entries: [count].
+/// Sorts items[0, count) and their scores by key, largest first. raw_rank (may be null) gets each
+/// candidate's former place + 1. entries: [count].
 template <class Group>
 QUARRY_HD void order_scored_row(Group& g, std::uint32_t count, std::uint32_t* items, float* scores,
                                 std::uint32_t* raw_rank, SortEntry* entries) {
@@ -37,8 +38,9 @@ QUARRY_HD void order_scored_row(Group& g, std::uint32_t count, std::uint32_t* it
 
 /// Both: scores items[0, count) with the row's query and sorts by key.
 template <class Group>
-QUARRY_HD void score_and_order_row(Group& g, const World& world, const float* query, std::uint32_t count,
-                                   std::uint32_t* items, float* scores, std::uint32_t* raw_rank, SortEntry* entries) {
+QUARRY_HD void score_and_order_row(Group& g, const World& world, const float* query,
+                                   std::uint32_t count, std::uint32_t* items, float* scores,
+                                   std::uint32_t* raw_rank, SortEntry* entries) {
   score_row(g, world, query, count, items, scores);
   order_scored_row(g, count, items, scores, raw_rank, entries);
 }
@@ -48,14 +50,16 @@ struct ThreadScore {
   const World& world;
   const float* query;
   QUARRY_HD float operator()(std::uint32_t item) const {
-    return exact_score(world.metric, query, world.items + std::uint64_t{item} * world.dim, world.dim);
+    return exact_score(world.metric, query, world.items + std::uint64_t{item} * world.dim,
+                       world.dim);
   }
 };
 
-/// The aggregates of docs/row_contract.md section 2 over the row's positives, whose scores `score_of(item)` gives; NaN
-/// without positives. out: [kNumPositiveScores].
+/// The aggregates of docs/row_contract.md section 2 over the row's positives, whose scores
+/// `score_of(item)` gives; NaN without positives. out: [kNumPositiveScores].
 template <class Score>
-QUARRY_HD void positive_scores_row(const Plan& plan, const RowContext& row, const Score& score_of, float* out) {
+QUARRY_HD void positive_scores_row(const Plan& plan, const RowContext& row, const Score& score_of,
+                                   float* out) {
   if (row.num_positives == 0) {
     for (std::uint32_t a = 0; a < kNumPositiveScores; ++a) out[a] = float_of_bits(0x7FC00000u);
     return;
@@ -75,7 +79,8 @@ QUARRY_HD void positive_scores_row(const Plan& plan, const RowContext& row, cons
   }
   out[static_cast<std::uint32_t>(PositiveScore::kMin)] = least;
   out[static_cast<std::uint32_t>(PositiveScore::kMax)] = most;
-  out[static_cast<std::uint32_t>(PositiveScore::kMean)] = sum / static_cast<float>(row.num_positives);
+  out[static_cast<std::uint32_t>(PositiveScore::kMean)] =
+      sum / static_cast<float>(row.num_positives);
   out[static_cast<std::uint32_t>(PositiveScore::kRandom)] = chosen;
 }
 

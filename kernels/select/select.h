@@ -12,9 +12,10 @@ struct SelectArgs {
   Candidates candidates;
   std::uint32_t branch = 0;
   const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
-  std::uint8_t* reasons = nullptr;     ///< [rows, candidates.stride] in: exclude's; out: survivor windows added
+  std::uint8_t* reasons =
+      nullptr;  ///< [rows, candidates.stride] in: exclude's; out: survivor windows added
   BranchOrder out;
-  void* scratch = nullptr;             ///< select_scratch_bytes(...) in the memory space of exec.device
+  void* scratch = nullptr;  ///< select_scratch_bytes(...) in the memory space of exec.device
 };
 
 /// Stream-ordered. Cost: one pass over the candidates, one sort of the pool.
@@ -22,6 +23,7 @@ void select(const Exec& exec, const SelectArgs& args);
 void select_gpu(const Exec& exec, const SelectArgs& args);
 
 /// Work area for rows selected at the same time; `capacity` is BranchOrder::stride.
-std::uint64_t select_scratch_bytes(const Exec& exec, std::uint32_t num_rows, std::uint64_t capacity);
+std::uint64_t select_scratch_bytes(const Exec& exec, std::uint32_t num_rows,
+                                   std::uint64_t capacity);
 
 }  // namespace quarry

@@ -5,9 +5,11 @@
 
 namespace quarry {
 
-std::uint64_t select_scratch_bytes(const Exec& exec, std::uint32_t num_rows, std::uint64_t capacity) {
-  const std::uint64_t slots =
-      exec.device == Device::kCuda ? num_rows : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
+std::uint64_t select_scratch_bytes(const Exec& exec, std::uint32_t num_rows,
+                                   std::uint64_t capacity) {
+  const std::uint64_t slots = exec.device == Device::kCuda
+                                  ? num_rows
+                                  : static_cast<std::uint64_t>(exec.threads > 1 ? exec.threads : 1);
   return slots * capacity * (sizeof(SortEntry) + sizeof(std::uint64_t));
 }
 
@@ -20,8 +22,9 @@ void select(const Exec& exec, const SelectArgs& args) {
     const std::uint64_t slots = exec.threads > 1 ? exec.threads : 1;
     SelectScratch scratch;
     scratch.entries = static_cast<SortEntry*>(args.scratch) + worker_index() * capacity;
-    scratch.sums = reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(args.scratch) + slots * capacity) +
-                   worker_index() * capacity;
+    scratch.sums =
+        reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(args.scratch) + slots * capacity) +
+        worker_index() * capacity;
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
       if (args.skip != nullptr && args.skip[r] != 0) continue;
       const std::uint32_t list = list_of(branch, args.rows, r);
@@ -30,9 +33,9 @@ void select(const Exec& exec, const SelectArgs& args) {
       const PoolEnd pool =
           select_row(solo, *args.world, *args.plan, branch, row_context(*args.world, args.rows, r),
                      args.candidates.items + at, args.candidates.scores + at,
-                     args.candidates.raw_rank != nullptr ? args.candidates.raw_rank + at : nullptr, count,
-                     args.reasons + r * args.candidates.stride, scratch, order_row(args.out, r), &args.out.count[r],
-                     &args.out.log_total[r]);
+                     args.candidates.raw_rank != nullptr ? args.candidates.raw_rank + at : nullptr,
+                     count, args.reasons + r * args.candidates.stride, scratch,
+                     order_row(args.out, r), &args.out.count[r], &args.out.log_total[r]);
       store_pool_end(args.out, r, branch, pool, count,
                      args.candidates.complete == nullptr || args.candidates.complete[list] != 0);
     }

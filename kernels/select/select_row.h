@@ -1,4 +1,5 @@
-// The pool of a branch and its order of selection for one row (docs/row_contract.md sections 2 and 3).
+// The pool of a branch and its order of selection for one row (docs/row_contract.md sections 2 and
+// 3).
 #pragma once
 
 #include "kernels/core/philox.h"
@@ -24,7 +25,8 @@ struct OrderRow {
 
 QUARRY_HD OrderRow order_row(const BranchOrder& o, std::uint32_t row) {
   const std::uint64_t at = row * o.stride;
-  return {o.pool_place + at, o.pool_survivor_rank + at, o.pool_log_weight + at, o.order + at, o.sampling_key + at};
+  return {o.pool_place + at, o.pool_survivor_rank + at, o.pool_log_weight + at, o.order + at,
+          o.sampling_key + at};
 }
 
 /// Centre of simans and distance weights.
@@ -39,8 +41,9 @@ QUARRY_HD float weight_centre(const Weight& w, const RowContext& row) {
 }
 
 /// One term of a log-weight. `rank`: survivor rank.
-QUARRY_HD float log_weight_term(const World& world, const Plan& plan, const Weight& w, const RowContext& row,
-                                std::uint32_t item, float score, std::uint32_t rank) {
+QUARRY_HD float log_weight_term(const World& world, const Plan& plan, const Weight& w,
+                                const RowContext& row, std::uint32_t item, float score,
+                                std::uint32_t rank) {
   switch (w.kind) {
     case WeightKind::kSoftmax:
       return score / w.a;
@@ -76,16 +79,19 @@ QUARRY_HD float log_weight_term(const World& world, const Plan& plan, const Weig
   return 0.0f;
 }
 
-QUARRY_HD float log_weight(const World& world, const Plan& plan, const Branch& branch, const RowContext& row,
-                           std::uint32_t item, float score, std::uint32_t rank) {
+QUARRY_HD float log_weight(const World& world, const Plan& plan, const Branch& branch,
+                           const RowContext& row, std::uint32_t item, float score,
+                           std::uint32_t rank) {
   float phi = 0.0f;
   for (std::uint32_t i = 0; i < branch.num_weights; ++i) {
-    phi = phi + log_weight_term(world, plan, plan.weights[branch.first_weight + i], row, item, score, rank);
+    phi = phi + log_weight_term(world, plan, plan.weights[branch.first_weight + i], row, item,
+                                score, rank);
   }
   return phi;
 }
 
-/// Rank window over survivors of a branch: [1, 2^32 - 1] if it has none. `code` is its reason code or 0.
+/// Rank window over survivors of a branch: [1, 2^32 - 1] if it has none. `code` is its reason code
+/// or 0.
 struct SurvivorWindow {
   std::uint32_t lo = 1;
   std::uint32_t hi = 0xFFFFFFFFu;
@@ -117,7 +123,8 @@ struct PoolEnd {
   bool full;  ///< no further candidate can join the pool
 };
 
-/// Collects the pool in candidate order and marks survivors outside the survivor window with its code.
+/// Collects the pool in candidate order and marks survivors outside the survivor window with its
+/// code.
 template <class Group>
 QUARRY_HD PoolEnd pool_row(Group& g, const Plan& plan, const Branch& branch, std::uint32_t count,
                            std::uint8_t* reasons, const OrderRow& out) {
@@ -160,8 +167,8 @@ QUARRY_HD PoolEnd pool_row(Group& g, const Plan& plan, const Branch& branch, std
 }
 
 /// `open`: candidates beyond the `count` given could still join the pool.
-QUARRY_HD void store_pool_end(const BranchOrder& out, std::uint32_t row, const Branch& branch, const PoolEnd& end,
-                              std::uint32_t count, bool complete) {
+QUARRY_HD void store_pool_end(const BranchOrder& out, std::uint32_t row, const Branch& branch,
+                              const PoolEnd& end, std::uint32_t count, bool complete) {
   out.pool_size[row] = end.pool_size;
   out.cut[row] = end.cut;
   out.cut_survivors[row] = end.cut_survivors;
@@ -170,8 +177,9 @@ QUARRY_HD void store_pool_end(const BranchOrder& out, std::uint32_t row, const B
 
 /// Draws `draws` pool indices with replacement by integer weights. sums: [pool_size].
 template <class Group>
-QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& branch, const RowContext& row,
-                                     std::uint32_t pool_size, std::uint32_t draws, std::uint64_t* sums,
+QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& branch,
+                                     const RowContext& row, std::uint32_t pool_size,
+                                     std::uint32_t draws, std::uint64_t* sums,
                                      const OrderRow& out) {
   std::uint64_t largest = 0;
   for (std::uint32_t i = g.rank(); i < pool_size; i += g.size()) {
@@ -190,8 +198,8 @@ QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& b
   g.sync();
   const std::uint64_t total = sums[pool_size - 1];
   for (std::uint32_t d = g.rank(); d < draws; d += g.size()) {
-    const std::uint64_t r =
-        mulhi(as_u64(random_words(plan.key, row.key, d, branch.hash, Purpose::kReplacementDraw)), total);
+    const std::uint64_t r = mulhi(
+        as_u64(random_words(plan.key, row.key, d, branch.hash, Purpose::kReplacementDraw)), total);
     std::uint32_t low = 0;
     std::uint32_t high = pool_size - 1;
     while (low < high) {
@@ -210,7 +218,8 @@ QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& b
 
 /// logsumexp of the pool's log-weights, added in candidate order. sums is used as float storage.
 template <class Group>
-QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* log_weights, std::uint64_t* sums) {
+QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* log_weights,
+                              std::uint64_t* sums) {
   std::uint64_t largest = 0;
   for (std::uint32_t i = g.rank(); i < pool_size; i += g.size()) {
     const std::uint64_t o = ordered(log_weights[i]);
@@ -223,18 +232,20 @@ QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* lo
   }
   g.sync();
   float sum = 0.0f;
-  for (std::uint32_t i = 0; i < pool_size; ++i) sum = sum + float_of_bits(static_cast<std::uint32_t>(sums[i]));
+  for (std::uint32_t i = 0; i < pool_size; ++i)
+    sum = sum + float_of_bits(static_cast<std::uint32_t>(sums[i]));
   g.sync();
   return shift + exact_log(sum);
 }
 
-/// Fills `out` for one row; returns the pool's end and, through `num_ordered` and `log_total`, the rest of BranchOrder.
+/// Fills `out` for one row; returns the pool's end and, through `num_ordered` and `log_total`, the
+/// rest of BranchOrder.
 template <class Group>
 QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, const Branch& branch,
                              const RowContext& row, const std::uint32_t* items, const float* scores,
-                             const std::uint32_t* raw_rank, std::uint32_t count, std::uint8_t* reasons,
-                             const SelectScratch& scratch, const OrderRow& out, std::uint32_t* num_ordered,
-                             float* log_total) {
+                             const std::uint32_t* raw_rank, std::uint32_t count,
+                             std::uint8_t* reasons, const SelectScratch& scratch,
+                             const OrderRow& out, std::uint32_t* num_ordered, float* log_total) {
   const PoolEnd end = pool_row(g, plan, branch, count, reasons, out);
   const std::uint32_t n = end.pool_size;
   const bool sampled = is_sampled(branch);
@@ -243,8 +254,9 @@ QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, con
   if (n == 0) return end;
   for (std::uint32_t i = g.rank(); i < n; i += g.size()) {
     const std::uint32_t j = out.pool_place[i];
-    out.pool_log_weight[i] =
-        sampled ? log_weight(world, plan, branch, row, items[j], scores[j], out.pool_survivor_rank[i]) : 0.0f;
+    out.pool_log_weight[i] = sampled ? log_weight(world, plan, branch, row, items[j], scores[j],
+                                                  out.pool_survivor_rank[i])
+                                     : 0.0f;
   }
   g.sync();
   if (sampled) *log_total = log_total_row(g, n, out.pool_log_weight, scratch.sums);
@@ -263,7 +275,8 @@ QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, con
   }
   const std::uint64_t top_key = g.max(best);
   const float bar = row.num_positives > 0
-                        ? row.positive_scores[static_cast<std::uint32_t>(PositiveScore::kMin)] - branch.violation_margin
+                        ? row.positive_scores[static_cast<std::uint32_t>(PositiveScore::kMin)] -
+                              branch.violation_margin
                         : 0.0f;
   std::uint32_t kept = 0;
   for (std::uint32_t base = 0; base < n; base += g.size()) {
@@ -286,9 +299,12 @@ QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, con
           keep = row.num_positives == 0 || scores[j] > bar;
           break;
         default: {
-          const PhiloxWords z = random_words(plan.key, row.key, items[j], branch.hash, Purpose::kSamplingKey);
-          entry.key = std::uint64_t{ordered(out.pool_log_weight[i] + gumbel(z.z[0]))} << 32 | z.z[1];
-          if (branch.select == SelectKind::kTop1Sample && score_key(scores[j], items[j]) == top_key) {
+          const PhiloxWords z =
+              random_words(plan.key, row.key, items[j], branch.hash, Purpose::kSamplingKey);
+          entry.key =
+              std::uint64_t{ordered(out.pool_log_weight[i] + gumbel(z.z[0]))} << 32 | z.z[1];
+          if (branch.select == SelectKind::kTop1Sample &&
+              score_key(scores[j], items[j]) == top_key) {
             entry.key = ~std::uint64_t{0};
           }
         }
@@ -303,7 +319,8 @@ QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, con
   for (std::uint32_t i = g.rank(); i < kept; i += g.size()) {
     const SortEntry& entry = scratch.entries[i];
     out.order[i] = entry.index;
-    out.sampling_key[i] = sampled ? float_of_ordered(static_cast<std::uint32_t>(entry.key >> 32)) : 0.0f;
+    out.sampling_key[i] =
+        sampled ? float_of_ordered(static_cast<std::uint32_t>(entry.key >> 32)) : 0.0f;
   }
   g.sync();
   *num_ordered = kept;

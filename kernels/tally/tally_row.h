@@ -7,12 +7,14 @@
 
 namespace quarry {
 
-/// `add(counter, amount)` adds to a 64-bit total; lanes add apart, so it is atomic where lanes share totals.
+/// `add(counter, amount)` adds to a 64-bit total; lanes add apart, so it is atomic where lanes
+/// share totals.
 template <class Group, class Add>
 QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std::uint32_t r,
                          Counters* totals, Add add) {
   const std::uint64_t at = std::uint64_t{r} * plan.k;
-  const std::uint64_t num_positives = args.rows.positive_offsets[r + 1] - args.rows.positive_offsets[r];
+  const std::uint64_t num_positives =
+      args.rows.positive_offsets[r + 1] - args.rows.positive_offsets[r];
   if (g.rank() == 0) {
     add(&totals->rows, 1);
     add(&totals->requested, plan.k);
@@ -37,7 +39,8 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
         add(&c->refused, t.refused);
         add(&c->enumerated_rows, t.enumerated);
       }
-      for (std::uint32_t f = g.rank(); f < branch.num_filters; f += g.size()) add(&c->rejected[f], t.rejected[f]);
+      for (std::uint32_t f = g.rank(); f < branch.num_filters; f += g.size())
+        add(&c->rejected[f], t.rejected[f]);
     } else {
       const std::uint8_t* reasons = args.reasons[b] + r * args.candidates[b].stride;
       const std::uint32_t cut = args.order[b].cut[r];

@@ -78,8 +78,8 @@ struct TopkDeviceWorkspace {
   DeviceBuffer<std::uint32_t> count;
 };
 
-/// topk on a device: every pointer, those inside the arguments too, is device memory. Stream-ordered.
-/// The lists of the two agree under kCanonical as sets.
+/// topk on a device: every pointer, those inside the arguments too, is device memory.
+/// Stream-ordered. The lists of the two agree under kCanonical as sets.
 void topk_gpu(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
               std::uint32_t rows, std::uint32_t k, TopkDeviceWorkspace& workspace,
               const TopkResult& out);

@@ -1,6 +1,7 @@
-// A stand-in for a GPU: "device" memory of its own and every *_gpu launcher run by lanes, so that the whole miner runs
-// its device path, multi-lane text included, on a machine without a GPU. Include in one test file only: it defines the
-// launchers that kernels/nocuda.cpp and kernels/core/nocuda.cpp define otherwise.
+// A stand-in for a GPU: "device" memory of its own and every *_gpu launcher run by lanes, so that
+// the whole miner runs its device path, multi-lane text included, on a machine without a GPU.
+// Include in one test file only: it defines the launchers that kernels/nocuda.cpp and
+// kernels/core/nocuda.cpp define otherwise.
 #pragma once
 
 #include <cstdlib>
@@ -52,7 +53,8 @@ inline constexpr std::size_t kGuardBytes = 64;
 
 template <>
 void* allocate_bytes<DeviceSpace>(const Exec&, std::size_t bytes) {
-  auto* p = static_cast<unsigned char*>(std::aligned_alloc(64, (bytes + 2 * kGuardBytes + 63) / 64 * 64));
+  auto* p =
+      static_cast<unsigned char*>(std::aligned_alloc(64, (bytes + 2 * kGuardBytes + 63) / 64 * 64));
   std::memset(p, 0xA5, kGuardBytes);
   std::memset(p + kGuardBytes, 0xFF, bytes);
   std::memset(p + kGuardBytes + bytes, 0x5A, kGuardBytes);
@@ -75,7 +77,9 @@ void copy_to_device(const Exec&, void* device, const void* host, std::size_t byt
 void copy_to_host(const Exec&, void* host, const void* device, std::size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
-void fill_device(const Exec&, void* device, int byte, std::size_t bytes) { std::memset(device, byte, bytes); }
+void fill_device(const Exec&, void* device, int byte, std::size_t bytes) {
+  std::memset(device, byte, bytes);
+}
 void synchronize(const Exec&) {}
 
 void exclude_gpu(const Exec&, const ExcludeArgs& a) {
@@ -83,8 +87,9 @@ void exclude_gpu(const Exec&, const ExcludeArgs& a) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     const std::uint32_t list = list_of(branch, a.rows, r);
     const std::uint64_t at = list * a.candidates.stride;
-    exclude_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), a.candidates.items + at,
-                a.candidates.scores + at, a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr,
+    exclude_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
+                a.candidates.items + at, a.candidates.scores + at,
+                a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr,
                 a.candidates.count[list], a.reasons + r * a.candidates.stride);
   });
 }
@@ -95,19 +100,20 @@ void select_gpu(const Exec&, const SelectArgs& a) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     SelectScratch scratch;
     scratch.entries = static_cast<SortEntry*>(a.scratch) + r * capacity;
-    scratch.sums =
-        reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(a.scratch) + a.rows.num_rows * capacity) +
-        r * capacity;
+    scratch.sums = reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(a.scratch) +
+                                                    a.rows.num_rows * capacity) +
+                   r * capacity;
     const std::uint32_t list = list_of(branch, a.rows, r);
     const std::uint64_t at = list * a.candidates.stride;
     const std::uint32_t count = a.candidates.count[list];
     std::uint32_t ordered_count = 0;
     float log_total = 0.0f;
-    const PoolEnd pool = select_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
-                                    a.candidates.items + at, a.candidates.scores + at,
-                                    a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr, count,
-                                    a.reasons + r * a.candidates.stride, scratch, order_row(a.out, r), &ordered_count,
-                                    &log_total);
+    const PoolEnd pool =
+        select_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
+                   a.candidates.items + at, a.candidates.scores + at,
+                   a.candidates.raw_rank != nullptr ? a.candidates.raw_rank + at : nullptr, count,
+                   a.reasons + r * a.candidates.stride, scratch, order_row(a.out, r),
+                   &ordered_count, &log_total);
     if (g.rank() == 0) {
       a.out.count[r] = ordered_count;
       a.out.log_total[r] = log_total;
@@ -121,18 +127,22 @@ void sample_gpu(const Exec&, const SampleArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
   const std::uint32_t capacity = item_set_capacity(branch.draws);
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
-    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r, capacity - 1};
-    const std::uint32_t found = pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
-                                               a.items + r * a.stride);
+    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r,
+                       capacity - 1};
+    const std::uint32_t found =
+        pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
+                       a.items + r * a.stride);
     if (g.rank() == 0) a.count[r] = found;
   });
 }
 
-void score_positives_gpu(const Exec&, const World& world, const Plan& plan, const RowBatch& rows, float* out) {
+void score_positives_gpu(const Exec&, const World& world, const Plan& plan, const RowBatch& rows,
+                         float* out) {
   run_rows(rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     const RowContext row = row_context(world, rows, r);
     if (g.rank() == 0) {
-      positive_scores_row(plan, row, ThreadScore{world, row.query}, out + std::size_t{r} * kNumPositiveScores);
+      positive_scores_row(plan, row, ThreadScore{world, row.query},
+                          out + std::size_t{r} * kNumPositiveScores);
     }
   });
 }
@@ -152,8 +162,8 @@ void score_lists_gpu(const Exec&, const ScoreArgs& a) {
 }
 
 /// Retrieval is not what lanes are for: the CPU's, on the stand-in's memory.
-void topk_gpu(const Exec&, const TopkItems& items, const TopkMask& mask, const float* queries, std::uint32_t rows,
-              std::uint32_t k, TopkDeviceWorkspace&, const TopkResult& out) {
+void topk_gpu(const Exec&, const TopkItems& items, const TopkMask& mask, const float* queries,
+              std::uint32_t rows, std::uint32_t k, TopkDeviceWorkspace&, const TopkResult& out) {
   TopkWorkspace workspace;
   topk({}, items, mask, queries, rows, k, workspace, out);
 }
@@ -168,7 +178,8 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (a.out.deepen[r] != 0) return;
-    tally_row(g, *a.plan, a, r, totals, [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
+    tally_row(g, *a.plan, a, r, totals,
+              [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
   });
 }
 

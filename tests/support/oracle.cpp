@@ -819,8 +819,9 @@ struct RowJudge {
       const bool has_keys = recipe.branches[b].select == SelectKind::kSample ||
                             recipe.branches[b].select == SelectKind::kTop1Sample;
       const auto& order = work[b].order;
-      out->kappa.push_back(has_keys && full && !top1 && behind < order.size() ? work[b].list[order[behind]].noisy
-                                                             : kNan);
+      out->kappa.push_back(has_keys && full && !top1 && behind < order.size()
+                               ? work[b].list[order[behind]].noisy
+                               : kNan);
     }
     u64 unplaced = 0;
     if (!recipe.backfill.empty()) {

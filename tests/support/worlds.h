@@ -1,4 +1,5 @@
-// Worlds of any size that satisfy every named recipe: events of all classes, a catalogue, teacher values, ties on request.
+// Worlds of any size that satisfy every named recipe: events of all classes, a catalogue, teacher
+// values, ties on request.
 #pragma once
 
 #include <algorithm>
@@ -56,7 +57,9 @@ class Words {
  public:
   explicit Words(std::uint32_t seed) : seed_(seed) {}
   std::uint32_t next() { return philox4x32({seed_, 77}, ++n_, 0, 0, 0).z[0]; }
-  std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(std::uint64_t{next()} * n >> 32); }
+  std::uint32_t below(std::uint32_t n) {
+    return static_cast<std::uint32_t>(std::uint64_t{next()} * n >> 32);
+  }
   float unit() { return static_cast<float>(next() >> 8) * 0x1p-24f; }
   /// Sum of four uniforms, centred: near enough to a Gaussian for vectors.
   float normal() { return (unit() + unit() + unit() + unit() - 2.0f) * 1.7f; }
@@ -69,7 +72,9 @@ class Words {
 inline std::unique_ptr<TestWorld> make_world(const WorldShape& shape) {
   auto w = std::make_unique<TestWorld>();
   Words random(shape.seed);
-  const auto value = [&] { return shape.ties ? std::round(random.normal() * 2.0f) / 2.0f + 0.25f : random.normal(); };
+  const auto value = [&] {
+    return shape.ties ? std::round(random.normal() * 2.0f) / 2.0f + 0.25f : random.normal();
+  };
   w->items.resize(std::size_t{shape.items} * shape.dim);
   w->users.resize(std::size_t{shape.users} * shape.dim);
   for (float& x : w->items) x = value();
@@ -80,7 +85,8 @@ inline std::unique_ptr<TestWorld> make_world(const WorldShape& shape) {
                 w->items.begin() + std::size_t{i} * shape.dim);
     if (i % 2 == 0) w->items[std::size_t{i} * shape.dim] += 0x1p-10f;
   }
-  // Events: a user's items, each with one of the classes; popular items are those with small numbers.
+  // Events: a user's items, each with one of the classes; popular items are those with small
+  // numbers.
   std::vector<Event> events;
   for (std::uint32_t u = 0; u < shape.users; ++u) {
     for (std::uint32_t e = 0; e < shape.events_per_user; ++e) {
@@ -95,7 +101,8 @@ inline std::unique_ptr<TestWorld> make_world(const WorldShape& shape) {
   rules.rules = {{ExposureClass::kPositive, {{"rating", Op::kGreaterEqual, 4.0}}},
                  {ExposureClass::kAversion, {{"rating", Op::kLessEqual, 2.0}}},
                  {ExposureClass::kDisinterest, {{"rating", Op::kEqual, 3.0}}}};
-  w->exposure = classify_events(std::move(events), {"rating"}, rules, shape.users, shape.items, 200000);
+  w->exposure =
+      classify_events(std::move(events), {"rating"}, rules, shape.users, shape.items, 200000);
   w->catalogue.first_seen.resize(shape.items);
   w->catalogue.retired.resize(shape.items, INT64_MAX);
   for (std::uint32_t i = 0; i < shape.items; ++i) {
@@ -152,7 +159,8 @@ inline void satisfy(TestWorld& w, const Recipe& recipe) {
         list.clear();
         for (std::uint32_t i = 0; i < w.inputs.items.rows; i += 2) list.push_back(i);
       }
-      if ((f.type == FilterType::kNearDuplicate || f.type == FilterType::kSimilarity) && !f.table.empty()) {
+      if ((f.type == FilterType::kNearDuplicate || f.type == FilterType::kSimilarity) &&
+          !f.table.empty()) {
         w.inputs.features[f.table] = w.inputs.items;
       }
     }
