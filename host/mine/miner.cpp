@@ -12,6 +12,8 @@ namespace quarry {
 namespace {
 
 constexpr std::uint32_t kMaxTileRows = 8192;
+/// Deep searches of few rows still get enough at once to keep the GEMM busy.
+constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
 /// Rows of a tile at `depth` that stay under the budget.
 std::uint32_t rows_within(const Compiled& compiled, std::uint32_t depth, std::uint64_t budget) {
@@ -107,8 +109,7 @@ void mine_tile(Miner::State& s, const RowsView& rows, std::uint64_t first, std::
            std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth))) {
     s.deeper.clear();
     report.deepest = std::max<std::uint64_t>(report.deepest, depth);
-    const std::uint32_t step =
-        std::min(s.tile_rows, rows_within(*s.compiled, depth, s.options.host_memory));
+    const std::uint32_t step = std::min(s.tile_rows, rows_within(*s.compiled, depth, s.run_bytes));
     for (std::size_t at = 0; at < s.ids.size(); at += step) {
       const std::size_t n = std::min<std::size_t>(step, s.ids.size() - at);
       s.tile->run(rows, std::span(s.ids).subspan(at, n), first, depth, s.batch, s.deeper, report);
@@ -152,6 +153,8 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.depth = first_depth(*s.compiled, s.max_depth);
   s.tile_rows = options.tile_rows > 0 ? std::min(options.tile_rows, kMaxTileRows * 8)
                                       : rows_within(*s.compiled, s.depth, options.host_memory);
+  s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, s.depth),
+                         std::min(kLeastRunBytes, options.host_memory));
   s.tile = std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
                                               s.retriever.get(), s.near_retriever.get()});
 }
@@ -201,7 +204,11 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   p.resident_bytes = s.compiled->placement.host_bytes() + s.compiled->prepared_bytes +
                      s.compiled->snapshot.popularity.size() * sizeof(std::uint32_t) +
                      (s.retriever ? s.retriever->memory_bytes() : 0);
-  p.tile_bytes = std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
+  // Searches of different depths each leave the arrays they need most of at their largest: half on
+  // top.
+  p.tile_bytes = s.report.deepened_rows > 0
+                     ? s.run_bytes + s.run_bytes / 2
+                     : std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
   p.peak_bytes = p.resident_bytes + p.tile_bytes;
   p.gemm_flops =
       s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim

@@ -93,6 +93,7 @@ class Miner {
   void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
             const std::atomic<bool>* stop = nullptr);
 
+  /// After some rows were mined it also knows whether rows need deeper searches.
   MinePlan plan(std::uint64_t num_rows) const;
   const MinerReport& report() const;
   /// Names for the numbers in batches and counters.

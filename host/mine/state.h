@@ -18,6 +18,7 @@ struct Miner::State {
   std::uint32_t depth = 0;      ///< where the next tile starts to search
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
   std::uint32_t tile_rows = 0;
+  std::uint64_t run_bytes = 0;  ///< what a tile may take at any depth; fewer rows go deeper at once
   NegativeBatch batch;
   std::vector<std::uint64_t> ids, deeper, chunk;
 };

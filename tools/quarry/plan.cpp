@@ -74,11 +74,11 @@ int run_plan(const PlanArgs& args, const Context& context) {
   const ProcessMemory loaded = process_memory();
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
-  const MinePlan plan = miner.plan(rows);
+  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, context);
+  const MinePlan plan = miner.plan(rows);  // knows what the probe needed
   const std::uint64_t peak_private = loaded.anonymous + plan.peak_bytes + kStoreBytes;
   const std::uint64_t peak_resident =
       std::max(loaded.peak_resident, loaded.resident + plan.peak_bytes + kStoreBytes);
-  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, context);
   const double mine_seconds =
       measured.rows_per_second > 0 ? static_cast<double>(rows) / measured.rows_per_second : 0;
   const std::uint64_t slot_bytes = 30;  // FORMAT.md: the numbers of one slot
