@@ -11,6 +11,7 @@
 #include <set>
 #include <tuple>
 
+#include "host/mine/draw_space.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -565,79 +566,19 @@ class Compiler {
     if (space_keys_.size() == kMaxDrawSpaces)
       throw ConfigError("at most 6 different draw sources in one recipe");
     space_keys_.push_back(key);
-    build_space(out_->world.draws[space_keys_.size() - 1], lists, popularity, beta, timed,
-                stratified);
+    DrawSpaceSpec spec;
+    spec.num_items = num_items_;
+    spec.num_users = num_users_;
+    spec.snapshot = &out_->snapshot;
+    if (popularity) spec.beta = beta;
+    if (timed) spec.first_seen = in_.catalogue->first_seen.data();
+    if (stratified) {
+      spec.stratum = stratum_of_.data();
+      spec.num_strata = out_->world.num_strata;
+    }
+    for (const std::uint8_t l : lists) spec.excluded.push_back(&host_lists_[l]);
+    out_->world.draws[space_keys_.size() - 1] = make_draw_space(spec, out_->placement);
     return static_cast<std::uint32_t>(space_keys_.size() - 1);
-  }
-
-  void build_space(DrawSpace& space, const std::set<std::uint8_t>& lists, bool popularity,
-                   double beta, bool timed, bool stratified) {
-    const std::uint32_t n = out_->snapshot.num_items;
-    const std::uint32_t strata = stratified ? out_->world.num_strata : 1;
-    const auto stratum = [&](std::uint32_t i) { return stratified ? stratum_of_[i] : 0; };
-    const auto arrival = [&](std::uint32_t i) {
-      return timed ? in_.catalogue->first_seen[i] : INT64_MIN;
-    };
-    std::vector<std::uint32_t> item_at(n);
-    std::iota(item_at.begin(), item_at.end(), 0u);
-    std::stable_sort(item_at.begin(), item_at.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return stratum(a) != stratum(b) ? stratum(a) < stratum(b) : arrival(a) < arrival(b);
-    });
-    std::vector<std::uint32_t> position_of(num_items_, kNoItem);
-    std::vector<std::uint32_t> begin(std::size_t{strata} + 1, 0);
-    for (std::uint32_t p = 0; p < n; ++p) {
-      position_of[item_at[p]] = p;
-      begin[stratum(item_at[p]) + 1] = p + 1;
-    }
-    for (std::uint32_t s = 0; s < strata; ++s) begin[s + 1] = std::max(begin[s + 1], begin[s]);
-    std::vector<std::uint64_t> cumulative;
-    if (popularity) {
-      const std::vector<std::uint64_t> w = popularity_weights(out_->snapshot.popularity, beta);
-      cumulative.resize(std::size_t{n} + 1, 0);
-      for (std::uint32_t p = 0; p < n; ++p) cumulative[p + 1] = cumulative[p] + w[item_at[p]];
-    }
-    if (!lists.empty()) excluded_positions(space, lists, position_of, cumulative);
-    if (timed) {
-      std::vector<std::int64_t> arrival_at(n);
-      for (std::uint32_t p = 0; p < n; ++p) arrival_at[p] = arrival(item_at[p]);
-      space.arrival_at = out_->placement.keep(std::move(arrival_at));
-    }
-    space.size = n;
-    space.num_strata = strata;
-    if (popularity) space.cumulative = out_->placement.keep(std::move(cumulative));
-    space.stratum_begin = out_->placement.keep(std::move(begin));
-    space.item_at = out_->placement.keep(std::move(item_at));
-    space.position_of = out_->placement.keep(std::move(position_of));
-  }
-
-  void excluded_positions(DrawSpace& space, const std::set<std::uint8_t>& lists,
-                          const std::vector<std::uint32_t>& position_of,
-                          const std::vector<std::uint64_t>& cumulative) {
-    std::vector<std::uint64_t> offsets(std::size_t{num_users_} + 1, 0);
-    std::vector<std::uint32_t> positions;
-    std::vector<std::uint64_t> before;
-    for (std::uint32_t u = 0; u < num_users_; ++u) {
-      const auto from = static_cast<std::ptrdiff_t>(positions.size());
-      for (const std::uint8_t l : lists) {
-        for (std::uint64_t i = host_lists_[l].offsets[u]; i < host_lists_[l].offsets[u + 1]; ++i) {
-          const std::uint32_t p = position_of[host_lists_[l].values[i]];
-          if (p != kNoItem) positions.push_back(p);
-        }
-      }
-      std::sort(positions.begin() + from, positions.end());
-      positions.erase(std::unique(positions.begin() + from, positions.end()), positions.end());
-      offsets[u + 1] = positions.size();
-      if (!cumulative.empty()) {
-        std::uint64_t sum = 0;
-        for (auto i = static_cast<std::size_t>(from); i < positions.size(); ++i) {
-          before.push_back(sum);
-          sum += cumulative[positions[i] + 1] - cumulative[positions[i]];
-        }
-      }
-    }
-    space.excluded.offsets = out_->placement.keep(std::move(offsets));
-    space.excluded.values = out_->placement.keep(std::move(positions));
-    if (!cumulative.empty()) space.excluded_before = out_->placement.keep(std::move(before));
   }
 
   void finish() {
