@@ -90,7 +90,7 @@ Exec choose_device(const std::string& device, int threads) {
   const GpuInfo info = gpu_info();
   if (number < info.devices) return open_device(number, exec.threads);
   if (!automatic) {
-    throw ConfigError(
+    throw DeviceError(
         "--device " + device + ": " +
         (info.devices > 0 ? "there are only " + std::to_string(info.devices) + " devices: " : "") +
         info.words + "; use --device auto or cpu");
