@@ -209,13 +209,16 @@ class Workload {
     tallies_.resize(std::size_t{num_rows()} * plan.num_branches);
     count_.resize(num_rows());
     deepen_.resize(num_rows());
+    positive_min_.resize(num_rows());
+    certified_.resize(num_rows());
     merge_.world = &compiled->world;
     merge_.plan = &plan;
     merge_.rows = batch;
     merge_.tallies = tallies_.data();
-    merge_.out = {item_.data(),          score_.data(),   branch_.data(), raw_rank_.data(),
-                  survivor_rank_.data(), stratum_.data(), logq_.data(),   fill_.data(),
-                  count_.data(),         kappa_.data(),   deepen_.data()};
+    merge_.out = {item_.data(),          score_.data(),   branch_.data(),       raw_rank_.data(),
+                  survivor_rank_.data(), stratum_.data(), logq_.data(),         fill_.data(),
+                  count_.data(),         kappa_.data(),   positive_min_.data(), certified_.data()};
+    merge_.deepen = deepen_.data();
     merge_.scratch = scratch(merge_scratch_bytes(exec, compiled->world, plan, num_rows()));
     merge(exec, merge_);
   }
@@ -281,10 +284,10 @@ class Workload {
   MergeArgs merge_;
   OrderArrays orders_[3];
   std::vector<float> items_, users_, queries_, positive_scores_;
-  std::vector<float> found_scores_, drawn_scores_, score_, logq_, kappa_;
+  std::vector<float> found_scores_, drawn_scores_, score_, logq_, kappa_, positive_min_;
   std::vector<std::uint32_t> query_, found_, found_count_, drawn_, drawn_count_;
   std::vector<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
-  std::vector<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_;
+  std::vector<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_, certified_;
   std::vector<std::uint16_t> count_;
   std::vector<DrawTally> tallies_;
   std::vector<std::uint64_t> scratch_;

@@ -1,8 +1,10 @@
 // Launchers of builds without CUDA: they say so. Keeps `#if` away from every call site.
 #include <string>
 
+#include "kernels/admit/admit.h"
 #include "kernels/core/errors.h"
 #include "kernels/exclude/exclude.h"
+#include "kernels/gather/gather.h"
 #include "kernels/merge/merge.h"
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
@@ -22,6 +24,8 @@ namespace {
 
 }  // namespace
 
+void admit_gpu(const Exec&, const AdmitArgs&) { no_cuda("admit"); }
+void gather_gpu(const Exec&, const GatherArgs&) { no_cuda("gather"); }
 void exclude_gpu(const Exec&, const ExcludeArgs&) { no_cuda("exclude"); }
 void select_gpu(const Exec&, const SelectArgs&) { no_cuda("select"); }
 void sample_gpu(const Exec&, const SampleArgs&) { no_cuda("sample"); }

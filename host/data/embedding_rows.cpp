@@ -1,6 +1,5 @@
 // Rows of embedding tables: widening to fp32, the check for rows that cannot be scored, unit
 // length.
-#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "host/data/embeddings.h"
 #include "host/data/message.h"
 #include "kernels/core/exact_math.h"
+#include "kernels/core/exact_score.h"
 
 namespace quarry {
 namespace {
@@ -73,14 +73,6 @@ const float* row_of(const MatrixView& table, std::uint64_t row, float* scratch) 
     widen_bf16_row(halves, table.dim, scratch);
   }
   return scratch;
-}
-
-/// Squared norm that a score can be made of: scores stay finite, unit rows exist.
-bool can_score(float squared_norm, Metric metric) {
-  if (!std::isfinite(squared_norm)) return false;
-  if (metric == Metric::kCosine) return squared_norm > 0.0f;
-  // |x - y|^2 <= 2 |x|^2 + 2 |y|^2 stays in range if each side takes at most a quarter of it.
-  return metric != Metric::kL2 || squared_norm <= FLT_MAX / 4;
 }
 
 std::string reason_of(const float* row, std::uint32_t dim, float squared_norm) {

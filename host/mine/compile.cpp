@@ -51,7 +51,13 @@ class Compiler {
                        "; they must come from the same model");
     }
     num_items_ = static_cast<std::uint32_t>(in_.items.rows);
-    num_users_ = static_cast<std::uint32_t>(in_.users.rows);
+    out_->has_users =
+        in_.users.rows > 0 || in_.exposure != nullptr || in_.rows != nullptr || !in_.pairs.empty();
+    // Lists have at least one user, so that a miner of bare query vectors has where to look.
+    num_users_ = in_.users.rows > 0 ? static_cast<std::uint32_t>(in_.users.rows)
+                 : in_.exposure != nullptr && !in_.exposure->offsets.empty()
+                     ? static_cast<std::uint32_t>(in_.exposure->offsets.size() - 1)
+                     : 1;
     if (in_.exposure != nullptr && in_.exposure->offsets.size() != std::size_t{num_users_} + 1) {
       throw InputError("exposure lists " + std::to_string(in_.exposure->offsets.size()) +
                        " offsets for " + std::to_string(num_users_) +
@@ -181,6 +187,7 @@ class Compiler {
       out_->world.exposure.offsets = out_->placement.borrow(e->offsets.data(), e->offsets.size());
       out_->world.exposure.values = out_->placement.borrow(e->items.data(), e->items.size());
       out_->world.event_class = out_->placement.borrow(e->classes.data(), e->classes.size());
+      out_->world.event_time = out_->placement.borrow(e->last_time.data(), e->last_time.size());
     } else {
       out_->world.exposure.offsets =
           out_->placement.keep(std::vector<std::uint64_t>(std::size_t{num_users_} + 1, 0));
@@ -505,14 +512,25 @@ class Compiler {
         break;
       case SourceKind::kExposed:
         for (std::uint32_t u = 0; in_.exposure != nullptr && u < num_users_; ++u) {
-          b.capacity = std::max<std::uint32_t>(
-              b.capacity,
-              static_cast<std::uint32_t>(in_.exposure->offsets[u + 1] - in_.exposure->offsets[u]));
+          std::uint32_t wanted = 0;
+          for (std::uint64_t i = in_.exposure->offsets[u]; i < in_.exposure->offsets[u + 1]; ++i) {
+            wanted += (b.class_mask >> in_.exposure->classes[i] & 1u) != 0 &&
+                              in_.exposure->last_time[i] >= b.oldest
+                          ? 1
+                          : 0;
+          }
+          b.capacity = std::max(b.capacity, wanted);
         }
         break;
       case SourceKind::kRun:
         out_->runs.back() = run_lists(pair_values(spec.source.table, "branch '" + spec.name + "'"));
         b.table = pair_table(spec.source.table, "branch '" + spec.name + "'");
+        if (out_->world.runs[b.table].offsets == nullptr) {
+          const RunLists& run = out_->runs.back();
+          out_->world.runs[b.table] = {
+              out_->placement.borrow(run.offsets.data(), run.offsets.size()),
+              out_->placement.borrow(run.items.data(), run.items.size())};
+        }
         for (std::uint32_t u = 0; u < num_users_; ++u) {
           b.capacity = std::max<std::uint32_t>(
               b.capacity, static_cast<std::uint32_t>(out_->runs.back().offsets[u + 1] -

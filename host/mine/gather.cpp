@@ -1,8 +1,10 @@
 // Candidate lists of the branches that do not search: exposed items, runs, random pools, neighbours
 // of the positives.
 #include <algorithm>
+#include <span>
 
 #include "host/mine/tile.h"
+#include "kernels/gather/gather.h"
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
 
@@ -33,57 +35,27 @@ void Tile::score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_pl
   merge_.candidates[b].raw_rank = args.raw_rank;
 }
 
-void Tile::gather_exposed(std::uint32_t b) {
+/// What stands in the users' own lists. On a device the longest list sets the stride, so that
+/// nothing waits for it; on the CPU the longest of the tile does.
+void Tile::gather_listed(std::uint32_t b) {
   const Branch& branch = c_.compiled.plan.branches[b];
   BranchWork& w = work_[b];
   w.count.resize(c_.exec, num_rows_);
-  const Exposure* e = c_.inputs.exposure;
-  std::uint64_t stride = 0;
-  const auto wanted = [&](std::uint64_t i) {
-    return (branch.class_mask >> e->classes[i] & 1u) != 0 && e->last_time[i] >= branch.oldest;
-  };
-  for (std::uint32_t r = 0; r < num_rows_; ++r) {
-    std::uint32_t n = 0;
-    const std::uint32_t u = user_.host()[r];
-    for (std::uint64_t i = e != nullptr ? e->offsets[u] : 0; e != nullptr && i < e->offsets[u + 1];
-         ++i) {
-      n += wanted(i) ? 1 : 0;
-    }
-    w.count.host()[r] = n;
-    stride = std::max<std::uint64_t>(stride, n);
+  GatherArgs args;
+  args.world = &c_.compiled.world;
+  args.plan = &c_.compiled.plan;
+  args.rows = batch_;
+  args.branch = b;
+  args.stride = branch.capacity;
+  args.count = w.count.at(c_.exec);
+  if (c_.exec.device == Device::kCpu) {
+    quarry::gather(c_.exec, args);
+    args.stride = *std::max_element(w.count.host(), w.count.host() + num_rows_);
   }
-  reserve_lists(w, stride);
-  for (std::uint32_t r = 0; r < num_rows_; ++r) {
-    if (w.count.host()[r] == 0) continue;
-    const std::uint32_t u = user_.host()[r];
-    std::uint32_t* list = w.items.host() + r * stride;
-    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) {
-      if (wanted(i)) *list++ = e->items[i];
-    }
-  }
-  w.items.push(c_.exec);
-  w.count.push(c_.exec);
-  score(b, stride, true, false);
-}
-
-void Tile::gather_run(std::uint32_t b) {
-  BranchWork& w = work_[b];
-  const RunLists& run = c_.compiled.runs[b];
-  w.count.resize(c_.exec, num_rows_);
-  std::uint64_t stride = 0;
-  for (std::uint32_t r = 0; r < num_rows_; ++r) {
-    const std::uint32_t u = user_.host()[r];
-    w.count.host()[r] = static_cast<std::uint32_t>(run.offsets[u + 1] - run.offsets[u]);
-    stride = std::max<std::uint64_t>(stride, w.count.host()[r]);
-  }
-  reserve_lists(w, stride);
-  for (std::uint32_t r = 0; r < num_rows_; ++r) {
-    std::copy_n(run.items.data() + run.offsets[user_.host()[r]], w.count.host()[r],
-                w.items.host() + r * stride);
-  }
-  w.items.push(c_.exec);
-  w.count.push(c_.exec);
-  score(b, stride, false, false);
+  reserve_lists(w, args.stride);
+  args.items = w.items.at(c_.exec);
+  quarry::gather(c_.exec, args);
+  score(b, args.stride, branch.source == SourceKind::kExposed, false);
 }
 
 void Tile::gather_pool(std::uint32_t b) {
@@ -105,39 +77,55 @@ void Tile::gather_pool(std::uint32_t b) {
 }
 
 /// The first n items by largest similarity to a positive: each positive's own first n contain them.
-void Tile::gather_near(std::uint32_t b) {
+void Tile::gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows) {
   const Branch& branch = c_.compiled.plan.branches[b];
   const std::uint32_t n = branch.draws;
   const std::uint32_t dim = c_.compiled.world.dim;
   BranchWork& w = work_[b];
   w.count.resize(c_.exec, num_rows_);
   reserve_lists(w, n);
-  near_items_.assign(positives_.host(), positives_.host() + positive_offsets_.host()[num_rows_]);
+  bad_.pull(c_.exec);
+  synchronize(c_.exec);
+  const auto positives_of = [&](std::uint32_t r) -> std::span<const std::uint32_t> {
+    if (job.host_positive_offsets == nullptr || bad_.host()[r] != 0) return {};
+    const std::uint64_t begin = job.host_positive_offsets[rows.at(r)];
+    return {job.host_positives + begin,
+            static_cast<std::size_t>(job.host_positive_offsets[rows.at(r) + 1] - begin)};
+  };
+  near_items_.clear();
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    const auto positives = positives_of(r);
+    near_items_.insert(near_items_.end(), positives.begin(), positives.end());
+  }
   std::sort(near_items_.begin(), near_items_.end());
   near_items_.erase(std::unique(near_items_.begin(), near_items_.end()), near_items_.end());
   const auto queries = static_cast<std::uint32_t>(near_items_.size());
-  near_queries_.resize(Exec{}, std::size_t{queries} * dim);
+  near_queries_.resize(c_.exec, std::size_t{queries} * dim);
   for (std::uint32_t q = 0; q < queries; ++q) {
     std::copy_n(c_.compiled.host_unit_items + std::size_t{near_items_[q]} * dim, dim,
-                near_queries_.data() + std::size_t{q} * dim);
+                near_queries_.host() + std::size_t{q} * dim);
   }
-  near_found_.resize(Exec{}, std::size_t{queries} * n);
-  near_scores_.resize(Exec{}, std::size_t{queries} * n);
-  near_count_.resize(Exec{}, queries);
-  near_complete_.resize(Exec{}, queries);
+  near_queries_.push(c_.exec);
+  near_found_.resize(c_.exec, std::size_t{queries} * n);
+  near_scores_.resize(c_.exec, std::size_t{queries} * n);
+  near_count_.resize(c_.exec, queries);
+  near_complete_.resize(c_.exec, queries);
   if (queries > 0) {
-    c_.near_retriever->search(c_.exec, near_queries_.data(), queries, n,
-                              {near_found_.data(), near_scores_.data(), near_count_.data(),
-                               near_complete_.data(), nullptr});
+    c_.near_retriever->search(c_.exec, near_queries_.at(c_.exec), queries, n,
+                              {near_found_.at(c_.exec), near_scores_.at(c_.exec),
+                               near_count_.at(c_.exec), near_complete_.at(c_.exec), nullptr});
+    near_found_.pull(c_.exec);
+    near_scores_.pull(c_.exec);
+    near_count_.pull(c_.exec);
+    synchronize(c_.exec);
   }
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
     near_list_.clear();
-    for (std::uint64_t i = positive_offsets_.host()[r]; i < positive_offsets_.host()[r + 1]; ++i) {
-      const auto at =
-          std::lower_bound(near_items_.begin(), near_items_.end(), positives_.host()[i]);
+    for (const std::uint32_t positive : positives_of(r)) {
+      const auto at = std::lower_bound(near_items_.begin(), near_items_.end(), positive);
       const auto q = static_cast<std::size_t>(at - near_items_.begin());
-      for (std::uint32_t j = 0; j < near_count_.data()[q]; ++j) {
-        near_list_.emplace_back(near_scores_.data()[q * n + j], near_found_.data()[q * n + j]);
+      for (std::uint32_t j = 0; j < near_count_.host()[q]; ++j) {
+        near_list_.emplace_back(near_scores_.host()[q * n + j], near_found_.host()[q * n + j]);
       }
     }
     // Largest similarity of each item first, then the order of the source.

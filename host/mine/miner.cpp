@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <new>
-#include <numeric>
 
 #include "host/mine/state.h"
+#include "kernels/core/device.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -45,9 +45,20 @@ bool has_source(const Compiled& compiled, SourceKind kind) {
   return false;
 }
 
-/// The first ten offenders, for a message.
-template <class Bad>
-void reject_rows(const RowsView& rows, const std::string& what, Bad&& bad) {
+/// Rows per tile that keep one exact search within a second or two, so that a stop is heard.
+std::uint32_t rows_in_time(const Compiled& compiled, const Exec& exec) {
+  constexpr double kFlopsPerThread = 1.0e11;
+  if (compiled.topk_depth == 0 || exec.device == Device::kCuda) return kMaxTileRows;
+  const double per_row = 2.0 * compiled.world.num_items * compiled.world.dim;
+  const double rows = kFlopsPerThread * exec.threads / per_row;
+  const double least = 256.0 * exec.threads;  // fewer leave the GEMM slow
+  return static_cast<std::uint32_t>(std::clamp(rows, least, double{kMaxTileRows}));
+}
+
+/// The first ten offenders, for a message. `what` makes its middle: nothing is built while all is
+/// well.
+template <class What, class Bad>
+void reject_rows(const RowsView& rows, What&& what, Bad&& bad) {
   std::string list;
   std::uint64_t count = 0;
   for (std::uint64_t r = 0; r < rows.num_rows; ++r) {
@@ -55,79 +66,115 @@ void reject_rows(const RowsView& rows, const std::string& what, Bad&& bad) {
     if (count++ < 10) list += (list.empty() ? "" : ", ") + std::to_string(r);
   }
   if (count > 0)
-    throw InputError(std::to_string(count) + " rows " + what + "; the first: rows " + list);
+    throw InputError(std::to_string(count) + " rows " + what() + "; the first: rows " + list);
 }
 
-void check(const RowsView& rows, const MinerInputs& inputs) {
-  if (rows.num_rows == 0) return;
-  if (rows.key == nullptr || rows.user == nullptr)
-    throw InputError("rows need a key and a user each");
-  if (rows.queries == nullptr && inputs.users.data == nullptr) {
+void require_columns(const RowsView& rows, const Miner::State& s) {
+  if (rows.key == nullptr) throw InputError("rows need a key each");
+  if (rows.user == nullptr && (s.compiled->has_users || rows.queries == nullptr))
+    throw InputError("rows need a user each: the miner knows exposure, pairs or vectors by user");
+  if (rows.queries == nullptr && s.inputs.users.data == nullptr) {
     throw InputError(
         "rows bring no query vectors and the miner has no user table; give one of them");
   }
-  reject_rows(rows, "name a user outside the table of " + std::to_string(inputs.users.rows),
-              [&](std::uint64_t r) { return rows.user[r] >= inputs.users.rows; });
+}
+
+void check(const RowsView& rows, const Miner::State& s) {
+  const std::uint64_t num_users = s.compiled->world.num_users;
+  const std::uint64_t num_items = s.inputs.items.rows;
+  if (s.compiled->has_users) {
+    reject_rows(
+        rows, [&] { return "name a user outside the table of " + std::to_string(num_users); },
+        [&](std::uint64_t r) { return rows.user[r] >= num_users; });
+  }
   if (rows.positive_offsets == nullptr) return;
-  reject_rows(rows, "have decreasing positive offsets", [&](std::uint64_t r) {
-    return rows.positive_offsets[r + 1] < rows.positive_offsets[r];
-  });
-  reject_rows(rows, "name a positive outside the table of " + std::to_string(inputs.items.rows),
-              [&](std::uint64_t r) {
-                return std::any_of(rows.positives + rows.positive_offsets[r],
-                                   rows.positives + rows.positive_offsets[r + 1],
-                                   [&](std::uint32_t item) { return item >= inputs.items.rows; });
-              });
+  if (rows.positives == nullptr && rows.positive_offsets[rows.num_rows] > rows.positive_offsets[0])
+    throw InputError("rows have positive offsets but no positives");
+  reject_rows(
+      rows, [] { return std::string("have decreasing positive offsets"); },
+      [&](std::uint64_t r) { return rows.positive_offsets[r + 1] < rows.positive_offsets[r]; });
+  reject_rows(
+      rows, [&] { return "name a positive outside the table of " + std::to_string(num_items); },
+      [&](std::uint64_t r) {
+        return std::any_of(rows.positives + rows.positive_offsets[r],
+                           rows.positives + rows.positive_offsets[r + 1],
+                           [&](std::uint32_t item) { return item >= num_items; });
+      });
 }
 
-void shape(NegativeBatch& batch, std::uint64_t first, std::uint32_t num_rows, const Plan& plan) {
-  batch.first_row = first;
-  batch.num_rows = num_rows;
-  batch.k = plan.k;
-  batch.num_branches = plan.num_branches;
-  const std::size_t slots = std::size_t{num_rows} * plan.k;
-  for (auto* column : {&batch.item, &batch.raw_rank, &batch.survivor_rank, &batch.stratum})
-    column->resize(slots);
-  batch.score.resize(slots);
-  batch.logq.resize(slots);
-  batch.branch.resize(slots);
-  batch.fill.resize(slots);
-  batch.kappa.resize(std::size_t{num_rows} * plan.num_branches);
-  batch.positive_min.resize(num_rows);
-  batch.certified.resize(num_rows);
-  batch.count.resize(num_rows);
+void stop_if_asked(const std::atomic<bool>* stop) {
+  if (stop != nullptr && stop->load(std::memory_order_relaxed))
+    throw Cancelled("stopped on request");
 }
 
-/// One tile of rows, searched deeper until every row is final.
-void mine_tile(Miner::State& s, const RowsView& rows, std::uint64_t first, std::uint32_t num_rows) {
+SearchStats minus(SearchStats a, const SearchStats& b) {
+  a.queries -= b.queries;
+  a.certified -= b.certified;
+  a.fallback -= b.fallback;
+  a.widened -= b.widened;
+  return a;
+}
+
+/// Rows [first, first + num_rows) of a job, searched deeper until every one is final.
+void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::uint32_t num_rows,
+               const std::atomic<bool>* stop) {
   MinerReport report = s.report;
-  shape(s.batch, first, num_rows, s.compiled->plan);
-  s.ids.resize(num_rows);
-  std::iota(s.ids.begin(), s.ids.end(), first);
-  for (std::uint32_t depth = s.depth; !s.ids.empty();
-       depth = static_cast<std::uint32_t>(
-           std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth))) {
-    s.deeper.clear();
-    report.deepest = std::max<std::uint64_t>(report.deepest, depth);
-    const std::uint32_t step = std::min(s.tile_rows, rows_within(*s.compiled, depth, s.run_bytes));
-    for (std::size_t at = 0; at < s.ids.size(); at += step) {
-      const std::size_t n = std::min<std::size_t>(step, s.ids.size() - at);
-      s.tile->run(rows, std::span(s.ids).subspan(at, n), first, depth, s.batch, s.deeper, report);
+  const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
+  try {
+    std::uint32_t depth = s.depth;
+    TileRows rows{first, num_rows, nullptr};
+    while (rows.count > 0) {
+      s.deeper.clear();
+      report.deepest = std::max<std::uint64_t>(report.deepest, depth);
+      const std::uint32_t step =
+          std::min(s.tile_rows, rows_within(*s.compiled, depth, s.run_bytes));
+      for (std::uint32_t at = 0; at < rows.count; at += std::min(step, rows.count - at)) {
+        stop_if_asked(stop);
+        const TileRows part{rows.places != nullptr ? 0 : rows.first + at,
+                            std::min(step, rows.count - at),
+                            rows.places != nullptr ? rows.places + at : nullptr};
+        s.tile->run(job, part, depth, s.deeper, report);
+      }
+      QUARRY_CHECK(s.deeper.empty() || depth < s.max_depth);
+      report.deepened_rows += s.deeper.size();
+      std::swap(s.places, s.deeper);
+      rows = {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()};
+      depth = static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth));
     }
-    QUARRY_CHECK(s.deeper.empty() || depth < s.max_depth);
-    report.deepened_rows += s.deeper.size();
-    std::swap(s.ids, s.deeper);
+  } catch (...) {
+    if (s.retriever) {
+      const SearchStats lost = minus(s.retriever->stats(), before);
+      s.wasted.queries += lost.queries;
+      s.wasted.certified += lost.certified;
+      s.wasted.fallback += lost.fallback;
+      s.wasted.widened += lost.widened;
+    }
+    throw;
   }
   report.tiles += 1;
-  for (const std::uint8_t certified : s.batch.certified) report.certified_rows += certified;
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   if (again * 8 > num_rows) {
     s.depth = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
   }
-  if (s.retriever) report.search = s.retriever->stats();
+  if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);
   s.report = report;
+}
+
+std::unique_ptr<Tile> make_tile(Miner::State& s) {
+  return std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
+                                            s.retriever.get(), s.near_retriever.get()});
+}
+
+/// Room for a smaller tile: half the rows, half of what deep searches take, and what the failed
+/// attempt holds is given back.
+void halve_tiles(Miner::State& s) {
+  s.tile_rows = (s.tile_rows + 1) / 2;
+  s.run_bytes = std::max(s.run_bytes / 2, Tile::row_bytes(*s.compiled, s.max_depth));
+  s.tile = make_tile(s);
+  s.host_stage = {};
 }
 
 }  // namespace
@@ -151,12 +198,13 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = first_depth(*s.compiled, s.max_depth);
-  s.tile_rows = options.tile_rows > 0 ? std::min(options.tile_rows, kMaxTileRows * 8)
-                                      : rows_within(*s.compiled, s.depth, options.host_memory);
+  s.tile_rows = options.tile_rows > 0
+                    ? std::min(options.tile_rows, kMaxTileRows * 8)
+                    : std::min(rows_within(*s.compiled, s.depth, options.host_memory),
+                               rows_in_time(*s.compiled, options.exec));
   s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, s.depth),
                          std::min(kLeastRunBytes, options.host_memory));
-  s.tile = std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
-                                              s.retriever.get(), s.near_retriever.get()});
+  s.tile = make_tile(s);
 }
 
 Miner::~Miner() = default;
@@ -164,26 +212,61 @@ Miner::~Miner() = default;
 void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
                  const std::atomic<bool>* stop) {
   State& s = *state_;
-  check(rows, s.inputs);
+  if (rows.num_rows == 0) return;
+  require_columns(rows, s);
+  check(rows, s);
   std::uint64_t first = 0;
   while (first < rows.num_rows) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed))
-      throw Cancelled("stopped on request");
+    stop_if_asked(stop);
     const auto n =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
     try {
-      mine_tile(s, rows, first, n);
+      s.batch.first_row = first;
+      s.batch.num_rows = n;
+      s.batch.k = s.compiled->plan.k;
+      s.batch.num_branches = s.compiled->plan.num_branches;
+      const TileJob job =
+          s.host_stage.load(s.options.exec, rows, first, n, s.compiled->world.dim, s.batch);
+      mine_rows(s, job, 0, n, stop);
+      s.host_stage.store(s.options.exec, s.batch);
     } catch (const OutOfMemory&) {
       if (s.tile_rows == 1) throw;
-      s.tile_rows = (s.tile_rows + 1) / 2;
+      halve_tiles(s);
       continue;
     } catch (const std::bad_alloc&) {
       if (s.tile_rows == 1)
         throw OutOfMemory("no memory for a tile of one row; lower the recipe's pool or max_rank");
-      s.tile_rows = (s.tile_rows + 1) / 2;
+      halve_tiles(s);
       continue;
     }
+    for (std::uint32_t r = 0; r < n; ++r) s.report.certified_rows += s.batch.certified[r];
     sink(s.batch);
+    first += n;
+  }
+}
+
+void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stream) {
+  State& s = *state_;
+  if (rows.num_rows == 0) return;
+  if (rows.num_rows > kNoItem) {
+    throw InputError("a batch of " + std::to_string(rows.num_rows) +
+                     " rows; at most 4,294,967,295, mine it in parts");
+  }
+  require_columns(rows, s);
+  const StreamOrder order(s.options.exec, stream);
+  const TileJob job = s.caller_stage.load(s.options.exec, rows, out, s.compiled->plan.k,
+                                          s.compiled->plan.num_branches, s.tile->needs_positives());
+  const auto num_rows = static_cast<std::uint32_t>(rows.num_rows);
+  std::uint32_t first = 0;
+  while (first < num_rows) {
+    const std::uint32_t n = std::min(s.tile_rows, num_rows - first);
+    try {
+      mine_rows(s, job, first, n, nullptr);
+    } catch (const OutOfMemory&) {
+      if (s.tile_rows == 1) throw;
+      halve_tiles(s);
+      continue;
+    }
     first += n;
   }
 }
@@ -204,10 +287,9 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   p.resident_bytes = s.compiled->placement.host_bytes() + s.compiled->prepared_bytes +
                      s.compiled->snapshot.popularity.size() * sizeof(std::uint32_t) +
                      (s.retriever ? s.retriever->memory_bytes() : 0);
-  // Searches of different depths each leave the arrays they need most of at their largest: half on
-  // top.
-  p.tile_bytes = s.report.deepened_rows > 0
-                     ? s.run_bytes + s.run_bytes / 2
+  // After some tiles: what they left allocated, which is what the next ones use.
+  p.tile_bytes = s.report.tiles > 0
+                     ? s.tile->bytes()
                      : std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
   p.peak_bytes = p.resident_bytes + p.tile_bytes;
   p.gemm_flops =

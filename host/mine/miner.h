@@ -14,14 +14,18 @@
 #include "kernels/core/exec.h"
 #include "kernels/model/rows.h"
 
+struct CUstream_st;
+
 namespace quarry {
 
-/// The rows of one call, host memory, not owned.
+/// The rows of one call, not owned: host memory for mine(), memory of the Miner's device for
+/// mine_batch().
 struct RowsView {
   std::uint64_t num_rows = 0;
-  const std::uint64_t* key = nullptr;
-  const std::uint32_t* user = nullptr;
-  const std::int64_t* time = nullptr;      ///< null: the end of time
+  const std::uint64_t* key = nullptr;      ///< [rows]
+  const std::uint32_t* user = nullptr;     ///< [rows]; may be null where nothing is known by user:
+                                           ///< query vectors, no exposure, no pairs, no user table
+  const std::int64_t* time = nullptr;      ///< [rows]; null: the end of time
   const std::uint32_t* segment = nullptr;  ///< codes of the recipe's segment column; null: none
   const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]; null: no positives
   const std::uint32_t* positives = nullptr;
@@ -63,7 +67,7 @@ struct MinerReport {
   std::uint64_t tiles = 0;
   std::uint64_t deepened_rows = 0;  ///< rows searched again, deeper
   std::uint64_t deepest = 0;        ///< largest depth searched
-  std::uint64_t candidates = 0;     ///< candidates judged
+  std::uint64_t candidates = 0;     ///< candidates judged, again where a row was searched again
   std::uint64_t certified_rows = 0;
 };
 
@@ -88,10 +92,23 @@ class Miner {
   Miner(const Miner&) = delete;
   Miner& operator=(const Miner&) = delete;
 
-  /// Mines the rows tile by tile and hands each finished tile to `sink` in row order, on the
-  /// calling thread. `stop`, if given, ends the run between tiles with Cancelled.
+  /// Mines rows in host memory tile by tile and hands each finished tile to `sink` in row order, on
+  /// the calling thread. `stop`, if given, ends the run between searches with Cancelled. A tile
+  /// that finds no memory is halved and mined again; OutOfMemory when one row does not fit. Throws
+  /// InputError, before anything is mined, for users and positives outside their tables; a row
+  /// whose query vector cannot be scored (not finite, no norm) comes out empty with code kBadRow.
   void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
             const std::atomic<bool>* stop = nullptr);
+
+  /// Mines one batch, as a training step asks for it. Every pointer in `rows` and `out` is memory
+  /// of the Miner's device (host memory on the CPU); a column of `out` may be null: not wanted.
+  /// Shapes are those of Picks, row i of `out` belongs to row i of `rows`. On a GPU the work is
+  /// ordered behind what was queued on `stream`, and `stream` behind the work; the host waits for
+  /// the batch all the same, since it decides which rows are searched deeper. A row that names a
+  /// user or a positive outside its table, or whose query cannot be scored, comes out empty with
+  /// code kBadRow. Allocates nothing once it has seen the largest batch, with the exact retriever.
+  /// Up to 2^32 - 1 rows; the same negatives as mine() gives. Not re-entrant.
+  void mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stream = nullptr);
 
   /// After some rows were mined it also knows whether rows need deeper searches.
   MinePlan plan(std::uint64_t num_rows) const;

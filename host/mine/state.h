@@ -2,6 +2,7 @@
 #pragma once
 
 #include "host/mine/compile.h"
+#include "host/mine/stage.h"
 #include "host/mine/tile.h"
 
 namespace quarry {
@@ -20,7 +21,10 @@ struct Miner::State {
   std::uint32_t tile_rows = 0;
   std::uint64_t run_bytes = 0;  ///< what a tile may take at any depth; fewer rows go deeper at once
   NegativeBatch batch;
-  std::vector<std::uint64_t> ids, deeper, chunk;
+  HostStage host_stage;
+  CallerStage caller_stage;
+  std::vector<std::uint32_t> places, deeper;  ///< rows of the call that are searched again
+  SearchStats wasted;                         ///< by attempts that ran out of memory; not reported
 };
 
 }  // namespace quarry

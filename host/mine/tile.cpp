@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/admit/admit.h"
 #include "kernels/exclude/exclude.h"
 #include "kernels/score/score.h"
 #include "kernels/select/select.h"
@@ -12,14 +13,13 @@
 
 namespace quarry {
 
-void Tile::run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base,
-               std::uint32_t depth, NegativeBatch& out, std::vector<std::uint64_t>& deeper,
-               MinerReport& report) {
-  num_rows_ = static_cast<std::uint32_t>(ids.size());
+void Tile::run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
+               std::vector<std::uint32_t>& deeper, MinerReport& report) {
+  num_rows_ = rows.count;
   {
     const StageTimer timer(report.seconds.prepare);
-    load_rows(rows, ids);
-    load_queries(rows, ids);
+    load_rows(job, rows);
+    load_queries(job, rows);
     positive_scores_.resize(c_.exec, std::size_t{num_rows_} * kNumPositiveScores);
     score_positives(c_.exec, c_.compiled.world, c_.compiled.plan, batch_,
                     positive_scores_.at(c_.exec));
@@ -37,101 +37,82 @@ void Tile::run(const RowsView& rows, std::span<const std::uint64_t> ids, std::ui
     if (is_draw(c_.compiled.plan.branches[b])) continue;
     {
       const StageTimer timer(report.seconds.gather);
-      gather(b);
+      gather_candidates(b, job, rows);
     }
     judge(b, depth, report);
   }
   {
     const StageTimer timer(report.seconds.merge);
-    merge_rows();
+    merge_rows(job.out);
     counters_.resize(c_.exec, 1);
     counters_.host()[0] = Counters{};
     counters_.push(c_.exec);
     tally(c_.exec, merge_, counters_.at(c_.exec));
   }
   const StageTimer timer(report.seconds.emit);
-  counters_.pull(c_.exec);
-  emit(ids, base, out, deeper);
-  add(report.counters, counters_.host()[0]);
+  finish(rows, deeper, report);
 }
 
-void Tile::load_rows(const RowsView& rows, std::span<const std::uint64_t> ids) {
-  key_.resize(c_.exec, num_rows_);
-  user_.resize(c_.exec, num_rows_);
-  positive_offsets_.resize(c_.exec, std::size_t{num_rows_} + 1);
-  if (rows.time != nullptr) time_.resize(c_.exec, num_rows_);
-  if (rows.segment != nullptr) segment_.resize(c_.exec, num_rows_);
-  std::uint64_t total = 0;
-  for (std::uint32_t i = 0; i < num_rows_; ++i) {
-    const std::uint64_t r = ids[i];
-    key_.host()[i] = rows.key[r];
-    user_.host()[i] = rows.user[r];
-    if (rows.time != nullptr) time_.host()[i] = rows.time[r];
-    if (rows.segment != nullptr) segment_.host()[i] = rows.segment[r];
-    positive_offsets_.host()[i] = total;
-    if (rows.positive_offsets != nullptr)
-      total += rows.positive_offsets[r + 1] - rows.positive_offsets[r];
-  }
-  positive_offsets_.host()[num_rows_] = total;
-  positives_.resize(c_.exec, std::max<std::uint64_t>(total, 1));
-  for (std::uint32_t i = 0; i < num_rows_ && total > 0; ++i) {
-    const std::uint64_t from = rows.positive_offsets[ids[i]];
-    const std::uint64_t n = rows.positive_offsets[ids[i] + 1] - from;
-    if (n > 0) {
-      std::memcpy(positives_.host() + positive_offsets_.host()[i], rows.positives + from,
-                  n * sizeof(std::uint32_t));
-    }
-  }
-  key_.push(c_.exec);
-  user_.push(c_.exec);
-  positive_offsets_.push(c_.exec);
-  positives_.push(c_.exec);
-  if (rows.time != nullptr) time_.push(c_.exec);
-  if (rows.segment != nullptr) segment_.push(c_.exec);
+/// The caller's columns in place; only which rows, and whether each is sound, is the tile's own.
+void Tile::load_rows(const TileJob& job, const TileRows& rows) {
   batch_ = RowBatch{};
   batch_.num_rows = num_rows_;
-  batch_.key = key_.at(c_.exec);
-  batch_.user = user_.at(c_.exec);
-  batch_.time = rows.time != nullptr ? time_.at(c_.exec) : nullptr;
-  batch_.segment = rows.segment != nullptr ? segment_.at(c_.exec) : nullptr;
-  batch_.positive_offsets = positive_offsets_.at(c_.exec);
-  batch_.positives = positives_.at(c_.exec);
+  batch_.first = rows.first;
+  if (rows.places != nullptr) {
+    index_.resize(c_.exec, num_rows_);
+    std::copy_n(rows.places, num_rows_, index_.host());
+    index_.push(c_.exec);
+    batch_.index = index_.at(c_.exec);
+  }
+  batch_.key = job.rows.key;
+  batch_.user = c_.compiled.has_users ? job.rows.user : nullptr;
+  batch_.time = job.rows.time;
+  batch_.segment = job.rows.segment;
+  batch_.positive_offsets = job.rows.positive_offsets;
+  batch_.positives = job.rows.positives;
 }
 
 /// One query per distinct user of the tile, or one per row where the caller brings vectors.
-void Tile::load_queries(const RowsView& rows, std::span<const std::uint64_t> ids) {
+void Tile::load_queries(const TileJob& job, const TileRows& rows) {
   const std::uint32_t dim = c_.compiled.world.dim;
-  const bool unit = c_.compiled.world.metric == Metric::kCosine;
+  queries_.resize(c_.exec, std::size_t{num_rows_} * dim);
+  bad_.resize(c_.exec, num_rows_);
+  AdmitArgs args;
+  args.world = &c_.compiled.world;
+  args.rows = batch_;
+  args.vectors = job.rows.queries;
+  args.queries = queries_.at(c_.exec);
+  args.bad = bad_.at(c_.exec);
+  admit(c_.exec, args);
+  batch_.bad = args.bad;
+  batch_.num_queries = num_rows_;
+  batch_.queries = args.queries;
+  if (job.rows.queries != nullptr) return;
+
   query_.resize(c_.exec, num_rows_);
-  if (rows.queries != nullptr) {
-    queries_.resize(c_.exec, std::size_t{num_rows_} * dim);
-    for (std::uint32_t i = 0; i < num_rows_; ++i) {
-      query_.host()[i] = i;
-      const MatrixView one{rows.queries + ids[i] * dim, 1, dim, Dtype::kF32};
-      prepare_rows(one, 0, 1, unit, queries_.host() + std::size_t{i} * dim);
+  query_users_.resize(num_rows_);
+  const std::uint64_t last = c_.inputs.users.rows - 1;  // rows that name another are bad
+  const auto user_of = [&](std::uint32_t i) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(job.host_user[rows.at(i)], last));
+  };
+  for (std::uint32_t i = 0; i < num_rows_; ++i) query_users_[i] = user_of(i);
+  std::sort(query_users_.begin(), query_users_.end());
+  query_users_.erase(std::unique(query_users_.begin(), query_users_.end()), query_users_.end());
+  const bool unit = c_.compiled.world.metric == Metric::kCosine;
+  parallel_for(c_.exec, query_users_.size(), 64, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t q = begin; q < end; ++q) {
+      prepare_rows(c_.inputs.users, query_users_[q], std::uint64_t{query_users_[q]} + 1, unit,
+                   queries_.host() + q * dim);
     }
-    batch_.num_queries = num_rows_;
-  } else {
-    query_users_.assign(user_.host(), user_.host() + num_rows_);
-    std::sort(query_users_.begin(), query_users_.end());
-    query_users_.erase(std::unique(query_users_.begin(), query_users_.end()), query_users_.end());
-    queries_.resize(c_.exec, query_users_.size() * dim);
-    parallel_for(c_.exec, query_users_.size(), 64, [&](std::uint64_t begin, std::uint64_t end) {
-      for (std::uint64_t q = begin; q < end; ++q) {
-        prepare_rows(c_.inputs.users, query_users_[q], std::uint64_t{query_users_[q]} + 1, unit,
-                     queries_.host() + q * dim);
-      }
-    });
-    for (std::uint32_t i = 0; i < num_rows_; ++i) {
-      const auto at = std::lower_bound(query_users_.begin(), query_users_.end(), user_.host()[i]);
-      query_.host()[i] = static_cast<std::uint32_t>(at - query_users_.begin());
-    }
-    batch_.num_queries = static_cast<std::uint32_t>(query_users_.size());
+  });
+  for (std::uint32_t i = 0; i < num_rows_; ++i) {
+    const auto at = std::lower_bound(query_users_.begin(), query_users_.end(), user_of(i));
+    query_.host()[i] = static_cast<std::uint32_t>(at - query_users_.begin());
   }
   query_.push(c_.exec);
   queries_.push(c_.exec);
+  batch_.num_queries = static_cast<std::uint32_t>(query_users_.size());
   batch_.query = query_.at(c_.exec);
-  batch_.queries = queries_.at(c_.exec);
 }
 
 void Tile::retrieve(std::uint32_t depth) {
@@ -140,26 +121,22 @@ void Tile::retrieve(std::uint32_t depth) {
   found_scores_.resize(c_.exec, std::size_t{n} * depth);
   found_count_.resize(c_.exec, n);
   found_complete_.resize(c_.exec, n);
-  certified_.resize(Exec{}, n);
-  c_.retriever->search(c_.exec, queries_.host(), n, depth,
-                       {found_items_.host(), found_scores_.host(), found_count_.host(),
-                        found_complete_.host(), certified_.data()});
-  found_items_.push(c_.exec);
-  found_scores_.push(c_.exec);
-  found_count_.push(c_.exec);
-  found_complete_.push(c_.exec);
+  certified_.resize(c_.exec, n);
+  c_.retriever->search(
+      c_.exec, batch_.queries, n, depth,
+      {found_items_.at(c_.exec), found_scores_.at(c_.exec), found_count_.at(c_.exec),
+       found_complete_.at(c_.exec), certified_.at(c_.exec)});
 }
 
-void Tile::gather(std::uint32_t b) {
+void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows) {
   switch (c_.compiled.plan.branches[b].source) {
     case SourceKind::kExposed:
-      return gather_exposed(b);
     case SourceKind::kRun:
-      return gather_run(b);
+      return gather_listed(b);
     case SourceKind::kPool:
       return gather_pool(b);
     case SourceKind::kNear:
-      return gather_near(b);
+      return gather_near(b, job, rows);
     case SourceKind::kTopk:
     case SourceKind::kUniform:
     case SourceKind::kPopularity:
@@ -178,15 +155,13 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
     candidates.scores = found_scores_.at(c_.exec);
     candidates.count = found_count_.at(c_.exec);
     candidates.complete = found_complete_.at(c_.exec);
-    for (std::uint32_t i = 0; i < num_rows_; ++i)
-      report.candidates += found_count_.host()[query_.host()[i]];
+    report.candidates += std::uint64_t{num_rows_} * depth;
   } else {
     candidates.items = w.items.at(c_.exec);
     candidates.scores = w.scores.at(c_.exec);
     candidates.count = w.count.at(c_.exec);
-    for (std::uint32_t i = 0; i < num_rows_ && c_.exec.device == Device::kCpu; ++i) {
+    for (std::uint32_t i = 0; i < num_rows_ && c_.exec.device == Device::kCpu; ++i)
       report.candidates += w.count.host()[i];
-    }
   }
   w.reasons.resize(c_.exec, std::max<std::uint64_t>(candidates.stride * num_rows_, 1));
   {
@@ -240,64 +215,27 @@ void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
   merge_.order[b] = args.out;
 }
 
-void Tile::merge_rows() {
+void Tile::merge_rows(const Picks& out) {
   const Plan& plan = c_.compiled.plan;
-  const std::size_t slots = std::size_t{num_rows_} * plan.k;
-  for (auto* column : {&item_, &raw_rank_, &survivor_rank_, &stratum_})
-    column->resize(c_.exec, slots);
-  score_.resize(c_.exec, slots);
-  logq_.resize(c_.exec, slots);
-  branch_.resize(c_.exec, slots);
-  fill_.resize(c_.exec, slots);
-  kappa_.resize(c_.exec, std::size_t{num_rows_} * plan.num_branches);
-  count_.resize(c_.exec, num_rows_);
   deepen_.resize(c_.exec, num_rows_);
   tallies_.resize(c_.exec, std::size_t{num_rows_} * plan.num_branches);
+  merge_.certified = c_.retriever != nullptr ? certified_.at(c_.exec) : nullptr;
   merge_.tallies = tallies_.at(c_.exec);
-  merge_.out = {item_.at(c_.exec),     score_.at(c_.exec),         branch_.at(c_.exec),
-                raw_rank_.at(c_.exec), survivor_rank_.at(c_.exec), stratum_.at(c_.exec),
-                logq_.at(c_.exec),     fill_.at(c_.exec),          count_.at(c_.exec),
-                kappa_.at(c_.exec),    deepen_.at(c_.exec)};
+  merge_.deepen = deepen_.at(c_.exec);
+  merge_.out = out;
   merge_.scratch = scratch(merge_scratch_bytes(c_.exec, c_.compiled.world, plan, num_rows_));
   merge(c_.exec, merge_);
 }
 
-void Tile::emit(std::span<const std::uint64_t> ids, std::uint64_t base, NegativeBatch& out,
-                std::vector<std::uint64_t>& deeper) {
-  for (auto* column : {&item_, &raw_rank_, &survivor_rank_, &stratum_}) column->pull(c_.exec);
-  score_.pull(c_.exec);
-  logq_.pull(c_.exec);
-  branch_.pull(c_.exec);
-  fill_.pull(c_.exec);
-  kappa_.pull(c_.exec);
-  count_.pull(c_.exec);
+/// Which rows are not final; the others' counts.
+void Tile::finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, MinerReport& report) {
+  counters_.pull(c_.exec);
   deepen_.pull(c_.exec);
-  positive_scores_.pull(c_.exec);
   synchronize(c_.exec);
-  const std::uint32_t k = c_.compiled.plan.k;
-  const std::uint32_t branches = c_.compiled.plan.num_branches;
   for (std::uint32_t i = 0; i < num_rows_; ++i) {
-    if (deepen_.host()[i] != 0) {
-      deeper.push_back(ids[i]);
-      continue;
-    }
-    const std::uint64_t at = ids[i] - base;
-    const std::size_t from = std::size_t{i} * k;
-    const auto to = static_cast<std::ptrdiff_t>(at * k);
-    std::copy_n(item_.host() + from, k, out.item.begin() + to);
-    std::copy_n(raw_rank_.host() + from, k, out.raw_rank.begin() + to);
-    std::copy_n(survivor_rank_.host() + from, k, out.survivor_rank.begin() + to);
-    std::copy_n(stratum_.host() + from, k, out.stratum.begin() + to);
-    std::copy_n(score_.host() + from, k, out.score.begin() + to);
-    std::copy_n(logq_.host() + from, k, out.logq.begin() + to);
-    std::copy_n(branch_.host() + from, k, out.branch.begin() + to);
-    std::copy_n(fill_.host() + from, k, out.fill.begin() + to);
-    std::copy_n(kappa_.host() + std::size_t{i} * branches, branches,
-                out.kappa.begin() + static_cast<std::ptrdiff_t>(at * branches));
-    out.count[at] = count_.host()[i];
-    out.positive_min[at] = positive_scores_.host()[std::size_t{i} * kNumPositiveScores];
-    out.certified[at] = c_.retriever == nullptr ? 1 : certified_.data()[query_.host()[i]];
+    if (deepen_.host()[i] != 0) deeper.push_back(rows.at(i));
   }
+  add(report.counters, counters_.host()[0]);
 }
 
 void* Tile::scratch(std::uint64_t bytes) {
@@ -322,19 +260,24 @@ std::uint64_t Tile::row_bytes(const Compiled& compiled, std::uint32_t depth) {
   return bytes;
 }
 
-std::uint64_t Tile::bytes() const {
-  std::uint64_t total = key_.bytes() + user_.bytes() + query_.bytes() + queries_.bytes() +
-                        positives_.bytes() + positive_offsets_.bytes() + time_.bytes() +
-                        segment_.bytes() + positive_scores_.bytes() + found_items_.bytes() +
-                        found_scores_.bytes() + found_count_.bytes() + tallies_.bytes() +
-                        item_.bytes() + raw_rank_.bytes() + survivor_rank_.bytes() +
-                        stratum_.bytes() + score_.bytes() + logq_.bytes() + kappa_.bytes() +
-                        branch_.bytes() + fill_.bytes() + scratch_.bytes();
+template <class Visit>
+void Tile::for_each_array(Visit&& visit) const {
+  visit(index_), visit(query_), visit(bad_), visit(queries_), visit(positive_scores_);
+  visit(found_items_), visit(found_count_), visit(found_scores_), visit(found_complete_);
+  visit(certified_), visit(near_found_), visit(near_count_), visit(near_scores_);
+  visit(near_queries_), visit(near_complete_), visit(tallies_), visit(counters_);
+  visit(deepen_), visit(scratch_);
   for (const BranchWork& w : work_) {
-    total += w.items.bytes() + w.scores.bytes() + w.raw_rank.bytes() + w.reasons.bytes() +
-             w.pool_place.bytes() + w.pool_rank.bytes() + w.order.bytes() + w.log_weight.bytes() +
-             w.sampling_key.bytes();
+    visit(w.items), visit(w.raw_rank), visit(w.count), visit(w.scores), visit(w.reasons);
+    visit(w.pool_place), visit(w.pool_rank), visit(w.order), visit(w.pool_size);
+    visit(w.num_ordered), visit(w.cut), visit(w.cut_survivors), visit(w.log_weight);
+    visit(w.sampling_key), visit(w.log_total), visit(w.open);
   }
+}
+
+std::uint64_t Tile::bytes() const {
+  std::uint64_t total = 0;
+  for_each_array([&total](const auto& array) { total += array.bytes(); });
   return total;
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <span>
 #include <vector>
 
 #include "host/mine/compile.h"
@@ -36,19 +35,41 @@ struct TileContext {
   Retriever* near_retriever;  ///< null without a near branch
 };
 
+/// The rows of a call and where their negatives go. `rows` and `out` are memory of the Exec, every
+/// column of `out` is there; host_* are the same columns in host memory.
+struct TileJob {
+  RowsView rows;
+  Picks out;
+  const std::uint32_t* host_user = nullptr;              ///< where Tile::needs_users
+  const std::uint64_t* host_positive_offsets = nullptr;  ///< where Tile::needs_positives; may be
+                                                         ///< null: no positives
+  const std::uint32_t* host_positives = nullptr;
+};
+
+/// Which rows of the call a run is about.
+struct TileRows {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  const std::uint32_t* places = nullptr;  ///< [count] host memory; null: first, first + 1 ...
+  std::uint32_t at(std::uint32_t i) const { return places != nullptr ? places[i] : first + i; }
+};
+
 class Tile {
  public:
   explicit Tile(const TileContext& context) : c_(context) {}
 
-  /// Mines rows[ids[i]] at `depth`, writes those that are final to out at place ids[i] - base, and
-  /// appends the others to `deeper`. Counts final rows into `report`.
-  void run(const RowsView& rows, std::span<const std::uint64_t> ids, std::uint64_t base,
-           std::uint32_t depth, NegativeBatch& out, std::vector<std::uint64_t>& deeper,
-           MinerReport& report);
+  /// Mines rows at `depth`, writes them to job.out, and appends the places of those that are not
+  /// final to `deeper`. Counts final rows into `report`.
+  void run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
+           std::vector<std::uint32_t>& deeper, MinerReport& report);
 
   /// Bytes that one row takes at `depth`, for sizing tiles.
   static std::uint64_t row_bytes(const Compiled& compiled, std::uint32_t depth);
+  /// What runs have left allocated, host and device.
   std::uint64_t bytes() const;
+  /// Host columns that a job must bring.
+  static bool needs_users(const RowsView& rows) { return rows.queries == nullptr; }
+  bool needs_positives() const { return c_.near_retriever != nullptr; }
 
  private:
   struct BranchWork {
@@ -61,21 +82,21 @@ class Tile {
     TileArray<std::uint8_t> open;
   };
 
-  void load_rows(const RowsView& rows, std::span<const std::uint64_t> ids);
-  void load_queries(const RowsView& rows, std::span<const std::uint64_t> ids);
+  void load_rows(const TileJob& job, const TileRows& rows);
+  void load_queries(const TileJob& job, const TileRows& rows);
   void retrieve(std::uint32_t depth);
-  void gather(std::uint32_t b);
-  void gather_exposed(std::uint32_t b);
-  void gather_run(std::uint32_t b);
+  void gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows);
+  void gather_listed(std::uint32_t b);
   void gather_pool(std::uint32_t b);
-  void gather_near(std::uint32_t b);
+  void gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void reserve_lists(BranchWork& w, std::uint64_t stride);
   void score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place);
   void judge(std::uint32_t b, std::uint32_t depth, MinerReport& report);
-  void merge_rows();
-  void emit(std::span<const std::uint64_t> ids, std::uint64_t base, NegativeBatch& out,
-            std::vector<std::uint64_t>& deeper);
+  void merge_rows(const Picks& out);
+  void finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, MinerReport& report);
   void* scratch(std::uint64_t bytes);
+  template <class Visit>
+  void for_each_array(Visit&& visit) const;
 
   TileContext c_;
   std::uint32_t num_rows_ = 0;
@@ -84,24 +105,19 @@ class Tile {
   std::vector<std::uint32_t> query_users_;
   std::vector<std::uint32_t> near_items_;
   std::vector<std::pair<float, std::uint32_t>> near_list_;
-  TileArray<std::uint64_t> key_, positive_offsets_;
-  TileArray<std::uint32_t> user_, query_, segment_, positives_;
-  TileArray<std::int64_t> time_;
+  TileArray<std::uint32_t> index_, query_;
+  TileArray<std::uint8_t> bad_;
   TileArray<float> queries_, positive_scores_;
   TileArray<std::uint32_t> found_items_, found_count_;
   TileArray<float> found_scores_;
-  TileArray<std::uint8_t> found_complete_;
-  HostBuffer<std::uint8_t> certified_;
-  HostBuffer<std::uint32_t> near_found_, near_count_;
-  HostBuffer<float> near_scores_, near_queries_;
-  HostBuffer<std::uint8_t> near_complete_;
+  TileArray<std::uint8_t> found_complete_, certified_;
+  TileArray<std::uint32_t> near_found_, near_count_;
+  TileArray<float> near_scores_, near_queries_;
+  TileArray<std::uint8_t> near_complete_;
   BranchWork work_[kMaxBranches];
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;
-  TileArray<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
-  TileArray<float> score_, logq_, kappa_;
-  TileArray<std::uint8_t> branch_, fill_, deepen_;
-  TileArray<std::uint16_t> count_;
+  TileArray<std::uint8_t> deepen_;
   TileArray<std::uint64_t> scratch_;
 };
 

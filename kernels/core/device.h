@@ -28,6 +28,21 @@ DeviceInfo cuda_device_info(int ordinal);
 /// array. Every request waits for the device. Lives for ever.
 const Allocator* unpooled_device_memory();
 
+/// For its life, orders the work of an Exec with a caller's stream: what was queued there before
+/// comes first, what is queued there afterwards waits. Nothing to do on the CPU, or for the Exec's
+/// own stream. Throws DeviceError.
+class StreamOrder {
+ public:
+  StreamOrder(const Exec& exec, CUstream_st* caller);
+  ~StreamOrder();
+  StreamOrder(const StreamOrder&) = delete;
+  StreamOrder& operator=(const StreamOrder&) = delete;
+
+ private:
+  Exec exec_;
+  CUstream_st* caller_;
+};
+
 /// Owns the stream and the cuBLAS handle of one device; must outlive every buffer made with its
 /// Exec. cuBLAS runs in fp32 without reduced precision, on a workspace of its own, so that one
 /// machine gives the same bits every run.

@@ -58,6 +58,37 @@ DeviceInfo cuda_device_info(int ordinal) {
   return info;
 }
 
+namespace {
+
+/// Makes `waiting` wait for what `first` holds now. An event lives until its work is done, also
+/// when it is destroyed at once.
+void order(CUstream_st* first, CUstream_st* waiting) {
+  cudaEvent_t event = nullptr;
+  QUARRY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  const cudaError_t recorded = cudaEventRecord(event, first);
+  const cudaError_t waited =
+      recorded == cudaSuccess ? cudaStreamWaitEvent(waiting, event, 0) : recorded;
+  static_cast<void>(cudaEventDestroy(event));
+  QUARRY_CUDA(waited);
+}
+
+}  // namespace
+
+StreamOrder::StreamOrder(const Exec& exec, CUstream_st* caller) : exec_(exec), caller_(caller) {
+  if (exec_.device != Device::kCuda || caller_ == exec_.stream) return;
+  const DeviceScope scope(exec_);
+  order(caller_, exec_.stream);
+}
+
+StreamOrder::~StreamOrder() {
+  if (exec_.device != Device::kCuda || caller_ == exec_.stream) return;
+  try {
+    const DeviceScope scope(exec_);
+    order(exec_.stream, caller_);
+  } catch (...) {  // the device is lost: the caller's next checked call says so
+  }
+}
+
 CudaExec::CudaExec(int ordinal, int threads, const Allocator* allocator) {
   exec_.device = Device::kCuda;
   exec_.threads = threads > 0 ? threads : 1;

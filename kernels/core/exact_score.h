@@ -16,6 +16,16 @@ inline constexpr unsigned kScoreLanes = 32;
 
 QUARRY_HD float clear_negative_zero(float score) { return score == 0.0f ? 0.0f : score; }
 
+/// A vector of this squared norm (in exact arithmetic) can be scored: its scores stay finite, and
+/// it has a unit form under kCosine. False too if an element is NaN or infinite.
+QUARRY_HD bool can_score(float squared_norm, Metric metric) {
+  constexpr float kLargest = 3.402823466e+38f;
+  if (!(squared_norm <= kLargest)) return false;
+  if (metric == Metric::kCosine) return squared_norm > 0.0f;
+  // |x - y|^2 <= 2 |x|^2 + 2 |y|^2 stays in range if each side takes at most a quarter of it.
+  return metric != Metric::kL2 || squared_norm <= kLargest / 4;
+}
+
 /// Portable form; the one that defines the bits. `x`, `y`: [dim].
 QUARRY_HD float exact_dot_portable(const float* x, const float* y, std::uint32_t dim) {
   float acc[kScoreLanes] = {};

@@ -46,6 +46,9 @@ DeviceInfo cuda_device_info(int ordinal) {
 }
 const Allocator* unpooled_device_memory() { return nullptr; }
 
+StreamOrder::StreamOrder(const Exec& exec, CUstream_st* caller) : exec_(exec), caller_(caller) {}
+StreamOrder::~StreamOrder() = default;
+
 CudaExec::CudaExec(int ordinal, int, const Allocator*) {
   refuse(("cannot open device " + std::to_string(ordinal)).c_str());
 }

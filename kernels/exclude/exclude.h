@@ -14,7 +14,6 @@ struct ExcludeArgs {
   RowBatch rows;
   Candidates candidates;
   std::uint32_t branch = 0;
-  const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
   std::uint8_t* reasons =
       nullptr;  ///< [rows, candidates.stride] out: 0 survives, i + 1 rejected by filter i
 };
@@ -23,10 +22,5 @@ struct ExcludeArgs {
 /// positive.
 void exclude(const Exec& exec, const ExcludeArgs& args);
 void exclude_gpu(const Exec& exec, const ExcludeArgs& args);
-
-/// List of candidates that a row reads: its query's for topk, its own otherwise.
-QUARRY_HD std::uint32_t list_of(const Branch& branch, const RowBatch& rows, std::uint32_t row) {
-  return branch.source == SourceKind::kTopk ? rows.query[row] : row;
-}
 
 }  // namespace quarry

@@ -10,7 +10,7 @@ void exclude(const Exec& exec, const ExcludeArgs& args) {
   parallel_for(exec, args.rows.num_rows, 8, [&](std::uint64_t begin, std::uint64_t end) {
     SoloGroup solo;
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
-      if (args.skip != nullptr && args.skip[r] != 0) continue;
+      if (is_bad(args.rows, r)) continue;
       const std::uint32_t list = list_of(branch, args.rows, r);
       const std::uint64_t at = list * args.candidates.stride;
       exclude_row(solo, *args.world, *args.plan, branch, row_context(*args.world, args.rows, r),

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kExcludeThreads, 1)
   const Branch& branch = plan.branches[args.branch];
   const Candidates& c = args.candidates;
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    if (args.skip != nullptr && args.skip[r] != 0) continue;
+    if (is_bad(args.rows, static_cast<std::uint32_t>(r))) continue;
     const std::uint32_t list = list_of(branch, args.rows, static_cast<std::uint32_t>(r));
     const std::uint64_t at = list * c.stride;
     exclude_row(warp, world, plan, branch,

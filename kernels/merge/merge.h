@@ -14,10 +14,11 @@ struct MergeArgs {
   Candidates candidates[kMaxBranches];             ///< empty for draw branches
   const std::uint8_t* reasons[kMaxBranches] = {};  ///< [rows, candidates.stride]
   BranchOrder order[kMaxBranches];
-  const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
-  DrawTally* tallies = nullptr;        ///< [rows, num_branches] out
-  Picks out;                           ///< rows with out.deepen = 1 are not final
-  void* scratch = nullptr;             ///< merge_scratch_bytes(...)
+  const std::uint8_t* certified = nullptr;  ///< [queries] of the search; null: nothing was searched
+  DrawTally* tallies = nullptr;             ///< [rows, num_branches] out
+  std::uint8_t* deepen = nullptr;  ///< [rows] out, 1: not final, more candidates could change it
+  Picks out;                       ///< by place
+  void* scratch = nullptr;         ///< merge_scratch_bytes(...)
 };
 
 /// Stream-ordered. Cost: a walk along the orders of selection, a few collectives per negative.

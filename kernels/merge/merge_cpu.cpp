@@ -19,7 +19,6 @@ void merge(const Exec& exec, const MergeArgs& args) {
     const MergeScratch scratch =
         merge_scratch_at(layout, args.scratch, static_cast<std::uint64_t>(worker_index()));
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
-      if (args.skip != nullptr && args.skip[r] != 0) continue;
       merge_tile_row(solo, *args.world, *args.plan, args, r, scratch);
     }
   });

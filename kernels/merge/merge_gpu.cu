@@ -14,7 +14,6 @@ __global__ void __launch_bounds__(kMergeThreads, 1)
                  const __grid_constant__ MergeScratchLayout layout) {
   WarpGroup warp;
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    if (args.skip != nullptr && args.skip[r] != 0) continue;
     merge_tile_row(warp, world, plan, args, static_cast<std::uint32_t>(r),
                    merge_scratch_at(layout, args.scratch, r));
   }

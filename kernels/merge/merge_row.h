@@ -50,6 +50,17 @@ struct PickRow {
   float* kappa;  ///< [branches]
 };
 
+QUARRY_HD void leave_empty(const PickRow& out, std::uint32_t slot, FillCode code) {
+  out.item[slot] = kNoItem;
+  out.score[slot] = 0.0f;
+  out.logq[slot] = float_of_bits(0x7FC00000u);
+  out.branch[slot] = 0xFF;
+  out.raw_rank[slot] = 0;
+  out.survivor_rank[slot] = 0;
+  out.stratum[slot] = 0;
+  out.fill[slot] = static_cast<std::uint8_t>(code);
+}
+
 /// The filling of one row. Members are the same in every lane; arrays are shared.
 template <class Group>
 class RowFill {
@@ -522,24 +533,15 @@ class RowFill {
       for (std::uint32_t s = 0; s < strata && at < plan_.k; ++s) {
         if (s_.left[s] == 0) continue;
         const FillCode code = missing_code(s);
-        for (std::uint32_t i = 0; i < s_.left[s] && at < plan_.k; ++i) leave_empty(at++, code);
+        for (std::uint32_t i = 0; i < s_.left[s] && at < plan_.k; ++i)
+          leave_empty(out_, at++, code);
       }
       if (at < plan_.k) {
         const FillCode code = missing_code(0);
-        while (at < plan_.k) leave_empty(at++, code);
+        while (at < plan_.k) leave_empty(out_, at++, code);
       }
     }
     g_.sync();
-  }
-  QUARRY_HD void leave_empty(std::uint32_t slot, FillCode code) {
-    out_.item[slot] = kNoItem;
-    out_.score[slot] = 0.0f;
-    out_.logq[slot] = float_of_bits(0x7FC00000u);
-    out_.branch[slot] = 0xFF;
-    out_.raw_rank[slot] = 0;
-    out_.survivor_rank[slot] = 0;
-    out_.stratum[slot] = 0;
-    out_.fill[slot] = static_cast<std::uint8_t>(code);
   }
 
   /// log-weight of an item in a branch's pool; false if the pool does not hold it.

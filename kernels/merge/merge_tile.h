@@ -47,13 +47,32 @@ QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base,
 template <class Group>
 QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, const MergeArgs& args,
                               std::uint32_t r, const MergeScratch& scratch) {
+  const std::uint64_t place = place_of(args.rows, r);
+  const std::uint64_t at = place * plan.k;
+  const PickRow out{
+      args.out.item + at,    args.out.raw_rank + at, args.out.survivor_rank + at,
+      args.out.stratum + at, args.out.score + at,    args.out.logq + at,
+      args.out.branch + at,  args.out.fill + at,     args.out.kappa + place * plan.num_branches};
+  if (is_bad(args.rows, r)) {
+    for (std::uint32_t i = g.rank(); i < plan.k; i += g.size())
+      leave_empty(out, i, FillCode::kBadRow);
+    for (std::uint32_t b = g.rank(); b < plan.num_branches; b += g.size())
+      out.kappa[b] = float_of_bits(0x7FC00000u);
+    if (g.rank() == 0) {
+      args.deepen[r] = 0;
+      args.out.count[place] = 0;
+      args.out.positive_min[place] = float_of_bits(0x7FC00000u);
+      args.out.certified[place] = 0;
+    }
+    return;
+  }
   BranchRow branches[kMaxBranches];
   bool open = false;
   for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
     const Branch& branch = plan.branches[b];
     if (is_draw(branch)) continue;
     const Candidates& c = args.candidates[b];
-    const std::uint32_t list = branch.source == SourceKind::kTopk ? args.rows.query[r] : r;
+    const std::uint32_t list = list_of(branch, args.rows, r);
     const BranchOrder& o = args.order[b];
     BranchRow& v = branches[b];
     v.items = c.items + list * c.stride;
@@ -74,26 +93,19 @@ QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, co
   for (std::uint32_t b = g.rank(); b < plan.num_branches; b += g.size()) tallies[b] = DrawTally{};
   g.sync();
   if (open) {
-    if (g.rank() == 0) args.out.deepen[r] = 1;
+    if (g.rank() == 0) args.deepen[r] = 1;
     return;
   }
-  const std::uint64_t at = std::uint64_t{r} * plan.k;
-  const PickRow out{args.out.item + at,
-                    args.out.raw_rank + at,
-                    args.out.survivor_rank + at,
-                    args.out.stratum + at,
-                    args.out.score + at,
-                    args.out.logq + at,
-                    args.out.branch + at,
-                    args.out.fill + at,
-                    args.out.kappa + std::uint64_t{r} * plan.num_branches};
   const RowContext row = row_context(world, args.rows, r);
   RowFill<Group> fill(g, world, plan, row, branches, tallies, scratch, out);
   std::uint32_t count = 0;
   const bool final = fill.run(&count);
   if (g.rank() == 0) {
-    args.out.deepen[r] = final ? 0 : 1;
-    args.out.count[r] = static_cast<std::uint16_t>(count);
+    args.deepen[r] = final ? 0 : 1;
+    args.out.count[place] = static_cast<std::uint16_t>(count);
+    args.out.positive_min[place] = row.positive_scores[static_cast<int>(PositiveScore::kMin)];
+    args.out.certified[place] =
+        args.certified == nullptr || args.certified[query_of(args.rows, r)] != 0 ? 1 : 0;
   }
 }
 

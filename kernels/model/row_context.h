@@ -18,16 +18,16 @@ struct RowContext {
 };
 
 QUARRY_HD RowContext row_context(const World& world, const RowBatch& rows, std::uint32_t row) {
+  const std::uint64_t place = place_of(rows, row);
   RowContext c;
-  c.key = rows.key[row];
-  c.user = rows.user[row];
-  c.segment = rows.segment != nullptr ? rows.segment[row] : 0;
-  c.time = rows.time != nullptr ? rows.time[row] : INT64_MAX;
+  c.key = rows.key[place];
+  c.user = rows.user != nullptr ? rows.user[place] : 0;
+  c.segment = rows.segment != nullptr ? rows.segment[place] : 0;
+  c.time = rows.time != nullptr ? rows.time[place] : INT64_MAX;
   if (c.time == INT64_MAX) c.time = world.as_of;
-  c.query = rows.queries + std::uint64_t{rows.query[row]} * world.dim;
-  c.positives = rows.positives + rows.positive_offsets[row];
-  c.num_positives =
-      static_cast<std::uint32_t>(rows.positive_offsets[row + 1] - rows.positive_offsets[row]);
+  c.query = rows.queries + std::uint64_t{query_of(rows, row)} * world.dim;
+  c.num_positives = num_positives_of(rows, row);
+  c.positives = c.num_positives > 0 ? rows.positives + rows.positive_offsets[place] : nullptr;
   c.positive_scores = rows.positive_scores + std::uint64_t{row} * kNumPositiveScores;
   return c;
 }

@@ -8,22 +8,48 @@
 
 namespace quarry {
 
-/// The training rows of a tile.
+/// The training rows of a tile: some of the rows of a caller's call, whose arrays are read in
+/// place. Row r of the tile is row place_of(batch, r) of the call.
 struct RowBatch {
-  std::uint32_t num_rows = 0;
+  std::uint32_t num_rows = 0;  ///< of the tile
   std::uint32_t num_queries = 0;
-  const std::uint64_t* key = nullptr;    ///< [rows] row keys
-  const std::uint32_t* user = nullptr;   ///< [rows] user index
-  const std::uint32_t* query = nullptr;  ///< [rows] row of `queries`
-  const std::int64_t* time = nullptr;    ///< [rows]; null: the end of time
-  const std::uint32_t* segment =
-      nullptr;  ///< [rows] code of the segment column, 0 = none; null: none
-  const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]
+  std::uint32_t first = 0;               ///< place of row 0 where `index` is null
+  const std::uint32_t* index = nullptr;  ///< [rows] places; null: first, first + 1 ...
+  // By place in the call.
+  const std::uint64_t* key = nullptr;      ///< row keys
+  const std::uint32_t* user = nullptr;     ///< user index; null: user 0
+  const std::int64_t* time = nullptr;      ///< null: the end of time
+  const std::uint32_t* segment = nullptr;  ///< code of the segment column, 0 = none; null: none
+  const std::uint64_t* positive_offsets = nullptr;  ///< one more than places; null: no positives
   const std::uint32_t* positives = nullptr;         ///< item indices
-  const float* queries = nullptr;                   ///< [num_queries, dim], unit rows under kCosine
+  // By row of the tile.
+  const std::uint8_t* bad = nullptr;     ///< [rows] 1: cannot be mined, left alone; null: none
+  const std::uint32_t* query = nullptr;  ///< [rows] row of `queries`; null: query r is of row r
+  const float* queries = nullptr;        ///< [num_queries, dim], unit rows under kCosine
   const float* positive_scores =
       nullptr;  ///< [rows, kNumPositiveScores]; not read for rows without positives
 };
+
+QUARRY_HD std::uint64_t place_of(const RowBatch& rows, std::uint32_t row) {
+  return rows.index != nullptr ? rows.index[row] : std::uint64_t{rows.first} + row;
+}
+QUARRY_HD std::uint32_t query_of(const RowBatch& rows, std::uint32_t row) {
+  return rows.query != nullptr ? rows.query[row] : row;
+}
+QUARRY_HD bool is_bad(const RowBatch& rows, std::uint32_t row) {
+  return rows.bad != nullptr && rows.bad[row] != 0;
+}
+QUARRY_HD std::uint32_t num_positives_of(const RowBatch& rows, std::uint32_t row) {
+  if (rows.positive_offsets == nullptr) return 0;
+  const std::uint64_t place = place_of(rows, row);
+  return static_cast<std::uint32_t>(rows.positive_offsets[place + 1] -
+                                    rows.positive_offsets[place]);
+}
+
+/// List of candidates that a row reads: its query's for topk, its own otherwise.
+QUARRY_HD std::uint32_t list_of(const Branch& branch, const RowBatch& rows, std::uint32_t row) {
+  return branch.source == SourceKind::kTopk ? query_of(rows, row) : row;
+}
 
 /// The candidates of one branch for a tile, in key order (kTopk, kExposed, kPool) or source order
 /// (kRun, kNear). Candidate j of list l is at l * stride + j; a row's list is its query for kTopk,
@@ -64,7 +90,8 @@ struct DrawTally {
   std::uint32_t rejected[kMaxFilters] = {};
 };
 
-/// What comes out, one row of k slots each.
+/// What comes out, k slots for each row of the call, by place. Written for rows that are not final
+/// too, and written again when they are.
 struct Picks {
   std::uint32_t* item = nullptr;           ///< [rows, k] kNoItem in empty slots
   float* score = nullptr;                  ///< [rows, k]
@@ -76,7 +103,8 @@ struct Picks {
   std::uint8_t* fill = nullptr;            ///< [rows, k] FillCode
   std::uint16_t* count = nullptr;          ///< [rows] filled slots
   float* kappa = nullptr;                  ///< [rows, branches]
-  std::uint8_t* deepen = nullptr;  ///< [rows] 1: not final, more candidates could change the row
+  float* positive_min = nullptr;           ///< [rows] NaN without positives
+  std::uint8_t* certified = nullptr;       ///< [rows] 1: what was searched for it is proven exact
 };
 
 /// Totals over rows; one 64-bit integer each, so the order of addition cannot matter.

@@ -49,6 +49,13 @@ struct DrawSpace {
   std::uint32_t num_strata = 1;
 };
 
+/// For each user a list in an order of its own. offsets: [num_users + 1]; items:
+/// [offsets[num_users]].
+struct RankedLists {
+  const std::uint64_t* offsets = nullptr;
+  const std::uint32_t* items = nullptr;
+};
+
 inline constexpr std::uint32_t kMaxUserLists = 12;
 inline constexpr std::uint32_t kMaxPairTables = 4;
 inline constexpr std::uint32_t kMaxFeatureTables = 4;
@@ -70,10 +77,13 @@ struct World {
   const std::int64_t* retired = nullptr;      ///< [num_items]; null: never
   const std::uint32_t* popularity = nullptr;  ///< [num_items] positive counts up to as_of
   const std::uint8_t* event_class =
-      nullptr;                     ///< aligned with exposure.values; ExposureClass of the pair
-  UserLists exposure;              ///< every item of a user that has a class, for class weights
+      nullptr;  ///< aligned with exposure.values; ExposureClass of the pair
+  const std::int64_t* event_time =
+      nullptr;                     ///< aligned with exposure.values; latest event of the pair
+  UserLists exposure;              ///< every item of a user that has a class
   UserLists lists[kMaxUserLists];  ///< items or codes a filter looks up
   PairTable pairs[kMaxPairTables];
+  RankedLists runs[kMaxPairTables];  ///< items of pairs[i] by (value descending, item ascending)
   FeatureTable features[kMaxFeatureTables];
   const std::uint32_t* bitmaps[kMaxBitmaps] = {};  ///< [ceil(num_items / 32)] words
   DrawSpace draws[kMaxDrawSpaces];

@@ -22,9 +22,10 @@ void sample(const Exec& exec, const SampleArgs& args) {
         static_cast<std::uint32_t*>(args.scratch) + std::uint64_t{capacity} * worker_index(),
         capacity - 1};
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
-      args.count[r] = pool_draws_row(solo, *args.world, *args.plan, branch,
-                                     row_context(*args.world, args.rows, r), seen,
-                                     args.items + r * args.stride);
+      args.count[r] = is_bad(args.rows, r) ? 0
+                                           : pool_draws_row(solo, *args.world, *args.plan, branch,
+                                                            row_context(*args.world, args.rows, r),
+                                                            seen, args.items + r * args.stride);
     }
   });
 }

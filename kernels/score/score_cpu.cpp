@@ -10,6 +10,7 @@ void score_positives(const Exec& exec, const World& world, const Plan& plan, con
   if (exec.device == Device::kCuda) return score_positives_gpu(exec, world, plan, rows, out);
   parallel_for(exec, rows.num_rows, 64, [&](std::uint64_t begin, std::uint64_t end) {
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
+      if (is_bad(rows, r)) continue;
       const RowContext row = row_context(world, rows, r);
       positive_scores_row(plan, row, ThreadScore{world, row.query},
                           out + std::uint64_t{r} * kNumPositiveScores);

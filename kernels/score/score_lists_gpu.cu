@@ -15,7 +15,9 @@ __global__ void __launch_bounds__(kScoreListsThreads, 1)
   for (std::uint64_t at = warp_of_grid(); at < places; at += warps_in_grid()) {
     const std::uint64_t r = at / args.stride;
     if (at - r * args.stride >= args.count[r]) continue;
-    const float* query = args.rows.queries + std::uint64_t{args.rows.query[r]} * world.dim;
+    const float* query =
+        args.rows.queries +
+        std::uint64_t{query_of(args.rows, static_cast<std::uint32_t>(r))} * world.dim;
     const float* item = world.items + std::uint64_t{args.items[at]} * world.dim;
     const float score = exact_score_together(warp, world.metric, query, item, world.dim);
     if (warp.rank() == 0) args.scores[at] = score;

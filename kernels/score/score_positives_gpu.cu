@@ -23,6 +23,7 @@ __global__ void __launch_bounds__(kPositivesThreads, 1)
     score_positives_kernel(const __grid_constant__ World world, const __grid_constant__ Plan plan,
                            const __grid_constant__ RowBatch rows, float* out) {
   for (std::uint64_t r = warp_of_grid(); r < rows.num_rows; r += warps_in_grid()) {
+    if (is_bad(rows, static_cast<std::uint32_t>(r))) continue;
     const RowContext row = row_context(world, rows, static_cast<std::uint32_t>(r));
     float aggregates[kNumPositiveScores];
     positive_scores_row(plan, row, WarpScore{world, row.query}, aggregates);

@@ -11,7 +11,6 @@ struct SelectArgs {
   RowBatch rows;
   Candidates candidates;
   std::uint32_t branch = 0;
-  const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
   std::uint8_t* reasons =
       nullptr;  ///< [rows, candidates.stride] in: exclude's; out: survivor windows added
   BranchOrder out;

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kSelectBlockThreads, 1)
   __shared__ SelectBlock::Storage storage;
   SelectBlock block(storage);
   for (std::uint64_t r = blockIdx.x; r < args.rows.num_rows; r += gridDim.x) {
-    if (args.skip != nullptr && args.skip[r] != 0) continue;
+    if (is_bad(args.rows, static_cast<std::uint32_t>(r))) continue;
     const SelectScratch scratch = shared_area
                                       ? select_scratch_at(select_block_area, 0, args.out.stride)
                                       : select_scratch_at(args.scratch, r, args.out.stride);

@@ -26,7 +26,7 @@ void select(const Exec& exec, const SelectArgs& args) {
         reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(args.scratch) + slots * capacity) +
         worker_index() * capacity;
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
-      if (args.skip != nullptr && args.skip[r] != 0) continue;
+      if (is_bad(args.rows, r)) continue;
       const std::uint32_t list = list_of(branch, args.rows, r);
       const std::uint64_t at = list * args.candidates.stride;
       const std::uint32_t count = args.candidates.count[list];

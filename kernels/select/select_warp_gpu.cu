@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(kSelectWarpThreads, 1)
   extern __shared__ std::uint64_t select_warp_area[];
   WarpGroup warp;
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    if (args.skip != nullptr && args.skip[r] != 0) continue;
+    if (is_bad(args.rows, static_cast<std::uint32_t>(r))) continue;
     const SelectScratch scratch =
         shared_area
             ? select_scratch_at(select_warp_area, threadIdx.x / kWarpThreads, args.out.stride)

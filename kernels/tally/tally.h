@@ -5,7 +5,7 @@
 
 namespace quarry {
 
-/// Adds the final rows (args.out.deepen = 0, not skipped) of a merged tile to `totals`, in the
+/// Adds the final rows (args.deepen = 0) of a merged tile to `totals`, in the
 /// memory space of exec.device. Stream-ordered. Integers only: the order of addition cannot matter.
 void tally(const Exec& exec, const MergeArgs& args, Counters* totals);
 void tally_gpu(const Exec& exec, const MergeArgs& args, Counters* totals);

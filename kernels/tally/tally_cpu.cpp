@@ -25,7 +25,7 @@ void tally(const Exec& exec, const MergeArgs& args, Counters* totals) {
     SoloGroup solo;
     Counters mine;
     for (auto r = static_cast<std::uint32_t>(begin); r < end; ++r) {
-      if (args.out.deepen[r] != 0 || (args.skip != nullptr && args.skip[r] != 0)) continue;
+      if (args.deepen[r] != 0) continue;
       tally_row(solo, *args.plan, args, r, &mine,
                 [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
     }

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kTallyThreads, 1)
   __syncthreads();
   WarpGroup warp;
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    if (args.out.deepen[r] != 0 || (args.skip != nullptr && args.skip[r] != 0)) continue;
+    if (args.deepen[r] != 0) continue;
     tally_row(warp, plan, args, static_cast<std::uint32_t>(r),
               reinterpret_cast<Counters*>(block_totals), AddAtomically{});
   }

@@ -12,13 +12,13 @@ namespace quarry {
 template <class Group, class Add>
 QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std::uint32_t r,
                          Counters* totals, Add add) {
-  const std::uint64_t at = std::uint64_t{r} * plan.k;
-  const std::uint64_t num_positives =
-      args.rows.positive_offsets[r + 1] - args.rows.positive_offsets[r];
+  const std::uint64_t place = place_of(args.rows, r);
+  const std::uint64_t at = place * plan.k;
+  const std::uint32_t num_positives = num_positives_of(args.rows, r);
   if (g.rank() == 0) {
     add(&totals->rows, 1);
     add(&totals->requested, plan.k);
-    add(&totals->emitted, args.out.count[r]);
+    add(&totals->emitted, args.out.count[place]);
   }
   for (std::uint32_t i = g.rank(); i < plan.k; i += g.size()) {
     const std::uint8_t code = args.out.fill[at + i];
@@ -28,6 +28,7 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
       add(&totals->missing[code], 1);
     }
   }
+  if (is_bad(args.rows, r)) return;
   for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
     const Branch& branch = plan.branches[b];
     BranchCounters* c = &totals->branch[b];

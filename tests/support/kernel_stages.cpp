@@ -185,7 +185,7 @@ class Stages {
     const Candidates& c = merge_.candidates[b];
     const std::string of = " of branch " + std::to_string(b);
     prepare(w.reasons, c.stride * batch_.num_rows);
-    ExcludeArgs exclusion{merge_.world, merge_.plan, batch_, c, b, nullptr, at(w.reasons)};
+    ExcludeArgs exclusion{merge_.world, merge_.plan, batch_, c, b, at(w.reasons)};
     exclude(exec_, exclusion);
     record("exclude reasons" + of, w.reasons);
     std::uint64_t stride =
@@ -197,7 +197,7 @@ class Stages {
     for (auto* a : {&w.pool_size, &w.ordered, &w.cut, &w.survivors}) prepare(*a, batch_.num_rows);
     prepare(w.log_total, batch_.num_rows);
     prepare(w.open, batch_.num_rows);
-    SelectArgs args{merge_.world, merge_.plan, batch_, c, b, nullptr, at(w.reasons), {}, nullptr};
+    SelectArgs args{merge_.world, merge_.plan, batch_, c, b, at(w.reasons), {}, nullptr};
     args.out = {stride,      at(w.pool_place),   at(w.pool_rank), at(w.log_weight),
                 at(w.order), at(w.sampling_key), at(w.pool_size), at(w.ordered),
                 at(w.cut),   at(w.survivors),    at(w.log_total), at(w.open)};
@@ -227,11 +227,14 @@ class Stages {
     prepare(kappa_, std::size_t{batch_.num_rows} * plan().num_branches);
     prepare(count_, batch_.num_rows);
     prepare(deepen_, batch_.num_rows);
+    prepare(positive_min_, batch_.num_rows);
+    prepare(certified_, batch_.num_rows);
     prepare(tallies_, std::size_t{batch_.num_rows} * plan().num_branches);
     merge_.tallies = at(tallies_);
-    merge_.out = {at(item_),          at(score_),   at(branch_), at(raw_rank_),
-                  at(survivor_rank_), at(stratum_), at(logq_),   at(fill_),
-                  at(count_),         at(kappa_),   at(deepen_)};
+    merge_.out = {at(item_),          at(score_),   at(branch_),       at(raw_rank_),
+                  at(survivor_rank_), at(stratum_), at(logq_),         at(fill_),
+                  at(count_),         at(kappa_),   at(positive_min_), at(certified_)};
+    merge_.deepen = at(deepen_);
     merge_.scratch = scratch(merge_scratch_bytes(exec_, compiled_->world, plan(), batch_.num_rows));
     merge(exec_, merge_);
     record("merge deepen", deepen_);
@@ -245,6 +248,8 @@ class Stages {
     record("merge fill", fill_);
     record("merge logq", logq_);
     record("merge kappa", kappa_);
+    record("merge positive_min", positive_min_);
+    record("merge certified", certified_);
     record("merge tallies", tallies_);
   }
 
@@ -258,8 +263,8 @@ class Stages {
   TileArray<std::uint32_t> user_, segment_, positives_, query_, item_, raw_rank_, survivor_rank_,
       stratum_;
   TileArray<std::int64_t> time_;
-  TileArray<float> queries_, positive_scores_, score_, logq_, kappa_;
-  TileArray<std::uint8_t> branch_, fill_, deepen_;
+  TileArray<float> queries_, positive_scores_, score_, logq_, kappa_, positive_min_;
+  TileArray<std::uint8_t> branch_, fill_, deepen_, certified_;
   TileArray<std::uint16_t> count_;
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;

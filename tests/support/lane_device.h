@@ -8,9 +8,12 @@
 #include <cstring>
 #include <string>
 
+#include "kernels/admit/admit_row.h"
 #include "kernels/core/buffer.h"
+#include "kernels/core/device.h"
 #include "kernels/exclude/exclude.h"
 #include "kernels/exclude/exclude_row.h"
+#include "kernels/gather/gather_row.h"
 #include "kernels/merge/merge_tile.h"
 #include "kernels/sample/draw_row.h"
 #include "kernels/sample/sample.h"
@@ -81,10 +84,24 @@ void fill_device(const Exec&, void* device, int byte, std::size_t bytes) {
   std::memset(device, byte, bytes);
 }
 void synchronize(const Exec&) {}
+StreamOrder::StreamOrder(const Exec& exec, CUstream_st* caller) : exec_(exec), caller_(caller) {}
+StreamOrder::~StreamOrder() = default;
+
+void admit_gpu(const Exec&, const AdmitArgs& a) {
+  run_rows(a.rows.num_rows,
+           [&](test::LaneGroup& g, std::uint32_t r) { admit_row(g, *a.world, a, r); });
+}
+
+void gather_gpu(const Exec&, const GatherArgs& a) {
+  run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    gather_tile_row(g, *a.world, *a.plan, a, r);
+  });
+}
 
 void exclude_gpu(const Exec&, const ExcludeArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (is_bad(a.rows, r)) return;
     const std::uint32_t list = list_of(branch, a.rows, r);
     const std::uint64_t at = list * a.candidates.stride;
     exclude_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
@@ -98,6 +115,7 @@ void select_gpu(const Exec&, const SelectArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
   const std::uint64_t capacity = a.out.stride;
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (is_bad(a.rows, r)) return;
     SelectScratch scratch;
     scratch.entries = static_cast<SortEntry*>(a.scratch) + r * capacity;
     scratch.sums = reinterpret_cast<std::uint64_t*>(static_cast<SortEntry*>(a.scratch) +
@@ -127,6 +145,10 @@ void sample_gpu(const Exec&, const SampleArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
   const std::uint32_t capacity = item_set_capacity(branch.draws);
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (is_bad(a.rows, r)) {
+      if (g.rank() == 0) a.count[r] = 0;
+      return;
+    }
     const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r,
                        capacity - 1};
     const std::uint32_t found =
@@ -139,6 +161,7 @@ void sample_gpu(const Exec&, const SampleArgs& a) {
 void score_positives_gpu(const Exec&, const World& world, const Plan& plan, const RowBatch& rows,
                          float* out) {
   run_rows(rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
+    if (is_bad(rows, r)) return;
     const RowContext row = row_context(world, rows, r);
     if (g.rank() == 0) {
       positive_scores_row(plan, row, ThreadScore{world, row.query},
@@ -177,7 +200,7 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
-    if (a.out.deepen[r] != 0) return;
+    if (a.deepen[r] != 0) return;
     tally_row(g, *a.plan, a, r, totals,
               [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
   });
