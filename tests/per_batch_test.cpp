@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <new>
 
@@ -208,6 +209,38 @@ INSTANTIATE_TEST_SUITE_P(Named, PerBatch,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+TEST_P(PerBatch, GivesTheSameOnSeveralDevices) {
+  const Recipe recipe = load_recipe(GetParam(), 0);
+  const auto w = world_for(recipe);
+  MinerOptions options{.seed = 5, .tile_rows = 9};
+  const std::string expected = mined_whole(recipe, *w, options).bytes();
+  options.more = {Exec{}, Exec{.threads = 2}};
+  EXPECT_EQ(mined_whole(recipe, *w, options).bytes(), expected);
+}
+
+TEST(SeveralDevices, AddUpTheirReportsAndEndTogether) {
+  const Recipe recipe = load_recipe("nv-perc", 0);
+  const auto w = world_for(recipe);
+  Miner one(recipe, w->inputs, {.tile_rows = 9});
+  one.mine(w->rows_view, [](const NegativeBatch&) {});
+  Miner three(recipe, w->inputs, {.more = {Exec{}, Exec{}}, .tile_rows = 9});
+  std::uint64_t seen = 0;
+  three.mine(w->rows_view, [&](const NegativeBatch& b) {
+    EXPECT_EQ(b.first_row, seen);
+    seen += b.num_rows;
+  });
+  EXPECT_EQ(seen, w->rows_view.num_rows);
+  EXPECT_EQ(std::memcmp(&three.report().counters, &one.report().counters, sizeof(Counters)), 0);
+  EXPECT_EQ(three.report().certified_rows, one.report().certified_rows);
+  // A sink that gives up, and a caller that wants to stop.
+  EXPECT_THROW(three.mine(w->rows_view, [](const NegativeBatch&) { throw IoError("full"); }),
+               IoError);
+  const std::atomic<bool> stop{true};
+  EXPECT_THROW(three.mine(
+                   w->rows_view, [](const NegativeBatch&) {}, &stop),
+               Cancelled);
+}
 
 TEST(BadRows, AQueryThatCannotBeScoredGivesAnEmptyRowAndTouchesNoOther) {
   for (const char* name : {"nv-perc", "random", "simans", "balanced"}) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "host/mine/spread.h"
 #include "host/mine/state.h"
 #include "kernels/core/device.h"
 #include "kernels/core/errors.h"
@@ -107,6 +108,27 @@ void stop_if_asked(const std::atomic<bool>* stop) {
     throw Cancelled("stopped on request");
 }
 
+/// Adds what another device did; seconds of all devices add up.
+void add(MinerReport& into, const MinerReport& from) {
+  add(into.counters, from.counters);
+  into.search.queries += from.search.queries;
+  into.search.certified += from.search.certified;
+  into.search.fallback += from.search.fallback;
+  into.search.widened += from.search.widened;
+  into.seconds.prepare += from.seconds.prepare;
+  into.seconds.retrieve += from.seconds.retrieve;
+  into.seconds.gather += from.seconds.gather;
+  into.seconds.exclude += from.seconds.exclude;
+  into.seconds.select += from.seconds.select;
+  into.seconds.merge += from.seconds.merge;
+  into.seconds.emit += from.seconds.emit;
+  into.tiles += from.tiles;
+  into.deepened_rows += from.deepened_rows;
+  into.deepest = std::max(into.deepest, from.deepest);
+  into.candidates += from.candidates;
+  into.certified_rows += from.certified_rows;
+}
+
 SearchStats minus(SearchStats a, const SearchStats& b) {
   a.queries -= b.queries;
   a.certified -= b.certified;
@@ -205,6 +227,12 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, s.depth),
                          std::min(kLeastRunBytes, options.host_memory));
   s.tile = make_tile(s);
+  for (const Exec& exec : options.more) {
+    MinerOptions other = options;
+    other.exec = exec;
+    other.more.clear();
+    s.replicas.push_back(std::make_unique<Miner>(recipe, inputs, other));
+  }
 }
 
 Miner::~Miner() = default;
@@ -215,6 +243,32 @@ void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBa
   if (rows.num_rows == 0) return;
   require_columns(rows, s);
   check(rows, s);
+  if (s.replicas.empty()) return mine_alone(rows, sink, stop);
+  const auto part_of = [&](std::uint64_t first, std::uint64_t count) {
+    RowsView part = rows;
+    part.num_rows = count;
+    part.key += first;
+    if (part.user != nullptr) part.user += first;
+    if (part.time != nullptr) part.time += first;
+    if (part.segment != nullptr) part.segment += first;
+    if (part.positive_offsets != nullptr) part.positive_offsets += first;
+    if (part.queries != nullptr) part.queries += first * s.compiled->world.dim;
+    return part;
+  };
+  spread_rows(
+      rows.num_rows, s.tile_rows, static_cast<std::uint32_t>(s.replicas.size() + 1),
+      [&](std::uint32_t worker, std::uint64_t first, std::uint64_t count, const auto& take,
+          const std::atomic<bool>& ended) {
+        Miner& miner = worker == 0 ? *this : *s.replicas[worker - 1];
+        miner.mine_alone(part_of(first, count), take, &ended);
+      },
+      sink, stop);
+}
+
+/// On this miner's own device; the rows are checked.
+void Miner::mine_alone(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
+                       const std::atomic<bool>* stop) {
+  State& s = *state_;
   std::uint64_t first = 0;
   while (first < rows.num_rows) {
     stop_if_asked(stop);
@@ -291,6 +345,11 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   p.tile_bytes = s.report.tiles > 0
                      ? s.tile->bytes()
                      : std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
+  for (const auto& replica : s.replicas) {
+    const MinePlan other = replica->plan(num_rows);
+    p.resident_bytes += other.resident_bytes;
+    p.tile_bytes += other.tile_bytes;
+  }
   p.peak_bytes = p.resident_bytes + p.tile_bytes;
   p.gemm_flops =
       s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim
@@ -299,7 +358,13 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   return p;
 }
 
-const MinerReport& Miner::report() const { return state_->report; }
+const MinerReport& Miner::report() const {
+  const State& s = *state_;
+  if (s.replicas.empty()) return s.report;
+  s.total = s.report;
+  for (const auto& replica : s.replicas) add(s.total, replica->report());
+  return s.total;
+}
 
 std::vector<std::string> Miner::branch_names() const { return state_->compiled->branch_names; }
 

@@ -48,6 +48,9 @@ struct NegativeBatch {
 
 struct MinerOptions {
   Exec exec = {};
+  /// Further devices: mine() spreads its tiles over `exec` and these, a thread and a replica of
+  /// index and tables for each. The same negatives whatever their number.
+  std::vector<Exec> more = {};
   std::uint32_t seed = 0;
   std::uint32_t round = 0;
   std::uint32_t tile_rows = 0;               ///< 0: chosen to stay under host_memory
@@ -126,6 +129,8 @@ class Miner {
   const State& state() const { return *state_; }
 
  private:
+  void mine_alone(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
+                  const std::atomic<bool>* stop);
   std::unique_ptr<State> state_;
 };
 

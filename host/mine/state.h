@@ -15,6 +15,8 @@ struct Miner::State {
   std::unique_ptr<Retriever> retriever;
   std::unique_ptr<Retriever> near_retriever;
   std::unique_ptr<Tile> tile;
+  std::vector<std::unique_ptr<Miner>> replicas;  ///< on the other devices
+  mutable MinerReport total;                     ///< of all replicas, made when asked for
   MinerReport report;
   std::uint32_t depth = 0;      ///< where the next tile starts to search
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
