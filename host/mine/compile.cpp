@@ -175,7 +175,7 @@ class Compiler {
   }
 
   void exposure() {
-    positives_ = positive_lists(in_, num_users_);
+    positives_ = std::make_shared<const Lists>(positive_lists(in_, num_users_));
     const Exposure* e = in_.exposure;
     if (e != nullptr) {
       out_->world.exposure.offsets = out_->placement.borrow(e->offsets.data(), e->offsets.size());
@@ -209,6 +209,9 @@ class Compiler {
   }
 
   std::uint8_t user_list(const std::string& key, Lists lists) {
+    return user_list(key, std::make_shared<const Lists>(std::move(lists)));
+  }
+  std::uint8_t user_list(const std::string& key, std::shared_ptr<const Lists> lists) {
     const auto known = list_index_.find(key);
     if (known != list_index_.end()) return known->second;
     if (host_lists_.size() == kMaxUserLists) {
@@ -216,9 +219,17 @@ class Compiler {
                         " different lists per user (exposed classes, groups); merge some filters");
     }
     const auto index = static_cast<std::uint8_t>(host_lists_.size());
-    host_lists_.push_back(lists);
-    out_->world.lists[index].offsets = out_->placement.keep(std::move(lists.offsets));
-    out_->world.lists[index].values = out_->placement.keep(std::move(lists.values));
+    // Shared, not copied: the lists grow with the rows.
+    out_->world.lists[index].offsets =
+        out_->placement.borrow(lists->offsets.data(), lists->offsets.size());
+    out_->world.lists[index].values =
+        out_->placement.borrow(lists->values.data(), lists->values.size());
+    if (exec_.device == Device::kCpu) {
+      out_->prepared_bytes += lists->offsets.size() * sizeof(std::uint64_t) +
+                              lists->values.size() * sizeof(std::uint32_t);
+      out_->keep_alive.push_back(lists);
+    }
+    host_lists_.push_back(std::move(lists));
     list_index_[key] = index;
     return index;
   }
@@ -318,7 +329,7 @@ class Compiler {
         f.kind = FilterKind::kUserGroup;
         f.column = column(spec.column, who);
         f.table = user_list("group " + spec.column,
-                            code_lists(positives_, in_.catalogue->find(spec.column)->codes));
+                            code_lists(*positives_, in_.catalogue->find(spec.column)->codes));
         break;
       case Type::kNearDuplicate:
       case Type::kSimilarity:
@@ -576,7 +587,7 @@ class Compiler {
       spec.stratum = stratum_of_.data();
       spec.num_strata = out_->world.num_strata;
     }
-    for (const std::uint8_t l : lists) spec.excluded.push_back(&host_lists_[l]);
+    for (const std::uint8_t l : lists) spec.excluded.push_back(host_lists_[l].get());
     out_->world.draws[space_keys_.size() - 1] = make_draw_space(spec, out_->placement);
     return static_cast<std::uint32_t>(space_keys_.size() - 1);
   }
@@ -594,8 +605,8 @@ class Compiler {
   std::unique_ptr<Compiled> out_;
   std::uint32_t num_items_ = 0;
   std::uint32_t num_users_ = 0;
-  Lists positives_;
-  std::vector<Lists> host_lists_;
+  std::shared_ptr<const Lists> positives_;
+  std::vector<std::shared_ptr<const Lists>> host_lists_;
   std::vector<std::uint32_t> stratum_of_;
   std::string segment_column_;
   std::map<std::string, std::uint32_t> column_index_;
