@@ -11,11 +11,14 @@
 #include <set>
 #include <tuple>
 
+#include "host/mine/check_inputs.h"
 #include "host/mine/draw_space.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
 namespace {
+
+constexpr std::uint32_t kMaxColumns = 64;
 
 class Compiler {
  public:
@@ -41,22 +44,9 @@ class Compiler {
   using Type = FilterType;
 
   void check_sizes() {
-    if (in_.items.rows == 0) throw InputError("the item table is empty; there is nothing to mine");
-    if (in_.items.rows > kNoItem - 1 || in_.users.rows > kNoItem - 1) {
-      throw InputError("tables hold at most 4,294,967,294 rows");
-    }
-    if (in_.users.rows > 0 && in_.users.dim != in_.items.dim) {
-      throw InputError("user vectors have " + std::to_string(in_.users.dim) +
-                       " dimensions, item vectors " + std::to_string(in_.items.dim) +
-                       "; they must come from the same model");
-    }
+    check_inputs(in_, exec_);
     num_items_ = static_cast<std::uint32_t>(in_.items.rows);
     num_users_ = static_cast<std::uint32_t>(in_.users.rows);
-    if (in_.exposure != nullptr && in_.exposure->offsets.size() != std::size_t{num_users_} + 1) {
-      throw InputError("exposure lists " + std::to_string(in_.exposure->offsets.size()) +
-                       " offsets for " + std::to_string(num_users_) +
-                       " users; it needs one more than users");
-    }
     out_->world.metric = recipe_.metric;
     out_->world.dim = in_.items.dim;
     out_->world.num_items = num_items_;
@@ -84,15 +74,18 @@ class Compiler {
   void catalogue() {
     if (in_.catalogue == nullptr) return;
     World& w = out_->world;
-    if (in_.catalogue->columns.size() > 64)
-      throw ConfigError("the catalogue has more than 64 attribute columns");
-    // Only the columns that the recipe reads are carried.
+    // Only the columns that the recipe reads are carried, and only they count.
     const std::set<std::string> wanted = wanted_columns();
     std::vector<std::uint32_t> codes;
     for (const CatalogueColumn& column : in_.catalogue->columns) {
       if (wanted.count(column.name) == 0) continue;
       column_index_[column.name] = w.num_columns++;
       codes.insert(codes.end(), column.codes.begin(), column.codes.end());
+    }
+    if (w.num_columns > kMaxColumns) {
+      throw ConfigError("the recipe reads " + std::to_string(w.num_columns) +
+                        " columns of the catalogue; at most " + std::to_string(kMaxColumns) +
+                        " (overlap keeps them as one word of bits)");
     }
     if (w.num_columns > 0) w.columns = out_->placement.keep(std::move(codes));
     if (uses(Type::kTime)) {
@@ -254,11 +247,6 @@ class Compiler {
         throw ConfigError(who + " compares on table '" + name +
                           "', which was not given; add --feature " + name +
                           "=FILE, or leave 'table' out to compare item embeddings");
-      }
-      if (at->second.rows != num_items_) {
-        throw InputError("feature table '" + name + "' has " + std::to_string(at->second.rows) +
-                         " rows for " + std::to_string(num_items_) +
-                         " items; it needs one row per item in the same order");
       }
       table.dim = at->second.dim;
       table.rows =
