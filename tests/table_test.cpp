@@ -279,7 +279,8 @@ TEST(Rows, ReadsAllColumns) {
   EXPECT_EQ(rows.key, (std::vector<std::uint64_t>{UINT64_MAX, 0}));
   EXPECT_EQ(rows.user, (std::vector<std::uint32_t>{1, 0}));
   EXPECT_EQ(rows.time, (std::vector<std::int64_t>{5, INT64_MAX}));
-  EXPECT_EQ(rows.segment, (std::vector<std::string>{"s", ""}));
+  EXPECT_EQ(rows.segment, (std::vector<std::uint32_t>{0, 1}));
+  EXPECT_EQ(rows.segment_names, (std::vector<std::string>{"s", ""}));
   EXPECT_EQ(rows.positive_offsets, (std::vector<std::uint64_t>{0, 2, 2}));
   EXPECT_EQ(rows.positives, (std::vector<std::uint32_t>{1, 0}));
   const RowTable none =

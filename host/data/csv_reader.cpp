@@ -62,6 +62,18 @@ class CsvReader final : public TableReader {
     return batch.num_rows > 0;
   }
 
+  Mark mark() const override { return {next_row_, bytes_read_ - (limit_ - position_), line_}; }
+
+  void seek(const Mark& mark) override {
+    file_.seek(mark.byte);
+    bytes_read_ = mark.byte;
+    position_ = limit_ = 0;
+    at_end_ = false;
+    line_ = mark.line;
+    next_row_ = mark.row;
+    steps_.clear();
+  }
+
   std::uint64_t line_of(std::uint64_t row) const override {
     const auto after =
         std::upper_bound(steps_.begin(), steps_.end(), row,
@@ -117,6 +129,7 @@ class CsvReader final : public TableReader {
     const std::size_t wanted = buffer_.size() - limit_;
     const std::size_t got = file_.read(buffer_.data() + limit_, wanted);
     limit_ += got;
+    bytes_read_ += got;
     at_end_ = got < wanted;
   }
 
@@ -266,10 +279,11 @@ class CsvReader final : public TableReader {
   std::vector<std::string> names_;
   std::vector<std::size_t> selected_;
   std::vector<char> buffer_;
-  std::size_t position_ = 0;  ///< of the next record in the buffer
-  std::size_t limit_ = 0;     ///< end of what was read
-  bool at_end_ = false;       ///< the file has nothing behind limit_
-  std::uint64_t line_ = 1;    ///< of the next record
+  std::size_t position_ = 0;      ///< of the next record in the buffer
+  std::size_t limit_ = 0;         ///< end of what was read
+  std::uint64_t bytes_read_ = 0;  ///< of the file, up to limit_
+  bool at_end_ = false;           ///< the file has nothing behind limit_
+  std::uint64_t line_ = 1;        ///< of the next record
   std::uint64_t record_line_ = 1;
   std::uint64_t next_row_ = 0;
   std::vector<Field> fields_;

@@ -55,6 +55,11 @@ std::size_t InputFile::read(char* out, std::size_t bytes) {
   return done;
 }
 
+void InputFile::seek(std::uint64_t byte) {
+  if (::lseek(descriptor_, static_cast<off_t>(byte), SEEK_SET) < 0)
+    throw_io_error(path_, "read twice", errno);
+}
+
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   const InputFile file(path);
   const struct stat status = status_of(file.descriptor(), path);

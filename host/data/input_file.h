@@ -22,6 +22,8 @@ class InputFile {
   int descriptor() const { return descriptor_; }
   /// Reads until `bytes` are there or the file ends; returns how many were read.
   std::size_t read(char* out, std::size_t bytes);
+  /// The next read begins at this byte. Throws IoError if the file is a pipe.
+  void seek(std::uint64_t byte);
 
  private:
   std::string path_;

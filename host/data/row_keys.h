@@ -3,17 +3,19 @@
 
 #include <cstdint>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace quarry {
 
-/// The first two rows (lower, higher) that share the smallest repeated key.
-std::optional<std::pair<std::uint64_t, std::uint64_t>> find_repeated_key(
-    const std::vector<std::uint64_t>& keys);
+/// Key of the n-th repeat of a key (n = 1, 2, ... in row order): the XXH3-64 of the key and n, 8
+/// bytes LE each. The first row keeps the key.
+std::uint64_t numbered_key(std::uint64_t key, std::uint64_t n);
 
-/// Gives the n-th repeat of a key (n = 1, 2, ... in row order) the XXH3-64 of the key and n (8
-/// bytes LE each); the first keeps it. Throws InputError if that makes a key that another row has.
-void number_repeated_keys(std::vector<std::uint64_t>* keys);
+/// The smallest number that stands twice in sorted numbers.
+std::optional<std::uint64_t> smallest_repeat(const std::vector<std::uint64_t>& sorted);
+
+/// Those of sorted numbers that stand twice or more, each once, and in `rows` how often in all.
+std::vector<std::uint64_t> all_repeats(const std::vector<std::uint64_t>& sorted,
+                                       std::uint64_t* rows);
 
 }  // namespace quarry

@@ -29,6 +29,11 @@ struct TableBatch {
 
 class TableReader {
  public:
+  /// A place between two records.
+  struct Mark {
+    std::uint64_t row = 0, byte = 0, line = 1;
+  };
+
   virtual ~TableReader() = default;
   /// Name for messages, usually the path.
   virtual const std::string& name() const = 0;
@@ -38,6 +43,10 @@ class TableReader {
   virtual void select(const std::vector<std::string>& columns) = 0;
   /// False at the end.
   virtual bool next(TableBatch& batch) = 0;
+  /// Where the next batch begins.
+  virtual Mark mark() const = 0;
+  /// Goes on from a place that mark() gave. Lines are known from there on.
+  virtual void seek(const Mark& mark) = 0;
   /// Line of the file for a data row, for messages.
   virtual std::uint64_t line_of(std::uint64_t row) const = 0;
 };

@@ -39,6 +39,19 @@ bool TableScan::next() {
   return reader_->next(batch_);
 }
 
+std::optional<TableReader::Mark> TableScan::mark() const {
+  if (started_ && row_ + 1 < batch_.num_rows) return std::nullopt;
+  return reader_->mark();
+}
+
+void TableScan::seek(const TableReader::Mark& mark) {
+  if (!started_) reader_->select(columns_);
+  started_ = true;
+  reader_->seek(mark);
+  batch_ = {};
+  row_ = 0;
+}
+
 std::uint64_t TableScan::expected_rows(std::uint64_t bytes) const {
   if (batch_.num_rows < 2 || batch_.columns.empty()) return 0;
   const auto& text = batch_.columns[0].text;

@@ -31,6 +31,10 @@ class TableScan {
   std::size_t add_optional(const std::string& column, const std::string& default_name);
 
   bool next();
+  /// Where next() goes on; nothing in the middle of a batch.
+  std::optional<TableReader::Mark> mark() const;
+  /// next() goes on from a mark; the columns stay as they were added.
+  void seek(const TableReader::Mark& mark);
   std::string_view field(std::size_t slot) const {
     return slot == kAbsent ? std::string_view() : batch_.columns[slot].text[row_];
   }

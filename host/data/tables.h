@@ -107,16 +107,19 @@ struct CatalogueColumns {
 Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns,
                          const IdMap& items, UnknownIds unknown);
 
-/// Training rows.
+/// Training rows, all of a run or a block of it (row_stream.h).
 struct RowTable {
-  std::vector<std::uint64_t> key;  ///< unique
+  std::vector<std::uint64_t> key;  ///< unique in a run
   std::vector<std::uint32_t> user;
   std::vector<std::int64_t> time;               ///< INT64_MAX where none is given
-  std::vector<std::string> segment;             ///< empty if there is no segment column
+  std::vector<std::uint32_t> segment;           ///< places in segment_names; empty: no such column
+  std::vector<std::string> segment_names;       ///< of the rows held, by first appearance
   std::vector<std::uint64_t> positive_offsets;  ///< [rows + 1]
   std::vector<std::uint32_t> positives;
   std::uint64_t unknown_ids = 0;  ///< users and positives left out under UnknownIds::kDrop
   std::uint64_t size() const { return key.size(); }
+  /// No rows; the memory stays.
+  void clear();
 };
 struct RowColumns {
   std::string row_key = "row_key", user = "user", item = "item", time = "time", segment = "segment";
@@ -135,6 +138,12 @@ RowTable rows_from_exposure(const Exposure& exposure, RowsFrom from, const IdMap
 /// 't' time (8 bytes LE).
 std::uint64_t row_key_of(std::string_view user, const std::vector<std::string_view>& positives,
                          std::int64_t time);
+
+/// Sorted lists without repeats, by user.
+struct Lists {
+  std::vector<std::uint64_t> offsets;  ///< [users + 1]
+  std::vector<std::uint32_t> values;
+};
 
 /// Values for (user, item) pairs: teacher scores, external candidate runs. Sorted by item within a
 /// user.

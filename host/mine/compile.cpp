@@ -11,11 +11,14 @@
 #include <set>
 #include <tuple>
 
+#include "host/mine/check_inputs.h"
 #include "host/mine/draw_space.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
 namespace {
+
+constexpr std::uint32_t kMaxColumns = 64;
 
 class Compiler {
  public:
@@ -41,28 +44,11 @@ class Compiler {
   using Type = FilterType;
 
   void check_sizes() {
-    if (in_.items.rows == 0) throw InputError("the item table is empty; there is nothing to mine");
-    if (in_.items.rows > kNoItem - 1 || in_.users.rows > kNoItem - 1) {
-      throw InputError("tables hold at most 4,294,967,294 rows");
-    }
-    if (in_.users.rows > 0 && in_.users.dim != in_.items.dim) {
-      throw InputError("user vectors have " + std::to_string(in_.users.dim) +
-                       " dimensions, item vectors " + std::to_string(in_.items.dim) +
-                       "; they must come from the same model");
-    }
+    check_inputs(in_, exec_);
     num_items_ = static_cast<std::uint32_t>(in_.items.rows);
-    out_->has_users =
-        in_.users.rows > 0 || in_.exposure != nullptr || in_.rows != nullptr || !in_.pairs.empty();
-    // Lists have at least one user, so that a miner of bare query vectors has where to look.
-    num_users_ = in_.users.rows > 0 ? static_cast<std::uint32_t>(in_.users.rows)
-                 : in_.exposure != nullptr && !in_.exposure->offsets.empty()
-                     ? static_cast<std::uint32_t>(in_.exposure->offsets.size() - 1)
-                     : 1;
-    if (in_.exposure != nullptr && in_.exposure->offsets.size() != std::size_t{num_users_} + 1) {
-      throw InputError("exposure lists " + std::to_string(in_.exposure->offsets.size()) +
-                       " offsets for " + std::to_string(num_users_) +
-                       " users; it needs one more than users");
-    }
+    out_->has_users = in_.users.rows > 0 || in_.exposure != nullptr || in_.rows != nullptr ||
+                      in_.row_positives != nullptr || !in_.pairs.empty();
+    num_users_ = static_cast<std::uint32_t>(num_users_of(in_));
     out_->world.metric = recipe_.metric;
     out_->world.dim = in_.items.dim;
     out_->world.num_items = num_items_;
@@ -90,15 +76,18 @@ class Compiler {
   void catalogue() {
     if (in_.catalogue == nullptr) return;
     World& w = out_->world;
-    if (in_.catalogue->columns.size() > 64)
-      throw ConfigError("the catalogue has more than 64 attribute columns");
-    // Only the columns that the recipe reads are carried.
+    // Only the columns that the recipe reads are carried, and only they count.
     const std::set<std::string> wanted = wanted_columns();
     std::vector<std::uint32_t> codes;
     for (const CatalogueColumn& column : in_.catalogue->columns) {
       if (wanted.count(column.name) == 0) continue;
       column_index_[column.name] = w.num_columns++;
       codes.insert(codes.end(), column.codes.begin(), column.codes.end());
+    }
+    if (w.num_columns > kMaxColumns) {
+      throw ConfigError("the recipe reads " + std::to_string(w.num_columns) +
+                        " columns of the catalogue; at most " + std::to_string(kMaxColumns) +
+                        " (overlap keeps them as one word of bits)");
     }
     if (w.num_columns > 0) w.columns = out_->placement.keep(std::move(codes));
     if (uses(Type::kTime)) {
@@ -181,7 +170,7 @@ class Compiler {
   }
 
   void exposure() {
-    positives_ = positive_lists(in_, num_users_);
+    positives_ = std::make_shared<const Lists>(positive_lists(in_, num_users_));
     const Exposure* e = in_.exposure;
     if (e != nullptr) {
       out_->world.exposure.offsets = out_->placement.borrow(e->offsets.data(), e->offsets.size());
@@ -216,6 +205,9 @@ class Compiler {
   }
 
   std::uint8_t user_list(const std::string& key, Lists lists) {
+    return user_list(key, std::make_shared<const Lists>(std::move(lists)));
+  }
+  std::uint8_t user_list(const std::string& key, std::shared_ptr<const Lists> lists) {
     const auto known = list_index_.find(key);
     if (known != list_index_.end()) return known->second;
     if (host_lists_.size() == kMaxUserLists) {
@@ -223,9 +215,17 @@ class Compiler {
                         " different lists per user (exposed classes, groups); merge some filters");
     }
     const auto index = static_cast<std::uint8_t>(host_lists_.size());
-    host_lists_.push_back(lists);
-    out_->world.lists[index].offsets = out_->placement.keep(std::move(lists.offsets));
-    out_->world.lists[index].values = out_->placement.keep(std::move(lists.values));
+    // Shared, not copied: the lists grow with the rows.
+    out_->world.lists[index].offsets =
+        out_->placement.borrow(lists->offsets.data(), lists->offsets.size());
+    out_->world.lists[index].values =
+        out_->placement.borrow(lists->values.data(), lists->values.size());
+    if (exec_.device == Device::kCpu) {
+      out_->prepared_bytes += lists->offsets.size() * sizeof(std::uint64_t) +
+                              lists->values.size() * sizeof(std::uint32_t);
+      out_->keep_alive.push_back(lists);
+    }
+    host_lists_.push_back(std::move(lists));
     list_index_[key] = index;
     return index;
   }
@@ -250,11 +250,6 @@ class Compiler {
         throw ConfigError(who + " compares on table '" + name +
                           "', which was not given; add --feature " + name +
                           "=FILE, or leave 'table' out to compare item embeddings");
-      }
-      if (at->second.rows != num_items_) {
-        throw InputError("feature table '" + name + "' has " + std::to_string(at->second.rows) +
-                         " rows for " + std::to_string(num_items_) +
-                         " items; it needs one row per item in the same order");
       }
       table.dim = at->second.dim;
       table.rows =
@@ -325,7 +320,7 @@ class Compiler {
         f.kind = FilterKind::kUserGroup;
         f.column = column(spec.column, who);
         f.table = user_list("group " + spec.column,
-                            code_lists(positives_, in_.catalogue->find(spec.column)->codes));
+                            code_lists(*positives_, in_.catalogue->find(spec.column)->codes));
         break;
       case Type::kNearDuplicate:
       case Type::kSimilarity:
@@ -594,7 +589,7 @@ class Compiler {
       spec.stratum = stratum_of_.data();
       spec.num_strata = out_->world.num_strata;
     }
-    for (const std::uint8_t l : lists) spec.excluded.push_back(&host_lists_[l]);
+    for (const std::uint8_t l : lists) spec.excluded.push_back(host_lists_[l].get());
     out_->world.draws[space_keys_.size() - 1] = make_draw_space(spec, out_->placement);
     return static_cast<std::uint32_t>(space_keys_.size() - 1);
   }
@@ -612,8 +607,8 @@ class Compiler {
   std::unique_ptr<Compiled> out_;
   std::uint32_t num_items_ = 0;
   std::uint32_t num_users_ = 0;
-  Lists positives_;
-  std::vector<Lists> host_lists_;
+  std::shared_ptr<const Lists> positives_;
+  std::vector<std::shared_ptr<const Lists>> host_lists_;
   std::vector<std::uint32_t> stratum_of_;
   std::string segment_column_;
   std::map<std::string, std::uint32_t> column_index_;

@@ -14,6 +14,10 @@ void exclude_positions(DrawSpace& space, const DrawSpaceSpec& spec,
   std::vector<std::uint64_t> offsets(std::size_t{spec.num_users} + 1, 0);
   std::vector<std::uint32_t> positions;
   std::vector<std::uint64_t> before;
+  // Room at once: growth by doubling would hold three times as much for a moment.
+  std::size_t most = 0;
+  for (const Lists* list : spec.excluded) most += list->values.size();
+  positions.reserve(most);
   for (std::uint32_t u = 0; u < spec.num_users; ++u) {
     const auto from = static_cast<std::ptrdiff_t>(positions.size());
     for (const Lists* list : spec.excluded) {

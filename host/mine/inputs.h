@@ -19,8 +19,13 @@ struct Snapshot {
 };
 Snapshot make_snapshot(const Exposure& exposure, std::uint32_t num_items);
 
-/// Borrowed views and tables; the Miner copies what it reshapes and keeps pointers to nothing but
-/// `items`, `users` and `features` data.
+/// What a Miner is made from. Nothing here is owned, except the maps and lists themselves.
+///
+/// Must outlive the Miner, unchanged: the numbers behind `items` and `users`, and the tables
+/// `*exposure`, `*catalogue` and every `*pairs[...]`: rows are judged and explained from them in
+/// place. Needed only while the Miner is made: `*rows`, `*row_positives`, `*snapshot` and the
+/// numbers behind `features`; what of them is used is copied. `item_lists` and the maps are copied
+/// too. check_inputs.h says what the tables must fulfil.
 struct MinerInputs {
   MatrixView items;
   MatrixView users;
@@ -28,11 +33,17 @@ struct MinerInputs {
   const Catalogue* catalogue = nullptr;  ///< may be null
   const RowTable* rows =
       nullptr;  ///< every row of the run (all shards): their positives join the users' lists
-  const Snapshot* snapshot = nullptr;              ///< null: made from exposure
+  const Lists* row_positives = nullptr;  ///< positives of rows that are not in `rows`, by user:
+                                         ///< for runs that never hold all their rows at once
+  const Snapshot* snapshot = nullptr;    ///< null: made from exposure
   std::map<std::string, const PairValues*> pairs;  ///< named pair tables (teacher columns, runs)
   std::map<std::string, MatrixView>
       features;  ///< named feature tables; "" is the item table itself
   std::map<std::string, std::vector<std::uint32_t>> item_lists;  ///< named allow lists
 };
+
+/// Users that anything is known of: the user table's, else exposure's; at least one, so that a
+/// miner of bare query vectors has where to look.
+std::uint64_t num_users_of(const MinerInputs& inputs);
 
 }  // namespace quarry

@@ -221,6 +221,10 @@ Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
           inputs.rows->positive_offsets[r + 1] - inputs.rows->positive_offsets[r];
     }
   }
+  const Lists* more = inputs.row_positives;
+  if (more != nullptr && more->offsets.empty()) more = nullptr;
+  for (std::uint32_t u = 0; more != nullptr && u < num_users; ++u)
+    offsets[u + 1] += more->offsets[u + 1] - more->offsets[u];
   for (std::uint32_t u = 0; u < num_users; ++u) offsets[u + 1] += offsets[u];
   lists.values.resize(offsets[num_users]);
   std::vector<std::uint64_t> next(offsets.begin(), offsets.end() - 1);
@@ -239,6 +243,10 @@ Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
         lists.values[next[u]++] = inputs.rows->positives[i];
       }
     }
+  }
+  for (std::uint32_t u = 0; more != nullptr && u < num_users; ++u) {
+    for (std::uint64_t i = more->offsets[u]; i < more->offsets[u + 1]; ++i)
+      lists.values[next[u]++] = more->values[i];
   }
   std::uint64_t kept = 0;
   for (std::uint32_t u = 0; u < num_users; ++u) {

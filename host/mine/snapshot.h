@@ -25,11 +25,6 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
 std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
                                               double beta);
 
-/// Sorted lists without repeats, by user.
-struct Lists {
-  std::vector<std::uint64_t> offsets;
-  std::vector<std::uint32_t> values;
-};
 /// Items positive for each user: events and the rows of the run.
 Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users);
 /// Items of the classes in `mask` whose latest event is not before `oldest`.

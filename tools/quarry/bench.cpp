@@ -100,7 +100,7 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   std::vector<std::uint32_t> deepest;
   start = Clock::now();
   feed.mine(
-      [&](const NegativeBatch& batch) {
+      [&](const NegativeBatch& batch, const RowIdentity&) {
         variant.items.insert(variant.items.end(), batch.item.begin(), batch.item.end());
         for (std::uint64_t r = 0; r < batch.num_rows; ++r) {
           const auto row = batch.raw_rank.begin() + static_cast<std::ptrdiff_t>(r * batch.k);
@@ -267,12 +267,16 @@ int bench(BenchArguments args, const Context& context) {
   }
   RunRequest request = check_run_options(args.run);
   const auto start = Clock::now();
-  const Inputs inputs = load_inputs(request, context);
+  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
+  const Inputs& inputs = *loaded;
   const double load = seconds_since(start);
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
-  std::unordered_set<std::uint32_t> distinct(
-      inputs.rows.user.begin() + static_cast<std::ptrdiff_t>(inputs.first_row),
-      inputs.rows.user.begin() + static_cast<std::ptrdiff_t>(inputs.end_row));
+  std::unordered_set<std::uint32_t> distinct;
+  RowTable block;
+  for (std::uint64_t row = inputs.first_row; row < inputs.end_row; row += block.size()) {
+    inputs.rows.read(row, std::min<std::uint64_t>(inputs.end_row - row, 65536), block);
+    distinct.insert(block.user.begin(), block.user.end());
+  }
 
   Limits limits;
   limits.gemm =

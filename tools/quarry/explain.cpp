@@ -13,6 +13,7 @@
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/recorded_run.h"
+#include "tools/quarry/row_feed.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -119,17 +120,11 @@ std::string to_words(const Explanation& e, const Inputs& inputs, std::uint64_t r
   return words;
 }
 
-/// The rows of the run that the set's row stands for, as the Miner takes them.
-RowsView one_row(const Inputs& inputs, std::uint64_t row, const std::uint32_t* segment) {
-  RowsView view;
-  view.num_rows = 1;
-  view.key = inputs.rows.key.data() + row;
-  view.user = inputs.rows.user.data() + row;
-  view.time = inputs.rows.time.data() + row;
-  view.segment = segment;
-  view.positive_offsets = inputs.rows.positive_offsets.data() + row;
-  view.positives = inputs.rows.positives.data();
-  return view;
+/// The row of the run that the set's row stands for; no rows if there is none.
+RowTable input_row_of(const Inputs& inputs, std::uint64_t row) {
+  RowTable table;
+  if (row < inputs.rows.size()) inputs.rows.read(row, 1, table);
+  return table;
 }
 
 bool same_picks(const NegativeSet::Row& stored, const NegativeBatch& mined, std::uint32_t k) {
@@ -162,14 +157,15 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
   RecordedRun recorded = recorded_run(set, verb, args.flags);
   recorded.options.device = "cpu";
   RunRequest request = check_run_options(recorded.options, recorded.recipe);
-  Inputs inputs = load_inputs(request, context);
+  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
+  Inputs& inputs = *loaded;
   const auto item = inputs.item_ids.find(args.item);
   if (!item)
     throw InputError(fmt::format("{}: there is no item '{}'", recorded.options.items, args.item));
   const std::uint64_t row = choose_row(set, args.choice, inputs.user_ids, *item);
   const NegativeSet::Row stored = set.row(row);
-  const std::uint64_t input_row = recorded.first_row + row;
-  if (input_row >= inputs.rows.size() || inputs.rows.key[input_row] != stored.row_key) {
+  const RowTable input = input_row_of(inputs, recorded.first_row + row);
+  if (input.size() == 0 || input.key[0] != stored.row_key) {
     throw InputError(fmt::format(
         "{}: row {} has the key {}, the inputs now give another row there; they have changed "
         "since the set was mined",
@@ -181,13 +177,10 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
     return 0;
   }
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
-  const std::uint32_t segment =
-      inputs.rows.segment.empty() ? 0 : miner.segment_code(inputs.rows.segment[input_row]);
+  const std::vector<std::uint32_t> segment = segment_codes(input, miner);
   const ExplainNames names{[&](std::uint32_t index) { return item_words(inputs, index); },
                            time_words};
-  const Explanation explanation =
-      explain(miner, one_row(inputs, input_row, inputs.rows.segment.empty() ? nullptr : &segment),
-              *item, names);
+  const Explanation explanation = explain(miner, view_of(input, segment), *item, names);
   const bool same = same_picks(stored, explanation.row, set.k());
   if (!same) {
     fmt::print(stderr,

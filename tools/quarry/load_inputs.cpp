@@ -67,26 +67,6 @@ void check_tables(const Inputs& inputs) {
   }
 }
 
-/// Removes bad items from the rows' positives.
-void drop_bad_positives(Inputs& inputs) {
-  RowTable& rows = inputs.rows;
-  std::uint64_t to = 0;
-  for (std::uint64_t row = 0; row < rows.size(); ++row) {
-    const std::uint64_t begin = rows.positive_offsets[row];
-    const std::uint64_t end = rows.positive_offsets[row + 1];
-    rows.positive_offsets[row] = to;
-    for (std::uint64_t p = begin; p < end; ++p) {
-      if (std::binary_search(inputs.bad_items.begin(), inputs.bad_items.end(), rows.positives[p])) {
-        ++inputs.dropped_positives;
-      } else {
-        rows.positives[to++] = rows.positives[p];
-      }
-    }
-  }
-  rows.positive_offsets[rows.size()] = to;
-  rows.positives.resize(to);
-}
-
 /// A safety filter that lets only usable items through.
 void keep_bad_items_out(RunRequest& request, Inputs& inputs) {
   std::vector<std::uint32_t> usable;
@@ -124,6 +104,28 @@ void check_embeddings(RunRequest& request, Inputs& inputs) {
   }
 }
 
+/// Remembers a file for the manifest, and stops here if asked to.
+void note(Inputs& inputs, const Context& context, const std::string& role,
+          const std::string& path) {
+  check_stop(context);
+  inputs.files.push_back({role, path, 0, ""});
+}
+
+/// Checks the rows, without holding them.
+void open_rows(const RunRequest& request, const Context& context, Inputs& inputs) {
+  const RunOptions& o = request.options;
+  const RowContext row_context{&inputs.user_ids, &inputs.item_ids,
+                               inputs.exposure ? &*inputs.exposure : nullptr, &inputs.bad_items,
+                               !o.rows.empty()};
+  if (o.rows.empty()) {
+    inputs.rows = RowStream::of_exposure(request.rows_from, row_context);
+    return;
+  }
+  note(inputs, context, "rows", o.rows);
+  inputs.rows = RowStream::of_table(o.rows, request.row_columns, row_context, request.unknown_ids,
+                                    o.number_duplicates);
+}
+
 void choose_rows(const RunRequest& request, Inputs& inputs) {
   std::uint64_t count = inputs.rows.size();
   if (request.options.limit_rows > 0) count = std::min(count, request.options.limit_rows);
@@ -133,13 +135,6 @@ void choose_rows(const RunRequest& request, Inputs& inputs) {
   };
   inputs.first_row = cut(request.shard);
   inputs.end_row = cut(request.shard + 1);
-}
-
-/// Remembers a file for the manifest, and stops here if asked to.
-void note(Inputs& inputs, const Context& context, const std::string& role,
-          const std::string& path) {
-  check_stop(context);
-  inputs.files.push_back({role, path, 0, ""});
 }
 
 void open_tables(const RunOptions& o, const Context& context, Inputs& inputs) {
@@ -177,7 +172,7 @@ MinerInputs Inputs::miner_inputs() const {
   in.users = user_view;
   if (exposure) in.exposure = &*exposure;
   if (catalogue) in.catalogue = &*catalogue;
-  in.rows = &rows;
+  in.row_positives = &rows.new_positives();
   in.snapshot = &snapshot;
   for (const auto& [name, values] : pairs) in.pairs[name] = &values;
   for (const auto& [name, table] : features) in.features[name] = table.view();
@@ -189,34 +184,27 @@ bool Inputs::is_bad_user(std::uint32_t user) const {
   return std::binary_search(bad_users.begin(), bad_users.end(), std::uint64_t{user});
 }
 
-Inputs load_names(const RunRequest& request, const Context& context) {
-  Inputs inputs;
-  open_tables(request.options, context, inputs);
-  load_ids_events_catalogue(request, context, inputs);
+std::unique_ptr<Inputs> load_names(const RunRequest& request, const Context& context) {
+  auto inputs = std::make_unique<Inputs>();
+  open_tables(request.options, context, *inputs);
+  load_ids_events_catalogue(request, context, *inputs);
   return inputs;
 }
 
-Inputs load_inputs(RunRequest& request, const Context& context) {
+std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context) {
   const RunOptions& o = request.options;
-  Inputs inputs;
+  auto loaded = std::make_unique<Inputs>();
+  Inputs& inputs = *loaded;
   open_tables(o, context, inputs);
   check_embeddings(request, inputs);
   load_ids_events_catalogue(request, context, inputs);
-  if (!o.rows.empty()) {
-    note(inputs, context, "rows", o.rows);
-    inputs.rows = read_rows(o.rows, request.row_columns, inputs.user_ids, inputs.item_ids,
-                            request.unknown_ids, o.number_duplicates);
-  } else {
-    inputs.rows =
-        rows_from_exposure(*inputs.exposure, request.rows_from, inputs.user_ids, inputs.item_ids);
-  }
+  open_rows(request, context, inputs);
   if (inputs.rows.size() == 0) {
     throw InputError(o.rows.empty() ? o.events +
                                           ": no row can be made from it: no event is positive "
                                           "under the recipe's [exposure] rules"
                                     : o.rows + ": has no rows; there is nothing to mine");
   }
-  if (!inputs.bad_items.empty()) drop_bad_positives(inputs);
   for (const NamedPath& entry : request.pairs) {
     note(inputs, context, "pairs " + entry.name, entry.path);
     inputs.pairs[entry.name] = read_pairs(entry.path, request.pair_columns, inputs.user_ids,
@@ -249,7 +237,7 @@ Inputs load_inputs(RunRequest& request, const Context& context) {
   }
   choose_rows(request, inputs);
   check_stop(context);
-  return inputs;
+  return loaded;
 }
 
 void hash_files(Inputs& inputs, const Context& context) {

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "host/data/row_stream.h"
 #include "host/mine/inputs.h"
 #include "tools/quarry/run_options.h"
 
@@ -22,15 +24,20 @@ struct InputFile {
   std::string xxh3_128;
 };
 
-/// Owns everything that MinerInputs points to.
+/// Owns everything that MinerInputs points to. Stays where it is made: `rows` refers to other
+/// members.
 struct Inputs {
+  Inputs() = default;
+  Inputs(const Inputs&) = delete;
+  Inputs& operator=(const Inputs&) = delete;
+
   Embeddings items, users;
   MatrixView item_view,
       user_view;  ///< of the files, or of copies without the rows that cannot be scored
   IdMap item_ids, user_ids;
   std::optional<Exposure> exposure;
   std::optional<Catalogue> catalogue;
-  RowTable rows;
+  RowStream rows;
   std::map<std::string, PairValues> pairs;
   std::map<std::string, Embeddings> features;
   std::map<std::string, std::vector<std::uint32_t>> item_lists;
@@ -39,7 +46,6 @@ struct Inputs {
 
   // With --bad-rows drop: embedding rows that cannot be scored, ascending.
   std::vector<std::uint64_t> bad_items, bad_users;
-  std::uint64_t dropped_positives = 0;  ///< positives that were bad items
 
   std::uint64_t first_row = 0;  ///< rows [first_row, end_row) are mined: --limit-rows, then --shard
   std::uint64_t end_row = 0;
@@ -54,11 +60,11 @@ struct Inputs {
 /// Loads and checks everything; stops between files with Cancelled. With bad items,
 /// `request.recipe` gains a safety filter that keeps them out. Throws InputError, IoError,
 /// ConfigError.
-Inputs load_inputs(RunRequest& request, const Context& context);
+std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context);
 
 /// Only what names need: ids, titles and what users did; for showing a set. Rows, pairs and lists
 /// stay empty.
-Inputs load_names(const RunRequest& request, const Context& context);
+std::unique_ptr<Inputs> load_names(const RunRequest& request, const Context& context);
 
 /// Hashes the files that were read (once more from the page cache).
 void hash_files(Inputs& inputs, const Context& context);

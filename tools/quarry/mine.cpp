@@ -41,10 +41,9 @@ std::uint64_t mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs,
   std::uint64_t peak_anonymous = 0;
   Clock::time_point sampled = Clock::now() - std::chrono::hours(1);
   feed.mine(
-      [&](const NegativeBatch& batch) {
-        const std::uint64_t first = inputs.first_row + batch.first_row;
-        writer.append(batch, inputs.rows.key.data() + first, inputs.rows.user.data() + first);
-        progress.update(batch.first_row + batch.num_rows);
+      [&](const NegativeBatch& batch, const RowIdentity& rows) {
+        writer.append(batch, rows.key, rows.user);
+        progress.update(rows.first + batch.num_rows);
         if (Clock::now() - sampled > std::chrono::milliseconds(50)) {
           peak_anonymous = std::max(peak_anonymous, process_memory().anonymous);
           sampled = Clock::now();
@@ -64,7 +63,8 @@ int run_mine(const MineArgs& args, const Context& context) {
   facts.command_line = context.command_line;
   facts.set_folder = args.out;
   Clock::time_point start = Clock::now();
-  Inputs inputs = load_inputs(request, context);
+  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
+  Inputs& inputs = *loaded;
   hash_files(inputs, context);
   facts.load_seconds = seconds_since(start);
 

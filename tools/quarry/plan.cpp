@@ -21,8 +21,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-/// Column buffers of the set being written.
-constexpr std::uint64_t kStoreBytes = 8ull << 20;
+/// Column buffers of the set being written, and the block of rows being mined.
+constexpr std::uint64_t kStoreBytes = 12ull << 20;
 
 struct PlanArgs {
   RunOptions run;
@@ -51,7 +51,7 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
     RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
     const Clock::time_point turn_start = Clock::now();
     feed.mine(
-        [&](const NegativeBatch& batch) {
+        [&](const NegativeBatch& batch, const RowIdentity&) {
           for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
         },
         context.stop);
@@ -69,7 +69,8 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
 int run_plan(const PlanArgs& args, const Context& context) {
   RunRequest request = check_run_options(args.run);
   const Clock::time_point start = Clock::now();
-  const Inputs inputs = load_inputs(request, context);
+  const std::unique_ptr<Inputs> held = load_inputs(request, context);
+  const Inputs& inputs = *held;
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const ProcessMemory loaded = process_memory();
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);

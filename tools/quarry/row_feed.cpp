@@ -10,6 +10,8 @@
 namespace quarry {
 namespace {
 
+/// Rows held at a time, rounded up to tiles.
+constexpr std::uint64_t kBlockRows = 65536;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 /// One row without negatives.
@@ -60,101 +62,100 @@ NegativeBatch slice(const NegativeBatch& batch, std::uint32_t begin, std::uint32
 
 }  // namespace
 
-RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
-                 std::uint64_t end)
-    : inputs_(inputs), miner_(miner), k_(k), begin_(begin), end_(end) {
-  if (!inputs.bad_users.empty()) {
-    for (std::uint64_t row = begin; row < end; ++row) {
-      if (inputs.is_bad_user(inputs.rows.user[row])) bad_.push_back(row - begin);
-    }
-  }
-  if (!inputs.rows.segment.empty()) {
-    segment_.reserve(end - begin);
-    for (std::uint64_t row = begin; row < end; ++row) {
-      segment_.push_back(miner.segment_code(inputs.rows.segment[row]));
-    }
-  }
+std::vector<std::uint32_t> segment_codes(const RowTable& rows, const Miner& miner) {
+  std::vector<std::uint32_t> of_name;
+  of_name.reserve(rows.segment_names.size());
+  for (const std::string& name : rows.segment_names) of_name.push_back(miner.segment_code(name));
+  std::vector<std::uint32_t> codes;
+  codes.reserve(rows.segment.size());
+  for (const std::uint32_t place : rows.segment) codes.push_back(of_name[place]);
+  return codes;
 }
 
-RowsView RowFeed::direct_view() {
-  const RowTable& rows = inputs_.rows;
+RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segments) {
   RowsView view;
-  view.num_rows = end_ - begin_;
-  view.key = rows.key.data() + begin_;
-  view.user = rows.user.data() + begin_;
-  view.time = rows.time.data() + begin_;
-  view.segment = segment_.empty() ? nullptr : segment_.data();
-  view.positive_offsets = rows.positive_offsets.data() + begin_;
+  view.num_rows = rows.size();
+  view.key = rows.key.data();
+  view.user = rows.user.data();
+  view.time = rows.time.data();
+  view.segment = segments.empty() ? nullptr : segments.data();
+  view.positive_offsets = rows.positive_offsets.data();
   view.positives = rows.positives.data();
   return view;
 }
 
-RowsView RowFeed::compacted_view() {
-  const RowTable& rows = inputs_.rows;
-  offsets_.assign(1, 0);
+RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
+                 std::uint64_t end)
+    : inputs_(inputs), miner_(miner), k_(k), begin_(begin), end_(end) {}
+
+void RowFeed::mine(const Sink& sink, const std::atomic<bool>* stop) {
+  // Whole tiles, so that blocks cut no tile short.
+  const std::uint64_t tile = std::max<std::uint64_t>(1, miner_.plan(end_ - begin_).tile_rows);
+  const std::uint64_t rows = (kBlockRows + tile - 1) / tile * tile;
+  at_ = bad_rows_ = 0;
+  while (begin_ + at_ < end_) {
+    inputs_.rows.read(begin_ + at_, std::min(rows, end_ - begin_ - at_), block_);
+    mine_block(sink, stop);
+    at_ += block_.size();
+  }
+}
+
+void RowFeed::leave_out_bad_users() {
+  bad_.clear();
+  if (inputs_.bad_users.empty()) return;
+  for (std::uint64_t row = 0; row < block_.size(); ++row) {
+    if (inputs_.is_bad_user(block_.user[row])) bad_.push_back(row);
+  }
+  bad_rows_ += bad_.size();
+  if (bad_.empty()) return;
+  kept_.clear();
+  kept_.segment_names = block_.segment_names;
   std::size_t next = 0;
-  for (std::uint64_t row = begin_; row < end_; ++row) {
-    if (next < bad_.size() && bad_[next] == row - begin_) {
+  for (std::uint64_t row = 0; row < block_.size(); ++row) {
+    if (next < bad_.size() && bad_[next] == row) {
       ++next;
       continue;
     }
-    key_.push_back(rows.key[row]);
-    user_.push_back(rows.user[row]);
-    time_.push_back(rows.time[row]);
-    if (!segment_.empty()) kept_segment_.push_back(segment_[row - begin_]);
-    positives_.insert(
-        positives_.end(),
-        rows.positives.begin() + static_cast<std::ptrdiff_t>(rows.positive_offsets[row]),
-        rows.positives.begin() + static_cast<std::ptrdiff_t>(rows.positive_offsets[row + 1]));
-    offsets_.push_back(positives_.size());
+    kept_.key.push_back(block_.key[row]);
+    kept_.user.push_back(block_.user[row]);
+    kept_.time.push_back(block_.time[row]);
+    if (!block_.segment.empty()) kept_.segment.push_back(block_.segment[row]);
+    kept_.positives.insert(
+        kept_.positives.end(),
+        block_.positives.begin() + static_cast<std::ptrdiff_t>(block_.positive_offsets[row]),
+        block_.positives.begin() + static_cast<std::ptrdiff_t>(block_.positive_offsets[row + 1]));
+    kept_.positive_offsets.push_back(kept_.positives.size());
   }
-  RowsView view;
-  view.num_rows = key_.size();
-  view.key = key_.data();
-  view.user = user_.data();
-  view.time = time_.data();
-  view.segment = kept_segment_.empty() ? nullptr : kept_segment_.data();
-  view.positive_offsets = offsets_.data();
-  view.positives = positives_.data();
-  return view;
 }
 
-void RowFeed::mine(const std::function<void(const NegativeBatch&)>& sink,
-                   const std::atomic<bool>* stop) {
-  if (bad_.empty()) {
-    if (end_ > begin_) miner_.mine(direct_view(), sink, stop);
-    return;
-  }
-  std::uint64_t row = 0;  // next place in the range
+void RowFeed::mine_block(const Sink& sink, const std::atomic<bool>* stop) {
+  leave_out_bad_users();
+  std::uint64_t row = 0;  // next place in the block
   std::size_t next = 0;   // next bad row
-  const std::uint32_t k = k_;
   const auto branches = static_cast<std::uint32_t>(miner_.branch_names().size());
+  const auto emit = [&](const NegativeBatch& batch) {
+    sink(batch, {at_ + row, block_.key.data() + row, block_.user.data() + row});
+    row += batch.num_rows;
+  };
   const auto emit_bad = [&] {
-    while (next < bad_.size() && bad_[next] == row) {
-      sink(bad_row(row, k, branches));
-      ++next;
-      ++row;
+    for (; next < bad_.size() && bad_[next] == row; ++next) emit(bad_row(at_ + row, k_, branches));
+  };
+  const auto emit_mined = [&](const NegativeBatch& batch) {
+    if (bad_.empty()) return emit(batch);
+    std::uint32_t at = 0;
+    while (at < batch.num_rows) {
+      const std::uint64_t until = next < bad_.size() ? bad_[next] - row : batch.num_rows;
+      const auto end =
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(batch.num_rows, at + until));
+      emit(slice(batch, at, end, at_ + row));
+      at = end;
+      emit_bad();
     }
   };
+  const RowTable& rows = bad_.empty() ? block_ : kept_;
+  const std::vector<std::uint32_t> segments = segment_codes(rows, miner_);
   emit_bad();
-  const RowsView view = compacted_view();
-  if (view.num_rows > 0) {
-    miner_.mine(
-        view,
-        [&](const NegativeBatch& batch) {
-          std::uint32_t at = 0;
-          while (at < batch.num_rows) {
-            const std::uint64_t until = next < bad_.size() ? bad_[next] - row : batch.num_rows;
-            const auto end =
-                static_cast<std::uint32_t>(std::min<std::uint64_t>(batch.num_rows, at + until));
-            sink(slice(batch, at, end, row));
-            row += end - at;
-            at = end;
-            emit_bad();
-          }
-        },
-        stop);
-  }
+  if (rows.size() > 0) miner_.mine(view_of(rows, segments), emit_mined, stop);
   emit_bad();
 }
 

@@ -1,5 +1,5 @@
-// Feeds a range of the loaded rows to the Miner, and gives rows of users without a usable embedding
-// their empty answer.
+// Feeds a range of the run's rows to the Miner, a block at a time, and gives rows of users without
+// a usable embedding their empty answer.
 #pragma once
 
 #include <atomic>
@@ -12,32 +12,45 @@
 
 namespace quarry {
 
+/// Codes of the rows' segments in the recipe's segment column; empty if the rows have none.
+std::vector<std::uint32_t> segment_codes(const RowTable& rows, const Miner& miner);
+/// Rows as the Miner takes them. Borrows both.
+RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segments);
+
+/// Which rows a batch answers: [batch.num_rows] each, valid during the call.
+struct RowIdentity {
+  std::uint64_t first = 0;  ///< place in the range
+  const std::uint64_t* key = nullptr;
+  const std::uint32_t* user = nullptr;
+};
+
 class RowFeed {
  public:
+  using Sink = std::function<void(const NegativeBatch&, const RowIdentity&)>;
+
   /// Rows [begin, end) of inputs.rows; k of the recipe. Borrows `inputs` and `miner`.
   RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
           std::uint64_t end);
 
-  /// Mines the range; every row reaches `sink` in order, batch.first_row counted from `begin`.
-  void mine(const std::function<void(const NegativeBatch&)>& sink, const std::atomic<bool>* stop);
+  /// Mines the range; every row reaches `sink` in order.
+  void mine(const Sink& sink, const std::atomic<bool>* stop);
 
-  /// Rows whose user cannot be scored: k empty slots each, code bad_row.
-  std::uint64_t bad_rows() const { return bad_.size(); }
+  /// Rows met so far whose user cannot be scored: k empty slots each, code bad_row.
+  std::uint64_t bad_rows() const { return bad_rows_; }
 
  private:
-  RowsView direct_view();
-  RowsView compacted_view();
+  void mine_block(const Sink& sink, const std::atomic<bool>* stop);
+  void leave_out_bad_users();
 
   const Inputs& inputs_;
   Miner& miner_;
   std::uint32_t k_;
   std::uint64_t begin_, end_;
-  std::vector<std::uint64_t> bad_;  ///< places in the range, ascending
-  std::vector<std::uint32_t> segment_;
-  // Used only if some rows are left out.
-  std::vector<std::uint64_t> key_, offsets_;
-  std::vector<std::uint32_t> user_, kept_segment_, positives_;
-  std::vector<std::int64_t> time_;
+  std::uint64_t at_ = 0;  ///< rows of the range before the block
+  std::uint64_t bad_rows_ = 0;
+  RowTable block_;
+  std::vector<std::uint64_t> bad_;  ///< places in the block, ascending
+  RowTable kept_;                   ///< the block without them, if there are any
 };
 
 }  // namespace quarry

@@ -137,7 +137,7 @@ std::string run_to_json(const RunFacts& facts) {
                  {"num_shards", request.num_shards}};
   run["dropped"] = {{"bad_items", inputs.bad_items.size()},
                     {"bad_users", inputs.bad_users.size()},
-                    {"positives_of_bad_items", inputs.dropped_positives}};
+                    {"positives_of_bad_items", inputs.rows.dropped_positives()}};
   run["fill"] = fill_json(counters);
   run["branches"] = branches_json(facts, counters);
   run["search"] = {{"retriever", facts.miner->plan(1).retriever},
@@ -228,13 +228,13 @@ std::string run_to_words(const RunFacts& facts) {
                      words_of_seconds(t.merge), words_of_seconds(t.emit));
   out += fmt::format("memory: peak {}, of it beyond mapped files {}\n",
                      words_of_bytes(facts.peak_resident), words_of_bytes(facts.peak_anonymous));
-  if (facts.inputs->dropped_positives + facts.inputs->bad_items.size() +
+  if (facts.inputs->rows.dropped_positives() + facts.inputs->bad_items.size() +
           facts.inputs->bad_users.size() >
       0) {
     out += fmt::format("dropped: {} items and {} users without a usable embedding, {} positives\n",
                        words_of_count(facts.inputs->bad_items.size()),
                        words_of_count(facts.inputs->bad_users.size()),
-                       words_of_count(facts.inputs->dropped_positives));
+                       words_of_count(facts.inputs->rows.dropped_positives()));
   }
   for (const std::string& warning : recipe_warnings(facts.request->recipe))
     out += "warning: " + warning + "\n";

@@ -142,7 +142,7 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
   if (args.sets.size() != 1)
     throw ConfigError("show prints the rows of one set; several are for --hash");
   const NegativeSet set = NegativeSet::open(args.sets.front(), args.verify);
-  std::optional<Inputs> inputs;
+  std::unique_ptr<Inputs> inputs;
   std::string why;
   try {
     const RecordedRun recorded = recorded_run(set, verb, args.flags);
