@@ -304,7 +304,7 @@ class Compiler {
     f.against = spec.against;
     switch (spec.type) {
       case Type::kPositives:
-        f.kind = FilterKind::kUserList;
+        f.kind = FilterKind::kPositives;
         f.table = user_list("positives", positives_);
         break;
       case Type::kExposed: {

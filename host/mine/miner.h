@@ -24,7 +24,8 @@ struct RowsView {
   const std::int64_t* time = nullptr;      ///< null: the end of time
   const std::uint32_t* segment = nullptr;  ///< codes of the recipe's segment column; null: none
   const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]; null: no positives
-  const std::uint32_t* positives = nullptr;
+  const std::uint32_t* positives =
+      nullptr;  ///< never negatives of their row under filter `positives`
   const float* queries =
       nullptr;  ///< [rows, dim] query vectors to use instead of the user table; null: the table
 };

@@ -6,6 +6,23 @@
 
 namespace quarry {
 
+/// One of the row's own positives. They may be given with the row alone, so no list made
+/// beforehand has to hold them.
+QUARRY_HD bool is_own_positive(const RowContext& row, std::uint32_t item) {
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    if (row.positives[p] == item) return true;
+  }
+  return false;
+}
+
+/// `code` is that of one of the row's own positives.
+QUARRY_HD bool is_own_code(const RowContext& row, const std::uint32_t* codes, std::uint32_t code) {
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    if (codes[row.positives[p]] == code) return true;
+  }
+  return false;
+}
+
 /// Largest similarity between an item and the row's positives is at least `bound`.
 QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item,
                                float bound) {
@@ -53,9 +70,13 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
   switch (f.kind) {
     case FilterKind::kUserList:
       return contains(world.lists[f.table], row.user, item);
+    case FilterKind::kPositives:
+      return contains(world.lists[f.table], row.user, item) || is_own_positive(row, item);
     case FilterKind::kUserGroup: {
-      const std::uint32_t code = world.columns[std::uint64_t{f.column} * world.num_items + item];
-      return code != 0 && contains(world.lists[f.table], row.user, code);
+      const std::uint32_t* codes = world.columns + std::uint64_t{f.column} * world.num_items;
+      const std::uint32_t code = codes[item];
+      return code != 0 &&
+             (contains(world.lists[f.table], row.user, code) || is_own_code(row, codes, code));
     }
     case FilterKind::kSimilarity:
       return near_a_positive(world.features[f.table], row, item, f.a);

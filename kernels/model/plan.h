@@ -24,7 +24,8 @@ inline constexpr std::uint32_t kNumPositiveScores = 4;
 
 enum class FilterKind : std::uint8_t {
   kUserList,     ///< item in world.lists[table]
-  kUserGroup,    ///< code in columns[column] in world.lists[table]
+  kPositives,    ///< item in world.lists[table], or one of the row's own positives
+  kUserGroup,    ///< code in columns[column] in world.lists[table], or that of a row's positive
   kSimilarity,   ///< similarity on world.features[table] to some positive >= a
   kOverlap,      ///< at least `count` of `num_columns` columns (bits of column_mask) equal to some
                  ///< positive

@@ -281,13 +281,15 @@ struct RowJudge {
     const float against = aggregate[static_cast<int>(f.against)];
     switch (f.type) {
       case FilterType::kPositives:
-        return has(o.own_positives_[user], c.item);
+        return has(o.own_positives_[user], c.item) || has(positives, c.item);
       case FilterType::kExposed:
         return has(exposed_items(f.classes, f.max_age), c.item);
       case FilterType::kGroup: {
         const auto& codes = column(f.column).codes;
         if (codes[c.item] == 0) return false;
         for (const u32 p : o.own_positives_[user])
+          if (codes[p] == codes[c.item]) return true;
+        for (const u32 p : positives)
           if (codes[p] == codes[c.item]) return true;
         return false;
       }
