@@ -7,6 +7,9 @@
 #include <set>
 
 #include "host/mine/miner.h"
+#include "host/mine/snapshot.h"
+#include "kernels/core/errors.h"
+#include "kernels/sample/draw_row.h"
 #include "tests/support/oracle.h"
 
 namespace quarry {
@@ -144,6 +147,144 @@ TEST(OwnPositives, BringTheirGroup) {
     for (std::uint32_t j = 0; j < batch.count[r]; ++j)
       EXPECT_EQ(groups.count(batch.item[std::size_t{r} * batch.k + j] / 2), 0u);
   }
+}
+
+TEST(PopularityWeights, KeepTheirRatiosAndTheirSum) {
+  for (const double beta : {0.0, 0.5, 0.75, 1.0, 2.5, 4.0}) {
+    const std::vector<std::uint32_t> counts = {60000, 59999, 3, 0, 60000, 4000000000u, 70000};
+    const auto w = popularity_weights(counts, 7, beta);
+    unsigned __int128 sum = 0;
+    for (const std::uint64_t x : w) sum += x;
+    EXPECT_LT(sum, static_cast<unsigned __int128>(1) << 63);
+    EXPECT_EQ(w[0], w[4]);
+    EXPECT_EQ(w[5], std::uint64_t{1} << 59);  // the largest: 2^(62 - 3)
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      const long double ratio =
+          std::pow((counts[i] + 1.0L) / 4000000001.0L, static_cast<long double>(beta));
+      const long double exact = std::ldexp(ratio, 59);
+      EXPECT_NEAR(static_cast<double>(w[i]), static_cast<double>(exact),
+                  static_cast<double>(1.0L + exact * 1e-13L));
+      EXPECT_EQ(w[i], oracle::popularity_weight(counts[i], 4000000000u, 7, beta));
+    }
+  }
+  const std::vector<std::uint32_t> equal(3000, 20000);
+  for (const std::uint64_t x : popularity_weights(equal, 3000, 3.0))
+    EXPECT_EQ(x, std::uint64_t{1} << 50);
+}
+
+TEST(PopularityWeights, HugePowersStillDraw) {
+  for (const bool equal : {true, false}) {
+    Small w(40);
+    std::fill(w.exposure.item_count.begin(), w.exposure.item_count.end(), 60000u);
+    if (!equal) w.exposure.item_count[5] = 3000000u;
+    w.branch().source.kind = SourceKind::kPopularity;
+    w.branch().source.beta = 4.0;
+    w.branch().select = SelectKind::kSample;
+    const NegativeBatch batch = w.mine();
+    std::set<std::uint32_t> drawn;
+    std::uint32_t head = 0;
+    for (std::uint32_t r = 0; r < Small::kRows; ++r) {
+      EXPECT_EQ(batch.count[r], 4);
+      head += batch.item[std::size_t{r} * 4] == 5;
+      for (std::uint32_t j = 0; j < 4; ++j) drawn.insert(batch.item[std::size_t{r} * 4 + j]);
+    }
+    if (equal) {
+      EXPECT_GT(drawn.size(), 15u) << "equal counts are drawn alike";
+    } else {
+      EXPECT_EQ(head, Small::kRows) << "50^4 against 39: the head comes first";
+    }
+  }
+}
+
+WeightSpec weight(WeightKind kind, double a) {
+  WeightSpec w;
+  w.kind = kind;
+  w.a = a;
+  return w;
+}
+
+TEST(Weights, ReplacementDrawsNothingWhereEveryWeightIsZero) {
+  Small w(12);
+  w.branch().select = SelectKind::kSampleReplacement;
+  WeightSpec none = weight(WeightKind::kClass, 1.0);
+  none.class_weight[static_cast<std::size_t>(ExposureClass::kAversion)] = 3.0;  // nobody has it
+  w.branch().weights = {none};
+  for (const std::uint16_t count : w.mine().count) EXPECT_EQ(count, 0);
+  w.branch().select = SelectKind::kSample;  // the order is by chance alone, the probability 0
+  for (const float logq : w.mine().logq) EXPECT_EQ(logq, -std::numeric_limits<float>::infinity());
+}
+
+TEST(Weights, InfiniteAndUndefinedSumsHaveAPlace) {
+  for (const SelectKind select : {SelectKind::kSample, SelectKind::kSampleReplacement}) {
+    Small w(12);
+    w.branch().select = select;
+    w.branch().weights = {weight(WeightKind::kSoftmax, 1e-37)};  // +-infinity by sign
+    const NegativeBatch batch = w.mine();
+    for (std::uint32_t r = 0; r < Small::kRows; ++r) {
+      ASSERT_EQ(batch.count[r], 4);
+      for (std::uint32_t j = 0; j < 4; ++j) EXPECT_GT(batch.score[std::size_t{r} * 4 + j], 0.0f);
+    }
+    WeightSpec minus = weight(WeightKind::kSimans, 1e30);
+    minus.b = 1e30;  // -infinity everywhere
+    w.branch().weights.push_back(minus);
+    w.mine();
+  }
+}
+
+TEST(Weights, ImpossibleOnesAreRefused) {
+  Small w(12);
+  w.branch().select = SelectKind::kSample;
+  for (const WeightSpec& bad :
+       {weight(WeightKind::kSoftmax, 1e-46), weight(WeightKind::kRankGeometric, 1e-46),
+        weight(WeightKind::kRankBeta, 13.0)}) {
+    w.branch().weights = {bad};
+    EXPECT_THROW(Miner(w.recipe, w.inputs, {}), ConfigError);
+  }
+  w.branch().weights = {weight(WeightKind::kRankBeta, 12.0)};
+  w.mine();
+}
+
+TEST(ItemSet, HasRoomForEveryItemOfALargeCatalogue) {
+  EXPECT_EQ(item_set_capacity(3), 8u);
+  EXPECT_EQ(item_set_capacity(5), 16u);
+  EXPECT_EQ(item_set_capacity(std::uint64_t{1} << 30), std::uint64_t{1} << 31);
+  EXPECT_EQ(item_set_capacity((std::uint64_t{1} << 30) + 1), std::uint64_t{1} << 32);
+  EXPECT_EQ(item_set_capacity(0xFFFFFFFEu), std::uint64_t{1} << 32);
+}
+
+/// Shares with six decimals in four attributes: their product needs 80 bits.
+TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
+  Recipe recipe;
+  recipe.k = 8;
+  recipe.quota.emplace();
+  Catalogue catalogue;
+  Snapshot snapshot;
+  snapshot.num_items = 16;
+  snapshot.popularity.assign(16, 0);
+  for (std::uint32_t a = 0; a < 4; ++a) {
+    CatalogueColumn column{std::string(1, static_cast<char>('a' + a)), {}, {"", "x", "y"}};
+    for (std::uint32_t i = 0; i < 16; ++i) column.codes.push_back(1 + (i >> a & 1u));
+    StratumAttribute attribute;
+    attribute.name = attribute.column = column.name;
+    attribute.kind = StratumAttribute::Kind::kColumn;
+    QuotaAttribute by;
+    by.attribute = column.name;
+    by.mode = QuotaAttribute::Shares::kNamed;
+    by.shares = {{"x", 499979}, {"y", 500021}};
+    catalogue.columns.push_back(column);
+    recipe.strata.push_back(attribute);
+    recipe.quota->by.push_back(by);
+  }
+  EXPECT_THROW(make_strata(recipe, snapshot, &catalogue, 16), ConfigError);
+  for (QuotaAttribute& by : recipe.quota->by) by.shares = {{"x", 250000}, {"y", 750000}};
+  const Strata strata = make_strata(recipe, snapshot, &catalogue, 16);
+  std::uint64_t least = ~std::uint64_t{0}, sum = 0;
+  for (const std::uint64_t s : strata.weight) {
+    if (s > 0) least = std::min(least, s);
+    sum += s;
+  }
+  EXPECT_EQ(least, 1u);
+  EXPECT_EQ(sum, 256u);
 }
 
 }  // namespace

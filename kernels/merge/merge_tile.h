@@ -9,8 +9,8 @@ namespace quarry {
 
 /// Bytes and offsets of one row's work area.
 struct MergeScratchLayout {
-  std::uint32_t picked_capacity;
-  std::uint32_t counted_capacity;
+  std::uint64_t picked_capacity;
+  std::uint64_t counted_capacity;
   std::uint64_t origins, left, carry, available, picked, counted, bytes;
 };
 
@@ -24,8 +24,8 @@ QUARRY_HD MergeScratchLayout merge_scratch_layout(const World& world, const Plan
   l.carry = l.left + std::uint64_t{world.num_strata} * 4;
   l.available = l.carry + std::uint64_t{world.num_strata} * 4;
   l.picked = l.available + std::uint64_t{world.num_strata} * 4;
-  l.counted = l.picked + std::uint64_t{l.picked_capacity} * 4;
-  l.bytes = (l.counted + std::uint64_t{l.counted_capacity} * 4 + 15) / 16 * 16;
+  l.counted = l.picked + l.picked_capacity * 4;
+  l.bytes = (l.counted + l.counted_capacity * 4 + 15) / 16 * 16;
   return l;
 }
 
@@ -38,8 +38,10 @@ QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base,
   s.left = reinterpret_cast<std::uint32_t*>(p + l.left);
   s.carry = reinterpret_cast<std::uint32_t*>(p + l.carry);
   s.available = reinterpret_cast<std::uint32_t*>(p + l.available);
-  s.picked = {reinterpret_cast<std::uint32_t*>(p + l.picked), l.picked_capacity - 1};
-  s.counted = {reinterpret_cast<std::uint32_t*>(p + l.counted), l.counted_capacity - 1};
+  s.picked = {reinterpret_cast<std::uint32_t*>(p + l.picked),
+              static_cast<std::uint32_t>(l.picked_capacity - 1)};
+  s.counted = {reinterpret_cast<std::uint32_t*>(p + l.counted),
+               static_cast<std::uint32_t>(l.counted_capacity - 1)};
   return s;
 }
 

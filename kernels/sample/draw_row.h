@@ -131,8 +131,8 @@ QUARRY_HD std::uint64_t total_draw_weight(Group& g, const DrawSpace& space, cons
   return g.sum64(mine);
 }
 
-/// Set of items by open addressing; capacity is a power of two above the number of entries. Written
-/// by lane 0 only.
+/// Set of items by open addressing; capacity is a power of two above the number of entries, up to
+/// 2^32. Written by lane 0 only.
 struct ItemSet {
   std::uint32_t* slots = nullptr;  ///< [capacity], kNoItem = free
   std::uint32_t mask = 0;          ///< capacity - 1
@@ -156,9 +156,10 @@ struct ItemSet {
     return true;
   }
 };
-QUARRY_HD std::uint32_t item_set_capacity(std::uint64_t entries) {
-  std::uint32_t capacity = 8;
-  while (capacity < entries * 2) capacity *= 2;
+/// Slots for up to 2^32 - 2 entries: at most half full where 32 bits can address that.
+QUARRY_HD std::uint64_t item_set_capacity(std::uint64_t entries) {
+  std::uint64_t capacity = 8;
+  while (capacity < entries * 2 && capacity < std::uint64_t{1} << 32) capacity *= 2;
   return capacity;
 }
 template <class Group>
@@ -189,9 +190,10 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
   std::uint32_t found = 0;
   // Draws depend on earlier ones only through repeats, so one lane makes them; the others wait.
   if (g.rank() == 0 && range.weight > 0) {
-    const std::uint32_t bound = 16 * wanted + 64;
-    for (std::uint32_t j = 0; j < bound && found < wanted; ++j) {
-      const PhiloxWords z = random_words(plan.key, row.key, j, branch.hash, Purpose::kPoolDraw);
+    const std::uint64_t bound = std::uint64_t{16} * wanted + 64;
+    for (std::uint64_t j = 0; j < bound && found < wanted; ++j) {
+      const PhiloxWords z = random_words(plan.key, row.key, static_cast<std::uint32_t>(j),
+                                         branch.hash, Purpose::kPoolDraw);
       const std::uint32_t item =
           space.item_at[position_at(space, range, mulhi(as_u64(z), range.weight))];
       if (seen.insert(item)) items[found++] = item;

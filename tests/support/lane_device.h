@@ -125,10 +125,10 @@ void select_gpu(const Exec&, const SelectArgs& a) {
 
 void sample_gpu(const Exec&, const SampleArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
-  const std::uint32_t capacity = item_set_capacity(branch.draws);
+  const std::uint64_t capacity = item_set_capacity(branch.draws);
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
-    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r,
-                       capacity - 1};
+    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + capacity * r,
+                       static_cast<std::uint32_t>(capacity - 1)};
     const std::uint32_t found =
         pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
                        a.items + r * a.stride);

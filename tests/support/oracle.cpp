@@ -390,8 +390,8 @@ struct RowJudge {
     if (!popular) return 1;
     u64& w = o.weights_[{b.source.beta, o.count_[item]}];
     if (w == 0) {
-      const double power = std::pow(static_cast<double>(o.count_[item]) + 1.0, b.source.beta);
-      w = std::max<u64>(1, static_cast<u64>(std::floor(power * 1024.0 + 0.5)));
+      const u32 most = *std::max_element(o.count_.begin(), o.count_.begin() + o.universe_);
+      w = popularity_weight(o.count_[item], most, o.universe_, b.source.beta);
     }
     return w;
   }
@@ -434,8 +434,9 @@ struct RowJudge {
       case SourceKind::kPool: {
         const auto space = draw_space(b);
         const u32 hash = branch_hash(b.name);
-        for (u32 j = 0; j < 16 * b.source.draws + 64 && in_order.size() < b.source.draws; ++j) {
-          const u32 item = draw(b, space, word64(8, hash, j));
+        for (u64 j = 0; j < u64{16} * b.source.draws + 64 && in_order.size() < b.source.draws;
+             ++j) {
+          const u32 item = draw(b, space, word64(8, hash, static_cast<u32>(j)));
           if (item != kNoItem && !has(in_order, item)) in_order.push_back(item);
         }
         for (const u32 item : enumerate(space, 9, hash))
@@ -538,7 +539,8 @@ struct RowJudge {
       }
       phi = phi + term;
     }
-    return phi;
+    if (std::isnan(phi)) return -INFINITY;
+    return std::min(phi, std::numeric_limits<float>::max());
   }
 
   // Sections 2 and 3 for a branch with a candidate list: judge, pool, counters, order.
@@ -606,9 +608,14 @@ struct RowJudge {
       c.sampling_key = u64{ordered_bits(c.noisy)} << 32 | z[1];
       top = std::max(top, c.phi);
     }
-    float sum = 0.0f;
-    for (const std::size_t i : pool) sum += exact_exp(w.list[i].phi - top);
-    w.log_total = top + exact_log(sum);
+    std::vector<float> part;
+    for (const std::size_t i : pool) part.push_back(exact_exp(w.list[i].phi - top));
+    while (part.size() > 1) {
+      const std::size_t width = std::bit_ceil(part.size()) / 2;
+      for (std::size_t i = width; i < part.size(); ++i) part[i - width] += part[i];
+      part.resize(width);
+    }
+    w.log_total = top + exact_log(part.empty() ? 0.0f : part[0]);
 
     const auto by_key = [&](std::size_t x, std::size_t y) {
       return key_before(w.list[x], w.list[y]);

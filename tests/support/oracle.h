@@ -72,6 +72,9 @@ float l2(const std::vector<float>& x, const std::vector<float>& y);
 /// x divided by its norm; rows of norm 0 stay.
 std::vector<float> unit(const std::vector<float>& x);
 std::uint32_t ordered_bits(float f);
+/// Integer weight of an item with `count` positives for popularity^beta.
+std::uint64_t popularity_weight(std::uint32_t count, std::uint32_t most, std::uint32_t num_items,
+                                double beta);
 std::vector<std::uint64_t> systematic(std::uint64_t n, const std::vector<std::uint64_t>& weights,
                                       std::uint64_t r64);
 /// Returns what could not be placed.
