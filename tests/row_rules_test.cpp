@@ -97,6 +97,7 @@ struct Small {
     for (std::uint64_t r = 0; r < kRows; ++r)
       EXPECT_EQ(oracle::difference(judge.mine(view, r), out, r), "") << "row " << r;
     EXPECT_EQ(oracle::difference(judge.counters, miner.report().counters, 1), "");
+    EXPECT_EQ(oracle::difference(judge.strata, miner.report().strata), "");
     return out;
   }
 };
@@ -285,6 +286,62 @@ TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
   }
   EXPECT_EQ(least, 1u);
   EXPECT_EQ(sum, 256u);
+}
+
+/// Products that overflow to infinities of both signs and to what is not a number.
+TEST(Scores, ThatAreNotFiniteAreNeverSelected) {
+  for (const SourceKind source : {SourceKind::kTopk, SourceKind::kUniform, SourceKind::kPool,
+                                  SourceKind::kRun, SourceKind::kNear}) {
+    Small w(12);
+    w.recipe.k = 12;
+    w.items[2 * 3] = w.items[2 * 4] = w.items[2 * 5] = 3e38f;
+    w.items[2 * 4 + 1] = -3e38f;
+    w.items[2 * 5] = -3e38f;
+    for (float& x : w.users) x = 3e38f;
+    for (std::uint32_t i = 6; i < 12; ++i) w.items[2 * i] = w.items[2 * i + 1] = 0.0f;
+    w.branch().source.kind = source;
+    w.branch().select = source == SourceKind::kUniform ? SelectKind::kSample : SelectKind::kTop;
+    const NegativeBatch batch = w.mine();
+    for (std::uint32_t r = 0; r < Small::kRows; ++r) {
+      EXPECT_GE(batch.count[r], 6);
+      for (std::uint32_t j = 0; j < batch.count[r]; ++j)
+        EXPECT_TRUE(std::isfinite(batch.score[std::size_t{r} * batch.k + j]));
+    }
+  }
+}
+
+TEST(Scores, OnePatternStandsForWhatIsNotANumber) {
+  const float x[2] = {3e38f, 3e38f}, y[2] = {3e38f, -3e38f};
+  EXPECT_EQ(bits_of_float(exact_dot_portable(x, y, 1)), 0x7F800000u);
+  const float inf[2] = {std::numeric_limits<float>::infinity(), 0.0f};
+  const float zero[2] = {0.0f, 1.0f};
+  for (const float s : {exact_dot_portable(inf, zero, 2), exact_dot_host(inf, zero, 2),
+                        exact_l2_portable(inf, inf, 2), exact_l2_host(inf, inf, 2)}) {
+    EXPECT_EQ(bits_of_float(s), 0xFFFFFFFFu);
+    EXPECT_LT(score_key(s, 0), score_key(-std::numeric_limits<float>::infinity(), 0xFFFFFFFEu));
+    EXPECT_EQ(bits_of_float(score_of_key(score_key(s, 7))), 0xFFFFFFFFu);
+  }
+}
+
+/// One item takes nearly every draw, so the rest comes from enumeration; a cap refuses most of what
+/// one pass of it keeps, so that there must be another.
+TEST(Enumeration, GoesOnWhereCapsRefuseWhatAPassKept) {
+  Small w(400);
+  w.recipe.k = 6;
+  w.exposure.item_count[0] = 4000000000u;
+  CatalogueColumn& group = w.catalogue.columns[0];
+  for (std::uint32_t i = 0; i < 400; ++i) group.codes[i] = i < 396 ? 1 : i - 394;
+  w.recipe.caps = {{"group", 1, 1}};
+  for (const SelectKind select : {SelectKind::kSample, SelectKind::kSampleReplacement}) {
+    w.branch().source.kind = SourceKind::kPopularity;
+    w.branch().source.beta = 4.0;
+    w.branch().select = select;
+    const NegativeBatch batch = w.mine();
+    for (std::uint32_t r = 0; r < Small::kRows; ++r) {
+      EXPECT_EQ(batch.count[r], 5) << "one of each code";
+      EXPECT_EQ(batch.fill[std::size_t{r} * 6 + 5], static_cast<std::uint8_t>(FillCode::kCap));
+    }
+  }
 }
 
 }  // namespace

@@ -59,6 +59,7 @@ struct MinerTimes {
 };
 struct MinerReport {
   Counters counters;
+  std::vector<StratumCounters> strata;  ///< by stratum, in the order of stratum_names()
   SearchStats search;
   MinerTimes seconds;
   std::uint64_t tiles = 0;

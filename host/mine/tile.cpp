@@ -47,12 +47,22 @@ void Tile::run(const RowsView& rows, std::span<const std::uint64_t> ids, std::ui
     counters_.resize(c_.exec, 1);
     counters_.host()[0] = Counters{};
     counters_.push(c_.exec);
+    strata_.resize(c_.exec, c_.compiled.world.num_strata);
+    std::fill_n(strata_.host(), strata_.size(), StratumCounters{});
+    strata_.push(c_.exec);
+    merge_.strata = strata_.at(c_.exec);
     tally(c_.exec, merge_, counters_.at(c_.exec));
   }
   const StageTimer timer(report.seconds.emit);
   counters_.pull(c_.exec);
+  strata_.pull(c_.exec);
   emit(ids, base, out, deeper);
   add(report.counters, counters_.host()[0]);
+  report.strata.resize(strata_.size());
+  for (std::size_t s = 0; s < strata_.size(); ++s) {
+    for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
+      report.strata[s].slots[code] += strata_.host()[s].slots[code];
+  }
 }
 
 void Tile::load_rows(const RowsView& rows, std::span<const std::uint64_t> ids) {

@@ -98,6 +98,7 @@ class Tile {
   BranchWork work_[kMaxBranches];
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;
+  TileArray<StratumCounters> strata_;
   TileArray<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
   TileArray<float> score_, logq_, kappa_;
   TileArray<std::uint8_t> branch_, fill_, deepen_;

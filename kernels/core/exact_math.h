@@ -31,6 +31,10 @@ QUARRY_HD std::uint32_t bits_of_float(float value) {
 #endif
 }
 
+QUARRY_HD bool is_finite(float value) {
+  return (bits_of_float(value) & 0x7F800000u) != 0x7F800000u;
+}
+
 /// Unsigned integer with the order of the float; -0 sorts below +0, so scores are cleared of -0
 /// first.
 QUARRY_HD std::uint32_t ordered(float value) {

@@ -16,6 +16,7 @@ struct MergeArgs {
   BranchOrder order[kMaxBranches];
   const std::uint8_t* skip = nullptr;  ///< [rows] 1: leave the row alone; null: none
   DrawTally* tallies = nullptr;        ///< [rows, num_branches] out
+  StratumCounters* strata = nullptr;   ///< [num_strata] tally adds here; null: not counted
   Picks out;                           ///< rows with out.deepen = 1 are not final
   void* scratch = nullptr;             ///< merge_scratch_bytes(...)
 };

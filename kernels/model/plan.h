@@ -63,8 +63,10 @@ QUARRY_HD bool needs_positive(FilterKind kind) {
          kind == FilterKind::kPairRelative;
 }
 
-/// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first).
+/// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first),
+/// kUnscored = its score is not finite, so no filter was asked.
 inline constexpr std::uint32_t kMaxFilters = 32;
+inline constexpr std::uint32_t kUnscored = 0xFF;
 
 enum class WeightKind : std::uint8_t {
   kSoftmax,        ///< s / a

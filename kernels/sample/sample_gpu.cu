@@ -13,13 +13,10 @@ __global__ void __launch_bounds__(kSampleThreads, 1)
                   const __grid_constant__ SampleArgs args) {
   WarpGroup warp;
   const Branch& branch = plan.branches[args.branch];
-  const std::uint64_t capacity = item_set_capacity(branch.draws);
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    const ItemSet seen{static_cast<std::uint32_t*>(args.scratch) + r * capacity,
-                       static_cast<std::uint32_t>(capacity - 1)};
     const std::uint32_t found = pool_draws_row(
         warp, world, plan, branch, row_context(world, args.rows, static_cast<std::uint32_t>(r)),
-        seen, args.items + r * args.stride);
+        sample_scratch_at(args.scratch, r, branch.draws), args.items + r * args.stride);
     if (warp.rank() == 0) args.count[r] = found;
   }
 }

@@ -8,10 +8,10 @@
 namespace quarry {
 
 /// `add(counter, amount)` adds to a 64-bit total; lanes add apart, so it is atomic where lanes
-/// share totals.
+/// share totals. strata: null, or one entry per stratum, added to in the same way.
 template <class Group, class Add>
 QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std::uint32_t r,
-                         Counters* totals, Add add) {
+                         Counters* totals, StratumCounters* strata, Add add) {
   const std::uint64_t at = std::uint64_t{r} * plan.k;
   const std::uint64_t num_positives =
       args.rows.positive_offsets[r + 1] - args.rows.positive_offsets[r];
@@ -22,6 +22,7 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
   }
   for (std::uint32_t i = g.rank(); i < plan.k; i += g.size()) {
     const std::uint8_t code = args.out.fill[at + i];
+    if (strata != nullptr) add(&strata[args.out.stratum[at + i]].slots[code], 1);
     if (code == 0) {
       add(&totals->branch[args.out.branch[at + i]].picked, 1);
     } else {
@@ -38,6 +39,7 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
         add(&c->repeats, t.repeats);
         add(&c->refused, t.refused);
         add(&c->enumerated_rows, t.enumerated);
+        add(&c->unscored, t.unscored);
       }
       for (std::uint32_t f = g.rank(); f < branch.num_filters; f += g.size())
         add(&c->rejected[f], t.rejected[f]);
@@ -49,7 +51,11 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
         add(&c->pool, args.order[b].pool_size[r]);
       }
       for (std::uint32_t j = g.rank(); j < cut; j += g.size()) {
-        if (reasons[j] != 0) add(&c->rejected[reasons[j] - 1], 1);
+        if (reasons[j] == kUnscored) {
+          add(&c->unscored, 1);
+        } else if (reasons[j] != 0) {
+          add(&c->rejected[reasons[j] - 1], 1);
+        }
       }
     }
     if (g.rank() == 0 && num_positives == 0) {

@@ -125,13 +125,10 @@ void select_gpu(const Exec&, const SelectArgs& a) {
 
 void sample_gpu(const Exec&, const SampleArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
-  const std::uint64_t capacity = item_set_capacity(branch.draws);
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
-    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + capacity * r,
-                       static_cast<std::uint32_t>(capacity - 1)};
     const std::uint32_t found =
-        pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
-                       a.items + r * a.stride);
+        pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
+                       sample_scratch_at(a.scratch, r, branch.draws), a.items + r * a.stride);
     if (g.rank() == 0) a.count[r] = found;
   });
 }
@@ -178,7 +175,7 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (a.out.deepen[r] != 0) return;
-    tally_row(g, *a.plan, a, r, totals,
+    tally_row(g, *a.plan, a, r, totals, a.strata,
               [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
   });
 }

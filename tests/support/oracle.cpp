@@ -205,7 +205,7 @@ struct RowJudge {
       positives.assign(rows.positives + rows.positive_offsets[row],
                        rows.positives + rows.positive_offsets[row + 1]);
     if (!positives.empty()) {
-      float low = INFINITY, high = -INFINITY, sum = 0.0f;
+      float low = score(positives[0]), high = low, sum = 0.0f;
       for (std::size_t p = 0; p < positives.size(); ++p) {
         const float s = score(positives[p]);
         low = s < low ? s : low;
@@ -215,7 +215,7 @@ struct RowJudge {
       const float random = score(positives[scale(word64(6, 0, 0), positives.size())]);
       aggregate[0] = low;
       aggregate[1] = high;
-      aggregate[2] = sum / static_cast<float>(positives.size());
+      aggregate[2] = canonical(sum / static_cast<float>(positives.size()));
       aggregate[3] = random;
     }
     work.resize(recipe.branches.size());
@@ -234,7 +234,8 @@ struct RowJudge {
     return recipe.metric == Metric::kL2 ? l2(query, o.items_[item]) : dot(query, o.items_[item]);
   }
   bool key_before(const Candidate& a, const Candidate& b) const {
-    return a.score != b.score ? a.score > b.score : a.item < b.item;
+    const u32 x = ordered_bits(a.score), y = ordered_bits(b.score);
+    return x != y ? x > y : a.item < b.item;
   }
   const CatalogueColumn& column(const std::string& name) const {
     return column_of(*o.in_.catalogue, name);
@@ -351,11 +352,17 @@ struct RowJudge {
     }
     return false;
   }
-  /// First filter that rejects, survivor windows left out; -1: none.
+  /// First filter that rejects, survivor windows left out; -1: none; kNoScore: nothing was judged.
+  static constexpr int kNoScore = 1000;
   int reason(const std::vector<FilterSpec>& list, const Candidate& c) const {
+    if (!std::isfinite(c.score)) return kNoScore;
     for (std::size_t i = 0; i < list.size(); ++i)
       if (!is_survivor_window(list[i]) && rejects(list[i], c)) return static_cast<int>(i);
     return -1;
+  }
+
+  static void reject(BranchCounters& count, int why) {
+    ++(why == kNoScore ? count.unscored : count.rejected[why]);
   }
 
   // Section 5: the items that a branch may draw, per stratum in drawing order.
@@ -593,7 +600,7 @@ struct RowJudge {
     count.examined += cut;
     count.pool += pooled;
     for (std::size_t i = 0; i < w.list.size(); ++i)
-      if (w.list[i].raw <= cut && why[i] >= 0) ++count.rejected[why[i]];
+      if (w.list[i].raw <= cut && why[i] >= 0) reject(count, why[i]);
 
     std::vector<std::size_t> pool;
     float top = -INFINITY;
@@ -733,7 +740,7 @@ struct RowJudge {
       if (state == 1) {
         ++count.repeats;
       } else if (why >= 0) {
-        ++count.rejected[why];
+        reject(count, why);
       } else if (state == 3) {
         ++count.refused;
       } else {
@@ -839,9 +846,12 @@ struct RowJudge {
     }
     std::vector<u32> stand_in = recipe.backfill;
     for (u32 b = 0; recipe.backfill.empty() && b < work.size(); ++b) stand_in.push_back(b);
-    for (std::size_t s = 0; s < left.size(); ++s)
+    for (std::size_t s = 0; s < left.size(); ++s) {
       out->codes.insert(out->codes.end(), left[s], code(stand_in, s));
+      out->lacks.insert(out->lacks.end(), left[s], static_cast<u32>(s));
+    }
     out->codes.insert(out->codes.end(), unplaced, unplaced > 0 ? code(stand_in, 0) : 0);
+    out->lacks.insert(out->lacks.end(), unplaced, 0);
     for (Pick& p : picks) p.logq = log_probability(p);
     out->picks = picks;
     out->positive_min = aggregate[0];
@@ -898,6 +908,9 @@ Row Oracle::mine(const RowsView& rows, u64 row) {
   counters.requested += recipe_.k;
   counters.emitted += out.picks.size();
   for (const std::uint8_t code : out.codes) ++counters.missing[code];
+  strata.resize(quota_.size());
+  for (const Pick& p : out.picks) ++strata[p.stratum].slots[0];
+  for (std::size_t i = 0; i < out.codes.size(); ++i) ++strata[out.lacks[i]].slots[out.codes[i]];
   return out;
 }
 

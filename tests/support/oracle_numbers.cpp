@@ -21,6 +21,11 @@ float tree(float (&acc)[32]) {
 
 }  // namespace
 
+float canonical(float s) {
+  if (std::isnan(s)) return std::bit_cast<float>(0xFFFFFFFFu);
+  return s == 0.0f ? 0.0f : s;
+}
+
 u64 scale(u64 r, u64 n) { return static_cast<u64>((u128{r} * n) >> 64); }
 
 std::array<u32, 4> philox(std::array<u32, 4> c, std::array<u32, 2> key) {
@@ -38,8 +43,7 @@ std::array<u32, 4> philox(std::array<u32, 4> c, std::array<u32, 2> key) {
 float dot(const std::vector<float>& x, const std::vector<float>& y) {
   float acc[32] = {};
   for (std::size_t i = 0; i < x.size(); ++i) acc[i % 32] = std::fma(x[i], y[i], acc[i % 32]);
-  const float s = tree(acc);
-  return s == 0.0f ? 0.0f : s;
+  return canonical(tree(acc));
 }
 
 float l2(const std::vector<float>& x, const std::vector<float>& y) {
@@ -48,8 +52,7 @@ float l2(const std::vector<float>& x, const std::vector<float>& y) {
     const float t = x[i] - y[i];
     acc[i % 32] = std::fma(t, t, acc[i % 32]);
   }
-  const float s = -tree(acc);
-  return s == 0.0f ? 0.0f : s;
+  return canonical(-tree(acc));
 }
 
 std::vector<float> unit(const std::vector<float>& x) {

@@ -146,7 +146,7 @@ RankWindow rank_window(Rng& rng, bool survivors) {
   w.quantile = rng.chance(40);
   if (w.quantile) {
     w.lo = rng.in(0, 4) * 50000;
-    w.hi = w.lo + rng.in(1, 16) * 50000;
+    w.hi = w.lo + rng.in(4, 16) * 50000;  // a rank at least, in the smallest of catalogues
   } else {
     w.lo = rng.in(1, 5);
     w.hi = rng.chance(20) ? 0xFFFFFFFFu : w.lo + rng.in(0, 30);
@@ -409,8 +409,13 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number) {
   p.items = make_table(rng, items, dim, fine);
   p.users = make_table(rng, users, dim, fine);
   p.feature = make_table(rng, items, 3, false);
+  const bool huge = rng.chance(6);  // scores that overflow, some to what is not a number
+  for (std::vector<float>* table : {&p.items, &p.users}) {
+    for (std::size_t r = 0; huge && r < table->size() / dim; ++r)
+      if (rng.chance(40)) (*table)[r * dim + rng.in(0, dim - 1)] = rng.chance(50) ? 3e38f : -3e38f;
+  }
   p.inputs.items = {p.items.data(), items, dim, Dtype::kF32};
-  if (!fine && rng.chance(20)) {
+  if (!fine && !huge && rng.chance(20)) {
     const bool brain = rng.chance(50);
     for (const float x : p.items) {
       p.half_items.push_back(
