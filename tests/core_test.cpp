@@ -170,6 +170,13 @@ TEST(ExactMath, LogIsCloseAndHasFixedBits) {
   EXPECT_EQ(exact_log(0.0f), -std::numeric_limits<float>::infinity());
   EXPECT_EQ(exact_log(-1.0f), -std::numeric_limits<float>::infinity());
   EXPECT_EQ(hash.state, 2644964940333529870u);
+  EXPECT_EQ(exact_log(std::numeric_limits<float>::infinity()),
+            std::numeric_limits<float>::infinity());
+  for (std::uint32_t b = 1; b < 0x00800000u; b += 1021) {  // subnormal floats
+    const float x = std::bit_cast<float>(b);
+    const long double truth = std::log(static_cast<long double>(x));
+    ASSERT_LE(std::fabs(exact_log(x) - truth), 2.5e-7L * std::fabs(truth)) << x;
+  }
 }
 
 TEST(ExactMath, ExpIsCloseAndHasFixedBits) {

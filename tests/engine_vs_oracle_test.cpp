@@ -1,6 +1,8 @@
 // The engine against the oracle: random problems, every row and every counter.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <vector>
@@ -45,6 +47,7 @@ std::string judge(const test::Problem& p, const MinerOptions& options) {
   if (text.empty() && seen != p.rows_view.num_rows) text = "rows are missing";
   if (text.empty())
     text = oracle::difference(judge.counters, miner.report().counters, p.recipe.branches.size());
+  if (text.empty()) text = oracle::difference(judge.strata, miner.report().strata);
   return text;
 }
 
@@ -73,7 +76,11 @@ TEST_P(EngineVsOracle, EveryRowIsTheSame) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Problems, EngineVsOracle, ::testing::Range(0, 24));
+int blocks() {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  return 24 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Problems, EngineVsOracle, ::testing::Range(0, blocks()));
 
 }  // namespace
 }  // namespace quarry

@@ -47,6 +47,7 @@ std::string mined(const test::Problem& p, Device device) {
   });
   const Counters& c = miner.report().counters;
   bytes.append(reinterpret_cast<const char*>(&c), sizeof c);
+  add(miner.report().strata);
   return bytes;
 }
 

@@ -237,15 +237,15 @@ NegativeBatch batch_of(const Row& row, std::uint32_t k) {
     b.logq.push_back(p.logq);
     b.fill.push_back(0);
   }
-  for (const std::uint8_t code : row.codes) {
+  for (std::size_t i = 0; i < row.codes.size(); ++i) {
     b.item.push_back(kNoItem);
     b.score.push_back(0);
     b.branch.push_back(0xFF);
     b.raw_rank.push_back(0);
     b.survivor_rank.push_back(0);
-    b.stratum.push_back(0);
+    b.stratum.push_back(row.lacks[i]);
     b.logq.push_back(std::numeric_limits<float>::quiet_NaN());
-    b.fill.push_back(code);
+    b.fill.push_back(row.codes[i]);
   }
   b.kappa = row.kappa;
   b.positive_min = {row.positive_min};
@@ -264,10 +264,12 @@ TEST(Comparison, EveryAlterationIsCaught) {
       [](NegativeBatch& b, std::size_t i) { ++b.survivor_rank[i]; },
       [](NegativeBatch& b, std::size_t i) { ++b.stratum[i]; },
       [](NegativeBatch& b, std::size_t i) {
-        b.logq[i] = std::isnan(b.logq[i]) ? 0.0f : b.logq[i] + 0.01f;
+        b.logq[i] =
+            std::isfinite(b.logq[i]) ? b.logq[i] + 0.01f + 0.01f * std::fabs(b.logq[i]) : 0.0f;
       },
       [](NegativeBatch& b, std::size_t) {
-        b.kappa[0] = std::isnan(b.kappa[0]) ? 0.0f : b.kappa[0] + 0.01f;
+        b.kappa[0] =
+            std::isfinite(b.kappa[0]) ? b.kappa[0] + 0.01f + 0.01f * std::fabs(b.kappa[0]) : 0.0f;
       },
       [](NegativeBatch& b, std::size_t) {
         b.positive_min[0] = std::isnan(b.positive_min[0]) ? 0 : b.positive_min[0] + 1;

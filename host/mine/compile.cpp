@@ -306,7 +306,7 @@ class Compiler {
     f.against = spec.against;
     switch (spec.type) {
       case Type::kPositives:
-        f.kind = FilterKind::kUserList;
+        f.kind = FilterKind::kPositives;
         f.table = user_list("positives", positives_);
         break;
       case Type::kExposed: {
@@ -404,6 +404,18 @@ class Compiler {
 
   Weight weight(const WeightSpec& spec, const std::string& branch) {
     Weight w;
+    const std::string who = "a weight of branch '" + branch + "'";
+    const bool divides =
+        spec.kind == WeightKind::kSoftmax || spec.kind == WeightKind::kRankGeometric;
+    if (divides && !(static_cast<float>(spec.a) > 0.0f)) {
+      throw ConfigError(who + " divides by " + std::to_string(spec.a) +
+                        ", which is 0 in single precision; use at least 1e-38");
+    }
+    if (spec.kind == WeightKind::kRankBeta && spec.a > out_->snapshot.num_items) {
+      throw ConfigError(who + " is a rank_beta with j above the snapshot's " +
+                        std::to_string(out_->snapshot.num_items) +
+                        " items; give a rank that exists");
+    }
     w.kind = spec.kind;
     w.centre = spec.centre;
     w.against = spec.against;
@@ -413,11 +425,10 @@ class Compiler {
     w.ahns_b = static_cast<float>(spec.ahns_b);
     w.ahns_p = static_cast<float>(spec.ahns_p);
     if (spec.kind == WeightKind::kPairColumn) {
-      w.table = pair_table(spec.table, "a weight of branch '" + branch + "'");
+      w.table = pair_table(spec.table, who);
     }
     for (std::uint32_t c = 0; c < kNumExposureClasses; ++c) {
-      w.class_weight[c] =
-          spec.class_weight[c] > 0 ? exact_log(static_cast<float>(spec.class_weight[c])) : -1.0e30f;
+      w.class_weight[c] = exact_log(static_cast<float>(spec.class_weight[c]));
     }
     return w;
   }

@@ -66,7 +66,8 @@ DrawSpace make_draw_space(const DrawSpaceSpec& spec, Placement& placement) {
     begin[s + 1] = std::max(begin[s + 1], begin[s]);
   std::vector<std::uint64_t> cumulative;
   if (spec.beta) {
-    const std::vector<std::uint64_t> w = popularity_weights(spec.snapshot->popularity, *spec.beta);
+    const std::vector<std::uint64_t> w =
+        popularity_weights(spec.snapshot->popularity, n, *spec.beta);
     cumulative.resize(std::size_t{n} + 1, 0);
     for (std::uint32_t p = 0; p < n; ++p) cumulative[p + 1] = cumulative[p] + w[item_at[p]];
   }

@@ -166,11 +166,11 @@ class Explainer {
       }
       case SourceKind::kPool: {
         list.items.resize(branch.draws);
-        std::vector<std::uint32_t> slots(item_set_capacity(branch.draws));
-        const ItemSet seen{slots.data(), static_cast<std::uint32_t>(slots.size() - 1)};
+        std::vector<std::uint64_t> area(sample_row_bytes(branch.draws) / sizeof(std::uint64_t) + 1);
+        const SampleScratch scratch = sample_scratch_at(area.data(), 0, branch.draws);
         SoloGroup g;
         list.items.resize(
-            pool_draws_row(g, world_, plan_, branch, context_, seen, list.items.data()));
+            pool_draws_row(g, world_, plan_, branch, context_, scratch, list.items.data()));
         order_by_key(list, branch.select == SelectKind::kFirstViolator);
         break;
       }
@@ -246,7 +246,9 @@ class Explainer {
         total > 0 ? static_cast<float>(static_cast<double>(own) / static_cast<double>(total)) : 0;
     v.source = branch.source == SourceKind::kUniform ? "uniform draws" : "draws by popularity";
     filters(b, {out_.item, out_.score, 0, 0}, v);
-    if (v.rejected_by >= 0) {
+    if (!is_finite(out_.score)) {
+      v.outcome = "its score is not finite";
+    } else if (v.rejected_by >= 0) {
       v.outcome = "rejected by " + v.filters[static_cast<std::size_t>(v.rejected_by)].filter;
     } else if (!v.candidate) {
       v.outcome = "not in the space that this user's draws come from";
@@ -324,7 +326,9 @@ class Explainer {
 
   void describe_list(const Branch& branch, std::uint32_t count, std::uint32_t place,
                      BranchVerdict& v) const {
-    if (v.rejected_by >= 0) {
+    if (!is_finite(out_.score)) {
+      v.outcome = "its score is not finite";
+    } else if (v.rejected_by >= 0) {
       v.outcome = "rejected by " + v.filters[static_cast<std::size_t>(v.rejected_by)].filter;
     } else if (place >= place_limit(branch, count)) {
       v.outcome = fmt::format("rank {} is beyond max_rank {}", place + 1, branch.max_rank);

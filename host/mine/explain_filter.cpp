@@ -25,7 +25,9 @@ class Reason {
   std::string text() const {
     switch (f_.kind) {
       case FilterKind::kUserList:
-        return spec_.type == FilterType::kPositives ? positive() : exposed();
+        return exposed();
+      case FilterKind::kPositives:
+        return positive();
       case FilterKind::kUserGroup:
         return group();
       case FilterKind::kSimilarity:
@@ -90,12 +92,9 @@ class Reason {
 
   std::string positive() const {
     const std::string seen = event();
+    if (is_own_positive(row_, c_.item)) return "it is a positive of this row";
     if (!contains(world_.lists[f_.table], row_.user, c_.item)) {
       return seen.empty() ? "the user has no event on it" : seen;
-    }
-    if (std::find(row_.positives, row_.positives + row_.num_positives, c_.item) !=
-        row_.positives + row_.num_positives) {
-      return "it is a positive of this row";
     }
     return seen.find("make it positive") != std::string::npos
                ? seen

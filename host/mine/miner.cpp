@@ -111,6 +111,11 @@ void stop_if_asked(const std::atomic<bool>* stop) {
 /// Adds what another device did; seconds of all devices add up.
 void add(MinerReport& into, const MinerReport& from) {
   add(into.counters, from.counters);
+  into.strata.resize(std::max(into.strata.size(), from.strata.size()));
+  for (std::size_t i = 0; i < from.strata.size(); ++i) {
+    for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
+      into.strata[i].slots[code] += from.strata[i].slots[code];
+  }
   into.search.queries += from.search.queries;
   into.search.certified += from.search.certified;
   into.search.fallback += from.search.fallback;
@@ -140,7 +145,8 @@ SearchStats minus(SearchStats a, const SearchStats& b) {
 /// Rows [first, first + num_rows) of a job, searched deeper until every one is final.
 void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::uint32_t num_rows,
                const std::atomic<bool>* stop) {
-  MinerReport report = s.report;
+  MinerReport& report = s.attempt;
+  report = s.report;
   const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
   try {
     std::uint32_t depth = s.depth;

@@ -28,7 +28,8 @@ struct RowsView {
   const std::int64_t* time = nullptr;      ///< [rows]; null: the end of time
   const std::uint32_t* segment = nullptr;  ///< codes of the recipe's segment column; null: none
   const std::uint64_t* positive_offsets = nullptr;  ///< [rows + 1]; null: no positives
-  const std::uint32_t* positives = nullptr;
+  const std::uint32_t* positives =
+      nullptr;  ///< never negatives of their row under filter `positives`
   const float* queries =
       nullptr;  ///< [rows, dim] query vectors to use instead of the user table; null: the table
 };
@@ -65,6 +66,7 @@ struct MinerTimes {
 };
 struct MinerReport {
   Counters counters;
+  std::vector<StratumCounters> strata;  ///< by stratum, in the order of stratum_names()
   SearchStats search;
   MinerTimes seconds;
   std::uint64_t tiles = 0;

@@ -2,7 +2,6 @@
 #include "host/mine/snapshot.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "kernels/core/errors.h"
@@ -119,6 +118,28 @@ std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells
   return weights;
 }
 
+constexpr const char* kManyDecimals =
+    "[quota] shares do not reduce to small whole numbers; use shares with fewer decimals";
+
+/// Products without their common divisor. Throws where they need more than 62 bits.
+std::vector<std::uint64_t> reduced(const std::vector<unsigned __int128>& products) {
+  unsigned __int128 divisor = 0;
+  for (unsigned __int128 w : products) {
+    while (w != 0) {
+      const unsigned __int128 rest = divisor % w;
+      divisor = w;
+      w = rest;
+    }
+  }
+  std::vector<std::uint64_t> weights;
+  for (const unsigned __int128 w : products) {
+    const unsigned __int128 reduced = divisor > 1 ? w / divisor : w;
+    if (reduced >> 62 != 0) throw ConfigError(kManyDecimals);
+    weights.push_back(static_cast<std::uint64_t>(reduced));
+  }
+  return weights;
+}
+
 void divide_out(std::vector<std::uint64_t>& weights) {
   std::uint64_t divisor = 0;
   for (const std::uint64_t w : weights) divisor = std::gcd(divisor, w);
@@ -163,44 +184,30 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
                         "; use fewer bins, edges or a coarser column");
     }
     std::vector<std::string> names;
-    std::vector<std::uint64_t> products;
+    std::vector<unsigned __int128> products;
     for (std::size_t outer = 0; outer < strata.names.size(); ++outer) {
       for (std::uint32_t c = 0; c < size; ++c) {
         names.push_back(strata.names[outer].empty() ? cells.names[c]
                                                     : strata.names[outer] + "/" + cells.names[c]);
-        products.push_back(strata.weight[outer] * weights[c]);
+        products.push_back(static_cast<unsigned __int128>(strata.weight[outer]) * weights[c]);
       }
     }
     for (std::uint32_t i = 0; i < num_items; ++i)
       strata.of_item[i] = strata.of_item[i] * size + cells.of_item[i];
     strata.names = std::move(names);
-    strata.weight = std::move(products);
+    strata.weight = reduced(products);
     sizes.push_back(size);
   }
-  divide_out(strata.weight);
   unsigned __int128 sum = 0;
   for (const std::uint64_t w : strata.weight) sum += w;
   if (sum == 0) throw ConfigError("[quota] gives every stratum a share of 0");
-  if (sum * recipe.k >> 62 != 0) {
-    throw ConfigError(
-        "[quota] shares do not reduce to small whole numbers; use shares with fewer decimals");
-  }
+  if (sum * recipe.k >> 62 != 0) throw ConfigError(kManyDecimals);
   std::uint32_t width = 1;
   for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
     width *= *size;
     strata.level_width.push_back(width);
   }
   return strata;
-}
-
-std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
-                                              double beta) {
-  std::vector<std::uint64_t> weights(popularity.size());
-  for (std::size_t i = 0; i < popularity.size(); ++i) {
-    const double w = std::floor(std::pow(popularity[i] + 1.0, beta) * 1024.0 + 0.5);
-    weights[i] = w < 1.0 ? 1 : static_cast<std::uint64_t>(w);
-  }
-  return weights;
 }
 
 Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {

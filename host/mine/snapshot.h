@@ -21,9 +21,10 @@ struct Strata {
 Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalogue* catalogue,
                    std::uint32_t num_items);
 
-/// Integer weights of popularity^beta: max(1, floor(1024 (count + 1)^beta + 0.5)).
+/// Integer weights of popularity^beta for the first `num_items` items (docs/row_contract.md section
+/// 5); the same on every machine, their sum below 2^63.
 std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
-                                              double beta);
+                                              std::uint32_t num_items, double beta);
 
 /// Items positive for each user: events and the rows of the run.
 Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users);

@@ -18,6 +18,7 @@ struct Miner::State {
   std::vector<std::unique_ptr<Miner>> replicas;  ///< on the other devices
   mutable MinerReport total;                     ///< of all replicas, made when asked for
   MinerReport report;
+  MinerReport attempt;          ///< of the tile in work; becomes `report` when it is done
   std::uint32_t depth = 0;      ///< where the next tile starts to search
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
   std::uint32_t tile_rows = 0;

@@ -47,9 +47,14 @@ void Tile::run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
     counters_.resize(c_.exec, 1);
     counters_.host()[0] = Counters{};
     counters_.push(c_.exec);
+    strata_.resize(c_.exec, c_.compiled.world.num_strata);
+    std::fill_n(strata_.host(), strata_.size(), StratumCounters{});
+    strata_.push(c_.exec);
+    merge_.strata = strata_.at(c_.exec);
     tally(c_.exec, merge_, counters_.at(c_.exec));
   }
   const StageTimer timer(report.seconds.emit);
+  strata_.pull(c_.exec);
   finish(rows, deeper, report);
 }
 
@@ -236,6 +241,11 @@ void Tile::finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, Mine
     if (deepen_.host()[i] != 0) deeper.push_back(rows.at(i));
   }
   add(report.counters, counters_.host()[0]);
+  report.strata.resize(strata_.size());
+  for (std::size_t s = 0; s < strata_.size(); ++s) {
+    for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
+      report.strata[s].slots[code] += strata_.host()[s].slots[code];
+  }
 }
 
 void* Tile::scratch(std::uint64_t bytes) {
@@ -266,7 +276,7 @@ void Tile::for_each_array(Visit&& visit) const {
   visit(found_items_), visit(found_count_), visit(found_scores_), visit(found_complete_);
   visit(certified_), visit(near_found_), visit(near_count_), visit(near_scores_);
   visit(near_queries_), visit(near_complete_), visit(tallies_), visit(counters_);
-  visit(deepen_), visit(scratch_);
+  visit(deepen_), visit(strata_), visit(scratch_);
   for (const BranchWork& w : work_) {
     visit(w.items), visit(w.raw_rank), visit(w.count), visit(w.scores), visit(w.reasons);
     visit(w.pool_place), visit(w.pool_rank), visit(w.order), visit(w.pool_size);

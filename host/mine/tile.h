@@ -117,6 +117,7 @@ class Tile {
   BranchWork work_[kMaxBranches];
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;
+  TileArray<StratumCounters> strata_;
   TileArray<std::uint8_t> deepen_;
   TileArray<std::uint64_t> scratch_;
 };

@@ -49,6 +49,8 @@ struct Range {
 inline constexpr Range kAnyNumber{-1e30, 1e30};
 inline constexpr Range kNotNegative{0.0, 1e30};
 inline constexpr Range kPositiveNumber{0.0, 1e30, true};
+/// What the kernels divide by: not 0 as a 32-bit float either.
+inline constexpr Range kDivisor{1e-37, 1e30};
 
 enum class Need : std::uint8_t { kOptional, kRequired };
 

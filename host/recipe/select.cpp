@@ -26,9 +26,7 @@ void read_centre(Section& s, WeightSpec& w) {
   centre.finish();
 }
 
-void read_softmax(Section& s, WeightSpec& w) {
-  w.a = s.number("tau", kPositiveNumber).value_or(1.0);
-}
+void read_softmax(Section& s, WeightSpec& w) { w.a = s.number("tau", kDivisor).value_or(1.0); }
 
 void read_simans(Section& s, WeightSpec& w) {
   w.a = s.number("a", kNotNegative).value_or(0.5);
@@ -47,7 +45,7 @@ void read_popularity_weight(Section& s, WeightSpec& w) {
 }
 
 void read_rank_geometric(Section& s, WeightSpec& w) {
-  w.a = s.number("lambda", kPositiveNumber, Need::kRequired).value_or(1.0);
+  w.a = s.number("lambda", kDivisor, Need::kRequired).value_or(1.0);
 }
 
 void read_rank_beta(Section& s, WeightSpec& w) {

@@ -31,6 +31,10 @@ QUARRY_HD std::uint32_t bits_of_float(float value) {
 #endif
 }
 
+QUARRY_HD bool is_finite(float value) {
+  return (bits_of_float(value) & 0x7F800000u) != 0x7F800000u;
+}
+
 /// Unsigned integer with the order of the float; -0 sorts below +0, so scores are cleared of -0
 /// first.
 QUARRY_HD std::uint32_t ordered(float value) {
@@ -64,12 +68,18 @@ QUARRY_HD float two_atanh(float s) {
   return fmaf(t, p, s + s);
 }
 
-/// Natural logarithm of a positive, finite, normal float; below 2 ulp around 1e-7 relative. `x <=
-/// 0` gives -infinity.
+/// Natural logarithm of a positive float, subnormals included; below 2 ulp around 1e-7 relative.
+/// `x <= 0` and NaN give -infinity, +infinity itself.
 QUARRY_HD float exact_log(float x) {
   if (!(x > 0.0f)) return float_of_bits(0xFF800000u);
-  const std::uint32_t b = bits_of_float(x);
-  int e = static_cast<int>((b >> 23) & 255u) - 127;
+  std::uint32_t b = bits_of_float(x);
+  if (b == 0x7F800000u) return x;
+  int e = -127;
+  if (b < 0x00800000u) {  // subnormal: made normal, which is exact
+    b = bits_of_float(x * 8388608.0f);
+    e = -127 - 23;
+  }
+  e += static_cast<int>(b >> 23);
   float m = float_of_bits((b & 0x7FFFFFu) | 0x3F800000u);
   if (m > 1.41421356f) {
     m = m * 0.5f;

@@ -26,6 +26,12 @@ QUARRY_HD bool can_score(float squared_norm, Metric metric) {
   return metric != Metric::kL2 || squared_norm <= kLargest / 4;
 }
 
+/// One bit pattern for each value: -0 becomes +0, and what is not a number, whose bits depend on
+/// the machine, becomes the pattern that is ordered behind everything.
+QUARRY_HD float canonical_score(float score) {
+  return score != score ? float_of_bits(0xFFFFFFFFu) : clear_negative_zero(score);
+}
+
 /// Portable form; the one that defines the bits. `x`, `y`: [dim].
 QUARRY_HD float exact_dot_portable(const float* x, const float* y, std::uint32_t dim) {
   float acc[kScoreLanes] = {};
@@ -37,7 +43,7 @@ QUARRY_HD float exact_dot_portable(const float* x, const float* y, std::uint32_t
   for (unsigned w = kScoreLanes / 2; w > 0; w /= 2) {
     for (unsigned l = 0; l < w; ++l) acc[l] = acc[l] + acc[l + w];
   }
-  return clear_negative_zero(acc[0]);
+  return canonical_score(acc[0]);
 }
 
 /// Negated squared Euclidean distance, portable form. `x`, `y`: [dim].
@@ -54,7 +60,7 @@ QUARRY_HD float exact_l2_portable(const float* x, const float* y, std::uint32_t 
   for (unsigned w = kScoreLanes / 2; w > 0; w /= 2) {
     for (unsigned l = 0; l < w; ++l) acc[l] = acc[l] + acc[l + w];
   }
-  return clear_negative_zero(-acc[0]);
+  return canonical_score(-acc[0]);
 }
 
 /// Host forms: AVX2 + FMA where the processor has them, else the portable form; the same bits.

@@ -58,10 +58,10 @@ template <bool kDistance>
 bool has_avx2_fma() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 [[gnu::target("avx2,fma")]] float dot_avx2(const float* x, const float* y, std::uint32_t dim) {
-  return clear_negative_zero(accumulate<false>(x, y, dim));
+  return canonical_score(accumulate<false>(x, y, dim));
 }
 [[gnu::target("avx2,fma")]] float l2_avx2(const float* x, const float* y, std::uint32_t dim) {
-  return clear_negative_zero(-accumulate<true>(x, y, dim));
+  return canonical_score(-accumulate<true>(x, y, dim));
 }
 
 const bool kAvx2 = has_avx2_fma();

@@ -29,7 +29,7 @@ QUARRY_HD float exact_score_together(WarpGroup& warp, Metric metric, const float
     acc = acc + __shfl_xor_sync(kAllLanes, acc, static_cast<int>(w));
   }
 #endif
-  return clear_negative_zero(l2 ? -acc : acc);
+  return canonical_score(l2 ? -acc : acc);
 }
 
 }  // namespace quarry

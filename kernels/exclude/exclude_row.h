@@ -6,6 +6,23 @@
 
 namespace quarry {
 
+/// One of the row's own positives. They may be given with the row alone, so no list made
+/// beforehand has to hold them.
+QUARRY_HD bool is_own_positive(const RowContext& row, std::uint32_t item) {
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    if (row.positives[p] == item) return true;
+  }
+  return false;
+}
+
+/// `code` is that of one of the row's own positives.
+QUARRY_HD bool is_own_code(const RowContext& row, const std::uint32_t* codes, std::uint32_t code) {
+  for (std::uint32_t p = 0; p < row.num_positives; ++p) {
+    if (codes[row.positives[p]] == code) return true;
+  }
+  return false;
+}
+
 /// Largest similarity between an item and the row's positives is at least `bound`.
 QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item,
                                float bound) {
@@ -53,9 +70,13 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
   switch (f.kind) {
     case FilterKind::kUserList:
       return contains(world.lists[f.table], row.user, item);
+    case FilterKind::kPositives:
+      return contains(world.lists[f.table], row.user, item) || is_own_positive(row, item);
     case FilterKind::kUserGroup: {
-      const std::uint32_t code = world.columns[std::uint64_t{f.column} * world.num_items + item];
-      return code != 0 && contains(world.lists[f.table], row.user, code);
+      const std::uint32_t* codes = world.columns + std::uint64_t{f.column} * world.num_items;
+      const std::uint32_t code = codes[item];
+      return code != 0 &&
+             (contains(world.lists[f.table], row.user, code) || is_own_code(row, codes, code));
     }
     case FilterKind::kSimilarity:
       return near_a_positive(world.features[f.table], row, item, f.a);
@@ -100,11 +121,35 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
   return false;
 }
 
+/// Kinds of filters by bit, for callers that judge in the order of cost and need no reason.
+QUARRY_HD constexpr std::uint32_t kind_bit(FilterKind kind) {
+  return std::uint32_t{1} << static_cast<std::uint32_t>(kind);
+}
+inline constexpr std::uint32_t kScoreKinds = kind_bit(FilterKind::kScoreWindow) |
+                                             kind_bit(FilterKind::kAbsoluteMargin) |
+                                             kind_bit(FilterKind::kRelativeMargin);
+inline constexpr std::uint32_t kQuickKinds =
+    kind_bit(FilterKind::kTime) | kind_bit(FilterKind::kBitmapDeny) |
+    kind_bit(FilterKind::kBitmapAllow) | kind_bit(FilterKind::kSegment);
+
+/// A filter of the branch of one of these kinds rejects an item without a rank. The score is read
+/// by kScoreKinds only.
+QUARRY_HD bool any_rejects(const World& world, const Plan& plan, const Branch& branch,
+                           const RowContext& row, std::uint32_t item, float score,
+                           std::uint32_t kinds) {
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    if ((kinds & kind_bit(f.kind)) != 0 && rejects(world, f, row, item, score, 0)) return true;
+  }
+  return false;
+}
+
 /// 0 if every filter of the branch lets the candidate through, else 1 + the place of the first that
-/// rejects it.
+/// rejects it, or kUnscored.
 QUARRY_HD std::uint32_t first_rejection(const World& world, const Plan& plan, const Branch& branch,
                                         const RowContext& row, std::uint32_t item, float score,
                                         std::uint32_t raw_rank) {
+  if (!is_finite(score)) return kUnscored;
   for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
     if (rejects(world, plan.filters[branch.first_filter + i], row, item, score, raw_rank))
       return i + 1;

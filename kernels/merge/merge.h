@@ -16,9 +16,10 @@ struct MergeArgs {
   BranchOrder order[kMaxBranches];
   const std::uint8_t* certified = nullptr;  ///< [queries] of the search; null: nothing was searched
   DrawTally* tallies = nullptr;             ///< [rows, num_branches] out
-  std::uint8_t* deepen = nullptr;  ///< [rows] out, 1: not final, more candidates could change it
-  Picks out;                       ///< by place
-  void* scratch = nullptr;         ///< merge_scratch_bytes(...)
+  std::uint8_t* deepen = nullptr;     ///< [rows] out, 1: not final, more candidates could change it
+  StratumCounters* strata = nullptr;  ///< [num_strata] tally adds here; null: not counted
+  Picks out;                          ///< by place
+  void* scratch = nullptr;            ///< merge_scratch_bytes(...)
 };
 
 /// Stream-ordered. Cost: a walk along the orders of selection, a few collectives per negative.

@@ -2,6 +2,7 @@
 // codes (docs/row_contract.md sections 4 to 6).
 #pragma once
 
+#include "kernels/core/best_row.h"
 #include "kernels/exclude/exclude_row.h"
 #include "kernels/merge/rounding.h"
 #include "kernels/sample/draw_row.h"
@@ -23,7 +24,12 @@ struct BranchRow {
   std::uint32_t cut;
   std::uint32_t cut_survivors;
   float log_total;
+  std::uint32_t draws_used;  ///< of a draw branch, over all turns
+  std::uint32_t cursor;      ///< with replacement: where the branch stopped
 };
+
+/// More than k, so that caps seldom ask for a second pass of an enumeration.
+QUARRY_HD std::uint32_t enumeration_keep(const Plan& plan) { return plan.k + 32; }
 
 /// Where a pick came from, for its probability.
 struct PickOrigin {
@@ -36,8 +42,11 @@ struct MergeScratch {
   std::uint32_t* left = nullptr;       ///< [num_strata]
   std::uint32_t* carry = nullptr;      ///< [num_strata]
   std::uint32_t* available = nullptr;  ///< [num_strata]
+  BranchRow* branches = nullptr;       ///< [num_branches]
+  SortEntry* best = nullptr;           ///< [enumeration_keep + kBestSlack]; null: no draw branch
   DrawRange* ranges = nullptr;         ///< [k]
   PickOrigin* origins = nullptr;       ///< [k]
+  float* chance = nullptr;             ///< [k] probabilities as they are added up
   ItemSet picked;                      ///< room for k
   ItemSet counted;                     ///< room for the items counted in redistribution
 };
@@ -50,14 +59,15 @@ struct PickRow {
   float* kappa;  ///< [branches]
 };
 
-QUARRY_HD void leave_empty(const PickRow& out, std::uint32_t slot, FillCode code) {
+QUARRY_HD void leave_slot_empty(const PickRow& out, std::uint32_t slot, FillCode code,
+                                std::uint32_t stratum) {
   out.item[slot] = kNoItem;
   out.score[slot] = 0.0f;
   out.logq[slot] = float_of_bits(0x7FC00000u);
   out.branch[slot] = 0xFF;
   out.raw_rank[slot] = 0;
   out.survivor_rank[slot] = 0;
-  out.stratum[slot] = 0;
+  out.stratum[slot] = stratum;
   out.fill[slot] = static_cast<std::uint8_t>(code);
 }
 
@@ -66,13 +76,12 @@ template <class Group>
 class RowFill {
  public:
   QUARRY_HD RowFill(Group& g, const World& world, const Plan& plan, const RowContext& row,
-                    const BranchRow* branches, DrawTally* tallies, const MergeScratch& scratch,
-                    const PickRow& out)
+                    DrawTally* tallies, const MergeScratch& scratch, const PickRow& out)
       : g_(g),
         world_(world),
         plan_(plan),
         row_(row),
-        branches_(branches),
+        branches_(scratch.branches),
         tallies_(tallies),
         s_(scratch),
         out_(out) {}
@@ -108,10 +117,6 @@ class RowFill {
         s_.left[s] = systematic_count(plan_.k, before, after, offset, plan_.quota_sum);
         before = after;
       }
-    }
-    for (std::uint32_t b = 0; b < kMaxBranches; ++b) {
-      draws_used_[b] = 0;
-      cursor_[b] = 0;
     }
     share_offset_ = mulhi(as_u64(random_words(plan_.key, row_.key, 0, 0, Purpose::kBranchCounts)),
                           plan_.share_sum);
@@ -189,7 +194,7 @@ class RowFill {
     const BranchRow& branch = branches_[b];
     const bool with_repeats = plan_.branches[b].select == SelectKind::kSampleReplacement;
     const std::uint32_t repeats_of = with_repeats ? b : kNoItem;
-    std::uint32_t at = with_repeats ? cursor_[b] : 0;
+    std::uint32_t at = with_repeats ? branch.cursor : 0;
     while (wanted > 0 && at < branch.num_ordered) {
       const std::uint32_t mine = at + g_.rank();
       bool take = false;
@@ -212,7 +217,9 @@ class RowFill {
       wanted -= 1;
     }
     if (at > branch.num_ordered) at = branch.num_ordered;
-    cursor_[b] = at;
+    g_.sync();
+    if (g_.rank() == 0) branches_[b].cursor = at;
+    g_.sync();
     if (first_turn && g_.rank() == 0) {
       const bool has_key =
           is_sampled(plan_.branches[b]) && !with_repeats && wanted == 0 && at < branch.num_ordered;
@@ -245,15 +252,15 @@ class RowFill {
     const std::uint32_t bound = 16 * plan_.k + 64;
     const std::uint32_t open = open_ranges(space);
     DrawTally& tally = tallies_[b];
-    while (wanted > 0 && draws_used_[b] < bound) {
+    std::uint32_t used = branches_[b].draws_used;
+    while (wanted > 0 && used < bound) {
       std::uint64_t total = 0;
       for (std::uint32_t i = 0; i < open; ++i) {
         if (s_.left[s_.ranges[i].stratum] > 0) total += s_.ranges[i].weight;
       }
-      if (total == 0) return;
-      const PhiloxWords z =
-          random_words(plan_.key, row_.key, draws_used_[b], branch.hash, Purpose::kDraw);
-      draws_used_[b] += 1;
+      if (total == 0) break;
+      const PhiloxWords z = random_words(plan_.key, row_.key, used, branch.hash, Purpose::kDraw);
+      used += 1;
       std::uint64_t offset = mulhi(as_u64(z), total);
       std::uint32_t i = 0;
       for (;; ++i) {
@@ -272,7 +279,8 @@ class RowFill {
                                world_.items + std::uint64_t{item} * world_.dim, world_.dim);
       const std::uint32_t reason = first_rejection(world_, plan_, branch, row_, item, score, 0);
       if (reason != 0) {
-        if (g_.rank() == 0) tally.rejected[reason - 1] += 1;
+        if (g_.rank() == 0)
+          (reason == kUnscored ? tally.unscored : tally.rejected[reason - 1]) += 1;
         continue;
       }
       if (!within_caps(item)) {
@@ -282,55 +290,72 @@ class RowFill {
       pick(b, item, score, 0, 0, {kNoItem, 2});
       wanted -= 1;
     }
-    if (wanted > 0) enumerate(b, wanted, open);
+    g_.sync();
+    if (g_.rank() == 0) branches_[b].draws_used = used;
+    g_.sync();
+    if (wanted > 0 && used == bound) enumerate(b, wanted, open);
   }
 
-  /// Takes from everything that is left of the open strata, in key order, one pass per pick.
+  /// Takes from everything that is left of the open strata, in key order. One pass keeps more
+  /// entries than are wanted; only where caps refuse most of them is there another.
   QUARRY_HD void enumerate(std::uint32_t b, std::uint32_t wanted, std::uint32_t open) {
     const Branch& branch = plan_.branches[b];
     const DrawSpace& space = world_.draws[branch.draw];
     const std::uint32_t repeats_of = branch.select == SelectKind::kSampleReplacement ? b : kNoItem;
     if (g_.rank() == 0) tallies_[b].enumerated = 1;
-    EnumerationKey bar{~std::uint64_t{0}, 0};
+    SortEntry bar{0, 0, 0};
     bool first_pass = true;
-    while (wanted > 0) {
-      std::uint64_t best = 0;
-      std::uint32_t best_item = kNoItem;
-      float best_score = 0.0f;
+    bool more = true;
+    while (wanted > 0 && more) {
+      BestEntries<Group> best(g_, s_.best, enumeration_keep(plan_));
       for (std::uint32_t i = 0; i < open; ++i) {
         const DrawRange& range = s_.ranges[i];
         if (s_.left[range.stratum] == 0) continue;
-        for (std::uint32_t p = range.begin + g_.rank(); p < range.end; p += g_.size()) {
-          const std::uint32_t item = space.item_at[p];
-          const std::uint64_t key =
-              as_u64(random_words(plan_.key, row_.key, item, branch.hash, Purpose::kEnumeration));
-          if (!first_pass && !follows(bar, key, item)) continue;
-          if (best_item != kNoItem && (key < best || (key == best && item > best_item))) continue;
-          if (is_excluded(space, range, p) || is_picked(item, repeats_of) || !within_caps(item))
-            continue;
-          const float score =
-              exact_score(world_.metric, row_.query,
-                          world_.items + std::uint64_t{item} * world_.dim, world_.dim);
-          if (first_rejection(world_, plan_, branch, row_, item, score, 0) != 0) continue;
-          best = key;
-          best_item = item;
-          best_score = score;
+        for (std::uint64_t base = range.begin; base < range.end; base += g_.size()) {
+          const std::uint64_t p = base + g_.rank();
+          SortEntry entry{0, 0, 0};
+          bool take = false;
+          if (p < range.end) {
+            entry.item = space.item_at[p];
+            take = !any_rejects(world_, plan_, branch, row_, entry.item, 0.0f, kQuickKinds);
+          }
+          if (take) {
+            entry.key = as_u64(
+                random_words(plan_.key, row_.key, entry.item, branch.hash, Purpose::kEnumeration));
+            take = (first_pass || goes_before(bar, entry)) && best.can_enter(entry) &&
+                   !is_excluded(space, range, static_cast<std::uint32_t>(p)) &&
+                   !is_picked(entry.item, repeats_of) && within_caps(entry.item);
+          }
+          float score = 0.0f;
+          if (take) take = drawable(branch, entry.item, &score);
+          entry.index = bits_of_float(score);
+          best.offer(take, entry);
         }
       }
-      const std::uint64_t any = g_.max(best_item != kNoItem ? 1 : 0);
-      const std::uint64_t top = g_.max(best_item != kNoItem ? best : 0);
-      const std::uint64_t item =
-          g_.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
-      const std::uint64_t owner = g_.min(best_item == item ? g_.rank() : ~std::uint64_t{0});
-      const std::uint64_t score =
-          g_.broadcast(bits_of_float(best_score), any != 0 ? static_cast<std::uint32_t>(owner) : 0);
-      if (any == 0) return;
-      pick(b, static_cast<std::uint32_t>(item), float_of_bits(static_cast<std::uint32_t>(score)), 0,
-           0, {kNoItem, 2});
-      bar = {top, static_cast<std::uint32_t>(item)};
+      const std::uint32_t found = best.finish();
+      more = best.overflowed();
+      for (std::uint32_t e = 0; e < found && wanted > 0; ++e) {
+        const SortEntry entry = s_.best[e];
+        if (!acceptable(entry.item, repeats_of)) continue;
+        pick(b, entry.item, float_of_bits(entry.index), 0, 0, {kNoItem, 2});
+        wanted -= 1;
+      }
+      if (more) {
+        bar = s_.best[found - 1];
+        bar.index = 0xFFFFFFFFu;
+      }
       first_pass = false;
-      wanted -= 1;
+      g_.sync();
     }
+  }
+
+  /// The branch's filters let a drawable item through; its score, which only the last ones need.
+  QUARRY_HD bool drawable(const Branch& branch, std::uint32_t item, float* score) const {
+    if (any_rejects(world_, plan_, branch, row_, item, 0.0f, ~kScoreKinds)) return false;
+    *score = exact_score(world_.metric, row_.query, world_.items + std::uint64_t{item} * world_.dim,
+                         world_.dim);
+    return is_finite(*score) &&
+           !any_rejects(world_, plan_, branch, row_, item, *score, kScoreKinds);
   }
 
   /// Acceptable survivors beyond the pool, in key order.
@@ -392,9 +417,7 @@ class RowFill {
       bool again = true;
       while (again) {
         const std::uint32_t before = num_picks_;
-        g_.sync();
-        if (g_.rank() == 0) spread_level(plan_.levels[l].width);
-        g_.sync();
+        spread_level(plan_.levels[l].width);
         backfill();
         again = outermost && missing() > 0 && num_picks_ > before;
       }
@@ -403,106 +426,147 @@ class RowFill {
   }
 
   /// Moves what is left of each group of `width` strata to those of them that still have acceptable
-  /// items. One lane.
+  /// items.
   QUARRY_HD void spread_level(std::uint32_t width) {
     for (std::uint32_t first = 0; first < world_.num_strata; first += width) {
-      std::uint64_t rest = 0;
-      for (std::uint32_t s = first; s < first + width; ++s) {
-        rest += s_.left[s] + s_.carry[s];
+      g_.sync();
+      std::uint64_t mine = 0;
+      for (std::uint32_t s = first + g_.rank(); s < first + width; s += g_.size()) {
+        mine += s_.left[s] + s_.carry[s];
         s_.left[s] = 0;
         s_.carry[s] = 0;
         s_.available[s] = 0;
       }
+      const auto rest = static_cast<std::uint32_t>(g_.sum64(mine));
+      g_.sync();
       if (rest == 0) continue;
-      count_available(first, width, static_cast<std::uint32_t>(rest));
-      s_.carry[first] = static_cast<std::uint32_t>(
-          largest_remainder(static_cast<std::uint32_t>(rest), width, plan_.quota_weight + first,
-                            s_.available + first, s_.left + first));
+      count_available(first, width, rest);
+      if (g_.rank() == 0) {
+        s_.carry[first] = largest_remainder(rest, width, plan_.quota_weight + first,
+                                            s_.available + first, s_.left + first);
+      }
+      g_.sync();
     }
   }
 
-  /// Counts an item for its stratum unless it is counted, picked, capped or not wanted.
-  QUARRY_HD void count_item(std::uint32_t item, std::uint32_t first, std::uint32_t width,
-                            std::uint32_t rest) {
+  /// The item's stratum is one of the group's that can take more, and nothing but its place in the
+  /// row is against it.
+  QUARRY_HD bool is_countable(std::uint32_t item, std::uint32_t first, std::uint32_t width,
+                              std::uint32_t rest) const {
     const std::uint32_t s = quota_stratum(item);
-    if (s < first || s >= first + width || plan_.quota_weight[s] == 0 || s_.available[s] >= rest)
-      return;
-    if (s_.picked.has(item) || !within_caps(item)) return;
-    if (s_.counted.insert(item)) s_.available[s] += 1;
+    return s >= first && s < first + width && plan_.quota_weight[s] != 0 &&
+           s_.available[s] < rest && !s_.picked.has(item) && !s_.counted.has(item) &&
+           within_caps(item);
+  }
+
+  /// Counts one item per lane where `wanted`, in lane order, each once. Collective.
+  QUARRY_HD void count_items(bool wanted, std::uint32_t item, std::uint32_t rest) {
+    std::uint64_t lane = g_.min(wanted ? g_.rank() : ~std::uint64_t{0});
+    while (lane != ~std::uint64_t{0}) {
+      const std::uint64_t its = g_.broadcast(item, static_cast<std::uint32_t>(lane));
+      if (g_.rank() == 0) {
+        const std::uint32_t s = quota_stratum(static_cast<std::uint32_t>(its));
+        if (s_.available[s] < rest && s_.counted.insert(static_cast<std::uint32_t>(its)))
+          s_.available[s] += 1;
+      }
+      wanted = wanted && g_.rank() != lane;
+      lane = g_.min(wanted ? g_.rank() : ~std::uint64_t{0});
+    }
+    g_.sync();
   }
 
   /// available[s] = min(rest, distinct acceptable items of s in the backfill branches), strata
-  /// taken as open. One lane.
+  /// taken as open.
   QUARRY_HD void count_available(std::uint32_t first, std::uint32_t width, std::uint32_t rest) {
-    for (std::uint64_t i = 0; i <= s_.counted.mask; ++i) s_.counted.slots[i] = kNoItem;
+    clear(g_, s_.counted);
     for (std::uint32_t i = 0; i < plan_.num_backfill; ++i) {
       const std::uint32_t b = plan_.backfill[i];
       const Branch& branch = plan_.branches[b];
       if (is_draw(branch)) {
-        const DrawSpace& space = world_.draws[branch.draw];
         for (std::uint32_t s = first; s < first + width; ++s) {
-          if (plan_.quota_weight[s] == 0) continue;
-          const DrawRange range = draw_range(space, row_, s);
-          for (std::uint32_t p = range.begin; p < range.end && s_.available[s] < rest; ++p) {
-            if (!is_excluded(space, range, p) && drawable(branch, space.item_at[p])) {
-              count_item(space.item_at[p], first, width, rest);
-            }
-          }
+          if (plan_.quota_weight[s] != 0) count_space(branch, s, first, width, rest);
         }
-      } else {
-        const BranchRow& list = branches_[b];
-        for (std::uint32_t e = 0; e < list.num_ordered; ++e) {
-          count_item(list.items[list.order.pool_place[list.order.order[e]]], first, width, rest);
-        }
-        if (branch.source != SourceKind::kTopk) continue;
-        const std::uint32_t limit = place_limit(branch, list.count);
-        for (std::uint32_t j = list.cut; j < limit; ++j) {
-          if (list.reasons[j] == 0) count_item(list.items[j], first, width, rest);
-        }
+        continue;
+      }
+      const BranchRow& list = branches_[b];
+      for (std::uint32_t base = 0; base < list.num_ordered; base += g_.size()) {
+        const std::uint32_t e = base + g_.rank();
+        const std::uint32_t item = e < list.num_ordered ? ordered_item(list, e) : kNoItem;
+        const bool wanted = item != kNoItem && is_countable(item, first, width, rest);
+        count_items(wanted, item, rest);
+      }
+      if (branch.source != SourceKind::kTopk) continue;
+      const std::uint32_t limit = place_limit(branch, list.count);
+      for (std::uint32_t base = list.cut; base < limit; base += g_.size()) {
+        const std::uint32_t j = base + g_.rank();
+        const std::uint32_t item = j < limit && list.reasons[j] == 0 ? list.items[j] : kNoItem;
+        const bool wanted = item != kNoItem && is_countable(item, first, width, rest);
+        count_items(wanted, item, rest);
       }
     }
   }
 
-  /// The branch's filters let a drawable item through.
-  QUARRY_HD bool drawable(const Branch& branch, std::uint32_t item) const {
-    const float score = exact_score(world_.metric, row_.query,
-                                    world_.items + std::uint64_t{item} * world_.dim, world_.dim);
-    return first_rejection(world_, plan_, branch, row_, item, score, 0) == 0;
+  QUARRY_HD std::uint32_t ordered_item(const BranchRow& list, std::uint32_t e) const {
+    return list.items[list.order.pool_place[list.order.order[e]]];
   }
 
-  /// Some survivor of stratum s in the branches that could fill is refused by a cap alone. One
-  /// lane.
+  /// Counts what a draw branch could give in stratum s, until that is enough.
+  QUARRY_HD void count_space(const Branch& branch, std::uint32_t s, std::uint32_t first,
+                             std::uint32_t width, std::uint32_t rest) {
+    const DrawSpace& space = world_.draws[branch.draw];
+    const DrawRange range = draw_range(space, row_, s);
+    for (std::uint64_t base = range.begin; base < range.end; base += g_.size()) {
+      if (s_.available[s] >= rest) break;
+      const std::uint64_t p = base + g_.rank();
+      const std::uint32_t item = p < range.end ? space.item_at[p] : kNoItem;
+      float score = 0.0f;
+      const bool wanted = item != kNoItem && is_countable(item, first, width, rest) &&
+                          !is_excluded(space, range, static_cast<std::uint32_t>(p)) &&
+                          drawable(branch, item, &score);
+      count_items(wanted, item, rest);
+    }
+  }
+
+  /// Some survivor of stratum s in the branches that could fill is refused by a cap alone.
   QUARRY_HD bool capped(std::uint32_t s) const {
     if (plan_.num_caps == 0) return false;
     const bool all = plan_.num_backfill == 0;
     const std::uint32_t n = all ? plan_.num_branches : plan_.num_backfill;
     for (std::uint32_t i = 0; i < n; ++i) {
       const std::uint32_t b = all ? i : plan_.backfill[i];
-      const Branch& branch = plan_.branches[b];
-      if (is_draw(branch)) {
-        const DrawSpace& space = world_.draws[branch.draw];
-        const DrawRange range = draw_range(space, row_, s);
-        for (std::uint32_t p = range.begin; p < range.end; ++p) {
-          const std::uint32_t item = space.item_at[p];
-          if (!is_excluded(space, range, p) && !s_.picked.has(item) && !within_caps(item) &&
-              drawable(branch, item)) {
-            return true;
-          }
-        }
-      } else {
-        const BranchRow& list = branches_[b];
-        for (std::uint32_t e = 0; e < list.num_ordered; ++e) {
-          if (refused_by_cap(list.items[list.order.pool_place[list.order.order[e]]], s))
-            return true;
-        }
-        // Without a backfill nothing beyond the pool was asked for, so how far it is known is
-        // chance.
-        if (branch.source != SourceKind::kTopk || all) continue;
-        const std::uint32_t limit = place_limit(branch, list.count);
-        for (std::uint32_t j = list.cut; j < limit; ++j) {
-          if (list.reasons[j] == 0 && refused_by_cap(list.items[j], s)) return true;
-        }
+      const bool found = is_draw(plan_.branches[b]) ? capped_in_space(plan_.branches[b], s)
+                                                    : capped_in_list(b, s, all);
+      const std::uint64_t any = g_.max(found ? 1 : 0);
+      if (any != 0) return true;
+    }
+    return false;
+  }
+  /// This lane's part of a draw space.
+  QUARRY_HD bool capped_in_space(const Branch& branch, std::uint32_t s) const {
+    const DrawSpace& space = world_.draws[branch.draw];
+    const DrawRange range = draw_range(space, row_, s);
+    for (std::uint64_t p = range.begin + std::uint64_t{g_.rank()}; p < range.end; p += g_.size()) {
+      const std::uint32_t item = space.item_at[p];
+      float score = 0.0f;
+      if (!s_.picked.has(item) && !within_caps(item) &&
+          !is_excluded(space, range, static_cast<std::uint32_t>(p)) &&
+          drawable(branch, item, &score)) {
+        return true;
       }
+    }
+    return false;
+  }
+  /// This lane's part of a list. Without a backfill nothing beyond the pool was asked for, so how
+  /// far it is known is chance.
+  QUARRY_HD bool capped_in_list(std::uint32_t b, std::uint32_t s, bool pool_only) const {
+    const BranchRow& list = branches_[b];
+    for (std::uint32_t e = g_.rank(); e < list.num_ordered; e += g_.size()) {
+      if (refused_by_cap(ordered_item(list, e), s)) return true;
+    }
+    if (plan_.branches[b].source != SourceKind::kTopk || pool_only) return false;
+    const std::uint32_t limit = place_limit(plan_.branches[b], list.count);
+    for (std::uint32_t j = list.cut + g_.rank(); j < limit; j += g_.size()) {
+      if (list.reasons[j] == 0 && refused_by_cap(list.items[j], s)) return true;
     }
     return false;
   }
@@ -511,7 +575,8 @@ class RowFill {
   }
 
   QUARRY_HD FillCode missing_code(std::uint32_t s) const {
-    if (capped(s)) return FillCode::kCap;
+    const bool by_cap = capped(s);
+    if (by_cap) return FillCode::kCap;
     const bool all = plan_.num_backfill == 0;
     const std::uint32_t n = all ? plan_.num_branches : plan_.num_backfill;
     for (std::uint32_t i = 0; i < n; ++i) {
@@ -524,67 +589,87 @@ class RowFill {
     return plan_.has_quota != 0 && plan_.num_levels == 0 ? FillCode::kQuota : FillCode::kExhausted;
   }
 
-  /// Empty slots behind the filled ones, a code each.
+  /// Empty slots behind the filled ones, a code and the stratum that misses it each.
   QUARRY_HD void name_missing() {
     g_.sync();
-    if (g_.rank() == 0 && missing() > 0) {
-      std::uint32_t at = num_picks_;
-      const std::uint32_t strata = plan_.has_quota != 0 ? world_.num_strata : 1;
-      for (std::uint32_t s = 0; s < strata && at < plan_.k; ++s) {
-        if (s_.left[s] == 0) continue;
-        const FillCode code = missing_code(s);
-        for (std::uint32_t i = 0; i < s_.left[s] && at < plan_.k; ++i)
-          leave_empty(out_, at++, code);
-      }
-      if (at < plan_.k) {
-        const FillCode code = missing_code(0);
-        while (at < plan_.k) leave_empty(out_, at++, code);
-      }
+    std::uint32_t at = num_picks_;
+    const std::uint32_t strata = plan_.has_quota != 0 ? world_.num_strata : 1;
+    for (std::uint32_t s = 0; s < strata && at < plan_.k; ++s) {
+      if (s_.left[s] == 0) continue;
+      const std::uint32_t room = plan_.k - at;
+      leave_empty(at, s_.left[s] < room ? s_.left[s] : room, s);
+      at += s_.left[s] < room ? s_.left[s] : room;
     }
+    if (at < plan_.k) leave_empty(at, plan_.k - at, 0);
     g_.sync();
   }
+  QUARRY_HD void leave_empty(std::uint32_t first, std::uint32_t count, std::uint32_t stratum) {
+    const FillCode code = missing_code(stratum);
+    for (std::uint32_t slot = first + g_.rank(); slot < first + count; slot += g_.size())
+      leave_slot_empty(out_, slot, code, stratum);
+  }
 
-  /// log-weight of an item in a branch's pool; false if the pool does not hold it.
-  QUARRY_HD bool pool_log_weight(std::uint32_t b, std::uint32_t item, float* phi) {
+  /// Adds `expected` times the probability of a pool's entry to a pick's chance.
+  QUARRY_HD void add_chance(std::uint32_t pick, const BranchRow& branch, std::uint32_t p,
+                            float expected) {
+    const float probability = exact_exp(branch.order.pool_log_weight[p] - branch.log_total);
+    s_.chance[pick] = s_.chance[pick] + expected * probability;
+  }
+
+  /// The part of one pool branch in the probabilities: its own picks know their entry, those of
+  /// other branches are found in one pass over the pool.
+  QUARRY_HD void add_pool(std::uint32_t b, float expected) {
     const BranchRow& branch = branches_[b];
-    std::uint64_t found = 0;
-    for (std::uint32_t p = g_.rank(); p < branch.pool_size; p += g_.size()) {
-      if (branch.items[branch.order.pool_place[p]] == item) {
-        found = std::uint64_t{1} << 32 | bits_of_float(branch.order.pool_log_weight[p]);
+    std::uint32_t others = 0;
+    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
+      if (s_.origins[i].kind == 0) continue;
+      if (out_.branch[i] == b) {
+        add_chance(i, branch, s_.origins[i].pool_index, expected);
+      } else {
+        others += 1;
       }
     }
-    found = g_.max(found);
-    *phi = float_of_bits(static_cast<std::uint32_t>(found));
-    return found != 0;
+    others = g_.sum(others);
+    if (others == 0) return;
+    for (std::uint32_t p = g_.rank(); p < branch.pool_size; p += g_.size()) {
+      const std::uint32_t item = branch.items[branch.order.pool_place[p]];
+      if (!s_.picked.has(item)) continue;
+      for (std::uint32_t i = 0; i < num_picks_; ++i) {
+        if (out_.item[i] == item && out_.branch[i] != b && s_.origins[i].kind != 0)
+          add_chance(i, branch, p, expected);
+      }
+    }
+  }
+
+  QUARRY_HD void add_draws(std::uint32_t b, float expected) {
+    const DrawSpace& space = world_.draws[plan_.branches[b].draw];
+    const std::uint64_t total = total_draw_weight(g_, space, row_);
+    if (total == 0) return;
+    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
+      if (s_.origins[i].kind == 0) continue;
+      const std::uint64_t w = draw_weight(space, row_, out_.item[i]);
+      const float probability = static_cast<float>(w) / static_cast<float>(total);
+      s_.chance[i] = s_.chance[i] + expected * probability;
+    }
   }
 
   QUARRY_HD void report_probabilities() {
-    std::uint64_t draw_total[kMaxBranches];
+    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) s_.chance[i] = 0.0f;
+    g_.sync();
     for (std::uint32_t b = 0; b < plan_.num_branches; ++b) {
-      draw_total[b] = is_draw(plan_.branches[b])
-                          ? total_draw_weight(g_, world_.draws[plan_.branches[b].draw], row_)
-                          : 0;
-    }
-    for (std::uint32_t i = 0; i < num_picks_; ++i) {
-      const bool sampled = s_.origins[i].kind != 0;
-      float sum = 0.0f;
-      for (std::uint32_t b = 0; b < plan_.num_branches; ++b) {
-        const Branch& branch = plan_.branches[b];
-        if (!sampled || !is_sampled(branch)) continue;
-        const float expected = static_cast<float>(plan_.k) * static_cast<float>(plan_.share[b]) /
-                               static_cast<float>(plan_.share_sum);
-        float p = 0.0f;
-        if (is_draw(branch)) {
-          const std::uint64_t w = draw_weight(world_.draws[branch.draw], row_, out_.item[i]);
-          p = draw_total[b] > 0 ? static_cast<float>(w) / static_cast<float>(draw_total[b]) : 0.0f;
-        } else {
-          float phi = 0.0f;
-          const bool held = pool_log_weight(b, out_.item[i], &phi);
-          p = held ? exact_exp(phi - branches_[b].log_total) : 0.0f;
-        }
-        sum = sum + expected * p;
+      const Branch& branch = plan_.branches[b];
+      if (!is_sampled(branch)) continue;
+      const float expected = static_cast<float>(plan_.k) * static_cast<float>(plan_.share[b]) /
+                             static_cast<float>(plan_.share_sum);
+      if (is_draw(branch)) {
+        add_draws(b, expected);
+      } else {
+        add_pool(b, expected);
       }
-      if (g_.rank() == 0) out_.logq[i] = sampled ? exact_log(sum) : float_of_bits(0x7FC00000u);
+      g_.sync();
+    }
+    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
+      out_.logq[i] = s_.origins[i].kind != 0 ? exact_log(s_.chance[i]) : float_of_bits(0x7FC00000u);
     }
     g_.sync();
   }
@@ -593,14 +678,12 @@ class RowFill {
   const World& world_;
   const Plan& plan_;
   const RowContext& row_;
-  const BranchRow* branches_;
+  BranchRow* branches_;
   DrawTally* tallies_;
   MergeScratch s_;
   PickRow out_;
   std::uint32_t num_picks_ = 0;
   std::uint64_t share_offset_ = 0;
-  std::uint32_t draws_used_[kMaxBranches];
-  std::uint32_t cursor_[kMaxBranches];
 };
 
 }  // namespace quarry

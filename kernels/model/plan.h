@@ -24,7 +24,8 @@ inline constexpr std::uint32_t kNumPositiveScores = 4;
 
 enum class FilterKind : std::uint8_t {
   kUserList,     ///< item in world.lists[table]
-  kUserGroup,    ///< code in columns[column] in world.lists[table]
+  kPositives,    ///< item in world.lists[table], or one of the row's own positives
+  kUserGroup,    ///< code in columns[column] in world.lists[table], or that of a row's positive
   kSimilarity,   ///< similarity on world.features[table] to some positive >= a
   kOverlap,      ///< at least `count` of `num_columns` columns (bits of column_mask) equal to some
                  ///< positive
@@ -62,8 +63,10 @@ QUARRY_HD bool needs_positive(FilterKind kind) {
          kind == FilterKind::kPairRelative;
 }
 
-/// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first).
+/// Reason codes: 0 = survives, i + 1 = rejected by filter i of the branch's list (safety first),
+/// kUnscored = its score is not finite, so no filter was asked.
 inline constexpr std::uint32_t kMaxFilters = 32;
+inline constexpr std::uint32_t kUnscored = 0xFF;
 
 enum class WeightKind : std::uint8_t {
   kSoftmax,        ///< s / a

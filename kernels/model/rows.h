@@ -87,6 +87,7 @@ struct DrawTally {
   std::uint32_t repeats = 0;
   std::uint32_t refused = 0;
   std::uint32_t enumerated = 0;
+  std::uint32_t unscored = 0;
   std::uint32_t rejected[kMaxFilters] = {};
 };
 
@@ -98,7 +99,7 @@ struct Picks {
   std::uint8_t* branch = nullptr;          ///< [rows, k] 0xFF in empty slots
   std::uint32_t* raw_rank = nullptr;       ///< [rows, k] 0 = not ranked
   std::uint32_t* survivor_rank = nullptr;  ///< [rows, k] 0 = not ranked
-  std::uint32_t* stratum = nullptr;        ///< [rows, k]
+  std::uint32_t* stratum = nullptr;        ///< [rows, k]; of an empty slot: the one that lacks it
   float* logq = nullptr;                   ///< [rows, k] NaN: deterministic pick
   std::uint8_t* fill = nullptr;            ///< [rows, k] FillCode
   std::uint16_t* count = nullptr;          ///< [rows] filled slots
@@ -116,8 +117,13 @@ struct BranchCounters {
   std::uint64_t repeats = 0;  ///< draws that hit an item already picked
   std::uint64_t refused = 0;  ///< draws refused by a cap
   std::uint64_t enumerated_rows = 0;
+  std::uint64_t unscored = 0;  ///< candidates and draws whose score is not finite
   std::uint64_t inert_rows =
       0;  ///< rows without positives where filters relative to a positive did nothing
+};
+/// Slots of one stratum by FillCode: filled ones first, then the missing by reason.
+struct StratumCounters {
+  std::uint64_t slots[kNumFillCodes] = {};
 };
 struct Counters {
   std::uint64_t rows = 0;

@@ -2,6 +2,7 @@
 // section 5).
 #pragma once
 
+#include "kernels/core/best_row.h"
 #include "kernels/core/group.h"
 #include "kernels/core/philox.h"
 #include "kernels/model/row_context.h"
@@ -131,8 +132,8 @@ QUARRY_HD std::uint64_t total_draw_weight(Group& g, const DrawSpace& space, cons
   return g.sum64(mine);
 }
 
-/// Set of items by open addressing; capacity is a power of two above the number of entries. Written
-/// by lane 0 only.
+/// Set of items by open addressing; capacity is a power of two above the number of entries, up to
+/// 2^32. Written by lane 0 only.
 struct ItemSet {
   std::uint32_t* slots = nullptr;  ///< [capacity], kNoItem = free
   std::uint32_t mask = 0;          ///< capacity - 1
@@ -156,9 +157,10 @@ struct ItemSet {
     return true;
   }
 };
-QUARRY_HD std::uint32_t item_set_capacity(std::uint64_t entries) {
-  std::uint32_t capacity = 8;
-  while (capacity < entries * 2) capacity *= 2;
+/// Slots for up to 2^32 - 2 entries: at most half full where 32 bits can address that.
+QUARRY_HD std::uint64_t item_set_capacity(std::uint64_t entries) {
+  std::uint64_t capacity = 8;
+  while (capacity < entries * 2 && capacity < std::uint64_t{1} << 32) capacity *= 2;
   return capacity;
 }
 template <class Group>
@@ -167,21 +169,32 @@ QUARRY_HD void clear(Group& g, const ItemSet& set) {
   g.sync();
 }
 
-/// The best entry below a bar, for enumeration in key order without a sort.
-struct EnumerationKey {
-  std::uint64_t key;
-  std::uint32_t item;
+/// Work area of one row of a `pool` branch.
+struct SampleScratch {
+  SortEntry* best = nullptr;  ///< [draws + kBestSlack]
+  ItemSet seen;               ///< room for `draws`
 };
-QUARRY_HD bool follows(const EnumerationKey& bar, std::uint64_t key, std::uint32_t item) {
-  return key < bar.key || (key == bar.key && item > bar.item);
+QUARRY_HD std::uint64_t sample_row_bytes(std::uint32_t draws) {
+  return (std::uint64_t{draws} + kBestSlack) * sizeof(SortEntry) +
+         item_set_capacity(draws) * sizeof(std::uint32_t);
+}
+/// The work area number `slot` of those that begin at `base`.
+QUARRY_HD SampleScratch sample_scratch_at(void* base, std::uint64_t slot, std::uint32_t draws) {
+  SampleScratch s;
+  char* p = static_cast<char*>(base) + slot * sample_row_bytes(draws);
+  s.best = reinterpret_cast<SortEntry*>(p);
+  s.seen.slots =
+      reinterpret_cast<std::uint32_t*>(p + (std::uint64_t{draws} + kBestSlack) * sizeof(SortEntry));
+  s.seen.mask = static_cast<std::uint32_t>(item_set_capacity(draws) - 1);
+  return s;
 }
 
-/// Distinct draws for a `pool` branch: items[0, n) in draw order. seen: a set with room for n
-/// items. Returns n found.
+/// Distinct draws for a `pool` branch: items[0, n) in draw order. Returns n found.
 template <class Group>
 QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan& plan,
                                        const Branch& branch, const RowContext& row,
-                                       const ItemSet& seen, std::uint32_t* items) {
+                                       const SampleScratch& scratch, std::uint32_t* items) {
+  const ItemSet& seen = scratch.seen;
   const DrawSpace& space = world.draws[branch.draw];
   const DrawRange range = draw_range(space, row, 0);
   const std::uint32_t wanted = branch.draws;
@@ -189,9 +202,10 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
   std::uint32_t found = 0;
   // Draws depend on earlier ones only through repeats, so one lane makes them; the others wait.
   if (g.rank() == 0 && range.weight > 0) {
-    const std::uint32_t bound = 16 * wanted + 64;
-    for (std::uint32_t j = 0; j < bound && found < wanted; ++j) {
-      const PhiloxWords z = random_words(plan.key, row.key, j, branch.hash, Purpose::kPoolDraw);
+    const std::uint64_t bound = std::uint64_t{16} * wanted + 64;
+    for (std::uint64_t j = 0; j < bound && found < wanted; ++j) {
+      const PhiloxWords z = random_words(plan.key, row.key, static_cast<std::uint32_t>(j),
+                                         branch.hash, Purpose::kPoolDraw);
       const std::uint32_t item =
           space.item_at[position_at(space, range, mulhi(as_u64(z), range.weight))];
       if (seen.insert(item)) items[found++] = item;
@@ -199,41 +213,26 @@ QUARRY_HD std::uint32_t pool_draws_row(Group& g, const World& world, const Plan&
   }
   found = static_cast<std::uint32_t>(g.broadcast(found, 0));
   g.sync();
-  if (range.weight == 0) return found;
+  if (range.weight == 0 || found == wanted) return found;
   // Enumeration of the rest, only when draws ran out.
-  EnumerationKey bar{~std::uint64_t{0}, 0};
-  bool first = true;
-  bool more = found < wanted;
-  while (more) {
-    std::uint64_t best = 0;
-    std::uint32_t best_item = kNoItem;
-    for (std::uint32_t p = range.begin + g.rank(); p < range.end; p += g.size()) {
-      const std::uint32_t item = space.item_at[p];
-      const std::uint64_t key =
-          as_u64(random_words(plan.key, row.key, item, branch.hash, Purpose::kPoolEnumeration));
-      if (!first && !follows(bar, key, item)) continue;
-      if (best_item != kNoItem && (key < best || (key == best && item > best_item))) continue;
-      if (weight_before(space, p + 1) == weight_before(space, p)) continue;
-      if (is_excluded(space, range, p) || seen.has(item)) continue;
-      best = key;
-      best_item = item;
+  BestEntries<Group> best(g, scratch.best, wanted - found);
+  for (std::uint64_t base = range.begin; base < range.end; base += g.size()) {
+    const std::uint64_t p = base + g.rank();
+    SortEntry entry{0, 0, 0};
+    bool take = false;
+    if (p < range.end) {
+      entry.item = space.item_at[p];
+      entry.key = as_u64(
+          random_words(plan.key, row.key, entry.item, branch.hash, Purpose::kPoolEnumeration));
+      take = best.can_enter(entry) && !is_excluded(space, range, static_cast<std::uint32_t>(p)) &&
+             !seen.has(entry.item);
     }
-    const std::uint64_t any = g.max(best_item != kNoItem ? 1 : 0);
-    const std::uint64_t top = g.max(best_item != kNoItem ? best : 0);
-    const std::uint64_t item =
-        g.min(best_item != kNoItem && best == top ? best_item : ~std::uint64_t{0});
-    if (any == 0) break;
-    if (g.rank() == 0) {
-      items[found] = static_cast<std::uint32_t>(item);
-      seen.insert(static_cast<std::uint32_t>(item));
-    }
-    g.sync();
-    bar = {top, static_cast<std::uint32_t>(item)};
-    first = false;
-    ++found;
-    more = found < wanted;
+    best.offer(take, entry);
   }
-  return found;
+  const std::uint32_t rest = best.finish();
+  for (std::uint32_t i = g.rank(); i < rest; i += g.size()) items[found + i] = scratch.best[i].item;
+  g.sync();
+  return found + rest;
 }
 
 }  // namespace quarry

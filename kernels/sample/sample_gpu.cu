@@ -13,14 +13,12 @@ __global__ void __launch_bounds__(kSampleThreads, 1)
                   const __grid_constant__ SampleArgs args) {
   WarpGroup warp;
   const Branch& branch = plan.branches[args.branch];
-  const std::uint32_t capacity = item_set_capacity(branch.draws);
   for (std::uint64_t r = warp_of_grid(); r < args.rows.num_rows; r += warps_in_grid()) {
-    const ItemSet seen{static_cast<std::uint32_t*>(args.scratch) + r * capacity, capacity - 1};
     std::uint32_t found = 0;
     if (!is_bad(args.rows, static_cast<std::uint32_t>(r))) {
-      found = pool_draws_row(warp, world, plan, branch,
-                             row_context(world, args.rows, static_cast<std::uint32_t>(r)), seen,
-                             args.items + r * args.stride);
+      found = pool_draws_row(
+          warp, world, plan, branch, row_context(world, args.rows, static_cast<std::uint32_t>(r)),
+          sample_scratch_at(args.scratch, r, branch.draws), args.items + r * args.stride);
     }
     if (warp.rank() == 0) args.count[r] = found;
   }

@@ -80,7 +80,7 @@ QUARRY_HD void positive_scores_row(const Plan& plan, const RowContext& row, cons
   out[static_cast<std::uint32_t>(PositiveScore::kMin)] = least;
   out[static_cast<std::uint32_t>(PositiveScore::kMax)] = most;
   out[static_cast<std::uint32_t>(PositiveScore::kMean)] =
-      sum / static_cast<float>(row.num_positives);
+      canonical_score(sum / static_cast<float>(row.num_positives));
   out[static_cast<std::uint32_t>(PositiveScore::kRandom)] = chosen;
 }
 

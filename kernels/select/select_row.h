@@ -40,7 +40,8 @@ QUARRY_HD float weight_centre(const Weight& w, const RowContext& row) {
   return w.ahns_b * exact_exp(exponent * exact_log(base));
 }
 
-/// One term of a log-weight. `rank`: survivor rank.
+/// One term of a log-weight. `rank`: survivor rank. May be infinite or not a number; log_weight
+/// settles that.
 QUARRY_HD float log_weight_term(const World& world, const Plan& plan, const Weight& w,
                                 const RowContext& row, std::uint32_t item, float score,
                                 std::uint32_t rank) {
@@ -87,7 +88,10 @@ QUARRY_HD float log_weight(const World& world, const Plan& plan, const Branch& b
     phi = phi + log_weight_term(world, plan, plan.weights[branch.first_weight + i], row, item,
                                 score, rank);
   }
-  return phi;
+  // Not a number counts as a weight of 0, infinity as the largest float: any sum and difference of
+  // what is left then has the same bits on every machine.
+  if (phi != phi) return float_of_bits(0xFF800000u);
+  return phi > float_of_bits(0x7F7FFFFFu) ? float_of_bits(0x7F7FFFFFu) : phi;
 }
 
 /// Rank window over survivors of a branch: [1, 2^32 - 1] if it has none. `code` is its reason code
@@ -175,12 +179,13 @@ QUARRY_HD void store_pool_end(const BranchOrder& out, std::uint32_t row, const B
   out.open[row] = !end.full && !complete && count < branch.max_rank ? 1 : 0;
 }
 
-/// Draws `draws` pool indices with replacement by integer weights. sums: [pool_size].
+/// Draws `draws` pool indices with replacement by integer weights. sums: [pool_size]. Returns how
+/// many were drawn: none from a pool whose every weight is 0.
 template <class Group>
-QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& branch,
-                                     const RowContext& row, std::uint32_t pool_size,
-                                     std::uint32_t draws, std::uint64_t* sums,
-                                     const OrderRow& out) {
+QUARRY_HD std::uint32_t draw_with_replacement(Group& g, const Plan& plan, const Branch& branch,
+                                              const RowContext& row, std::uint32_t pool_size,
+                                              std::uint32_t draws, std::uint64_t* sums,
+                                              const OrderRow& out) {
   std::uint64_t largest = 0;
   for (std::uint32_t i = g.rank(); i < pool_size; i += g.size()) {
     const std::uint64_t o = ordered(out.pool_log_weight[i]);
@@ -197,6 +202,7 @@ QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& b
   }
   g.sync();
   const std::uint64_t total = sums[pool_size - 1];
+  if (total == 0) return 0;
   for (std::uint32_t d = g.rank(); d < draws; d += g.size()) {
     const std::uint64_t r = mulhi(
         as_u64(random_words(plan.key, row.key, d, branch.hash, Purpose::kReplacementDraw)), total);
@@ -214,9 +220,11 @@ QUARRY_HD void draw_with_replacement(Group& g, const Plan& plan, const Branch& b
     out.sampling_key[d] = out.pool_log_weight[low];
   }
   g.sync();
+  return draws;
 }
 
-/// logsumexp of the pool's log-weights, added in candidate order. sums is used as float storage.
+/// logsumexp of the pool's log-weights, added by the tree of docs/row_contract.md section 6. sums
+/// is used as float storage.
 template <class Group>
 QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* log_weights,
                               std::uint64_t* sums) {
@@ -231,11 +239,24 @@ QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* lo
     sums[i] = bits_of_float(exact_exp(log_weights[i] - shift));
   }
   g.sync();
-  float sum = 0.0f;
-  for (std::uint32_t i = 0; i < pool_size; ++i)
-    sum = sum + float_of_bits(static_cast<std::uint32_t>(sums[i]));
-  g.sync();
-  return shift + exact_log(sum);
+  std::uint32_t width = 1;
+  while (width < pool_size - width) width *= 2;
+  for (; width > 0; width /= 2) {
+    for (std::uint32_t i = g.rank(); i < width && width < pool_size - i; i += g.size()) {
+      sums[i] = bits_of_float(float_of_bits(static_cast<std::uint32_t>(sums[i])) +
+                              float_of_bits(static_cast<std::uint32_t>(sums[i + width])));
+    }
+    pool_size = pool_size < width ? pool_size : width;
+    g.sync();
+  }
+  return shift + exact_log(float_of_bits(static_cast<std::uint32_t>(sums[0])));
+}
+
+/// The order of selection is the order in which the candidates came, so nothing has to be sorted.
+QUARRY_HD bool is_presorted(const Branch& branch, bool own_ranks) {
+  const bool key_order = branch.source != SourceKind::kRun && branch.source != SourceKind::kNear;
+  return branch.select == SelectKind::kTop ? key_order
+                                           : branch.select == SelectKind::kTopByRank && !own_ranks;
 }
 
 /// Fills `out` for one row; returns the pool's end and, through `num_ordered` and `log_total`, the
@@ -261,8 +282,16 @@ QUARRY_HD PoolEnd select_row(Group& g, const World& world, const Plan& plan, con
   g.sync();
   if (sampled) *log_total = log_total_row(g, n, out.pool_log_weight, scratch.sums);
   if (branch.select == SelectKind::kSampleReplacement) {
-    draw_with_replacement(g, plan, branch, row, n, plan.k, scratch.sums, out);
-    *num_ordered = plan.k;
+    *num_ordered = draw_with_replacement(g, plan, branch, row, n, plan.k, scratch.sums, out);
+    return end;
+  }
+  if (is_presorted(branch, raw_rank != nullptr)) {
+    for (std::uint32_t i = g.rank(); i < n; i += g.size()) {
+      out.order[i] = i;
+      out.sampling_key[i] = 0.0f;
+    }
+    g.sync();
+    *num_ordered = n;
     return end;
   }
   // The best by score takes the first place of top1_sample.

@@ -10,6 +10,14 @@ namespace quarry {
 /// `add(counter, amount)` adds to a 64-bit total; lanes add apart, so it is atomic where lanes
 /// share totals.
 template <class Group, class Add>
+QUARRY_HD void tally_strata_row(Group& g, const Plan& plan, const MergeArgs& args, std::uint32_t r,
+                                StratumCounters* strata, Add add) {
+  const std::uint64_t at = place_of(args.rows, r) * plan.k;
+  for (std::uint32_t i = g.rank(); i < plan.k; i += g.size())
+    add(&strata[args.out.stratum[at + i]].slots[args.out.fill[at + i]], 1);
+}
+
+template <class Group, class Add>
 QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std::uint32_t r,
                          Counters* totals, Add add) {
   const std::uint64_t place = place_of(args.rows, r);
@@ -39,6 +47,7 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
         add(&c->repeats, t.repeats);
         add(&c->refused, t.refused);
         add(&c->enumerated_rows, t.enumerated);
+        add(&c->unscored, t.unscored);
       }
       for (std::uint32_t f = g.rank(); f < branch.num_filters; f += g.size())
         add(&c->rejected[f], t.rejected[f]);
@@ -50,7 +59,11 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
         add(&c->pool, args.order[b].pool_size[r]);
       }
       for (std::uint32_t j = g.rank(); j < cut; j += g.size()) {
-        if (reasons[j] != 0) add(&c->rejected[reasons[j] - 1], 1);
+        if (reasons[j] == kUnscored) {
+          add(&c->unscored, 1);
+        } else if (reasons[j] != 0) {
+          add(&c->rejected[reasons[j] - 1], 1);
+        }
       }
     }
     if (g.rank() == 0 && num_positives == 0) {

@@ -43,8 +43,13 @@ class Stages {
     counters_.resize(exec_, 1);
     counters_.host()[0] = Counters{};
     counters_.push(exec_);
+    strata_.resize(exec_, compiled_->world.num_strata);
+    std::fill_n(strata_.host(), strata_.size(), StratumCounters{});
+    strata_.push(exec_);
+    merge_.strata = at(strata_);
     tally(exec_, merge_, at(counters_));
     record("tally", counters_);
+    record("tally strata", strata_);
     return std::move(records_);
   }
 
@@ -268,6 +273,7 @@ class Stages {
   TileArray<std::uint16_t> count_;
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;
+  TileArray<StratumCounters> strata_;
   std::vector<Record> records_;
 };
 

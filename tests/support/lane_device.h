@@ -143,17 +143,14 @@ void select_gpu(const Exec&, const SelectArgs& a) {
 
 void sample_gpu(const Exec&, const SampleArgs& a) {
   const Branch& branch = a.plan->branches[a.branch];
-  const std::uint32_t capacity = item_set_capacity(branch.draws);
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (is_bad(a.rows, r)) {
       if (g.rank() == 0) a.count[r] = 0;
       return;
     }
-    const ItemSet seen{static_cast<std::uint32_t*>(a.scratch) + std::uint64_t{capacity} * r,
-                       capacity - 1};
     const std::uint32_t found =
-        pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r), seen,
-                       a.items + r * a.stride);
+        pool_draws_row(g, *a.world, *a.plan, branch, row_context(*a.world, a.rows, r),
+                       sample_scratch_at(a.scratch, r, branch.draws), a.items + r * a.stride);
     if (g.rank() == 0) a.count[r] = found;
   });
 }
@@ -201,8 +198,9 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (a.deepen[r] != 0) return;
-    tally_row(g, *a.plan, a, r, totals,
-              [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
+    const auto plus = [](std::uint64_t* total, std::uint64_t amount) { *total += amount; };
+    tally_row(g, *a.plan, a, r, totals, plus);
+    if (a.strata != nullptr) tally_strata_row(g, *a.plan, a, r, a.strata, plus);
   });
 }
 

@@ -205,7 +205,7 @@ struct RowJudge {
       positives.assign(rows.positives + rows.positive_offsets[row],
                        rows.positives + rows.positive_offsets[row + 1]);
     if (!positives.empty()) {
-      float low = INFINITY, high = -INFINITY, sum = 0.0f;
+      float low = score(positives[0]), high = low, sum = 0.0f;
       for (std::size_t p = 0; p < positives.size(); ++p) {
         const float s = score(positives[p]);
         low = s < low ? s : low;
@@ -215,7 +215,7 @@ struct RowJudge {
       const float random = score(positives[scale(word64(6, 0, 0), positives.size())]);
       aggregate[0] = low;
       aggregate[1] = high;
-      aggregate[2] = sum / static_cast<float>(positives.size());
+      aggregate[2] = canonical(sum / static_cast<float>(positives.size()));
       aggregate[3] = random;
     }
     work.resize(recipe.branches.size());
@@ -234,7 +234,8 @@ struct RowJudge {
     return recipe.metric == Metric::kL2 ? l2(query, o.items_[item]) : dot(query, o.items_[item]);
   }
   bool key_before(const Candidate& a, const Candidate& b) const {
-    return a.score != b.score ? a.score > b.score : a.item < b.item;
+    const u32 x = ordered_bits(a.score), y = ordered_bits(b.score);
+    return x != y ? x > y : a.item < b.item;
   }
   const CatalogueColumn& column(const std::string& name) const {
     return column_of(*o.in_.catalogue, name);
@@ -281,13 +282,15 @@ struct RowJudge {
     const float against = aggregate[static_cast<int>(f.against)];
     switch (f.type) {
       case FilterType::kPositives:
-        return has(o.own_positives_[user], c.item);
+        return has(o.own_positives_[user], c.item) || has(positives, c.item);
       case FilterType::kExposed:
         return has(exposed_items(f.classes, f.max_age), c.item);
       case FilterType::kGroup: {
         const auto& codes = column(f.column).codes;
         if (codes[c.item] == 0) return false;
         for (const u32 p : o.own_positives_[user])
+          if (codes[p] == codes[c.item]) return true;
+        for (const u32 p : positives)
           if (codes[p] == codes[c.item]) return true;
         return false;
       }
@@ -349,11 +352,17 @@ struct RowJudge {
     }
     return false;
   }
-  /// First filter that rejects, survivor windows left out; -1: none.
+  /// First filter that rejects, survivor windows left out; -1: none; kNoScore: nothing was judged.
+  static constexpr int kNoScore = 1000;
   int reason(const std::vector<FilterSpec>& list, const Candidate& c) const {
+    if (!std::isfinite(c.score)) return kNoScore;
     for (std::size_t i = 0; i < list.size(); ++i)
       if (!is_survivor_window(list[i]) && rejects(list[i], c)) return static_cast<int>(i);
     return -1;
+  }
+
+  static void reject(BranchCounters& count, int why) {
+    ++(why == kNoScore ? count.unscored : count.rejected[why]);
   }
 
   // Section 5: the items that a branch may draw, per stratum in drawing order.
@@ -388,8 +397,8 @@ struct RowJudge {
     if (!popular) return 1;
     u64& w = o.weights_[{b.source.beta, o.count_[item]}];
     if (w == 0) {
-      const double power = std::pow(static_cast<double>(o.count_[item]) + 1.0, b.source.beta);
-      w = std::max<u64>(1, static_cast<u64>(std::floor(power * 1024.0 + 0.5)));
+      const u32 most = *std::max_element(o.count_.begin(), o.count_.begin() + o.universe_);
+      w = popularity_weight(o.count_[item], most, o.universe_, b.source.beta);
     }
     return w;
   }
@@ -432,8 +441,9 @@ struct RowJudge {
       case SourceKind::kPool: {
         const auto space = draw_space(b);
         const u32 hash = branch_hash(b.name);
-        for (u32 j = 0; j < 16 * b.source.draws + 64 && in_order.size() < b.source.draws; ++j) {
-          const u32 item = draw(b, space, word64(8, hash, j));
+        for (u64 j = 0; j < u64{16} * b.source.draws + 64 && in_order.size() < b.source.draws;
+             ++j) {
+          const u32 item = draw(b, space, word64(8, hash, static_cast<u32>(j)));
           if (item != kNoItem && !has(in_order, item)) in_order.push_back(item);
         }
         for (const u32 item : enumerate(space, 9, hash))
@@ -536,7 +546,8 @@ struct RowJudge {
       }
       phi = phi + term;
     }
-    return phi;
+    if (std::isnan(phi)) return -INFINITY;
+    return std::min(phi, std::numeric_limits<float>::max());
   }
 
   // Sections 2 and 3 for a branch with a candidate list: judge, pool, counters, order.
@@ -589,7 +600,7 @@ struct RowJudge {
     count.examined += cut;
     count.pool += pooled;
     for (std::size_t i = 0; i < w.list.size(); ++i)
-      if (w.list[i].raw <= cut && why[i] >= 0) ++count.rejected[why[i]];
+      if (w.list[i].raw <= cut && why[i] >= 0) reject(count, why[i]);
 
     std::vector<std::size_t> pool;
     float top = -INFINITY;
@@ -604,9 +615,14 @@ struct RowJudge {
       c.sampling_key = u64{ordered_bits(c.noisy)} << 32 | z[1];
       top = std::max(top, c.phi);
     }
-    float sum = 0.0f;
-    for (const std::size_t i : pool) sum += exact_exp(w.list[i].phi - top);
-    w.log_total = top + exact_log(sum);
+    std::vector<float> part;
+    for (const std::size_t i : pool) part.push_back(exact_exp(w.list[i].phi - top));
+    while (part.size() > 1) {
+      const std::size_t width = std::bit_ceil(part.size()) / 2;
+      for (std::size_t i = width; i < part.size(); ++i) part[i - width] += part[i];
+      part.resize(width);
+    }
+    w.log_total = top + exact_log(part.empty() ? 0.0f : part[0]);
 
     const auto by_key = [&](std::size_t x, std::size_t y) {
       return key_before(w.list[x], w.list[y]);
@@ -724,7 +740,7 @@ struct RowJudge {
       if (state == 1) {
         ++count.repeats;
       } else if (why >= 0) {
-        ++count.rejected[why];
+        reject(count, why);
       } else if (state == 3) {
         ++count.refused;
       } else {
@@ -830,9 +846,12 @@ struct RowJudge {
     }
     std::vector<u32> stand_in = recipe.backfill;
     for (u32 b = 0; recipe.backfill.empty() && b < work.size(); ++b) stand_in.push_back(b);
-    for (std::size_t s = 0; s < left.size(); ++s)
+    for (std::size_t s = 0; s < left.size(); ++s) {
       out->codes.insert(out->codes.end(), left[s], code(stand_in, s));
+      out->lacks.insert(out->lacks.end(), left[s], static_cast<u32>(s));
+    }
     out->codes.insert(out->codes.end(), unplaced, unplaced > 0 ? code(stand_in, 0) : 0);
+    out->lacks.insert(out->lacks.end(), unplaced, 0);
     for (Pick& p : picks) p.logq = log_probability(p);
     out->picks = picks;
     out->positive_min = aggregate[0];
@@ -889,6 +908,9 @@ Row Oracle::mine(const RowsView& rows, u64 row) {
   counters.requested += recipe_.k;
   counters.emitted += out.picks.size();
   for (const std::uint8_t code : out.codes) ++counters.missing[code];
+  strata.resize(quota_.size());
+  for (const Pick& p : out.picks) ++strata[p.stratum].slots[0];
+  for (std::size_t i = 0; i < out.codes.size(); ++i) ++strata[out.lacks[i]].slots[out.codes[i]];
   return out;
 }
 

@@ -28,10 +28,11 @@ struct Pick {
 };
 
 struct Row {
-  std::vector<Pick> picks;          ///< in order of picking
-  std::vector<std::uint8_t> codes;  ///< FillCode of each missing slot
-  std::vector<float> kappa;         ///< [branches]
-  float positive_min;               ///< NaN without positives
+  std::vector<Pick> picks;           ///< in order of picking
+  std::vector<std::uint8_t> codes;   ///< FillCode of each missing slot
+  std::vector<std::uint32_t> lacks;  ///< stratum of each missing slot
+  std::vector<float> kappa;          ///< [branches]
+  float positive_min;                ///< NaN without positives
 };
 
 /// Everything that does not depend on the row, then one row at a time.
@@ -42,6 +43,7 @@ class Oracle {
   Row mine(const RowsView& rows, std::uint64_t row);
 
   Counters counters;
+  std::vector<StratumCounters> strata;
 
  private:
   friend struct RowJudge;
@@ -67,11 +69,16 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
                                     std::array<std::uint32_t, 2> key);
 /// Upper 64 bits of r * n.
 std::uint64_t scale(std::uint64_t r, std::uint64_t n);
+/// -0 becomes +0; what is not a number gets the bits that are ordered last.
+float canonical(float score);
 float dot(const std::vector<float>& x, const std::vector<float>& y);
 float l2(const std::vector<float>& x, const std::vector<float>& y);
 /// x divided by its norm; rows of norm 0 stay.
 std::vector<float> unit(const std::vector<float>& x);
 std::uint32_t ordered_bits(float f);
+/// Integer weight of an item with `count` positives for popularity^beta.
+std::uint64_t popularity_weight(std::uint32_t count, std::uint32_t most, std::uint32_t num_items,
+                                double beta);
 std::vector<std::uint64_t> systematic(std::uint64_t n, const std::vector<std::uint64_t>& weights,
                                       std::uint64_t r64);
 /// Returns what could not be placed.
@@ -84,6 +91,8 @@ std::uint64_t largest_remainder(std::uint64_t n, const std::vector<std::uint64_t
 std::string difference(const Row& expected, const NegativeBatch& batch, std::uint64_t row);
 /// The same for totals; the engine's fields beyond the contract are not looked at.
 std::string difference(const Counters& expected, const Counters& actual, std::size_t num_branches);
+std::string difference(const std::vector<StratumCounters>& expected,
+                       const std::vector<StratumCounters>& actual);
 std::string to_string(const Row& row);
 
 }  // namespace quarry::oracle

@@ -47,6 +47,8 @@ std::string difference(const Row& expected, const NegativeBatch& batch, u64 row)
     const u32 fill = filled ? 0 : expected.codes.at(slot - expected.picks.size());
     check(want.item == batch.item[at], "item" + where, want.item, batch.item[at]);
     check(fill == batch.fill[at], "fill" + where, fill, u32{batch.fill[at]});
+    const u32 stratum = filled ? want.stratum : expected.lacks.at(slot - expected.picks.size());
+    check(stratum == batch.stratum[at], "stratum" + where, stratum, batch.stratum[at]);
     check(want.branch == batch.branch[at], "branch" + where, want.branch, u32{batch.branch[at]});
     if (!filled) continue;
     check(std::bit_cast<u32>(want.score) == std::bit_cast<u32>(batch.score[at]), "score" + where,
@@ -55,7 +57,6 @@ std::string difference(const Row& expected, const NegativeBatch& batch, u64 row)
           batch.raw_rank[at]);
     check(want.survivor_rank == batch.survivor_rank[at], "survivor rank" + where,
           want.survivor_rank, batch.survivor_rank[at]);
-    check(want.stratum == batch.stratum[at], "stratum" + where, want.stratum, batch.stratum[at]);
     check(close(want.logq, batch.logq[at]), "logq" + where, want.logq, batch.logq[at]);
   }
   for (std::size_t b = 0; b < expected.kappa.size(); ++b) {
@@ -92,8 +93,25 @@ std::string difference(const Counters& expected, const Counters& actual, std::si
     check("refused" + of, want.refused, got.refused);
     check("enumerated_rows" + of, want.enumerated_rows, got.enumerated_rows);
     check("inert_rows" + of, want.inert_rows, got.inert_rows);
+    check("unscored" + of, want.unscored, got.unscored);
   }
   return text.str();
+}
+
+std::string difference(const std::vector<StratumCounters>& expected,
+                       const std::vector<StratumCounters>& actual) {
+  if (expected.size() != actual.size())
+    return "strata: expected " + std::to_string(expected.size()) + ", got " +
+           std::to_string(actual.size());
+  for (std::size_t s = 0; s < expected.size(); ++s) {
+    for (u32 code = 0; code < kNumFillCodes; ++code) {
+      const u64 want = expected[s].slots[code], got = actual[s].slots[code];
+      if (want != got)
+        return "slots of code " + std::to_string(code) + " in stratum " + std::to_string(s) +
+               ": expected " + std::to_string(want) + ", got " + std::to_string(got);
+    }
+  }
+  return "";
 }
 
 }  // namespace quarry::oracle

@@ -21,6 +21,11 @@ float tree(float (&acc)[32]) {
 
 }  // namespace
 
+float canonical(float s) {
+  if (std::isnan(s)) return std::bit_cast<float>(0xFFFFFFFFu);
+  return s == 0.0f ? 0.0f : s;
+}
+
 u64 scale(u64 r, u64 n) { return static_cast<u64>((u128{r} * n) >> 64); }
 
 std::array<u32, 4> philox(std::array<u32, 4> c, std::array<u32, 2> key) {
@@ -38,8 +43,7 @@ std::array<u32, 4> philox(std::array<u32, 4> c, std::array<u32, 2> key) {
 float dot(const std::vector<float>& x, const std::vector<float>& y) {
   float acc[32] = {};
   for (std::size_t i = 0; i < x.size(); ++i) acc[i % 32] = std::fma(x[i], y[i], acc[i % 32]);
-  const float s = tree(acc);
-  return s == 0.0f ? 0.0f : s;
+  return canonical(tree(acc));
 }
 
 float l2(const std::vector<float>& x, const std::vector<float>& y) {
@@ -48,8 +52,7 @@ float l2(const std::vector<float>& x, const std::vector<float>& y) {
     const float t = x[i] - y[i];
     acc[i % 32] = std::fma(t, t, acc[i % 32]);
   }
-  const float s = -tree(acc);
-  return s == 0.0f ? 0.0f : s;
+  return canonical(-tree(acc));
 }
 
 std::vector<float> unit(const std::vector<float>& x) {
@@ -64,6 +67,27 @@ std::vector<float> unit(const std::vector<float>& x) {
 u32 ordered_bits(float f) {
   const u32 b = std::bit_cast<u32>(f);
   return std::signbit(f) ? ~b : b + 0x80000000u;
+}
+
+u64 popularity_weight(u32 count, u32 most, u32 num_items, double beta) {
+  constexpr double kLn2 = 0x1.62e42fefa39efp-1, kLog2e = 0x1.71547652b82fep+0;
+  const auto logarithm = [&](double m) {
+    double e = 0;
+    for (; m >= 1.41421356237309504; m /= 2) e += 1;
+    const double t = (m - 1) / (m + 1), z = t * t;
+    double p = 0;
+    for (double i = 23; i > 0; i -= 2) p = std::fma(p, z, 1 / i);
+    return std::fma(e, kLn2, 2 * t * p);
+  };
+  const double t = beta * (logarithm(1.0 + count) - logarithm(1.0 + most));
+  const double j = std::floor(std::fma(t, kLog2e, 0.5));
+  const double r = std::fma(-j, kLn2, t);
+  double p = 1;
+  for (double i = 14; i > 0; --i) p = std::fma(p, r / i, 1);
+  double scaled = p * 0x1p62;
+  for (u64 n = 1; n < num_items; n *= 2) scaled /= 2;
+  for (double down = j; down < 0 && scaled >= 1; ++down) scaled /= 2;
+  return std::max<u64>(1, static_cast<u64>(scaled));
 }
 
 std::vector<u64> systematic(u64 n, const std::vector<u64>& weights, u64 r64) {

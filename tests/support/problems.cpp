@@ -146,7 +146,7 @@ RankWindow rank_window(Rng& rng, bool survivors) {
   w.quantile = rng.chance(40);
   if (w.quantile) {
     w.lo = rng.in(0, 4) * 50000;
-    w.hi = w.lo + rng.in(1, 16) * 50000;
+    w.hi = w.lo + rng.in(4, 16) * 50000;  // a rank at least, in the smallest of catalogues
   } else {
     w.lo = rng.in(1, 5);
     w.hi = rng.chance(20) ? 0xFFFFFFFFu : w.lo + rng.in(0, 30);
@@ -221,7 +221,7 @@ WeightSpec random_weight(Rng& rng) {
   w.table = "teacher";
   switch (w.kind) {
     case WeightKind::kSoftmax:
-      w.a = 0.05 * static_cast<double>(rng.in(1, 40));
+      w.a = rng.chance(8) ? 1e-37 : 0.05 * static_cast<double>(rng.in(1, 40));
       break;
     case WeightKind::kSimans:
     case WeightKind::kDistance:
@@ -246,7 +246,9 @@ WeightSpec random_weight(Rng& rng) {
       w.a = 0.3 * static_cast<double>(rng.in(0, 10)) - 1.0;
       break;
     case WeightKind::kClass:
-      for (double& c : w.class_weight) c = 0.1 * static_cast<double>(rng.in(1, 30));
+      for (double& c : w.class_weight)
+        c = rng.chance(30) ? 0.0 : 0.1 * static_cast<double>(rng.in(1, 30));
+      if (rng.chance(15)) std::fill(std::begin(w.class_weight), std::end(w.class_weight), 0.0);
       break;
   }
   return w;
@@ -274,7 +276,7 @@ BranchSpec random_branch(Rng& rng, std::uint32_t number, std::uint32_t items) {
       break;
     case SourceKind::kUniform:
     case SourceKind::kPopularity:
-      s.beta = 0.25 * static_cast<double>(rng.in(0, 6));
+      s.beta = 0.25 * static_cast<double>(rng.in(0, 16));
       break;
     case SourceKind::kPool:
       s.popularity_base = rng.chance(40);
@@ -407,8 +409,13 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number) {
   p.items = make_table(rng, items, dim, fine);
   p.users = make_table(rng, users, dim, fine);
   p.feature = make_table(rng, items, 3, false);
+  const bool huge = rng.chance(6);  // scores that overflow, some to what is not a number
+  for (std::vector<float>* table : {&p.items, &p.users}) {
+    for (std::size_t r = 0; huge && r < table->size() / dim; ++r)
+      if (rng.chance(40)) (*table)[r * dim + rng.in(0, dim - 1)] = rng.chance(50) ? 3e38f : -3e38f;
+  }
   p.inputs.items = {p.items.data(), items, dim, Dtype::kF32};
-  if (!fine && rng.chance(20)) {
+  if (!fine && !huge && rng.chance(20)) {
     const bool brain = rng.chance(50);
     for (const float x : p.items) {
       p.half_items.push_back(
@@ -432,7 +439,8 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number) {
     p.snapshot.num_items = rng.chance(50) ? items : static_cast<std::uint32_t>(rng.in(5, items));
     p.snapshot.as_of = kAsOf;
     for (std::uint32_t i = 0; i < p.snapshot.num_items; ++i) {
-      p.snapshot.popularity.push_back(static_cast<std::uint32_t>(rng.in(0, 4)));
+      p.snapshot.popularity.push_back(
+          static_cast<std::uint32_t>(rng.chance(5) ? rng.in(0, 0xFFFFFFFFu) : rng.in(0, 4)));
     }
     p.inputs.snapshot = &p.snapshot;
   }
@@ -441,6 +449,12 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number) {
     p.rows_view.queries = p.queries.data();
   }
   make_recipe(rng, p, items);
+  const std::uint32_t known = p.inputs.snapshot != nullptr ? p.snapshot.num_items : items;
+  for (BranchSpec& b : p.recipe.branches) {
+    for (WeightSpec& w : b.weights)  // the last rank there is: weight 0 for newer items
+      if (w.kind == WeightKind::kRankBeta && rng.chance(30)) w.a = known;
+  }
+  if (rng.chance(40)) p.inputs.rows = nullptr;  // the rows' positives come with the rows alone
   return problem;
 }
 

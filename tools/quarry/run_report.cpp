@@ -55,9 +55,31 @@ Json branches_json(const RunFacts& facts, const Counters& c) {
                         {"draws_repeated", counters.repeats},
                         {"draws_refused_by_cap", counters.refused},
                         {"enumerated_rows", counters.enumerated_rows},
+                        {"unscored", counters.unscored},
                         {"rows_without_positive", counters.inert_rows}});
   }
   return branches;
+}
+
+/// Slots by stratum; rows that never reached the Miner are not among them.
+Json strata_json(const RunFacts& facts) {
+  Json strata = Json::array();
+  const auto names = facts.miner->stratum_names();
+  const auto& counts = facts.miner->report().strata;
+  for (std::size_t s = 0; s < counts.size(); ++s) {
+    Json missing = Json::object();
+    std::uint64_t requested = counts[s].slots[0];
+    for (std::uint32_t code = 1; code < kNumFillCodes; ++code) {
+      requested += counts[s].slots[code];
+      if (counts[s].slots[code] > 0) missing[fill_code_name(code)] = counts[s].slots[code];
+    }
+    if (requested == 0) continue;
+    strata.push_back({{"name", names[s]},
+                      {"requested", requested},
+                      {"emitted", counts[s].slots[0]},
+                      {"missing", std::move(missing)}});
+  }
+  return strata;
 }
 
 Json inputs_json(const RunFacts& facts) {
@@ -139,6 +161,7 @@ std::string run_to_json(const RunFacts& facts) {
                     {"bad_users", inputs.bad_users.size()},
                     {"positives_of_bad_items", inputs.rows.dropped_positives()}};
   run["fill"] = fill_json(counters);
+  run["strata"] = strata_json(facts);
   run["branches"] = branches_json(facts, counters);
   run["search"] = {{"retriever", facts.miner->plan(1).retriever},
                    {"promise", facts.miner->promise()},
@@ -209,6 +232,7 @@ std::string run_to_words(const RunFacts& facts) {
     if (counters.repeats > 0) line("draws repeated", counters.repeats);
     if (counters.refused > 0) line("draws refused by caps", counters.refused);
     if (counters.enumerated_rows > 0) line("rows enumerated", counters.enumerated_rows);
+    if (counters.unscored > 0) line("score not finite", counters.unscored);
     if (counters.inert_rows > 0) line("rows without a positive", counters.inert_rows);
   }
   out += fmt::format(
