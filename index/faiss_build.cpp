@@ -21,7 +21,7 @@
 #include "index/faiss_threads.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/philox.h"
-#include "kernels/topk/topk.h"
+#include "kernels/topk/blas_threads.h"
 
 namespace quarry {
 namespace {
@@ -186,7 +186,7 @@ void set_search_parameters(faiss::Index& index, const FaissOptions& options, std
 std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
                                           const FaissOptions& options) {
   require_working_faiss();
-  use_one_blas_thread();
+  const OneBlasThread one_blas_thread;
   const OmpThreads threads(exec.threads);
   IndexIdentity identity;
   if (!options.cache.empty()) {
