@@ -221,21 +221,33 @@ TEST_P(Backend, TheExactRetrieverFindsTheSameLists) {
   const std::vector<float> items = table(std::size_t{kItems} * kDim);
   const std::vector<float> queries = table(std::size_t{kQueries} * kDim);
   for (const Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
-    std::vector<std::uint32_t> ids[2];
-    std::vector<float> scores[2];
+    TileArray<std::uint32_t> ids[2], count[2];
+    TileArray<float> scores[2];
+    TileArray<std::uint8_t> complete[2], certified[2];
     const Exec execs[2] = {Exec{}, exec_};
     for (int side = 0; side < 2; ++side) {
-      ids[side].resize(std::size_t{kQueries} * kFound);
-      scores[side].resize(ids[side].size());
-      std::vector<std::uint32_t> count(kQueries);
-      std::vector<std::uint8_t> complete(kQueries);
+      const Exec& exec = execs[side];
+      Placement placement(exec);
+      for (auto* a : {&ids[side], &count[side]}) a->resize(exec, std::size_t{kQueries} * kFound);
+      scores[side].resize(exec, std::size_t{kQueries} * kFound);
+      for (auto* a : {&complete[side], &certified[side]}) a->resize(exec, kQueries);
       const auto retriever = make_exact_retriever({items.data(), kItems, kDim, metric});
-      retriever->search(
-          execs[side], queries.data(), kQueries, kFound,
-          {ids[side].data(), scores[side].data(), count.data(), complete.data(), nullptr});
+      retriever->search(exec, placement.borrow(queries.data(), queries.size()), kQueries, kFound,
+                        {ids[side].at(exec), scores[side].at(exec), count[side].at(exec),
+                         complete[side].at(exec), certified[side].at(exec)});
+      ids[side].pull(exec);
+      scores[side].pull(exec);
+      for (auto* a : {&complete[side], &certified[side]}) a->pull(exec);
+      synchronize(exec);
     }
-    EXPECT_EQ(ids[0], ids[1]);
-    EXPECT_EQ(scores[0], scores[1]);
+    for (std::size_t i = 0; i < ids[0].size(); ++i) {
+      ASSERT_EQ(ids[0].host()[i], ids[1].host()[i]) << "place " << i;
+      ASSERT_EQ(scores[0].host()[i], scores[1].host()[i]) << "place " << i;
+    }
+    for (std::uint32_t q = 0; q < kQueries; ++q) {
+      ASSERT_EQ(complete[0].host()[q], complete[1].host()[q]);
+      ASSERT_EQ(certified[1].host()[q], 1);
+    }
   }
 }
 

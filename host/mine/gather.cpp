@@ -116,28 +116,33 @@ void Tile::gather_near(std::uint32_t b) {
   std::sort(near_items_.begin(), near_items_.end());
   near_items_.erase(std::unique(near_items_.begin(), near_items_.end()), near_items_.end());
   const auto queries = static_cast<std::uint32_t>(near_items_.size());
-  near_queries_.resize(Exec{}, std::size_t{queries} * dim);
+  near_queries_.resize(c_.exec, std::size_t{queries} * dim);
   for (std::uint32_t q = 0; q < queries; ++q) {
     std::copy_n(c_.compiled.host_unit_items + std::size_t{near_items_[q]} * dim, dim,
-                near_queries_.data() + std::size_t{q} * dim);
+                near_queries_.host() + std::size_t{q} * dim);
   }
-  near_found_.resize(Exec{}, std::size_t{queries} * n);
-  near_scores_.resize(Exec{}, std::size_t{queries} * n);
-  near_count_.resize(Exec{}, queries);
-  near_complete_.resize(Exec{}, queries);
+  near_queries_.push(c_.exec);
+  near_found_.resize(c_.exec, std::size_t{queries} * n);
+  near_scores_.resize(c_.exec, std::size_t{queries} * n);
+  near_count_.resize(c_.exec, queries);
+  near_complete_.resize(c_.exec, queries);
   if (queries > 0) {
-    c_.near_retriever->search(c_.exec, near_queries_.data(), queries, n,
-                              {near_found_.data(), near_scores_.data(), near_count_.data(),
-                               near_complete_.data(), nullptr});
+    c_.near_retriever->search(c_.exec, near_queries_.at(c_.exec), queries, n,
+                              {near_found_.at(c_.exec), near_scores_.at(c_.exec),
+                               near_count_.at(c_.exec), near_complete_.at(c_.exec), nullptr});
   }
+  near_found_.pull(c_.exec);
+  near_scores_.pull(c_.exec);
+  near_count_.pull(c_.exec);
+  synchronize(c_.exec);
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
     near_list_.clear();
     for (std::uint64_t i = positive_offsets_.host()[r]; i < positive_offsets_.host()[r + 1]; ++i) {
       const auto at =
           std::lower_bound(near_items_.begin(), near_items_.end(), positives_.host()[i]);
       const auto q = static_cast<std::size_t>(at - near_items_.begin());
-      for (std::uint32_t j = 0; j < near_count_.data()[q]; ++j) {
-        near_list_.emplace_back(near_scores_.data()[q * n + j], near_found_.data()[q * n + j]);
+      for (std::uint32_t j = 0; j < near_count_.host()[q]; ++j) {
+        near_list_.emplace_back(near_scores_.host()[q * n + j], near_found_.host()[q * n + j]);
       }
     }
     // Largest similarity of each item first, then the order of the source.

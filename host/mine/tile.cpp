@@ -140,14 +140,14 @@ void Tile::retrieve(std::uint32_t depth) {
   found_scores_.resize(c_.exec, std::size_t{n} * depth);
   found_count_.resize(c_.exec, n);
   found_complete_.resize(c_.exec, n);
-  certified_.resize(Exec{}, n);
-  c_.retriever->search(c_.exec, queries_.host(), n, depth,
-                       {found_items_.host(), found_scores_.host(), found_count_.host(),
-                        found_complete_.host(), certified_.data()});
-  found_items_.push(c_.exec);
-  found_scores_.push(c_.exec);
-  found_count_.push(c_.exec);
-  found_complete_.push(c_.exec);
+  certified_.resize(c_.exec, n);
+  c_.retriever->search(
+      c_.exec, queries_.at(c_.exec), n, depth,
+      {found_items_.at(c_.exec), found_scores_.at(c_.exec), found_count_.at(c_.exec),
+       found_complete_.at(c_.exec), certified_.at(c_.exec)});
+  found_count_.pull(c_.exec);
+  certified_.pull(c_.exec);
+  synchronize(c_.exec);
 }
 
 void Tile::gather(std::uint32_t b) {
@@ -296,7 +296,7 @@ void Tile::emit(std::span<const std::uint64_t> ids, std::uint64_t base, Negative
                 out.kappa.begin() + static_cast<std::ptrdiff_t>(at * branches));
     out.count[at] = count_.host()[i];
     out.positive_min[at] = positive_scores_.host()[std::size_t{i} * kNumPositiveScores];
-    out.certified[at] = c_.retriever == nullptr ? 1 : certified_.data()[query_.host()[i]];
+    out.certified[at] = c_.retriever == nullptr ? 1 : certified_.host()[query_.host()[i]];
   }
 }
 

@@ -90,11 +90,10 @@ class Tile {
   TileArray<float> queries_, positive_scores_;
   TileArray<std::uint32_t> found_items_, found_count_;
   TileArray<float> found_scores_;
-  TileArray<std::uint8_t> found_complete_;
-  HostBuffer<std::uint8_t> certified_;
-  HostBuffer<std::uint32_t> near_found_, near_count_;
-  HostBuffer<float> near_scores_, near_queries_;
-  HostBuffer<std::uint8_t> near_complete_;
+  TileArray<std::uint8_t> found_complete_, certified_;
+  TileArray<std::uint32_t> near_found_, near_count_;
+  TileArray<float> near_scores_, near_queries_;
+  TileArray<std::uint8_t> near_complete_;
   BranchWork work_[kMaxBranches];
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;
