@@ -54,7 +54,7 @@ struct CertifyArgs {
   std::uint64_t* scratch = nullptr;  ///< certify_scratch_size(...) numbers
 };
 
-/// Answers of an index that names items by signed numbers, worst-case padded with -1.
+/// Answers of an index that names items by signed numbers and fills up with -1.
 struct LabelArgs {
   const std::int64_t* labels = nullptr;  ///< [num_lists, depth]
   const float* distances = nullptr;      ///< [num_lists, depth]
@@ -62,6 +62,7 @@ struct LabelArgs {
   std::uint32_t depth = 0;
   std::uint32_t num_items = 0;
   bool negate = false;  ///< distances: the smaller the better
+  // Out, as TopkResult.
   std::uint64_t* keys = nullptr;
   std::uint32_t* count = nullptr;
   float* cut = nullptr;

@@ -6,7 +6,7 @@ namespace quarry {
 /// A tile per worker scales, a tile over threads does not, so whoever calls the BLAS from workers
 /// holds one of these. The setting is the process's: the first of those alive makes it 1, the last
 /// puts the former value back. Nested and concurrent use is safe. Without effect on a BLAS other
-/// than OpenBLAS. A caller of ours that sets the number itself meanwhile is overruled.
+/// than OpenBLAS. Who else sets the number meanwhile is overruled at the end.
 class OneBlasThread {
  public:
   OneBlasThread();
