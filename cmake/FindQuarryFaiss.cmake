@@ -30,9 +30,21 @@ check_cxx_source_compiles("
     parameters.sel = &range;
     return parameters.sel == nullptr;
   }" QUARRY_FAISS_HAS_SELECTOR)
+# Its headers include CUDA's, and its static library calls the runtime and cuBLAS without naming them.
+set(quarry_faiss_cuda "")
+if(TARGET CUDA::cudart AND TARGET CUDA::cublas)
+  set(quarry_faiss_cuda CUDA::cudart CUDA::cublas)
+endif()
+list(APPEND CMAKE_REQUIRED_LIBRARIES ${quarry_faiss_cuda})
 check_cxx_source_compiles("
   #include <faiss/gpu/StandardGpuResources.h>
   int main() { faiss::gpu::StandardGpuResources resources; return 0; }" QUARRY_FAISS_HAS_GPU)
+set(CMAKE_REQUIRED_LIBRARIES faiss OpenMP::OpenMP_CXX)
+check_cxx_source_compiles("
+  #if !__has_include(<faiss/gpu/StandardGpuResources.h>)
+  #error none
+  #endif
+  int main() { return 0; }" QUARRY_FAISS_HAS_GPU_HEADER)
 unset(CMAKE_REQUIRED_LIBRARIES)
 unset(CMAKE_REQUIRED_QUIET)
 unset(CMAKE_REQUIRED_FLAGS)
@@ -44,4 +56,12 @@ endif()
 set(QUARRY_HAS_FAISS ON)
 if(QUARRY_FAISS_HAS_GPU AND QUARRY_CUDA)
   set(QUARRY_FAISS_GPU ON)
+elseif(QUARRY_FAISS_HAS_GPU_HEADER AND QUARRY_CUDA)
+  if(quarry_faiss_cuda)
+    set(quarry_faiss_why "a program that uses them does not build; see CMakeFiles/CMakeError.log")
+  else()
+    set(quarry_faiss_why "the CUDA Toolkit is not found; pass -DCUDAToolkit_ROOT=...")
+  endif()
+  message(WARNING "FAISS ${faiss_VERSION} at ${faiss_DIR} has GPU headers, but ${quarry_faiss_why}. "
+    "FAISS kinds run on the CPU in this build")
 endif()

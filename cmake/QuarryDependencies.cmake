@@ -80,8 +80,12 @@ function(quarry_link_dependencies target)
     set_property(SOURCE ${index_sources} APPEND PROPERTY COMPILE_DEFINITIONS QUARRY_HAS_FAISS
       $<$<BOOL:${QUARRY_FAISS_GPU}>:QUARRY_FAISS_GPU>)
   endif()
-  if(QUARRY_CUDA)
+  if(QUARRY_FAISS_GPU)  # after faiss, whose static library needs them; one runtime in the process, FAISS's
+    target_link_libraries(${target} PRIVATE CUDA::cudart CUDA::cublas)
+  elseif(QUARRY_CUDA)
     target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublas)
+  endif()
+  if(QUARRY_CUDA)
     target_compile_definitions(${target} PUBLIC QUARRY_HAS_CUDA)
   endif()
 endfunction()

@@ -1,96 +1,97 @@
 // Exact search on top of an approximate one: re-score, prove with an error bound, search wider, at
-// last by brute force.
+// last by brute force. All of it where the Exec runs.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "index/item_rows.h"
 #include "index/retriever.h"
+#include "kernels/certify/certify.h"
 #include "kernels/core/buffer.h"
 #include "kernels/topk/topk.h"
 
 namespace quarry {
 
-/// How the approximate scores come about: each has its own error bound.
-enum class Approximation : std::uint8_t {
-  kTopk,  ///< kernels/topk: dot by BLAS; for L2 2 dot - |x|^2, to which -|q|^2 is still to be added
-  kFaissFlat,  ///< FAISS flat: dot; for L2 the negated distance, direct or expanded with fp32 norms
-};
-
-/// Rigorous bound of |approximate - exact score|; the derivation stands in certificate.cpp.
+/// The bound of kernels/certify/score_bound.h for one table of items.
 class ErrorBound {
  public:
-  struct OfQuery {
-    double offset = 0.0;  ///< to be added to approximate scores
-    double error = 0.0;   ///< |approximate + offset - exact| <= error for every item that is not
-                          ///< heavy; may be infinite
-  };
-
-  /// Measures the norms of all items.
+  /// Measures the norms of all items, on the host.
   void prepare(const Exec& exec, const ItemTable& items, Approximation approximation);
-  OfQuery of(const float* query) const;
+  const ScoreBound& bound() const { return bound_; }
+  QueryBound of(const float* query) const { return query_bound(bound_, query); }
   /// The few items, ascending, whose norm is far above the others': scored exactly for every query,
   /// so that one of them does not loosen the bound for all.
   const std::vector<std::uint32_t>& heavy() const { return heavy_; }
 
  private:
-  std::uint32_t dim_ = 0;
-  Metric metric_ = Metric::kInnerProduct;
-  Approximation approximation_ = Approximation::kTopk;
-  double largest_norm_ = 0.0;  ///< of the items that are not heavy, rounded up
+  ScoreBound bound_;
   std::vector<std::uint32_t> heavy_;
 };
 
-/// Sum of squares in double; the products are exact.
-double squared_norm(const float* row, std::uint32_t dim);
+/// Work areas of topk, kept between calls.
+struct SearchWorkspace {
+  TopkWorkspace cpu;
+  TopkDeviceWorkspace cuda;
+
+  std::uint64_t device_bytes() const;
+};
+/// topk or topk_gpu, without a mask.
+void topk_on(const Exec& exec, const TopkItems& items, const float* queries, std::uint32_t rows,
+             std::uint32_t k, SearchWorkspace& workspace, const TopkResult& out);
 
 /// Finds the best items by approximate score.
 class CandidateSource {
  public:
   virtual ~CandidateSource() = default;
-  /// The `depth` best of each row, as topk leaves them. depth <= max_depth().
-  virtual void find(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t depth,
-                    TopkWorkspace& workspace, const TopkResult& out) = 0;
+  /// The `depth` best of each row, as topk leaves them. depth <= max_depth(). Every pointer is
+  /// memory of exec.device. `items`: the rows of the table there.
+  virtual void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
+                    std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) = 0;
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 
 /// Turns a CandidateSource into exact search: results equal brute force with the exact score, bit
-/// for bit, for any threads and any batch. Work areas are kept between calls.
+/// for bit, for any threads, any batch and either device. Work areas are kept between calls.
 class CertifiedSearch {
  public:
   CertifiedSearch(const ItemTable& items, Approximation approximation)
       : items_(items), approximation_(approximation) {}
+  /// As Retriever::search.
   void search(const Exec& exec, CandidateSource& source, const float* queries,
               std::uint32_t num_queries, std::uint32_t k, const SearchResult& out);
   const SearchStats& stats() const { return stats_; }
   std::uint64_t memory_bytes() const;
+  std::uint64_t device_bytes() const;
 
  private:
   struct Request;
+  void prepare(const Exec& exec);
   void search_pass(const Exec& exec, CandidateSource& source, const Request& request,
                    std::uint32_t slack);
   void brute_force(const Exec& exec, const Request& request);
-  bool judge(const Request& request, const float* query, std::uint32_t chunk_row,
-             std::uint32_t depth, std::uint32_t row);
-  const float* gather(const Exec& exec, const Request& request, std::uint32_t begin,
-                      std::uint32_t count);
-  void reserve_lists(const Exec& exec, std::uint32_t rows, std::uint32_t depth);
+  void keep_pending(const Exec& exec, const Request& request);
+  const std::uint32_t* place_pending(const Exec& exec, const Request& request);
+  const float* gather(const Exec& exec, const Request& request, const std::uint32_t* pending,
+                      std::uint32_t begin, std::uint32_t count);
+  CertifyArgs reserve_lists(const Exec& exec, const Request& request, ListKind kind,
+                            std::uint32_t rows, std::uint32_t depth);
   TopkResult lists();
 
-  ItemTable items_;
+  ItemRows items_;
   Approximation approximation_;
   ErrorBound bound_;
   bool prepared_ = false;
   SearchStats stats_;
-  TopkWorkspace workspace_;
-  HostBuffer<std::uint64_t> keys_;
-  HostBuffer<std::uint32_t> count_;
-  HostBuffer<float> cut_;
-  HostBuffer<std::uint8_t> left_out_;
-  HostBuffer<std::uint8_t> proven_;
-  HostBuffer<float> gathered_;
-  std::vector<HostBuffer<std::uint64_t>> scratch_;  ///< one list per worker
-  std::vector<std::uint32_t> pending_;              ///< rows that are not proven yet, ascending
+  SearchWorkspace workspace_;
+  ExecBuffer<std::uint32_t> heavy_;
+  ExecBuffer<std::uint64_t> keys_, scratch_;
+  ExecBuffer<std::uint32_t> count_;
+  ExecBuffer<float> cut_, gathered_;
+  ExecBuffer<std::uint8_t> left_out_, proven_;
+  HostBuffer<std::uint8_t> flags_;      ///< `proven_` on the host, where that is elsewhere
+  std::vector<std::uint32_t> pending_;  ///< rows that are not proven yet, ascending
+  DeviceBuffer<std::uint32_t> device_pending_;
 };
 
 }  // namespace quarry

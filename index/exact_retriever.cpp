@@ -1,6 +1,5 @@
 // Exact search by this project's own top-k kernel under the certificate.
 #include "index/certificate.h"
-#include "index/device_topk.h"
 #include "index/retriever.h"
 
 namespace quarry {
@@ -21,42 +20,45 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + bias_.capacity_bytes();
   }
-
- private:
-  void find(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t depth,
-            TopkWorkspace& workspace, const TopkResult& out) override {
-    TopkItems scored{.rows = items_.rows,
-                     .num_items = items_.num_items,
-                     .dim = items_.dim,
-                     .metric = items_.metric};
-    if (items_.metric == Metric::kL2) {
-      prepare_bias(exec);
-      scored.scale = 2.0f;
-      scored.bias = bias_.data();
-    }
-    if (exec.device == Device::kCuda) {
-      device_.find(exec, items_, scored.scale, scored.bias, queries, rows, depth, out);
-    } else {
-      topk(exec, scored, {}, queries, rows, depth, workspace, out);
-    }
+  std::uint64_t device_bytes() const override {
+    return certified_.device_bytes() + device_bias_.capacity_bytes();
   }
 
-  /// -|x|^2 of every item, once.
-  void prepare_bias(const Exec& exec) {
-    if (bias_.size() == items_.num_items) return;
-    bias_.resize(exec, items_.num_items);
-    parallel_for(exec, items_.num_items, 4096, [this](std::uint64_t begin, std::uint64_t end) {
-      for (std::uint64_t i = begin; i < end; ++i) {
-        bias_.data()[i] =
-            -static_cast<float>(squared_norm(items_.rows + i * items_.dim, items_.dim));
-      }
-    });
+ private:
+  void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
+            std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) override {
+    TopkItems scored{
+        .rows = items, .num_items = items_.num_items, .dim = items_.dim, .metric = items_.metric};
+    if (items_.metric == Metric::kL2) {
+      scored.scale = 2.0f;
+      scored.bias = bias(exec);
+    }
+    topk_on(exec, scored, queries, rows, depth, workspace, out);
+  }
+
+  /// -|x|^2 of every item, in the memory of exec.device; computed once.
+  const float* bias(const Exec& exec) {
+    if (bias_.size() != items_.num_items) {
+      bias_.resize(exec, items_.num_items);
+      parallel_for(exec, items_.num_items, 4096, [this](std::uint64_t begin, std::uint64_t end) {
+        for (std::uint64_t i = begin; i < end; ++i) {
+          bias_.data()[i] =
+              -static_cast<float>(squared_norm(items_.rows + i * items_.dim, items_.dim));
+        }
+      });
+    }
+    if (exec.device == Device::kCpu) return bias_.data();
+    if (device_bias_.size() != items_.num_items) {
+      device_bias_.resize(exec, items_.num_items);
+      copy_to_device(exec, device_bias_.data(), bias_.data(), items_.num_items * sizeof(float));
+    }
+    return device_bias_.data();
   }
 
   ItemTable items_;
   CertifiedSearch certified_;
   HostBuffer<float> bias_;
-  DeviceTopk device_;
+  DeviceBuffer<float> device_bias_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #if defined(QUARRY_HAS_FAISS)
 
 #include <faiss/IndexFlat.h>
+#include <faiss/IndexFlatCodes.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVF.h>
@@ -21,7 +22,7 @@
 #include "index/faiss_threads.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/philox.h"
-#include "kernels/topk/topk.h"
+#include "kernels/topk/blas_threads.h"
 
 namespace quarry {
 namespace {
@@ -60,6 +61,15 @@ void set_seed(faiss::Index* index, std::uint64_t seed) {
   }
   if (auto* pq = dynamic_cast<faiss::IndexIVFPQ*>(inner)) pq->pq.cp.seed = s;
   if (auto* pq = dynamic_cast<faiss::IndexPQ*>(inner)) pq->pq.cp.seed = s;
+}
+
+/// True for kinds whose parts are computed independently of each other, so that any number of
+/// threads builds the same index. A graph (HNSW, NSG, alone or as the quantizer of an IVF) depends
+/// on the order of insertion. Kinds not known here count as graphs.
+bool builds_alike_on_threads(const faiss::Index& index) {
+  const faiss::Index* inner = unwrap(&index);
+  if (const auto* ivf = dynamic_cast<const faiss::IndexIVF*>(inner)) inner = ivf->quantizer;
+  return dynamic_cast<const faiss::IndexFlatCodes*>(inner) != nullptr;
 }
 
 /// What FAISS says, without the file and line in front.
@@ -161,33 +171,40 @@ std::uint32_t lists_visited(const faiss::Index& index, const FaissOptions& optio
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, ivf->nlist));
 }
 
+std::uint32_t graph_width(const faiss::Index& index, const FaissOptions& options) {
+  if (dynamic_cast<const faiss::IndexHNSW*>(unwrap(&index)) == nullptr) return 0;
+  constexpr std::uint32_t kLeast = 64;
+  constexpr std::uint32_t kMost = 0x7FFFFFFFu;  // FAISS keeps it in an int
+  const std::uint32_t first = std::max(options.first_depth, 1u);
+  if (options.ef_search > 0) return std::min(std::max(options.ef_search, first), kMost);
+  const std::uint64_t deepest = options.max_depth > 0 ? options.max_depth : kMost;
+  const std::uint64_t known = options.first_depth > 0 ? options.first_depth : kLeast;
+  const std::uint64_t wanted = std::min<std::uint64_t>(4 * known, deepest);
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::max<std::uint64_t>({wanted, first, kLeast}), kMost));
+}
+
 std::string search_parameters(const faiss::Index& index, const FaissOptions& options) {
   std::string text;
   if (const std::uint32_t lists = lists_visited(index, options); lists > 0)
     text += " nprobe=" + std::to_string(lists);
-  if (dynamic_cast<const faiss::IndexHNSW*>(unwrap(&index)) != nullptr) {
-    text += " ef_search=" +
-            (options.ef_search > 0 ? std::to_string(options.ef_search) : std::string("max(64,2k)"));
-  }
+  if (const std::uint32_t width = graph_width(index, options); width > 0)
+    text += " ef_search=" + std::to_string(width);
   return text;
 }
 
-void set_search_parameters(faiss::Index& index, const FaissOptions& options, std::uint32_t k) {
+void set_search_parameters(faiss::Index& index, const FaissOptions& options) {
   faiss::Index* inner = unwrap(&index);
   if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(inner))
     ivf->nprobe = lists_visited(index, options);
-  if (auto* hnsw = dynamic_cast<faiss::IndexHNSW*>(inner)) {
-    const std::uint64_t ef =
-        options.ef_search > 0 ? options.ef_search : std::max<std::uint64_t>(64, 2ull * k);
-    hnsw->hnsw.efSearch = static_cast<int>(std::min<std::uint64_t>(ef, 0x7FFFFFFFu));
-  }
+  if (auto* hnsw = dynamic_cast<faiss::IndexHNSW*>(inner))
+    hnsw->hnsw.efSearch = static_cast<int>(graph_width(index, options));
 }
 
 std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
                                           const FaissOptions& options) {
   require_working_faiss();
-  use_one_blas_thread();
-  const OmpThreads threads(exec.threads);
+  const OneBlasThread one_blas_thread;
   IndexIdentity identity;
   if (!options.cache.empty()) {
     identity = identify(items, options.index, options.seed);
@@ -204,6 +221,7 @@ std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& ite
   }
   try {
     set_seed(index.get(), options.seed);
+    const OmpThreads threads(builds_alike_on_threads(*index) ? exec.threads : 1);
     if (!index->is_trained) index->train(items.num_items, items.rows);
     if (items.num_items > 0) index->add(items.num_items, items.rows);
   } catch (const faiss::FaissException& error) {

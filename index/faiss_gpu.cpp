@@ -3,9 +3,9 @@
 // known to fail them is refused here with an error first. Compiled only where FAISS was built with
 // GPU support.
 //
-// Inputs and outputs are host memory here: FAISS copies them on its stream and waits before it
-// returns. Precision is fp32 with fp32 accumulation and no TF32 for flat indexes, so the bound of
-// index/certificate.cpp holds.
+// Inputs and outputs are device memory: FAISS uses them where they lie and returns with its work
+// queued on our stream. Precision is fp32 with fp32 accumulation and no TF32 for flat indexes, so
+// the bound of index/certificate.cpp holds.
 #if defined(QUARRY_HAS_FAISS) && defined(QUARRY_FAISS_GPU)
 
 #include <cuda_runtime_api.h>
@@ -36,7 +36,7 @@ constexpr std::uint32_t kMaxSelection = 2048;
 /// An IVF search makes rows * nprobe * (12 k + 4 dim) bytes at once, untiled: this much per call
 /// fits FAISS's own temporary memory, so that no search falls back to cudaMalloc.
 constexpr std::uint64_t kSearchBytes = std::uint64_t{512} << 20;
-/// Flat searches tile themselves; this only bounds the copies of queries and answers.
+/// Flat searches tile themselves; this only bounds the size of one call.
 constexpr std::uint64_t kFlatRows = 65536;
 
 /// Makes a device current and puts the caller's back: FAISS and its destructors leave theirs
@@ -75,18 +75,6 @@ void require_device(int device) {
                       " CUDA devices, device " + std::to_string(device) +
                       " was asked for; rebuild FAISS for this driver, or --device cpu");
   }
-}
-
-/// What index_cpu_to_gpu takes over. Asked here, because some of what it does not take trips an
-/// assertion.
-bool fits_gpu(const faiss::Index& index) {
-  if (const auto* sq = dynamic_cast<const faiss::IndexScalarQuantizer*>(&index)) {
-    return sq->sq.qtype == faiss::ScalarQuantizer::QT_fp16;
-  }
-  return dynamic_cast<const faiss::IndexFlat*>(&index) != nullptr ||
-         dynamic_cast<const faiss::IndexIVFFlat*>(&index) != nullptr ||
-         dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(&index) != nullptr ||
-         dynamic_cast<const faiss::IndexIVFPQ*>(&index) != nullptr;
 }
 
 class GpuSearcher final : public FaissSearcher {
@@ -144,6 +132,7 @@ class GpuSearcher final : public FaissSearcher {
                      labels + begin * k);
     }
   }
+  bool on_device() const override { return true; }
   std::uint32_t max_k() const override { return kMaxSelection; }
 
  private:
@@ -155,15 +144,22 @@ class GpuSearcher final : public FaissSearcher {
 
 }  // namespace
 
+/// What index_cpu_to_gpu takes over. Asked here, because some of what it does not take trips an
+/// assertion.
+bool has_gpu_form(const faiss::Index& index) {
+  if (const auto* sq = dynamic_cast<const faiss::IndexScalarQuantizer*>(&index)) {
+    return sq->sq.qtype == faiss::ScalarQuantizer::QT_fp16;
+  }
+  return dynamic_cast<const faiss::IndexFlat*>(&index) != nullptr ||
+         dynamic_cast<const faiss::IndexIVFFlat*>(&index) != nullptr ||
+         dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(&index) != nullptr ||
+         dynamic_cast<const faiss::IndexIVFPQ*>(&index) != nullptr;
+}
+
 std::unique_ptr<FaissSearcher> make_gpu_searcher(const Exec& exec, const faiss::Index& index,
                                                  const FaissOptions& options) {
   require_device(exec.cuda_device);
-  if (!fits_gpu(index)) {
-    throw ConfigError(
-        "index \"" + options.index +
-        "\" has no GPU form in FAISS; use Flat, IVF1024,Flat, IVF1024,SQfp16, IVF1024,PQ16, or "
-        "--device cpu");
-  }
+  QUARRY_CHECK(has_gpu_form(index));
   if (index.ntotal > std::numeric_limits<int>::max()) {
     throw ConfigError(std::to_string(index.ntotal) + " items on one GPU; FAISS takes up to " +
                       std::to_string(std::numeric_limits<int>::max()) +

@@ -8,13 +8,12 @@
 #include <faiss/impl/FaissException.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "index/certificate.h"
 #include "index/faiss_cache.h"
 #include "index/faiss_searcher.h"
 #include "index/faiss_threads.h"
-#include "kernels/core/exact_math.h"
+#include "kernels/topk/blas_threads.h"
 
 namespace quarry {
 namespace {
@@ -27,12 +26,11 @@ constexpr std::uint64_t kBlasElements = 128000;
 
 class CpuSearcher final : public FaissSearcher {
  public:
-  CpuSearcher(std::unique_ptr<faiss::Index> index, const FaissOptions& options)
-      : index_(std::move(index)), options_(options) {}
+  explicit CpuSearcher(std::unique_ptr<faiss::Index> index) : index_(std::move(index)) {}
 
   void search(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k,
               float* distances, FaissId* labels) override {
-    set_search_parameters(*index_, options_, k);
+    const OneBlasThread one_blas_thread;
     if (!is_flat(*index_)) {
       const OmpThreads threads(exec.threads);
       index_->search(rows, queries, k, distances, labels);
@@ -52,31 +50,77 @@ class CpuSearcher final : public FaissSearcher {
                      distances + begin * k, labels + begin * k);
     });
   }
+  bool on_device() const override { return false; }
   std::uint32_t max_k() const override { return 0xFFFFFFFFu; }
 
  private:
   std::unique_ptr<faiss::Index> index_;
-  FaissOptions options_;
 };
 
-/// What both kinds share: the searcher, its name, its answers.
+/// Answers of an index in the memory of the Exec, as lists of keys.
 struct FaissEngine {
   ItemTable items;
   std::unique_ptr<FaissSearcher> searcher;
   std::string description;
   std::uint64_t index_bytes = 0;
-  HostBuffer<float> distances;
-  HostBuffer<FaissId> labels;
+  ExecBuffer<float> distances;
+  ExecBuffer<FaissId> labels;
+  // What travels if the Exec is a device and the searcher is not on it.
+  HostBuffer<float> host_queries, host_distances;
+  HostBuffer<FaissId> host_labels;
 
   std::uint64_t memory_bytes() const {
-    return index_bytes + distances.capacity_bytes() + labels.capacity_bytes();
+    return index_bytes + distances.host_bytes() + labels.host_bytes() +
+           host_queries.capacity_bytes() + host_distances.capacity_bytes() +
+           host_labels.capacity_bytes();
+  }
+  std::uint64_t device_bytes() const {
+    return distances.device_bytes() + labels.device_bytes() +
+           (searcher->on_device() ? index_bytes : 0);
   }
 
-  void search(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k) {
-    distances.resize(exec, std::size_t{rows} * k);
-    labels.resize(exec, std::size_t{rows} * k);
+  void find(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t depth,
+            const TopkResult& out) {
+    if (searcher->on_device() && exec.device != Device::kCuda) {
+      throw ConfigError("index \"" + description +
+                        "\" was made for a GPU and a search asked for on the CPU; make one "
+                        "retriever per device");
+    }
+    const std::size_t places = std::size_t{rows} * depth;
+    distances.resize(exec, places);
+    labels.resize(exec, places);
+    if (searcher->on_device() || exec.device == Device::kCpu) {
+      ask(exec, queries, rows, depth, distances.data(), labels.data());
+    } else {
+      const std::size_t numbers = std::size_t{rows} * items.dim;
+      host_queries.resize(exec, numbers);
+      host_distances.resize(exec, places);
+      host_labels.resize(exec, places);
+      copy_to_host(exec, host_queries.data(), queries, numbers * sizeof(float));
+      synchronize(exec);  // also the last answers have left
+      ask(exec, host_queries.data(), rows, depth, host_distances.data(), host_labels.data());
+      copy_to_device(exec, distances.data(), host_distances.data(), places * sizeof(float));
+      copy_to_device(exec, labels.data(), host_labels.data(), places * sizeof(FaissId));
+    }
+    LabelArgs args;
+    args.labels = labels.data();
+    args.distances = distances.data();
+    args.num_lists = rows;
+    args.depth = depth;
+    args.num_items = items.num_items;
+    args.negate = items.metric == Metric::kL2;
+    args.keys = out.keys;
+    args.count = out.count;
+    args.cut = out.cut;
+    args.left_out = out.left_out;
+    label_keys(exec, args);
+  }
+
+ private:
+  void ask(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k,
+           float* found, FaissId* found_labels) {
     try {
-      searcher->search(exec, queries, rows, k, distances.data(), labels.data());
+      searcher->search(exec, queries, rows, k, found, found_labels);
     } catch (const faiss::FaissException& error) {
       throw ConfigError("FAISS refused a search of " + std::to_string(rows) +
                         " queries, k = " + std::to_string(k) + ", in " + description + ": " +
@@ -103,30 +147,14 @@ class FaissFlatRetriever final : public Retriever, private CandidateSource {
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + engine_.memory_bytes();
   }
+  std::uint64_t device_bytes() const override {
+    return certified_.device_bytes() + engine_.device_bytes();
+  }
 
  private:
-  void find(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t depth,
-            TopkWorkspace&, const TopkResult& out) override {
-    engine_.search(exec, queries, rows, depth);
-    const bool negate = engine_.items.metric == Metric::kL2;
-    parallel_for(exec, rows, 16, [&](std::uint64_t begin, std::uint64_t end) {
-      for (std::uint64_t r = begin; r < end; ++r) {
-        std::uint64_t* keys = out.keys + r * depth;
-        std::uint32_t n = 0;
-        for (std::uint64_t j = r * depth; j < (r + 1) * depth; ++j) {
-          const FaissId label = engine_.labels.data()[j];
-          if (label < 0 || label >= FaissId{engine_.items.num_items}) continue;
-          const float distance = engine_.distances.data()[j];
-          keys[n++] = score_key(clear_negative_zero(negate ? -distance : distance),
-                                static_cast<std::uint32_t>(label));
-        }
-        out.count[r] = n;
-        // FAISS keeps any of several that tie at the end: everything left out may score as much as
-        // the worst kept.
-        out.left_out[r] = n < engine_.items.num_items ? 1 : 0;
-        if (n > 0) out.cut[r] = score_of_key(*std::min_element(keys, keys + n));
-      }
-    });
+  void find(const Exec& exec, const float*, const float* queries, std::uint32_t rows,
+            std::uint32_t depth, SearchWorkspace&, const TopkResult& out) override {
+    engine_.find(exec, queries, rows, depth, out);
   }
   std::uint32_t max_depth() const override { return engine_.searcher->max_k(); }
 
@@ -136,77 +164,87 @@ class FaissFlatRetriever final : public Retriever, private CandidateSource {
 
 class FaissApproximateRetriever final : public Retriever {
  public:
-  explicit FaissApproximateRetriever(FaissEngine engine) : engine_(std::move(engine)) {}
+  /// width: items of every search, whatever k; 0: as many as are asked for.
+  FaissApproximateRetriever(FaissEngine engine, std::uint32_t width)
+      : engine_(std::move(engine)), items_(engine_.items), width_(width) {}
 
   void search(const Exec& exec, const float* queries, std::uint32_t num_queries, std::uint32_t k,
               const SearchResult& out) override {
+    if (num_queries == 0) return;
     stats_.queries += num_queries;
-    const std::uint32_t depth = std::min(k, engine_.items.num_items);
-    for (std::uint32_t r = 0; r < num_queries; ++r) {
-      out.count[r] = 0;
-      out.complete[r] = engine_.items.num_items == 0 ? 1 : 0;
-      if (out.certified != nullptr) out.certified[r] = 0;
+    const ItemTable& table = engine_.items;
+    if (k == 0 || table.num_items == 0) {
+      fill_bytes(exec, out.count, 0, num_queries * sizeof(out.count[0]));
+      fill_bytes(exec, out.complete, table.num_items == 0 ? 1 : 0, num_queries);
+      if (out.certified != nullptr) fill_bytes(exec, out.certified, 0, num_queries);
+      return;
     }
-    if (depth == 0) return;
+    const std::uint32_t most = std::min(engine_.searcher->max_k(), table.num_items);
+    const std::uint32_t depth = std::min(width_ > 0 ? width_ : k, most);
     const auto step = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
         kAnswerBytes / ((sizeof(float) + sizeof(FaissId)) * std::uint64_t{depth}), 1, 65536));
-    for (std::uint32_t begin = 0; begin < num_queries;
-         begin += std::min(step, num_queries - begin)) {
-      const std::uint32_t rows = std::min(step, num_queries - begin);
-      const float* block = queries + std::uint64_t{begin} * engine_.items.dim;
-      engine_.search(exec, block, rows, depth);
-      keys_.resize(exec, std::size_t{rows} * depth);
-      parallel_for(exec, rows, 8, [&](std::uint64_t first, std::uint64_t end) {
-        for (std::uint64_t r = first; r < end; ++r) {
-          settle(block + r * engine_.items.dim, r, depth, begin + r, k, out);
-        }
-      });
+    CertifyArgs args;
+    args.kind = ListKind::kUnproven;
+    args.bound.dim = table.dim;
+    args.bound.metric = table.metric;
+    args.items = items_.at(exec);
+    args.num_items = table.num_items;
+    args.whole = width_ > 0 || depth == most;
+    args.k = k;
+    args.out = {out.items, out.scores, out.count, out.complete, out.certified};
+    for (std::uint32_t begin = 0; begin < num_queries; begin += args.num_lists) {
+      args.num_lists = std::min(step, num_queries - begin);
+      args.queries = queries + std::uint64_t{begin} * table.dim;
+      args.first_row = begin;
+      keys_.resize(exec, std::size_t{args.num_lists} * depth);
+      count_.resize(exec, args.num_lists);
+      cut_.resize(exec, args.num_lists);
+      left_out_.resize(exec, args.num_lists);
+      scratch_.resize(exec, certify_scratch_size(exec, args.num_lists, depth));
+      engine_.find(exec, args.queries, args.num_lists, depth,
+                   {keys_.data(), count_.data(), cut_.data(), left_out_.data()});
+      args.lists = {keys_.data(), count_.data(), cut_.data(), left_out_.data(), depth};
+      args.scratch = scratch_.data();
+      certify(exec, args);
     }
   }
   bool exact() const override { return false; }
   std::string description() const override { return engine_.description; }
   SearchStats stats() const override { return stats_; }
   std::uint64_t memory_bytes() const override {
-    return engine_.memory_bytes() + keys_.capacity_bytes();
+    return engine_.memory_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
+           count_.host_bytes() + cut_.host_bytes() + left_out_.host_bytes();
+  }
+  std::uint64_t device_bytes() const override {
+    return engine_.device_bytes() + items_.device_bytes() + keys_.device_bytes() +
+           scratch_.device_bytes() + count_.device_bytes() + cut_.device_bytes() +
+           left_out_.device_bytes();
   }
 
  private:
-  /// Exact scores, key order, no repeats, no empty places.
-  void settle(const float* query, std::uint64_t from, std::uint32_t depth, std::uint64_t row,
-              std::uint32_t k, const SearchResult& out) {
-    std::uint64_t* keys = keys_.data() + from * depth;
-    const FaissId* labels = engine_.labels.data() + from * depth;
-    const ItemTable& items = engine_.items;
-    std::uint32_t n = 0;
-    for (std::uint32_t j = 0; j < depth; ++j) {
-      if (labels[j] < 0 || labels[j] >= FaissId{items.num_items}) continue;
-      const auto item = static_cast<std::uint32_t>(labels[j]);
-      keys[n++] = score_key(
-          exact_score(items.metric, query, items.rows + std::uint64_t{item} * items.dim, items.dim),
-          item);
-    }
-    std::sort(keys, keys + n, std::greater<>());
-    n = static_cast<std::uint32_t>(std::unique(keys, keys + n) - keys);
-    for (std::uint32_t j = 0; j < n; ++j) {
-      out.items[row * k + j] = item_of_key(keys[j]);
-      out.scores[row * k + j] = score_of_key(keys[j]);
-    }
-    out.count[row] = n;
-    // Fewer than asked for: what the lists or the graph reach is exhausted, and a larger k reaches
-    // no further.
-    out.complete[row] = n < k || n == items.num_items ? 1 : 0;
-  }
-
   FaissEngine engine_;
-  HostBuffer<std::uint64_t> keys_;
+  ItemRows items_;
+  std::uint32_t width_;
+  ExecBuffer<std::uint64_t> keys_, scratch_;
+  ExecBuffer<std::uint32_t> count_;
+  ExecBuffer<float> cut_;
+  ExecBuffer<std::uint8_t> left_out_;
   SearchStats stats_;
 };
 
 }  // namespace
 
-std::unique_ptr<FaissSearcher> make_cpu_searcher(std::unique_ptr<faiss::Index> index,
-                                                 const FaissOptions& options) {
-  return std::make_unique<CpuSearcher>(std::move(index), options);
+void require_depth(const FaissSearcher& searcher, const FaissOptions& options) {
+  if (options.first_depth <= searcher.max_k()) return;
+  throw ConfigError("searches begin " + std::to_string(options.first_depth) +
+                    " items deep, index \"" + options.index + "\" on a GPU finds at most " +
+                    std::to_string(searcher.max_k()) +
+                    " per query; lower the pool, max_rank or the rank window of the recipe's topk "
+                    "branches, or use --retriever exact or --device cpu");
+}
+
+std::unique_ptr<FaissSearcher> make_cpu_searcher(std::unique_ptr<faiss::Index> index) {
+  return std::make_unique<CpuSearcher>(std::move(index));
 }
 
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
@@ -218,13 +256,16 @@ std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTabl
   engine.description = options.index + search_parameters(*index, options);
   if (!flat) engine.description += " seed=" + std::to_string(options.seed);
   engine.index_bytes = serialized_bytes(*index);
-  set_search_parameters(*index, options, 1);  // a copy on a GPU takes nprobe from here
+  set_search_parameters(*index, options);  // a copy on a GPU takes nprobe from here
+  const std::uint32_t width = graph_width(*index, options);
 #if defined(QUARRY_FAISS_GPU)
-  if (exec.device == Device::kCuda) engine.searcher = make_gpu_searcher(exec, *index, options);
+  if (exec.device == Device::kCuda && has_gpu_form(*index))
+    engine.searcher = make_gpu_searcher(exec, *index, options);
 #endif
-  if (engine.searcher == nullptr) engine.searcher = make_cpu_searcher(std::move(index), options);
+  if (engine.searcher == nullptr) engine.searcher = make_cpu_searcher(std::move(index));
   if (flat) return std::make_unique<FaissFlatRetriever>(std::move(engine));
-  return std::make_unique<FaissApproximateRetriever>(std::move(engine));
+  require_depth(*engine.searcher, options);
+  return std::make_unique<FaissApproximateRetriever>(std::move(engine), width);
 }
 
 }  // namespace quarry

@@ -19,14 +19,13 @@ struct ItemTable {
   const float* device_rows = nullptr;  ///< the same rows on the device of the Exec; null: not there
 };
 
-/// Where results go, host memory. List l has count[l] <= k entries at l * k, in key order, with
-/// exact scores.
+/// Where results go, in the memory of the Exec's device. List l has count[l] <= k entries at l * k,
+/// in key order, with exact scores; places behind them are left as they are.
 struct SearchResult {
-  std::uint32_t* items = nullptr;  ///< [queries, k]
-  float* scores = nullptr;         ///< [queries, k]
-  std::uint32_t* count = nullptr;  ///< [queries]
-  std::uint8_t* complete =
-      nullptr;  ///< [queries] 1: a deeper search of this query would find nothing more
+  std::uint32_t* items = nullptr;     ///< [queries, k]
+  float* scores = nullptr;            ///< [queries, k]
+  std::uint32_t* count = nullptr;     ///< [queries]
+  std::uint8_t* complete = nullptr;   ///< [queries] 1: a deeper search would find nothing more
   std::uint8_t* certified = nullptr;  ///< [queries] 1: proven equal to brute force; may be null
 };
 
@@ -41,9 +40,13 @@ struct SearchStats {
 class Retriever {
  public:
   virtual ~Retriever() = default;
-  /// Up to min(k, num_items) nearest items of each query. queries: [num_queries, dim] host memory,
-  /// prepared like the items. Not re-entrant; uses exec.threads threads. Results do not depend on
-  /// threads or on the batch for exact kinds.
+  /// Up to min(k, num_items) nearest items of each query. queries: [num_queries, dim], prepared
+  /// like the items. Queries and results are host memory under kCpu, device memory under kCuda,
+  /// where work is ordered on exec.stream: the caller synchronises before it copies results to the
+  /// host. Exact kinds wait for the stream once per pass, for one flag per query; nothing else
+  /// travels, unless the index is one that only the CPU searches. Not re-entrant; uses exec.threads
+  /// threads; every call brings the same device. Results do not depend on threads, batch or device
+  /// for exact kinds. Throws OutOfMemory, DeviceError, and ConfigError for what FAISS refuses.
   virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries,
                       std::uint32_t k, const SearchResult& out) = 0;
   /// True if results equal brute force with the exact score.
@@ -51,8 +54,12 @@ class Retriever {
   /// As written in the manifest: "exact", or FAISS's index string with its parameters.
   virtual std::string description() const = 0;
   virtual SearchStats stats() const = 0;
-  /// Bytes held beside the item table.
+  /// Host bytes held beside the item table. Work areas are kept between calls. FAISS allocates its
+  /// own on top in every search, which no option of it prevents: on the CPU 16 MiB of products per
+  /// thread for flat and IVF kinds, and a heap or a reservoir per query.
   virtual std::uint64_t memory_bytes() const = 0;
+  /// Likewise on the device, a copy of the item table included where ItemTable names none.
+  virtual std::uint64_t device_bytes() const = 0;
 };
 
 /// Exact search by blocked GEMM, running top-k and certificate (this project's own).
@@ -62,12 +69,26 @@ struct FaissOptions {
   std::string index =
       "Flat";  ///< FAISS's own string: Flat, IVF1024,Flat, IVF1024,SQfp16, HNSW32,Flat ...
   std::uint32_t nprobe = 0;     ///< IVF lists visited; 0: max(1, lists / 16)
-  std::uint32_t ef_search = 0;  ///< HNSW; 0: max(64, 2 k)
+  std::uint32_t ef_search = 0;  ///< HNSW; 0: 4 * first_depth within [64, max_depth]
   std::uint64_t seed = 1;       ///< training sample and k-means
   std::string cache;            ///< index file to load, or to write after building; "" = none
+  /// How deep searches begin and the deepest that will be asked for; 0: not known. The Miner sets
+  /// both. They are facts of the recipe, so nothing that depends on them depends on the tile.
+  std::uint32_t first_depth = 0;
+  std::uint32_t max_depth = 0;
 };
-/// Throws ConfigError for an index string FAISS does not know or a build without FAISS, InputError
-/// for a damaged cache.
+/// FAISS's index behind the interface. Flat is exact; the others give what their index reaches, in
+/// key order, and say `complete` where a deeper search reaches no further:
+///  - HNSW is built by one thread, because the graph depends on the order of insertion, and always
+///    searched max(ef_search, first_depth) wide, whatever k is: that many items are all it gives.
+///    So a query has one answer, for any tile, any threads and any history of deeper searches.
+///  - IVF gives the members of the lists it visits. FAISS may rank centroids that tie within
+///    rounding differently in batches of other sizes, and keeps any of several items that tie at k.
+///  - On a GPU FAISS finds at most 2048 items per query; that many are then all it gives.
+/// Kinds without a form on the GPU (HNSW), and all kinds where FAISS has no GPU, are searched on
+/// the CPU under kCuda too: queries and candidates are copied, the rest stays on the device.
+/// Throws ConfigError for an index string FAISS does not know, a build without FAISS, or a
+/// first_depth that a GPU index cannot serve; InputError for a damaged cache.
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options);
 

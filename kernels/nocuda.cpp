@@ -2,6 +2,7 @@
 #include <string>
 
 #include "kernels/admit/admit.h"
+#include "kernels/certify/certify.h"
 #include "kernels/core/errors.h"
 #include "kernels/exclude/exclude.h"
 #include "kernels/gather/gather.h"
@@ -39,5 +40,11 @@ void topk_gpu(const Exec&, const TopkItems&, const TopkMask&, const float*, std:
               std::uint32_t, TopkDeviceWorkspace&, const TopkResult&) {
   no_cuda("topk");
 }
+void certify_gpu(const Exec&, const CertifyArgs&) { no_cuda("certify"); }
+void gather_queries_gpu(const Exec&, const float*, std::uint32_t, const std::uint32_t*,
+                        std::uint32_t, float*) {
+  no_cuda("gather_queries");
+}
+void label_keys_gpu(const Exec&, const LabelArgs&) { no_cuda("label_keys"); }
 
 }  // namespace quarry

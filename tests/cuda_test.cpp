@@ -17,6 +17,7 @@
 #include "tests/support/collectives.h"
 #include "tests/support/kernel_stages.h"
 #include "tests/support/problems.h"
+#include "tests/support/retrieval_cases.h"
 
 namespace quarry {
 namespace {
@@ -210,32 +211,63 @@ TEST_P(Backend, TopkFindsTheSameLists) {
   }
 }
 
+/// All that a search of `t` writes; queries and results in the memory of exec.device.
+test::Found searched(const test::Tables& t, std::uint32_t k, const Exec& exec, SearchStats* stats) {
+  const std::size_t places = std::size_t{t.num_queries} * k;
+  Placement placement(exec);
+  TileArray<std::uint32_t> items, count;
+  TileArray<float> scores;
+  TileArray<std::uint8_t> complete, certified;
+  items.resize(exec, places);
+  scores.resize(exec, places);
+  std::fill_n(items.host(), places, test::kUntouched);
+  std::fill_n(scores.host(), places, -7.0f);
+  items.push(exec);
+  scores.push(exec);
+  count.resize(exec, t.num_queries);
+  complete.resize(exec, t.num_queries);
+  certified.resize(exec, t.num_queries);
+  const auto retriever = make_exact_retriever(t.view());
+  retriever->search(
+      exec, placement.borrow(t.queries.data(), t.queries.size()), t.num_queries, k,
+      {items.at(exec), scores.at(exec), count.at(exec), complete.at(exec), certified.at(exec)});
+  *stats = retriever->stats();
+  items.pull(exec);
+  scores.pull(exec);
+  count.pull(exec);
+  complete.pull(exec);
+  certified.pull(exec);
+  synchronize(exec);
+  test::Found f;
+  f.items.assign(items.host(), items.host() + places);
+  f.scores.assign(scores.host(), scores.host() + places);
+  f.count.assign(count.host(), count.host() + t.num_queries);
+  f.complete.assign(complete.host(), complete.host() + t.num_queries);
+  f.certified.assign(certified.host(), certified.host() + t.num_queries);
+  return f;
+}
+
+/// Ties that widen, one heavy item, lists longer than shared memory holds, all items.
 TEST_P(Backend, TheExactRetrieverFindsTheSameLists) {
-  constexpr std::uint32_t kItems = 3000, kDim = 20, kQueries = 50, kFound = 64;
-  test::Rng rng{5};
-  const auto table = [&](std::size_t n) {
-    std::vector<float> values(n);
-    for (float& v : values) v = static_cast<float>(rng.in(0, 1u << 20)) / (1 << 19) - 1.0f;
-    return values;
-  };
-  const std::vector<float> items = table(std::size_t{kItems} * kDim);
-  const std::vector<float> queries = table(std::size_t{kQueries} * kDim);
-  for (const Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
-    std::vector<std::uint32_t> ids[2];
-    std::vector<float> scores[2];
-    const Exec execs[2] = {Exec{}, exec_};
-    for (int side = 0; side < 2; ++side) {
-      ids[side].resize(std::size_t{kQueries} * kFound);
-      scores[side].resize(ids[side].size());
-      std::vector<std::uint32_t> count(kQueries);
-      std::vector<std::uint8_t> complete(kQueries);
-      const auto retriever = make_exact_retriever({items.data(), kItems, kDim, metric});
-      retriever->search(
-          execs[side], queries.data(), kQueries, kFound,
-          {ids[side].data(), scores[side].data(), count.data(), complete.data(), nullptr});
+  for (const test::Data data : test::kAllData) {
+    for (const Metric metric : test::kMetrics) {
+      const test::Tables t = test::make_tables(data, metric, 8000, 20, 20, 5);
+      for (const std::uint32_t k : {1u, 64u, 7000u, 8005u}) {
+        SearchStats expected_stats, stats;
+        const test::Found expected = searched(t, k, Exec{}, &expected_stats);
+        const test::Found found = searched(t, k, exec_, &stats);
+        const std::string what = std::string(test::name_of(data)) + ", " + test::name_of(metric) +
+                                 ", k " + std::to_string(k);
+        ASSERT_EQ(found.items, expected.items) << what;
+        ASSERT_EQ(found.scores, expected.scores) << what;
+        ASSERT_EQ(found.count, expected.count) << what;
+        ASSERT_EQ(found.complete, expected.complete) << what;
+        ASSERT_EQ(found.certified, expected.certified) << what;
+        if (data == test::Data::kGaussian && k == 64) {
+          EXPECT_EQ(stats.fallback, 0u) << "the device's products keep the bound";
+        }
+      }
     }
-    EXPECT_EQ(ids[0], ids[1]);
-    EXPECT_EQ(scores[0], scores[1]);
   }
 }
 

@@ -35,6 +35,11 @@ class Faiss : public testing::Test {
   std::filesystem::path folder_;
 };
 
+std::string bytes_of(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
 double recall(const Ranking& truth, const Found& f, std::uint32_t k) {
   std::uint64_t hits = 0;
   for (std::size_t q = 0; q < truth.size(); ++q) {
@@ -111,6 +116,66 @@ TEST_F(Faiss, FewerThanAskedForMeansComplete) {
   }
 }
 
+TEST_F(Faiss, AGraphIsBuiltAndSearchedTheSameWayEveryTime) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 3000, 50, 16, 4);
+  for (const char* kind : {"HNSW16,Flat", "IVF16_HNSW8,Flat"}) {
+    FaissOptions options;
+    options.first_depth = 40;
+    options.max_depth = 1000;
+    options.cache = path("first");
+    const auto first = make(kind, t, options);  // two threads
+    options.cache = path("second");
+    const auto second = make(kind, t, options);
+    EXPECT_EQ(bytes_of(path("first")), bytes_of(path("second"))) << kind << ": another graph";
+    const Found one = search(*first, 2, t, 40, 50);
+    // A miner that had to go deeper before, in tiles of another size.
+    search(*second, 2, t, 160, 7);
+    search(*second, 2, t, 640, 7);
+    const Found other = search(*second, 1, t, 40, 7);
+    EXPECT_EQ(one.items, other.items) << kind;
+    EXPECT_EQ(one.scores, other.scores) << kind;
+    EXPECT_EQ(one.complete, other.complete) << kind;
+    std::filesystem::remove(path("first"));
+    std::filesystem::remove(path("second"));
+  }
+}
+
+TEST_F(Faiss, ADeeperSearchOfAGraphGoesOnWhereTheFirstEnded) {
+  const Tables t = make_tables(Data::kDuplicates, Metric::kInnerProduct, 3000, 20, 16, 4);
+  FaissOptions options;
+  options.first_depth = 50;
+  const auto retriever = make("HNSW16,Flat", t, options);
+  EXPECT_NE(retriever->description().find("ef_search=200"), std::string::npos);
+  const Found deep = search(*retriever, 2, t, 1000, 20);
+  const Found shallow = search(*retriever, 2, t, 50, 20);
+  for (std::uint32_t q = 0; q < t.num_queries; ++q) {
+    EXPECT_LE(deep.count[q], 200u);
+    EXPECT_EQ(deep.complete[q], 1) << "as many as a graph gives";
+    ASSERT_EQ(shallow.count[q], 50u);
+    EXPECT_EQ(shallow.complete[q], 0);
+    for (std::size_t j = 0; j < 50; ++j)
+      ASSERT_EQ(shallow.items[std::size_t{q} * 50 + j], deep.items[std::size_t{q} * 1000 + j]);
+  }
+}
+
+TEST_F(Faiss, WidthOfAGraphComesFromTheRecipeNotFromTheSearch) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 300, 2, 8, 1);
+  struct Width {
+    std::uint32_t ef_search, first_depth, max_depth;
+    const char* said;
+  };
+  for (const Width& w : {Width{0, 0, 0, "ef_search=256"}, Width{0, 10, 0, "ef_search=64"},
+                         Width{0, 100, 150, "ef_search=150"}, Width{0, 100, 9000, "ef_search=400"},
+                         Width{30, 0, 0, "ef_search=30"}, Width{30, 100, 0, "ef_search=100"}}) {
+    FaissOptions options;
+    options.ef_search = w.ef_search;
+    options.first_depth = w.first_depth;
+    options.max_depth = w.max_depth;
+    const std::string said = make("HNSW8,Flat", t, options)->description();
+    EXPECT_NE(said.find(std::string(w.said) + " "), std::string::npos) << said;
+  }
+}
+
 TEST_F(Faiss, UnknownAndImpossibleIndexesAreNamed) {
   const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 50, 2, 8, 1);
   for (const char* kind : {"Flatt", "IVF,Flat", "nothing", "IVF4,", "", "IVF4000,Flat"}) {
@@ -125,10 +190,6 @@ TEST_F(Faiss, UnknownAndImpossibleIndexesAreNamed) {
   }
 }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 void write_bytes(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary)
       .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

@@ -135,8 +135,8 @@ TEST(ExactRetriever, EmptyInputsGiveEmptyResults) {
 class ImpreciseSource final : public CandidateSource {
  public:
   explicit ImpreciseSource(const Tables& t) : t_(t) {}
-  void find(const Exec&, const float* queries, std::uint32_t rows, std::uint32_t depth,
-            TopkWorkspace&, const TopkResult& out) override {
+  void find(const Exec&, const float*, const float* queries, std::uint32_t rows,
+            std::uint32_t depth, SearchWorkspace&, const TopkResult& out) override {
     for (std::uint32_t r = 0; r < rows; ++r) {
       std::vector<std::uint64_t> keys;
       for (std::uint32_t i = 0; i < t_.num_items; ++i) {
@@ -184,7 +184,7 @@ TEST(Certificate, BoundHoldsForEveryPairAndIsNotIdle) {
       double largest = 0.0;
       for (std::uint32_t q = 0; q < t.num_queries; ++q) {
         const float* query = &t.queries[std::size_t{q} * dim];
-        const ErrorBound::OfQuery b = bound.of(query);
+        const QueryBound b = bound.of(query);
         for (std::uint32_t i = 0; i < t.num_items; ++i) {
           const float* item = &t.items[std::size_t{i} * dim];
           // The worst order of addition at hand: one by one.

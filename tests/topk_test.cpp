@@ -4,15 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "kernels/core/exact_math.h"
+#include "kernels/topk/blas_threads.h"
 #include "kernels/topk/topk_row.h"
 #include "tests/support/lanes.h"
 
@@ -355,6 +358,58 @@ TEST(TopkRow, SelectionHoldsOnLongAndOrderedLists) {
       }
     }
   }
+}
+
+extern "C" [[gnu::weak]] void openblas_set_num_threads(int threads);
+
+class BlasThreads : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (openblas_set_num_threads == nullptr || blas_threads() == 0)
+      GTEST_SKIP() << "the BLAS is not OpenBLAS";
+    former_ = blas_threads();
+    openblas_set_num_threads(3);
+    if (blas_threads() != 3) GTEST_SKIP() << "this OpenBLAS keeps to " << blas_threads();
+  }
+  void TearDown() override {
+    if (former_ > 0) openblas_set_num_threads(former_);
+  }
+  int former_ = 0;
+};
+
+TEST_F(BlasThreads, AreOneWithinAndPutBackAfterwards) {
+  {
+    const OneBlasThread outer;
+    EXPECT_EQ(blas_threads(), 1);
+    {
+      const OneBlasThread inner;
+      EXPECT_EQ(blas_threads(), 1);
+    }
+    EXPECT_EQ(blas_threads(), 1) << "the outer one is still alive";
+  }
+  EXPECT_EQ(blas_threads(), 3);
+}
+
+TEST_F(BlasThreads, TopkLeavesThemAsTheyWere) {
+  TopkWorkspace workspace;
+  check(integer_problem(700, 9, 40, 5, false, 3), Exec{.threads = 2}, {}, workspace);
+  EXPECT_EQ(blas_threads(), 3);
+}
+
+TEST_F(BlasThreads, OverlappingUsersOnSeveralThreads) {
+  std::vector<std::thread> users;
+  std::atomic<int> wrong{0};
+  for (int u = 0; u < 4; ++u) {
+    users.emplace_back([&wrong] {
+      for (int i = 0; i < 200; ++i) {
+        const OneBlasThread one;
+        wrong += blas_threads() != 1;
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(blas_threads(), 3);
 }
 
 }  // namespace

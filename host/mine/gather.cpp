@@ -114,11 +114,11 @@ void Tile::gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows
     c_.near_retriever->search(c_.exec, near_queries_.at(c_.exec), queries, n,
                               {near_found_.at(c_.exec), near_scores_.at(c_.exec),
                                near_count_.at(c_.exec), near_complete_.at(c_.exec), nullptr});
-    near_found_.pull(c_.exec);
-    near_scores_.pull(c_.exec);
-    near_count_.pull(c_.exec);
-    synchronize(c_.exec);
   }
+  near_found_.pull(c_.exec);
+  near_scores_.pull(c_.exec);
+  near_count_.pull(c_.exec);
+  synchronize(c_.exec);
   for (std::uint32_t r = 0; r < num_rows_; ++r) {
     near_list_.clear();
     for (const std::uint32_t positive : positives_of(r)) {

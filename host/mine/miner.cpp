@@ -218,10 +218,14 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
                   recipe.metric};
   if (options.exec.device == Device::kCuda) items.device_rows = s.compiled->world.items;
   if (has_source(*s.compiled, SourceKind::kTopk)) {
-    s.retriever = make_retriever(options.exec, items, options.retriever, options.faiss);
+    FaissOptions faiss = options.faiss;
+    faiss.max_depth = deepest(*s.compiled);
+    faiss.first_depth = first_depth(*s.compiled, faiss.max_depth);
+    s.retriever = make_retriever(options.exec, items, options.retriever, faiss);
   }
   if (has_source(*s.compiled, SourceKind::kNear)) {
-    const ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
+    ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
+    if (unit.rows == items.rows) unit.device_rows = items.device_rows;
     s.near_retriever = make_exact_retriever(unit);
   }
   s.max_depth = deepest(*s.compiled);

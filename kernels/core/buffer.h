@@ -102,4 +102,44 @@ using HostBuffer = Buffer<T, HostSpace>;
 template <class T>
 using DeviceBuffer = Buffer<T, DeviceSpace>;
 
+/// A work area in the memory of exec.device, for host code that is the same for both. An Exec with
+/// another device makes it change sides; the other side's memory is kept.
+template <class T>
+class ExecBuffer {
+ public:
+  void resize(const Exec& exec, std::size_t count) {
+    on_device_ = exec.device == Device::kCuda;
+    if (on_device_) {
+      device_.resize(exec, count);
+    } else {
+      host_.resize(exec, count);
+    }
+  }
+  T* data() { return on_device_ ? device_.data() : host_.data(); }
+  std::size_t size() const { return on_device_ ? device_.size() : host_.size(); }
+  std::uint64_t host_bytes() const { return host_.capacity_bytes(); }
+  std::uint64_t device_bytes() const { return device_.capacity_bytes(); }
+
+ private:
+  bool on_device_ = false;
+  HostBuffer<T> host_;
+  DeviceBuffer<T> device_;
+};
+
+/// Into memory of exec.device, on its stream: a copy of host memory, or one byte everywhere.
+inline void copy_from_host(const Exec& exec, void* to, const void* host, std::size_t bytes) {
+  if (exec.device == Device::kCuda) {
+    copy_to_device(exec, to, host, bytes);
+  } else if (bytes > 0) {
+    std::memcpy(to, host, bytes);
+  }
+}
+inline void fill_bytes(const Exec& exec, void* to, int byte, std::size_t bytes) {
+  if (exec.device == Device::kCuda) {
+    fill_device(exec, to, byte, bytes);
+  } else if (bytes > 0) {
+    std::memset(to, byte, bytes);
+  }
+}
+
 }  // namespace quarry

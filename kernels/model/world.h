@@ -51,7 +51,7 @@ struct DrawSpace {
 
 /// For each user a list in an order of its own. offsets: [num_users + 1]; items:
 /// [offsets[num_users]].
-struct RankedLists {
+struct OrderedLists {
   const std::uint64_t* offsets = nullptr;
   const std::uint32_t* items = nullptr;
 };
@@ -83,7 +83,7 @@ struct World {
   UserLists exposure;              ///< every item of a user that has a class
   UserLists lists[kMaxUserLists];  ///< items or codes a filter looks up
   PairTable pairs[kMaxPairTables];
-  RankedLists runs[kMaxPairTables];  ///< items of pairs[i] by (value descending, item ascending)
+  OrderedLists runs[kMaxPairTables];  ///< items of pairs[i] by (value descending, item ascending)
   FeatureTable features[kMaxFeatureTables];
   const std::uint32_t* bitmaps[kMaxBitmaps] = {};  ///< [ceil(num_items / 32)] words
   DrawSpace draws[kMaxDrawSpaces];

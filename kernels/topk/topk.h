@@ -67,7 +67,8 @@ inline constexpr std::uint32_t kTopkTileItems = 512;
 /// The k best allowed items of each row, ties to the smaller item. queries: [rows, dim]. Blocks of
 /// rows, and segments of the item table when rows are few, are spread over exec.threads. Under
 /// kCanonical the set found is the same for any threads and any split of the rows; under kBlas
-/// scores may differ in their last bits with the shape of a tile.
+/// scores may differ in their last bits with the shape of a tile. The BLAS runs on one thread
+/// meanwhile (blas_threads.h).
 void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
           std::uint32_t rows, std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out);
 
@@ -83,10 +84,6 @@ struct TopkDeviceWorkspace {
 void topk_gpu(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
               std::uint32_t rows, std::uint32_t k, TopkDeviceWorkspace& workspace,
               const TopkResult& out);
-
-/// Sets the BLAS of this process to one thread, once: a tile per worker scales, a tile over threads
-/// does not. topk does so on first use; others that call the BLAS from workers do too.
-void use_one_blas_thread();
 
 /// The GEMM of topk alone: the same tiles on the same threads, nothing selected. The limit topk is
 /// measured against.

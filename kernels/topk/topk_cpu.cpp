@@ -4,14 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
 #include "kernels/core/errors.h"
+#include "kernels/topk/blas_threads.h"
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
-
-// Weak: another BLAS than OpenBLAS does not have it.
-extern "C" [[gnu::weak]] void openblas_set_num_threads(int threads);
 
 namespace quarry {
 namespace {
@@ -244,13 +241,6 @@ void reserve(const Exec& exec, const Job& job) {
 
 }  // namespace
 
-void use_one_blas_thread() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
-  });
-}
-
 std::uint64_t TopkWorkspace::bytes() const {
   std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
   for (const auto& w : workers) {
@@ -268,7 +258,7 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     return;
   }
-  use_one_blas_thread();
+  const OneBlasThread one_blas_thread;
   const Job job{items, mask, queries, rows, k, workspace, &out, split_work(exec, items, rows, k)};
   reserve(exec, job);
   // One pointer captured: the closure fits into std::function without an allocation.
@@ -287,7 +277,7 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries,
                     std::uint32_t rows, TopkWorkspace& workspace) {
   if (rows == 0 || items.num_items == 0) return;
-  use_one_blas_thread();
+  const OneBlasThread one_blas_thread;
   const Job job{items, {}, queries, rows, 1, workspace, nullptr, split_work(exec, items, rows, 1)};
   reserve(exec, job);
   const Job* const j = &job;

@@ -9,6 +9,9 @@
 #include <string>
 
 #include "kernels/admit/admit_row.h"
+#include "kernels/certify/certify.h"
+#include "kernels/certify/certify_row.h"
+#include "kernels/certify/label_keys_row.h"
 #include "kernels/core/buffer.h"
 #include "kernels/core/device.h"
 #include "kernels/exclude/exclude.h"
@@ -34,6 +37,7 @@ struct LaneDevice {
   test::Schedule schedule = test::Schedule::kInOrder;
   std::uint64_t seed = 1;
   std::uint64_t launches = 0;
+  std::uint64_t certified_lists = 0;  ///< lists that went through certify_row
 };
 inline LaneDevice& lane_device() {
   static LaneDevice device;
@@ -181,7 +185,26 @@ void score_lists_gpu(const Exec&, const ScoreArgs& a) {
   });
 }
 
-/// Retrieval is not what lanes are for: the CPU's, on the stand-in's memory.
+void certify_gpu(const Exec&, const CertifyArgs& a) {
+  const std::uint64_t length = std::uint64_t{a.lists.depth} + a.num_heavy;
+  lane_device().certified_lists += a.num_lists;
+  run_rows(a.num_lists, [&](test::LaneGroup& g, std::uint32_t l) {
+    certify_row(g, a, l, a.scratch + l * length);
+  });
+}
+
+void label_keys_gpu(const Exec&, const LabelArgs& a) {
+  run_rows(a.num_lists, [&](test::LaneGroup& g, std::uint32_t l) { label_keys_row(g, a, l); });
+}
+
+/// One thread per number and nothing shared: no lanes needed.
+void gather_queries_gpu(const Exec&, const float* from, std::uint32_t dim,
+                        const std::uint32_t* rows, std::uint32_t num_rows, float* to) {
+  gather_queries({}, from, dim, rows, num_rows, to);
+}
+
+/// The products are cuBLAS's, the rows are tested on lanes in topk_test: the CPU's, on the
+/// stand-in's memory.
 void topk_gpu(const Exec&, const TopkItems& items, const TopkMask& mask, const float* queries,
               std::uint32_t rows, std::uint32_t k, TopkDeviceWorkspace&, const TopkResult& out) {
   TopkWorkspace workspace;

@@ -28,7 +28,8 @@ std::string to_string(const Row& row) {
 namespace {
 bool close(float x, float y) {
   if (std::isnan(x) || std::isnan(y)) return std::isnan(x) && std::isnan(y);
-  return x == y || std::fabs(x - y) <= 2e-5f * (1.0f + std::fabs(x));
+  if (std::isinf(x) || std::isinf(y)) return x == y;
+  return std::fabs(x - y) <= 2e-5f * (1.0f + std::fabs(x));
 }
 }  // namespace
 

@@ -95,7 +95,8 @@ void each_option(Options& o, Visit&& visit) {
   visit("--retriever", o.retriever, R::kPlain,
         "exact | auto | a FAISS index string such as IVF1024,Flat");
   visit("--nprobe", o.nprobe, R::kPlain, "IVF lists visited; 0: lists / 16");
-  visit("--ef-search", o.ef_search, R::kPlain, "HNSW search width; 0: from the depth");
+  visit("--ef-search", o.ef_search, R::kPlain,
+        "HNSW search width, and all it finds; 0: from the recipe's pool");
   visit("--index-cache", o.index_cache, R::kPath, "index file to load, or to write after building");
   visit("--unknown-ids", o.unknown_ids, R::kPlain, "reject | drop ids that have no embedding");
   visit("--bad-rows", o.bad_rows, R::kPlain, "reject | drop embedding rows that cannot be scored");

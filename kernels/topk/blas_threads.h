@@ -1,0 +1,21 @@
+// The BLAS on one thread while an object lives.
+#pragma once
+
+namespace quarry {
+
+/// A tile per worker scales, a tile over threads does not, so whoever calls the BLAS from workers
+/// holds one of these. The setting is the process's: the first of those alive makes it 1, the last
+/// puts the former value back. Nested and concurrent use is safe. Without effect on a BLAS other
+/// than OpenBLAS. Who else sets the number meanwhile is overruled at the end.
+class OneBlasThread {
+ public:
+  OneBlasThread();
+  ~OneBlasThread();
+  OneBlasThread(const OneBlasThread&) = delete;
+  OneBlasThread& operator=(const OneBlasThread&) = delete;
+};
+
+/// What the BLAS is set to now; 0 if it cannot tell.
+int blas_threads();
+
+}  // namespace quarry
