@@ -65,6 +65,7 @@ TEST_P(LanesEqualSolo, OnRandomProblems) {
   const int problems = (GetParam().width >= 128 ? 20 : GetParam().width >= 32 ? 60 : 150) * scale;
   lane_device().width = GetParam().width;
   lane_device().schedule = GetParam().schedule;
+  lane_device().certified_lists = 0;
   for (int n = 0; n < problems; ++n) {
     const auto p = test::make_problem(static_cast<std::uint64_t>(5000 + n * 7 + GetParam().width));
     lane_device().seed = static_cast<std::uint64_t>(n);
@@ -77,6 +78,7 @@ TEST_P(LanesEqualSolo, OnRandomProblems) {
       ASSERT_GT(lane_device().launches, before) << "no lane ran";
     }
   }
+  EXPECT_GT(lane_device().certified_lists, 0u) << "no search was certified by lanes";
 }
 
 std::vector<Setting> settings() {
