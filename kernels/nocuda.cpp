@@ -7,6 +7,7 @@
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
 #include "kernels/select/select.h"
+#include "kernels/setup/setup.h"
 #include "kernels/tally/tally.h"
 #include "kernels/topk/topk.h"
 
@@ -34,6 +35,26 @@ void tally_gpu(const Exec&, const MergeArgs&, Counters*) { no_cuda("tally"); }
 void topk_gpu(const Exec&, const TopkItems&, const TopkMask&, const float*, std::uint32_t,
               std::uint32_t, TopkDeviceWorkspace&, const TopkResult&) {
   no_cuda("topk");
+}
+
+UserArrays make_user_lists_gpu(const Exec&, std::span<const PairView>, std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint32_t> count_values_gpu(const Exec&, const PairView&, std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint32_t> popularity_bins_gpu(const Exec&, const std::uint32_t*, std::uint32_t,
+                                               std::uint32_t, std::uint32_t) {
+  no_cuda("setup");
+}
+SpaceOrder order_space_gpu(const Exec&, const SpaceItems&) { no_cuda("setup"); }
+PlacedArray<std::uint64_t> sum_weights_gpu(const Exec&, const std::uint64_t*, const std::uint32_t*,
+                                           std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint64_t> weights_before_gpu(const Exec&, const UserLists&, std::uint32_t,
+                                              std::uint64_t, const std::uint64_t*) {
+  no_cuda("setup");
 }
 
 }  // namespace quarry
