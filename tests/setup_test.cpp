@@ -7,7 +7,8 @@
 #if defined(QUARRY_THRUST_ON_CPU)
 #include <thrust/system/cpp/execution_policy.h>
 
-#include "kernels/setup/setup_thrust.h"
+#include "kernels/setup/lists_thrust.h"
+#include "kernels/setup/space_thrust.h"
 #endif
 
 namespace quarry {

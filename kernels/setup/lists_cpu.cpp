@@ -7,8 +7,8 @@
 namespace quarry {
 namespace {
 
-constexpr std::uint64_t kUsersAtOnce = 256;
-constexpr std::uint64_t kGroupsAtOnce = 4096;
+constexpr std::uint64_t kUsersAtOnce = 1024;
+constexpr std::uint64_t kGroupsAtOnce = 1 << 14;
 
 std::uint64_t group_begin(const PairView& p, std::uint64_t g) {
   return p.offsets != nullptr ? p.offsets[g] : g;
@@ -31,7 +31,7 @@ void make_room(const Exec& exec, std::span<const PairView> parts, std::uint32_t 
   std::uint64_t* room = begin.data() + 1;
   for (const PairView& p : parts) {
     const bool shared = exec.threads > 1 && p.owner != nullptr;
-    parallel_for(exec, p.num_groups, kGroupsAtOnce, [&](std::uint64_t from, std::uint64_t to) {
+    parallel_for(exec, p.num_groups, 8 * kGroupsAtOnce, [&](std::uint64_t from, std::uint64_t to) {
       for (std::uint64_t g = from; g < to; ++g) {
         add(shared, room[p.owner != nullptr ? p.owner[g] : g],
             group_begin(p, g + 1) - group_begin(p, g));

@@ -8,7 +8,7 @@
 namespace quarry {
 namespace {
 
-constexpr std::uint64_t kItemsAtOnce = 16384;
+constexpr std::uint64_t kItemsAtOnce = 1 << 17;  // about a millisecond
 constexpr std::uint64_t kUsersAtOnce = 256;
 
 template <class F>

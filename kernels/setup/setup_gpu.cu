@@ -3,8 +3,9 @@
 #include <thrust/system_error.h>
 
 #include "kernels/core/launch.cuh"
+#include "kernels/setup/lists_thrust.h"
 #include "kernels/setup/setup.h"
-#include "kernels/setup/setup_thrust.h"
+#include "kernels/setup/space_thrust.h"
 
 namespace quarry {
 namespace {

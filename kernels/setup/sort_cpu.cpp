@@ -10,6 +10,9 @@ namespace quarry {
 namespace {
 
 constexpr std::uint32_t kDigits = 256;
+/// A thread's stretch is at least this long: below it, starting threads for each of 16 passes costs
+/// more than they save, and much more where the processors are busy.
+constexpr std::uint64_t kShortestStretch = 1 << 17;
 
 /// Stretches of the array, one per thread but none too small to be worth one.
 struct Stretches {
@@ -32,7 +35,7 @@ void stable_sort_by_key(const Exec& exec, HostBuffer<std::uint64_t>& keys,
   const std::uint64_t n = keys.size();
   if (n < 2) return;
   const Stretches stretches{
-      n, std::clamp<std::uint64_t>(n / 16384, 1,
+      n, std::clamp<std::uint64_t>(n / kShortestStretch, 1,
                                    static_cast<std::uint64_t>(std::max(exec.threads, 1)))};
   std::vector<std::array<std::uint64_t, kDigits>> place(stretches.count);
   std::vector<std::uint64_t> differing(stretches.count, 0);

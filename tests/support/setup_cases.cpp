@@ -135,18 +135,8 @@ SetupCase setup_case(std::uint64_t seed) {
 }
 
 SetupCase large_setup_case() {
-  // The first seed whose case leaves no array empty.
-  for (std::uint64_t seed = 1;; ++seed) {
-    Rng rng{seed};
-    SetupCase c = make_case(rng, {3000, 50'000, 5000, 40, false});
-    if (c.parts.size() < 2 || c.stratum.empty() || c.first_seen.empty()) continue;
-    const SetupResult all = setup_by_maps(c);
-    if (std::none_of(all.arrays.begin(), all.arrays.end(), [](const auto& array) {
-          return array.second.size() < 1000 && array.first != "stratum_begin";
-        })) {
-      return c;
-    }
-  }
+  Rng rng{14};  // the first seed that leaves no array empty, which a test asserts
+  return make_case(rng, {20'000, 270'000, 40'000, 20, false});
 }
 
 std::string describe(const SetupCase& c) {
