@@ -100,14 +100,21 @@ const SetupWorld& world() {
 
 void classify(benchmark::State& state) {
   const SetupWorld& w = world();
+  Exec exec;
+  exec.threads = static_cast<int>(state.range(0));
   for (auto _ : state) {
     std::vector<Event> events = w.events;
     benchmark::DoNotOptimize(classify_events(std::move(events), w.kinds, w.recipe.exposure, kUsers,
-                                             kItems, std::nullopt));
+                                             kItems, std::nullopt, exec));
   }
   state.counters["events"] = kEvents;
 }
-BENCHMARK(classify)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(classify)
+    ->ArgName("threads")
+    ->Arg(1)
+    ->Arg(2)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 void compile_recipe(benchmark::State& state) {
   const SetupWorld& w = world();
