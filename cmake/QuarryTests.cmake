@@ -36,6 +36,19 @@ foreach(source IN LISTS test_sources)
   endif()
 endforeach()
 
+# The Thrust text of kernels/setup on Thrust's sequential CPU backend: needs CCCL's headers, no CUDA.
+find_path(QUARRY_CCCL_INCLUDE_DIR thrust/system/cpp/execution_policy.h
+  HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDA_HOME}/include /usr/local/cuda/include PATH_SUFFIXES cccl)
+mark_as_advanced(QUARRY_CCCL_INCLUDE_DIR)
+if(QUARRY_CCCL_INCLUDE_DIR)
+  target_include_directories(setup_test SYSTEM PRIVATE ${QUARRY_CCCL_INCLUDE_DIR})
+  target_compile_definitions(setup_test PRIVATE QUARRY_THRUST_ON_CPU
+    THRUST_HOST_SYSTEM=THRUST_HOST_SYSTEM_CPP THRUST_DEVICE_SYSTEM=THRUST_DEVICE_SYSTEM_CPP)
+  if(QUARRY_SANITIZE STREQUAL "address")  # Thrust binds references to null where they are not read
+    target_compile_options(setup_test PRIVATE -fno-sanitize=null)
+  endif()
+endif()
+
 # Checks of the tree itself: once is enough, in the plain build.
 if(NOT QUARRY_SANITIZE)
   set(checks "${PROJECT_SOURCE_DIR}/tools")

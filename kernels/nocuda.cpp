@@ -10,6 +10,7 @@
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
 #include "kernels/select/select.h"
+#include "kernels/setup/setup.h"
 #include "kernels/tally/tally.h"
 #include "kernels/topk/topk.h"
 
@@ -46,5 +47,25 @@ void gather_queries_gpu(const Exec&, const float*, std::uint32_t, const std::uin
   no_cuda("gather_queries");
 }
 void label_keys_gpu(const Exec&, const LabelArgs&) { no_cuda("label_keys"); }
+
+UserArrays make_user_lists_gpu(const Exec&, std::span<const PairView>, std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint32_t> count_values_gpu(const Exec&, const PairView&, std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint32_t> popularity_bins_gpu(const Exec&, const std::uint32_t*, std::uint32_t,
+                                               std::uint32_t, std::uint32_t) {
+  no_cuda("setup");
+}
+SpaceOrder order_space_gpu(const Exec&, const SpaceItems&) { no_cuda("setup"); }
+PlacedArray<std::uint64_t> sum_weights_gpu(const Exec&, const std::uint64_t*, const std::uint32_t*,
+                                           std::uint32_t) {
+  no_cuda("setup");
+}
+PlacedArray<std::uint64_t> weights_before_gpu(const Exec&, const UserLists&, std::uint32_t,
+                                              std::uint64_t, const std::uint64_t*) {
+  no_cuda("setup");
+}
 
 }  // namespace quarry

@@ -18,6 +18,7 @@
 #include "tests/support/kernel_stages.h"
 #include "tests/support/problems.h"
 #include "tests/support/retrieval_cases.h"
+#include "tests/support/setup_cases.h"
 
 namespace quarry {
 namespace {
@@ -82,6 +83,16 @@ TEST(KernelStages, AChangedBitAndAMissingStageAreSeen) {
   shorter.pop_back();
   EXPECT_NE(test::difference(expected, shorter), "");
   EXPECT_EQ(test::difference(expected, expected), "");
+}
+
+TEST_P(Backend, EverySetupOperationGivesTheNumbersOfOneThread) {
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    const test::SetupCase c = test::setup_case(seed);
+    ASSERT_EQ(test::difference(test::setup_on(c, Exec{}), test::setup_on(c, exec_)), "")
+        << "seed " << seed << ": " << test::describe(c);
+  }
+  const test::SetupCase large = test::large_setup_case();
+  EXPECT_EQ(test::difference(test::setup_on(large, Exec{}), test::setup_on(large, exec_)), "");
 }
 
 /// All columns and counters of a run, or the error it ended with.

@@ -276,9 +276,11 @@ TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
     recipe.strata.push_back(attribute);
     recipe.quota->by.push_back(by);
   }
-  EXPECT_THROW(make_strata(recipe, snapshot, &catalogue, 16), ConfigError);
+  EXPECT_THROW(make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16),
+               ConfigError);
   for (QuotaAttribute& by : recipe.quota->by) by.shares = {{"x", 250000}, {"y", 750000}};
-  const Strata strata = make_strata(recipe, snapshot, &catalogue, 16);
+  const Strata strata =
+      make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16);
   std::uint64_t least = ~std::uint64_t{0}, sum = 0;
   for (const std::uint64_t s : strata.weight) {
     if (s > 0) least = std::min(least, s);

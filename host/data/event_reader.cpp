@@ -53,7 +53,7 @@ void reserve_for(std::vector<Event>& events, const TableScan& scan) {
 
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
-                       std::optional<std::int64_t> as_of, UnknownIds unknown) {
+                       std::optional<std::int64_t> as_of, UnknownIds unknown, const Exec& exec) {
   const KindNumbers kinds(rules);
   TableScan scan(path);
   const std::size_t user_slot = scan.add(columns.user);
@@ -101,7 +101,7 @@ Exposure read_exposure(const std::string& path, const EventColumns& columns,
 
   // Without --as-of the log ends it, with all its rows: also those of ids that were left out.
   Exposure exposure = classify_events(std::move(events), kinds.names(), rules, users.size(),
-                                      items.size(), as_of ? as_of : latest);
+                                      items.size(), as_of ? as_of : latest, exec);
   exposure.events = num_rows;
   exposure.unknown_users = unknown_users;
   exposure.unknown_items = unknown_items;

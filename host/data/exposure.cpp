@@ -1,17 +1,21 @@
-// Events become exposure classes: one sort, then one pass over the events of each (user, item).
+// Events become exposure classes: grouped by user, then users over threads, each sorted and passed
+// over once.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <tuple>
 
 #include "host/data/message.h"
 #include "host/data/tables.h"
 #include "kernels/core/exact_math.h"
+#include "kernels/setup/setup.h"
 
 namespace quarry {
 namespace {
 
 constexpr std::uint32_t kNoKind = 0xFFFFFFFFu;
+constexpr std::uint64_t kUsersAtOnce = 512;
 
 struct Term {
   std::uint32_t kind = kNoKind;
@@ -80,11 +84,44 @@ std::optional<ExposureClass> classify(std::span<const Event> all, std::span<cons
   return ExposureClass::kAmbiguous;
 }
 
-std::uint64_t pair_of(const Event& e) { return std::uint64_t{e.user} << 32 | e.item; }
-
+/// Of events of one user.
 bool comes_before(const Event& a, const Event& b) {
-  return std::make_tuple(pair_of(a), a.time, a.kind, ordered(a.value)) <
-         std::make_tuple(pair_of(b), b.time, b.kind, ordered(b.value));
+  return std::make_tuple(a.item, a.time, a.kind, ordered(a.value)) <
+         std::make_tuple(b.item, b.time, b.kind, ordered(b.value));
+}
+
+/// The events by user, in any order within one; begin: [num_users + 1], where each user's start.
+HostBuffer<Event> by_user(const Exec& exec, const std::vector<Event>& events,
+                          std::vector<std::uint64_t>& begin) {
+  for (const Event& e : events) ++begin[e.user + std::size_t{1}];
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  HostBuffer<Event> grouped(exec, events.size());
+  std::vector<std::uint64_t> next(begin.begin(), begin.end() - 1);
+  for (const Event& e : events) grouped.data()[next[e.user]++] = e;
+  return grouped;
+}
+
+/// Puts each pair of one user that has a class in the place of its events, items ascending: its
+/// item, its latest time and, as kind, its class. Returns how many there are.
+std::uint64_t classify_user(std::span<Event> log, std::int64_t oldest,
+                            const std::vector<Rule>& rules) {
+  std::sort(log.begin(), log.end(), comes_before);
+  std::uint64_t kept = 0;
+  for (std::size_t begin = 0, end = 0; begin < log.size(); begin = end) {
+    const std::uint32_t item = log[begin].item;
+    while (end < log.size() && log[end].item == item) ++end;
+    const std::span<const Event> all = log.subspan(begin, end - begin);
+    std::size_t expired = 0;
+    while (expired < all.size() && all[expired].time < oldest) ++expired;
+    const std::int64_t last = all.back().time;
+    const std::optional<ExposureClass> exposure_class = classify(all, all.subspan(expired), rules);
+    if (!exposure_class) continue;
+    log[kept].item = item;
+    log[kept].time = last;
+    log[kept].kind = static_cast<std::uint16_t>(*exposure_class);
+    ++kept;
+  }
+  return kept;
 }
 
 void check_events(const std::vector<Event>& events, std::size_t num_kinds, std::uint64_t num_users,
@@ -103,7 +140,8 @@ void check_events(const std::vector<Event>& events, std::size_t num_kinds, std::
 
 Exposure classify_events(std::vector<Event> events, const std::vector<std::string>& kinds,
                          const ExposureRules& rules, std::uint64_t num_users,
-                         std::uint64_t num_items, std::optional<std::int64_t> as_of) {
+                         std::uint64_t num_items, std::optional<std::int64_t> as_of,
+                         const Exec& exec) {
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     if (std::find(kinds.begin(), kinds.begin() + static_cast<std::ptrdiff_t>(i), kinds[i]) !=
         kinds.begin() + static_cast<std::ptrdiff_t>(i)) {
@@ -128,45 +166,52 @@ Exposure classify_events(std::vector<Event> events, const std::vector<std::strin
                                     [&](const Event& e) { return e.time > result.as_of; });
   result.events_after_as_of = static_cast<std::uint64_t>(events.end() - known);
   events.erase(known, events.end());
-  std::sort(events.begin(), events.end(), comes_before);
+  for (const Event& e : events) result.latest_event = std::max(result.latest_event, e.time);
 
   std::int64_t oldest = INT64_MIN;
   if (rules.window && __builtin_sub_overflow(result.as_of, *rules.window, &oldest))
     oldest = INT64_MIN;
 
-  std::uint64_t num_pairs = 0;
-  for (std::size_t i = 0; i < events.size(); ++i) {
-    num_pairs += i == 0 || pair_of(events[i]) != pair_of(events[i - 1]) ? 1 : 0;
-  }
-  result.items.reserve(num_pairs);
-  result.classes.reserve(num_pairs);
-  result.last_time.reserve(num_pairs);
-  result.positive_time.reserve(num_pairs);
+  Exec host = exec;
+  host.device = Device::kCpu;
+  std::vector<std::uint64_t> begin(num_users + 1, 0);
+  HostBuffer<Event> log = by_user(host, events, begin);
+  std::vector<Event>().swap(events);  // one copy of the log is enough
   result.offsets.assign(num_users + 1, 0);
-  result.item_count.assign(num_items, 0);
+  parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
+    for (std::uint64_t u = from; u < to; ++u) {
+      result.offsets[u + 1] =
+          classify_user(log.span().subspan(begin[u], begin[u + 1] - begin[u]), oldest, compiled);
+    }
+  });
+  std::partial_sum(result.offsets.begin(), result.offsets.end(), result.offsets.begin());
 
-  const std::span<const Event> log(events);
-  for (std::size_t begin = 0, end = 0; begin < log.size(); begin = end) {
-    const std::uint64_t pair = pair_of(log[begin]);
-    while (end < log.size() && pair_of(log[end]) == pair) ++end;
-    const std::span<const Event> all = log.subspan(begin, end - begin);
-    std::size_t expired = 0;
-    while (expired < all.size() && all[expired].time < oldest) ++expired;
-    const std::int64_t last = all.back().time;
-    result.latest_event = std::max(result.latest_event, last);
-
-    const std::optional<ExposureClass> exposure_class =
-        classify(all, all.subspan(expired), compiled);
-    if (!exposure_class) continue;
-    const bool positive = *exposure_class == ExposureClass::kPositive;
-    result.items.push_back(log[begin].item);
-    result.classes.push_back(static_cast<std::uint8_t>(*exposure_class));
-    result.last_time.push_back(last);
-    result.positive_time.push_back(positive ? last : INT64_MIN);
-    ++result.offsets[log[begin].user + 1];
-    if (positive) ++result.item_count[log[begin].item];
-  }
-  for (std::uint64_t u = 0; u < num_users; ++u) result.offsets[u + 1] += result.offsets[u];
+  const std::uint64_t num_pairs = result.offsets[num_users];
+  result.items.resize(num_pairs);
+  result.classes.resize(num_pairs);
+  result.last_time.resize(num_pairs);
+  result.positive_time.resize(num_pairs);
+  constexpr auto kPositive = static_cast<std::uint8_t>(ExposureClass::kPositive);
+  parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
+    for (std::uint64_t u = from; u < to; ++u) {
+      const Event* pair = log.data() + begin[u];
+      for (std::uint64_t i = result.offsets[u]; i < result.offsets[u + 1]; ++i, ++pair) {
+        result.items[i] = pair->item;
+        result.classes[i] = static_cast<std::uint8_t>(pair->kind);
+        result.last_time[i] = pair->time;
+        result.positive_time[i] = pair->kind == kPositive ? pair->time : INT64_MIN;
+      }
+    }
+  });
+  PairView pairs;
+  pairs.values = result.items.data();
+  pairs.num_pairs = num_pairs;
+  pairs.classes = result.classes.data();
+  pairs.class_mask = 1u << kPositive;
+  const PlacedArray<std::uint32_t> counts = count_values(
+      host, pairs, static_cast<std::uint32_t>(std::min<std::uint64_t>(num_items, kNoItem)));
+  result.item_count.assign(counts.data(), counts.data() + counts.size());
+  result.item_count.resize(num_items, 0);
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/recipe/recipe.h"
+#include "kernels/core/exec.h"
 
 namespace quarry {
 
@@ -70,7 +71,8 @@ struct Exposure {
 /// and remedy.
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
-                       std::optional<std::int64_t> as_of, UnknownIds unknown);
+                       std::optional<std::int64_t> as_of, UnknownIds unknown,
+                       const Exec& exec = {});
 
 /// One event, for callers that have them in memory.
 struct Event {
@@ -80,9 +82,12 @@ struct Event {
   std::uint16_t kind = 0;
   float value = 0.0f;  ///< NaN: none
 };
+/// Users go over the threads of `exec`, on the host whatever its device; holds the events twice for
+/// a moment. Throws InputError for ids, kinds and times out of range.
 Exposure classify_events(std::vector<Event> events, const std::vector<std::string>& kinds,
                          const ExposureRules& rules, std::uint64_t num_users,
-                         std::uint64_t num_items, std::optional<std::int64_t> as_of);
+                         std::uint64_t num_items, std::optional<std::int64_t> as_of,
+                         const Exec& exec = {});
 
 /// An attribute of items as codes; code 0 is empty and matches nothing.
 struct CatalogueColumn {

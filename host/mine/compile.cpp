@@ -13,6 +13,7 @@
 
 #include "host/mine/check_inputs.h"
 #include "host/mine/draw_space.h"
+#include "host/mine/user_lists.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -24,7 +25,11 @@ class Compiler {
  public:
   Compiler(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec, std::uint32_t seed,
            std::uint32_t round)
-      : recipe_(recipe), in_(inputs), exec_(exec), out_(std::make_unique<Compiled>(exec)) {
+      : recipe_(recipe),
+        in_(inputs),
+        exec_(exec),
+        out_(std::make_unique<Compiled>(exec)),
+        lists_(exec, inputs, out_->world) {
     out_->plan.key = {seed, round};
   }
 
@@ -170,7 +175,6 @@ class Compiler {
   }
 
   void exposure() {
-    positives_ = std::make_shared<const Lists>(positive_lists(in_, num_users_));
     const Exposure* e = in_.exposure;
     if (e != nullptr) {
       out_->world.exposure.offsets = out_->placement.borrow(e->offsets.data(), e->offsets.size());
@@ -188,7 +192,8 @@ class Compiler {
       out_->stratum_names = {"all"};
       return;
     }
-    Strata s = make_strata(recipe_, out_->snapshot, in_.catalogue, num_items_);
+    Strata s = make_strata(exec_, recipe_, out_->snapshot, out_->world.popularity, in_.catalogue,
+                           num_items_);
     Plan& plan = out_->plan;
     plan.has_quota = 1;
     out_->world.num_strata = static_cast<std::uint32_t>(s.names.size());
@@ -200,34 +205,34 @@ class Compiler {
       for (const std::uint32_t width : s.level_width) plan.levels[plan.num_levels++].width = width;
     }
     out_->stratum_names = std::move(s.names);
-    stratum_of_ = s.of_item;
     out_->world.stratum = out_->placement.keep(std::move(s.of_item));
   }
 
-  std::uint8_t user_list(const std::string& key, Lists lists) {
-    return user_list(key, std::make_shared<const Lists>(std::move(lists)));
-  }
-  std::uint8_t user_list(const std::string& key, std::shared_ptr<const Lists> lists) {
+  /// Index of the lists called `key`; `make` is called where they are not there yet.
+  template <class Make>
+  std::uint8_t user_list(const std::string& key, Make&& make) {
     const auto known = list_index_.find(key);
     if (known != list_index_.end()) return known->second;
-    if (host_lists_.size() == kMaxUserLists) {
+    if (list_pairs_.size() == kMaxUserLists) {
       throw ConfigError("the recipe needs more than " + std::to_string(kMaxUserLists) +
                         " different lists per user (exposed classes, groups); merge some filters");
     }
-    const auto index = static_cast<std::uint8_t>(host_lists_.size());
-    // Shared, not copied: the lists grow with the rows.
-    out_->world.lists[index].offsets =
-        out_->placement.borrow(lists->offsets.data(), lists->offsets.size());
-    out_->world.lists[index].values =
-        out_->placement.borrow(lists->values.data(), lists->values.size());
-    if (exec_.device == Device::kCpu) {
-      out_->prepared_bytes += lists->offsets.size() * sizeof(std::uint64_t) +
-                              lists->values.size() * sizeof(std::uint32_t);
-      out_->keep_alive.push_back(lists);
-    }
-    host_lists_.push_back(std::move(lists));
+    const auto index = static_cast<std::uint8_t>(list_pairs_.size());
+    UserArrays lists = make();
+    list_pairs_.push_back(pairs_of(lists, num_users_));
+    out_->world.lists[index].offsets = out_->placement.own(std::move(lists.offsets));
+    out_->world.lists[index].values = out_->placement.own(std::move(lists.values));
     list_index_[key] = index;
     return index;
+  }
+
+  /// The users' positives, made for the first filter that needs them.
+  PairView positive_pairs() {
+    if (!positive_pairs_) {
+      positives_ = lists_.positives();
+      positive_pairs_ = pairs_of(positives_, num_users_);
+    }
+    return *positive_pairs_;
   }
 
   std::int64_t oldest(const std::optional<std::int64_t>& max_age) const {
@@ -307,20 +312,25 @@ class Compiler {
     switch (spec.type) {
       case Type::kPositives:
         f.kind = FilterKind::kPositives;
-        f.table = user_list("positives", positives_);
+        f.table = user_list("positives", [&] {
+          positive_pairs();
+          return std::move(positives_);  // the view of them stays good
+        });
         break;
       case Type::kExposed: {
         f.kind = FilterKind::kUserList;
         const std::int64_t from = oldest(spec.max_age);
         f.table = user_list("exposed " + std::to_string(spec.classes) + " " + std::to_string(from),
-                            exposed_lists(in_.exposure, num_users_, spec.classes, from));
+                            [&] { return lists_.exposed(spec.classes, from); });
         break;
       }
       case Type::kGroup:
         f.kind = FilterKind::kUserGroup;
         f.column = column(spec.column, who);
-        f.table = user_list("group " + spec.column,
-                            code_lists(*positives_, in_.catalogue->find(spec.column)->codes));
+        f.table = user_list("group " + spec.column, [&] {
+          return lists_.codes(positive_pairs(),
+                              out_->world.columns + std::size_t{f.column} * num_items_);
+        });
         break;
       case Type::kNearDuplicate:
       case Type::kSimilarity:
@@ -552,17 +562,20 @@ class Compiler {
 
   RunLists run_lists(const PairValues& values) const {
     RunLists run{values.offsets, std::vector<std::uint32_t>(values.items.size())};
-    std::vector<std::uint64_t> order;
-    for (std::size_t u = 0; u + 1 < values.offsets.size(); ++u) {
-      order.resize(values.offsets[u + 1] - values.offsets[u]);
-      std::iota(order.begin(), order.end(), values.offsets[u]);
-      std::sort(order.begin(), order.end(), [&](std::uint64_t a, std::uint64_t b) {
-        return values.values[a] != values.values[b] ? values.values[a] > values.values[b]
-                                                    : values.items[a] < values.items[b];
-      });
-      for (std::size_t i = 0; i < order.size(); ++i)
-        run.items[values.offsets[u] + i] = values.items[order[i]];
-    }
+    const auto before = [&](std::uint64_t a, std::uint64_t b) {
+      return values.values[a] != values.values[b] ? values.values[a] > values.values[b]
+                                                  : values.items[a] < values.items[b];
+    };
+    parallel_for(exec_, num_users_, 256, [&](std::uint64_t from, std::uint64_t to) {
+      std::vector<std::uint64_t> order;
+      for (std::uint64_t u = from; u < to; ++u) {
+        order.resize(values.offsets[u + 1] - values.offsets[u]);
+        std::iota(order.begin(), order.end(), values.offsets[u]);
+        std::sort(order.begin(), order.end(), before);
+        for (std::size_t i = 0; i < order.size(); ++i)
+          run.items[values.offsets[u] + i] = values.items[order[i]];
+      }
+    });
     return run;
   }
 
@@ -595,13 +608,13 @@ class Compiler {
     spec.num_users = num_users_;
     spec.snapshot = &out_->snapshot;
     if (popularity) spec.beta = beta;
-    if (timed) spec.first_seen = in_.catalogue->first_seen.data();
+    if (timed) spec.first_seen = out_->world.first_seen;
     if (stratified) {
-      spec.stratum = stratum_of_.data();
+      spec.stratum = out_->world.stratum;
       spec.num_strata = out_->world.num_strata;
     }
-    for (const std::uint8_t l : lists) spec.excluded.push_back(host_lists_[l].get());
-    out_->world.draws[space_keys_.size() - 1] = make_draw_space(spec, out_->placement);
+    for (const std::uint8_t l : lists) spec.excluded.push_back(list_pairs_[l]);
+    out_->world.draws[space_keys_.size() - 1] = make_draw_space(exec_, spec, out_->placement);
     return static_cast<std::uint32_t>(space_keys_.size() - 1);
   }
 
@@ -618,9 +631,10 @@ class Compiler {
   std::unique_ptr<Compiled> out_;
   std::uint32_t num_items_ = 0;
   std::uint32_t num_users_ = 0;
-  std::shared_ptr<const Lists> positives_;
-  std::vector<std::shared_ptr<const Lists>> host_lists_;
-  std::vector<std::uint32_t> stratum_of_;
+  UserListMaker lists_;
+  UserArrays positives_;  ///< until the filter on positives takes them over
+  std::optional<PairView> positive_pairs_;
+  std::vector<PairView> list_pairs_;  ///< world.lists as pairs, for draw spaces
   std::string segment_column_;
   std::map<std::string, std::uint32_t> column_index_;
   std::map<std::string, std::uint8_t> list_index_, feature_index_, pair_index_, bitmap_index_;

@@ -7,6 +7,7 @@
 #include "host/mine/placement.h"
 #include "host/mine/snapshot.h"
 #include "kernels/model/world.h"
+#include "kernels/setup/setup.h"
 
 namespace quarry {
 
@@ -18,11 +19,12 @@ struct DrawSpaceSpec {
   const std::int64_t* first_seen = nullptr;  ///< [num_items]; null: no time filter on the branch
   const std::uint32_t* stratum = nullptr;    ///< [num_items]; null: one stratum
   std::uint32_t num_strata = 1;
-  std::vector<const Lists*> excluded;  ///< items that each user may not draw
+  std::vector<PairView> excluded;  ///< items that each user may not draw: lists per user
 };
 
-/// Sorts the universe by (stratum, first seen, item) and each user's exclusions by position. The
-/// arrays are kept by `placement`, in its memory space.
-DrawSpace make_draw_space(const DrawSpaceSpec& spec, Placement& placement);
+/// Sorts the universe by (stratum, first seen, item) and each user's exclusions by position, where
+/// the Exec runs: arrays of `spec` other than the snapshot lie there. `placement`, of the same
+/// Exec, keeps the result.
+DrawSpace make_draw_space(const Exec& exec, const DrawSpaceSpec& spec, Placement& placement);
 
 }  // namespace quarry

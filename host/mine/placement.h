@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/core/buffer.h"
+#include "kernels/setup/setup.h"
 
 namespace quarry {
 
@@ -31,6 +32,15 @@ class Placement {
   template <class T>
   const T* borrow(const T* values, std::size_t count) {
     return exec_.device == Device::kCpu ? values : upload(values, count);
+  }
+
+  /// An array that was made in the Exec's space: taken over, neither copied nor moved.
+  template <class T>
+  const T* own(PlacedArray<T> array) {
+    auto held = std::make_shared<const PlacedArray<T>>(std::move(array));
+    kept_.push_back(held);
+    (held->on_device() ? device_bytes_ : host_bytes_) += held->size() * sizeof(T);
+    return held->data();
   }
 
   std::uint64_t host_bytes() const { return host_bytes_; }

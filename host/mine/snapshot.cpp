@@ -1,10 +1,12 @@
-// Strata, integer weights and lists that are computed once per snapshot, before any row.
+// Strata, integer weights and marks that are computed once per snapshot, before any row.
 #include "host/mine/snapshot.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "kernels/core/errors.h"
+#include "kernels/setup/setup.h"
 
 namespace quarry {
 namespace {
@@ -15,20 +17,19 @@ struct Cells {
   std::vector<std::string> names;
 };
 
-Cells popularity_cells(const StratumAttribute& a, const Snapshot& snapshot,
-                       std::uint32_t num_items) {
+Cells popularity_cells(const Exec& exec, const StratumAttribute& a, const Snapshot& snapshot,
+                       const std::uint32_t* popularity, std::uint32_t num_items) {
   Cells cells;
   cells.names = a.names;
-  cells.of_item.assign(num_items,
-                       0);  // items newer than the snapshot belong to the least popular bin
-  const std::uint32_t n = std::min(snapshot.num_items, num_items);
-  std::vector<std::uint32_t> by_count(n);
-  std::iota(by_count.begin(), by_count.end(), 0u);
-  std::stable_sort(by_count.begin(), by_count.end(), [&](std::uint32_t x, std::uint32_t y) {
-    return snapshot.popularity[x] < snapshot.popularity[y];
-  });
-  for (std::uint32_t place = 0; place < n; ++place) {
-    cells.of_item[by_count[place]] = static_cast<std::uint32_t>(std::uint64_t{place} * a.bins / n);
+  cells.of_item.resize(num_items);
+  const PlacedArray<std::uint32_t> bins =
+      popularity_bins(exec, popularity, std::min(snapshot.num_items, num_items), num_items, a.bins);
+  const std::size_t bytes = bins.size() * sizeof(std::uint32_t);
+  if (exec.device == Device::kCuda) {
+    copy_to_host(exec, cells.of_item.data(), bins.data(), bytes);
+    synchronize(exec);
+  } else {
+    std::memcpy(cells.of_item.data(), bins.data(), bytes);
   }
   return cells;
 }
@@ -67,13 +68,14 @@ Cells column_cells(const StratumAttribute& a, const Catalogue* catalogue) {
   return {column->codes, column->names};
 }
 
-Cells cells_of(const StratumAttribute& a, const Snapshot& snapshot, const Catalogue* catalogue,
+Cells cells_of(const Exec& exec, const StratumAttribute& a, const Snapshot& snapshot,
+               const std::uint32_t* popularity, const Catalogue* catalogue,
                std::uint32_t num_items) {
   Cells cells;
   std::size_t size = 0;
   switch (a.kind) {
     case StratumAttribute::Kind::kPopularity:
-      cells = popularity_cells(a, snapshot, num_items);
+      cells = popularity_cells(exec, a, snapshot, popularity, num_items);
       size = a.bins;
       break;
     case StratumAttribute::Kind::kRecency:
@@ -159,7 +161,8 @@ Snapshot make_snapshot(const Exposure& exposure, std::uint32_t num_items) {
   return s;
 }
 
-Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalogue* catalogue,
+Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snapshot,
+                   const std::uint32_t* popularity, const Catalogue* catalogue,
                    std::uint32_t num_items) {
   Strata strata;
   strata.of_item.assign(num_items, 0);
@@ -173,7 +176,7 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
     if (attribute == recipe.strata.end()) {
       throw ConfigError("[quota] by '" + quota.attribute + "', which [strata] does not define");
     }
-    const Cells cells = cells_of(*attribute, snapshot, catalogue, num_items);
+    const Cells cells = cells_of(exec, *attribute, snapshot, popularity, catalogue, num_items);
     std::vector<std::uint64_t> weights =
         cell_weights(quota, cells, std::min(snapshot.num_items, num_items));
     divide_out(weights);
@@ -208,99 +211,6 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
     strata.level_width.push_back(width);
   }
   return strata;
-}
-
-Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users) {
-  Lists lists;
-  std::vector<std::uint64_t>& offsets = lists.offsets;
-  offsets.assign(std::size_t{num_users} + 1, 0);
-  const Exposure* e = inputs.exposure;
-  const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
-  if (e != nullptr) {
-    for (std::uint32_t u = 0; u < num_users; ++u) {
-      for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i)
-        offsets[u + 1] += e->classes[i] == positive;
-    }
-  }
-  if (inputs.rows != nullptr) {
-    for (std::uint64_t r = 0; r < inputs.rows->size(); ++r) {
-      offsets[inputs.rows->user[r] + 1] +=
-          inputs.rows->positive_offsets[r + 1] - inputs.rows->positive_offsets[r];
-    }
-  }
-  const Lists* more = inputs.row_positives;
-  if (more != nullptr && more->offsets.empty()) more = nullptr;
-  for (std::uint32_t u = 0; more != nullptr && u < num_users; ++u)
-    offsets[u + 1] += more->offsets[u + 1] - more->offsets[u];
-  for (std::uint32_t u = 0; u < num_users; ++u) offsets[u + 1] += offsets[u];
-  lists.values.resize(offsets[num_users]);
-  std::vector<std::uint64_t> next(offsets.begin(), offsets.end() - 1);
-  if (e != nullptr) {
-    for (std::uint32_t u = 0; u < num_users; ++u) {
-      for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) {
-        if (e->classes[i] == positive) lists.values[next[u]++] = e->items[i];
-      }
-    }
-  }
-  if (inputs.rows != nullptr) {
-    for (std::uint64_t r = 0; r < inputs.rows->size(); ++r) {
-      const std::uint32_t u = inputs.rows->user[r];
-      for (std::uint64_t i = inputs.rows->positive_offsets[r];
-           i < inputs.rows->positive_offsets[r + 1]; ++i) {
-        lists.values[next[u]++] = inputs.rows->positives[i];
-      }
-    }
-  }
-  for (std::uint32_t u = 0; more != nullptr && u < num_users; ++u) {
-    for (std::uint64_t i = more->offsets[u]; i < more->offsets[u + 1]; ++i)
-      lists.values[next[u]++] = more->values[i];
-  }
-  std::uint64_t kept = 0;
-  for (std::uint32_t u = 0; u < num_users; ++u) {
-    const std::uint64_t begin = offsets[u];
-    const std::uint64_t end = next[u];
-    offsets[u] = kept;
-    std::sort(lists.values.begin() + static_cast<std::ptrdiff_t>(begin),
-              lists.values.begin() + static_cast<std::ptrdiff_t>(end));
-    for (std::uint64_t i = begin; i < end; ++i) {
-      if (i > begin && lists.values[i] == lists.values[kept - 1]) continue;
-      lists.values[kept++] = lists.values[i];
-    }
-  }
-  offsets[num_users] = kept;
-  lists.values.resize(kept);
-  return lists;
-}
-
-Lists exposed_lists(const Exposure* e, std::uint32_t num_users, std::uint32_t mask,
-                    std::int64_t oldest) {
-  Lists lists;
-  lists.offsets.assign(std::size_t{num_users} + 1, 0);
-  for (std::uint32_t u = 0; e != nullptr && u < num_users; ++u) {
-    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1]; ++i) {
-      if ((mask >> e->classes[i] & 1u) != 0 && e->last_time[i] >= oldest)
-        lists.values.push_back(e->items[i]);
-    }
-    lists.offsets[u + 1] = lists.values.size();
-  }
-  return lists;
-}
-
-Lists code_lists(const Lists& positives, const std::vector<std::uint32_t>& codes) {
-  Lists lists;
-  lists.offsets.assign(positives.offsets.size(), 0);
-  std::vector<std::uint32_t> own;
-  for (std::size_t u = 0; u + 1 < positives.offsets.size(); ++u) {
-    own.clear();
-    for (std::uint64_t i = positives.offsets[u]; i < positives.offsets[u + 1]; ++i) {
-      if (codes[positives.values[i]] != 0) own.push_back(codes[positives.values[i]]);
-    }
-    std::sort(own.begin(), own.end());
-    own.erase(std::unique(own.begin(), own.end()), own.end());
-    lists.values.insert(lists.values.end(), own.begin(), own.end());
-    lists.offsets[u + 1] = lists.values.size();
-  }
-  return lists;
 }
 
 std::vector<std::uint32_t> universal_items(const Exposure* e, const Snapshot& snapshot,

@@ -1,4 +1,4 @@
-// Strata, integer weights and lists that are computed once per snapshot, before any row.
+// Strata, integer weights and marks that are computed once per snapshot, before any row.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/mine/inputs.h"
+#include "kernels/core/exec.h"
 
 namespace quarry {
 
@@ -18,7 +19,10 @@ struct Strata {
   std::vector<std::uint32_t> level_width;  ///< innermost first
 };
 /// Throws ConfigError naming the attribute, column or cell that does not exist.
-Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalogue* catalogue,
+/// Popularity is ranked where the Exec runs and comes back; `popularity` is the snapshot's counts
+/// there.
+Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snapshot,
+                   const std::uint32_t* popularity, const Catalogue* catalogue,
                    std::uint32_t num_items);
 
 /// Integer weights of popularity^beta for the first `num_items` items (docs/row_contract.md section
@@ -26,13 +30,6 @@ Strata make_strata(const Recipe& recipe, const Snapshot& snapshot, const Catalog
 std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
                                               std::uint32_t num_items, double beta);
 
-/// Items positive for each user: events and the rows of the run.
-Lists positive_lists(const MinerInputs& inputs, std::uint32_t num_users);
-/// Items of the classes in `mask` whose latest event is not before `oldest`.
-Lists exposed_lists(const Exposure* exposure, std::uint32_t num_users, std::uint32_t mask,
-                    std::int64_t oldest);
-/// Codes of the users' positives in a column, without 0.
-Lists code_lists(const Lists& positives, const std::vector<std::uint32_t>& codes);
 /// Marks items positive for more than `share` of the users that have a positive.
 std::vector<std::uint32_t> universal_items(const Exposure* exposure, const Snapshot& snapshot,
                                            double share);

@@ -24,6 +24,7 @@
 #include "kernels/score/score_row.h"
 #include "kernels/select/select.h"
 #include "kernels/select/select_row.h"
+#include "kernels/setup/setup.h"
 #include "kernels/tally/tally.h"
 #include "kernels/tally/tally_row.h"
 #include "kernels/topk/topk.h"
@@ -225,6 +226,43 @@ void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
     tally_row(g, *a.plan, a, r, totals, plus);
     if (a.strata != nullptr) tally_strata_row(g, *a.plan, a, r, a.strata, plus);
   });
+}
+
+/// Set-up is whole-batch work without lanes: the CPU's, on the stand-in's memory.
+template <class T>
+PlacedArray<T> to_device(const Exec& exec, const PlacedArray<T>& host) {
+  DeviceBuffer<T> device(exec, host.size());
+  copy_to_device(exec, device.data(), host.data(), host.size() * sizeof(T));
+  return PlacedArray<T>(std::move(device));
+}
+
+UserArrays make_user_lists_gpu(const Exec& exec, std::span<const PairView> parts,
+                               std::uint32_t num_users) {
+  const UserArrays made = make_user_lists({}, parts, num_users);
+  return {to_device(exec, made.offsets), to_device(exec, made.values)};
+}
+PlacedArray<std::uint32_t> count_values_gpu(const Exec& exec, const PairView& pairs,
+                                            std::uint32_t num_values) {
+  return to_device(exec, count_values({}, pairs, num_values));
+}
+PlacedArray<std::uint32_t> popularity_bins_gpu(const Exec& exec, const std::uint32_t* counts,
+                                               std::uint32_t n, std::uint32_t num_items,
+                                               std::uint32_t bins) {
+  return to_device(exec, popularity_bins({}, counts, n, num_items, bins));
+}
+SpaceOrder order_space_gpu(const Exec& exec, const SpaceItems& items) {
+  const SpaceOrder made = order_space({}, items);
+  return {to_device(exec, made.item_at), to_device(exec, made.position_of),
+          to_device(exec, made.stratum_begin), to_device(exec, made.arrival_at)};
+}
+PlacedArray<std::uint64_t> sum_weights_gpu(const Exec& exec, const std::uint64_t* weights,
+                                           const std::uint32_t* item_at, std::uint32_t n) {
+  return to_device(exec, sum_weights({}, weights, item_at, n));
+}
+PlacedArray<std::uint64_t> weights_before_gpu(const Exec& exec, const UserLists& lists,
+                                              std::uint32_t num_users, std::uint64_t num_values,
+                                              const std::uint64_t* cumulative) {
+  return to_device(exec, weights_before({}, lists, num_users, num_values, cumulative));
 }
 
 }  // namespace quarry

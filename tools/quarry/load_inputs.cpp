@@ -10,6 +10,7 @@
 #include "host/store/digest.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
+#include "tools/quarry/device.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -153,9 +154,11 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
   inputs.user_ids = load_ids(request.user_ids, "user", inputs.users.view().rows, "users");
   if (!o.events.empty()) {
     note(inputs, context, "events", o.events);
+    Exec exec;
+    exec.threads = o.threads > 0 ? o.threads : available_threads();
     inputs.exposure =
         read_exposure(o.events, request.event_columns, request.recipe.exposure, inputs.user_ids,
-                      inputs.item_ids, request.as_of, request.unknown_ids);
+                      inputs.item_ids, request.as_of, request.unknown_ids, exec);
   }
   if (!o.catalogue.empty()) {
     note(inputs, context, "catalogue", o.catalogue);
