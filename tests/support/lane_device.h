@@ -4,6 +4,7 @@
 // kernels/core/nocuda.cpp define otherwise.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -178,8 +179,9 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (a.out.deepen[r] != 0) return;
-    tally_row(g, *a.plan, a, r, totals,
-              [](std::uint64_t* total, std::uint64_t amount) { *total += amount; });
+    tally_row(g, *a.plan, a, r, totals, [](std::uint64_t* total, std::uint64_t amount) {
+      std::atomic_ref(*total).fetch_add(amount, std::memory_order_relaxed);
+    });
   });
 }
 
