@@ -81,11 +81,11 @@ QUARRY_HD SortEntry sort_entry(std::uint32_t n, std::uint32_t key_range, std::ui
   return e;
 }
 
-/// Fills rows[0, n] and sorts the first n entries; the entry behind the row must stay.
+/// Fills row[0, n] and sorts the first n entries; the entry behind the row must stay. sort_row has
+/// its own barrier in front.
 template <class Group>
 QUARRY_HD void sort_one_row(Group& g, std::uint32_t n, std::uint32_t key_range, SortEntry* row) {
   for (std::uint32_t i = g.rank(); i <= n; i += g.size()) row[i] = sort_entry(n, key_range, i);
-  g.sync();
   sort_row(g, row, n);
 }
 
