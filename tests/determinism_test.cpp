@@ -54,11 +54,8 @@ bool long_run() {
   return scale != nullptr && std::atoi(scale) > 1;
 }
 
-/// Recipes that get every execution in every run: a search with backfill and quotas, one that
-/// samples from a search, and one that draws.
-bool is_representative(const std::string& name) {
-  return name == "balanced" || name == "simans" || name == "dns";
-}
+/// Recipes that get every execution in every run: one that samples from a search, one that draws.
+bool is_representative(const std::string& name) { return name == "nv-sample" || name == "dns"; }
 
 std::vector<Execution> executions(const std::string& recipe) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
