@@ -151,6 +151,41 @@ TEST(Order, OrderedFollowsTheFloats) {
   EXPECT_EQ(score_of_key(score_key(-2.0f, 77)), -2.0f);
 }
 
+TEST(Order, KeysOfInfinitiesAndNansAreTotalAndComeBack) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float largest = std::numeric_limits<float>::max();
+  const float nan = std::bit_cast<float>(0x7FC00000u);
+  const float negative_nan = std::bit_cast<float>(0xFFC00000u);
+  // By bits: NaNs beyond the infinities of their sign, so a key is never equal to another's and a
+  // sort cannot lose its order on them.
+  const float rising[] = {std::bit_cast<float>(0xFFFFFFFFu),
+                          negative_nan,
+                          -inf,
+                          -largest,
+                          0.0f,
+                          largest,
+                          inf,
+                          std::bit_cast<float>(0x7F800001u),
+                          nan,
+                          std::bit_cast<float>(0x7FFFFFFFu)};
+  for (std::size_t i = 0; i < std::size(rising); ++i) {
+    const float f = rising[i];
+    if (i > 0) {
+      EXPECT_LT(ordered(rising[i - 1]), ordered(f)) << i;
+      EXPECT_LT(score_key(rising[i - 1], 0), score_key(f, 0xFFFFFFFEu)) << i;
+    }
+    EXPECT_EQ(ordered(f), oracle::ordered_bits(f)) << i;
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(score_of_key(score_key(f, 5))),
+              std::bit_cast<std::uint32_t>(f))
+        << i;
+    EXPECT_EQ(item_of_key(score_key(f, 5)), 5u) << i;
+    EXPECT_GT(score_key(f, 5), score_key(f, 6)) << i;
+  }
+  // An absent entry is key 0: no item, not even the last at the lowest pattern, may be that key.
+  EXPECT_GT(score_key(-inf, 0xFFFFFFFEu), 0u);
+  EXPECT_GT(score_key(rising[0], 0xFFFFFFFEu), 0u);
+}
+
 /// FNV-1a over the bits of results, so that one number stands for all of them.
 struct BitHash {
   std::uint64_t state = 0xCBF29CE484222325u;

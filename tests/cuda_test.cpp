@@ -294,13 +294,17 @@ class Cuda : public ::testing::Test {
 };
 
 #if defined(QUARRY_HAS_CUDA)
-/// Collectives of both groups in a row, without a barrier of the caller's between them.
-TEST_F(Cuda, CollectivesOfWarpAndBlockEqualPlainLoops) {
+TEST_F(Cuda, CollectivesAndRowSortsOfWarpAndBlockEqualPlainLoops) {
+  const std::vector<SortEntry> sorted = test::expected_rows();
   for (const std::uint32_t width : {32u, 128u, 256u}) {
     std::vector<test::Collectives> seen(std::size_t{width} * test::kCollectiveRounds);
+    std::vector<SortEntry> rows(sorted.size());
+    DeviceBuffer<std::uint32_t> shared(device_->exec(), width);
     DeviceBuffer<test::Collectives> out(device_->exec(), seen.size());
-    test::run_collectives(device_->exec(), width, out.data());
+    DeviceBuffer<SortEntry> device_rows(device_->exec(), rows.size());
+    test::run_collectives(device_->exec(), width, shared.data(), out.data(), device_rows.data());
     copy_to_host(device_->exec(), seen.data(), out.data(), seen.size() * sizeof(seen[0]));
+    copy_to_host(device_->exec(), rows.data(), device_rows.data(), rows.size() * sizeof(rows[0]));
     synchronize(device_->exec());
     for (std::uint32_t lane = 0; lane < width; ++lane) {
       for (std::uint32_t round = 0; round < test::kCollectiveRounds; ++round) {
@@ -309,6 +313,7 @@ TEST_F(Cuda, CollectivesOfWarpAndBlockEqualPlainLoops) {
             << "width " << width << " lane " << lane << " round " << round;
       }
     }
+    ASSERT_EQ(test::first_difference(rows, sorted), sorted.size()) << "width " << width;
   }
 }
 #endif

@@ -1,8 +1,9 @@
 // One result whatever the execution: tiles, threads, shards and retrievers, for every named recipe
-// that the miner runs.
+// that the miner runs, on catalogues large enough that searches are proven, not brute force.
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "tests/support/worlds.h"
 
@@ -16,18 +17,56 @@ struct Execution {
   const char* retriever;
 };
 
-std::vector<Execution> executions() {
+constexpr std::uint32_t kTiles[] = {1, 7, 64, 1024};
+constexpr const char* kRetrievers[] = {"exact", "Flat"};
+
+/// All 32.
+std::vector<Execution> every_execution() {
   std::vector<Execution> all;
-  const bool faiss = faiss_info().present;
-  for (const std::uint32_t tile : {1u, 7u, 64u, 1024u}) {
+  for (const std::uint32_t tile : kTiles) {
     for (const int threads : {1, 2}) {
       for (const std::uint32_t shards : {1u, 3u}) {
-        all.push_back({tile, threads, shards, "exact"});
-        if (faiss) all.push_back({tile, threads, shards, "Flat"});
+        for (const char* retriever : kRetrievers) all.push_back({tile, threads, shards, retriever});
       }
     }
   }
   return all;
+}
+
+/// Eight of them, in which every two values of two settings meet.
+std::vector<Execution> covering_executions() {
+  std::vector<Execution> some;
+  for (const std::uint32_t tile : kTiles) {
+    for (const int i : {0, 1}) {
+      // A tile size meets both values of each other setting; which go together alternates, so that
+      // threads, shards and retrievers meet in pairs too.
+      const std::size_t t = some.size() / 2;
+      const auto flip = [&](bool by) { return static_cast<std::size_t>(by ? 1 - i : i); };
+      some.push_back({tile, static_cast<int>(flip(false)) + 1, flip(t % 2 == 1) == 0 ? 1u : 3u,
+                      kRetrievers[flip(t / 2 == 1)]});
+    }
+  }
+  return some;
+}
+
+bool long_run() {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  return scale != nullptr && std::atoi(scale) > 1;
+}
+
+/// Recipes that get every execution in every run: one that samples from a search, one that draws.
+bool is_representative(const std::string& name) { return name == "nv-sample" || name == "dns"; }
+
+std::vector<Execution> executions(const std::string& recipe) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  const bool all = false;
+#else
+  const bool all = long_run() || is_representative(recipe);
+#endif
+  std::vector<Execution> chosen = all ? every_execution() : covering_executions();
+  if (!faiss_info().present)
+    std::erase_if(chosen, [](const Execution& e) { return std::string(e.retriever) == "Flat"; });
+  return chosen;
 }
 
 /// Rows [first, last) of a view; offsets stay absolute.
@@ -42,14 +81,20 @@ RowsView slice(const RowsView& rows, std::uint64_t first, std::uint64_t last) {
   return part;
 }
 
-/// ids, scores, strata and fill codes in row order.
-std::string mined(const Recipe& recipe, const test::TestWorld& w, const Execution& e) {
+struct Mined {
+  std::string bytes;  ///< ids, scores, strata and fill codes in row order
+  std::uint64_t tiles = 0;
+  SearchStats search;
+};
+
+Mined mined(const Recipe& recipe, const test::TestWorld& w, const Execution& e) {
   MinerOptions options;
   options.seed = 3;
   options.exec.threads = e.threads;
   options.tile_rows = e.tile_rows;
   options.retriever = e.retriever;
-  std::string bytes;
+  Mined result;
+  std::string& bytes = result.bytes;
   for (std::uint32_t s = 0; s < e.shards; ++s) {
     Miner miner(recipe, w.inputs, options);
     const std::uint64_t n = w.rows_view.num_rows;
@@ -68,33 +113,96 @@ std::string mined(const Recipe& recipe, const test::TestWorld& w, const Executio
             row(b.fill);
           }
         });
+    result.tiles += miner.report().tiles;
+    result.search.queries += miner.report().search.queries;
+    result.search.certified += miner.report().search.certified;
+    result.search.fallback += miner.report().search.fallback;
   }
-  return bytes;
+  return result;
+}
+
+/// FNV-1a, to name a result in one word.
+std::uint64_t hash_of(const std::string& bytes) {
+  std::uint64_t h = 0xCBF29CE484222325u;
+  for (const char c : bytes) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return h;
+}
+
+/// Some branch searches less than half of the catalogue, so the search can be proven.
+bool has_provable_search(const Recipe& recipe, std::uint32_t items) {
+  for (const BranchSpec& b : recipe.branches) {
+    if (b.source.kind == SourceKind::kTopk && !b.source.all && b.source.pool < items / 2)
+      return true;
+  }
+  return false;
 }
 
 class EveryRecipe : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryRecipe, GivesOneResultUnderEveryExecution) {
   const Recipe recipe = load_recipe(GetParam(), 0);
+  constexpr std::uint32_t kItems = 3200;
   for (const bool ties : {false, true}) {
-    const auto w =
-        test::make_world({.users = 8, .items = 240, .dim = 12, .rows_per_user = 4, .ties = ties});
+    const auto w = test::make_world(
+        {.users = 280, .items = kItems, .dim = 12, .rows_per_user = 4, .ties = ties});
     test::satisfy(*w, recipe);
-    const std::string first = mined(recipe, *w, {1, 1, 1, "exact"});
-    ASSERT_FALSE(first.empty());
+    const Mined first = mined(recipe, *w, {1024, 1, 1, "exact"});
+    ASSERT_FALSE(first.bytes.empty());
+    EXPECT_GT(first.tiles, 1u);
     // A result without a single negative would make every execution agree for nothing.
     std::size_t picked = 0;
     const std::size_t row_bytes = recipe.k * std::size_t{13};
-    for (std::size_t row = 0; row < first.size(); row += row_bytes) {
+    for (std::size_t row = 0; row < first.bytes.size(); row += row_bytes) {
       for (std::size_t i = 0; i < recipe.k; ++i)
-        picked += first.compare(row + 4 * i, 4, "\xFF\xFF\xFF\xFF") != 0;
+        picked += first.bytes.compare(row + 4 * i, 4, "\xFF\xFF\xFF\xFF") != 0;
     }
-    EXPECT_GT(picked, recipe.k) << "hardly a negative at all";
-    for (const Execution& e : executions()) {
-      EXPECT_TRUE(mined(recipe, *w, e) == first)
+    EXPECT_GT(picked, w->rows.size() * recipe.k / 20) << "hardly a negative at all";
+    std::uint64_t certified[2] = {};
+    const std::vector<Execution> chosen = executions(GetParam());
+    for (const Execution& e : chosen) {
+      const Mined other = mined(recipe, *w, e);
+      EXPECT_TRUE(other.bytes == first.bytes)
           << (ties ? "ties, " : "") << "tile " << e.tile_rows << ", threads " << e.threads
           << ", shards " << e.shards << ", " << e.retriever;
+      EXPECT_GT(other.tiles, 1u);
+      certified[e.retriever == kRetrievers[1]] += other.search.certified;
     }
+    if (has_provable_search(recipe, kItems)) {
+      EXPECT_GT(certified[0], 0u) << "every search was brute force";
+      if (faiss_info().present) {
+        EXPECT_GT(certified[1], 0u) << "every search by FAISS was brute force";
+      }
+    }
+    std::printf("%016llx  %-8s %-16s %2zu executions, certified %llu of %llu searches\n",
+                static_cast<unsigned long long>(hash_of(first.bytes)), ties ? "ties" : "plain",
+                GetParam().c_str(), chosen.size() + 1,
+                static_cast<unsigned long long>(first.search.certified),
+                static_cast<unsigned long long>(first.search.queries));
+  }
+}
+
+TEST(Executions, TheFewCoverEveryPairOfSettings) {
+  const std::vector<Execution> few = covering_executions();
+  for (const Execution& x : every_execution()) {
+    const auto meets = [&](const auto& alike) {
+      return std::any_of(few.begin(), few.end(), alike);
+    };
+    const auto same = [](const char* a, const char* b) { return std::string(a) == b; };
+    EXPECT_TRUE(meets(
+        [&](const Execution& e) { return e.tile_rows == x.tile_rows && e.threads == x.threads; }));
+    EXPECT_TRUE(meets(
+        [&](const Execution& e) { return e.tile_rows == x.tile_rows && e.shards == x.shards; }));
+    EXPECT_TRUE(meets([&](const Execution& e) {
+      return e.tile_rows == x.tile_rows && same(e.retriever, x.retriever);
+    }));
+    EXPECT_TRUE(
+        meets([&](const Execution& e) { return e.threads == x.threads && e.shards == x.shards; }));
+    EXPECT_TRUE(meets([&](const Execution& e) {
+      return e.threads == x.threads && same(e.retriever, x.retriever);
+    }));
+    EXPECT_TRUE(meets([&](const Execution& e) {
+      return e.shards == x.shards && same(e.retriever, x.retriever);
+    }));
   }
 }
 

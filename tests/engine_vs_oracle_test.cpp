@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <string>
@@ -14,8 +15,8 @@
 namespace quarry {
 namespace {
 
-/// First difference of the engine from the oracle, "" if there is none.
-std::string judge(const test::Problem& p, const MinerOptions& options) {
+/// First difference of the engine from the oracle, "" if there is none. Adds the miner's searches.
+std::string judge(const test::Problem& p, const MinerOptions& options, SearchStats* searches) {
   oracle::Oracle judge(p.recipe, p.inputs, p.seed, p.round);
   std::vector<oracle::Row> expected;
   for (std::uint64_t r = 0; r < p.rows_view.num_rows; ++r)
@@ -44,6 +45,8 @@ std::string judge(const test::Problem& p, const MinerOptions& options) {
       }
     }
   });
+  searches->queries += miner.report().search.queries;
+  searches->certified += miner.report().search.certified;
   if (text.empty() && seen != p.rows_view.num_rows) text = "rows are missing";
   if (text.empty())
     text = oracle::difference(judge.counters, miner.report().counters, p.recipe.branches.size());
@@ -51,26 +54,74 @@ std::string judge(const test::Problem& p, const MinerOptions& options) {
   return text;
 }
 
-class EngineVsOracle : public ::testing::TestWithParam<int> {};
+constexpr int kBlocks = 24;
+constexpr int kPerBlock = 50;
+
+class EngineVsOracle : public ::testing::TestWithParam<int> {
+ protected:
+  static void TearDownTestSuite() {
+    std::printf("%d problems, %d of them with searches proven by the error bound\n", problems,
+                proven_problems);
+    // Brute force on both sides would compare little of the engine's way to its candidates.
+    if (problems == kBlocks * kPerBlock) {
+      EXPECT_GE(proven_problems * 20, problems) << "hardly a proven search";
+    }
+  }
+  static inline int problems = 0, proven_problems = 0;
+};
+
+std::string judged(const test::Problem& p, const MinerOptions& options, SearchStats* searches) {
+  try {
+    return judge(p, options, searches);
+  } catch (const std::exception& e) {
+    return std::string("exception: ") + e.what();
+  }
+}
 
 /// Each parameter is a block of problems, so that a failure names its neighbourhood and ctest can
 /// run blocks apart.
 TEST_P(EngineVsOracle, EveryRowIsTheSame) {
-  constexpr int kPerBlock = 50;
   int wrong = 0;
   for (int n = GetParam() * kPerBlock; n < (GetParam() + 1) * kPerBlock && wrong < 3; ++n) {
-    const auto p = test::make_problem(static_cast<std::uint64_t>(n));
+    const auto p =
+        test::make_problem(static_cast<std::uint64_t>(n),
+                           n % 8 == 7 ? test::ProblemSize::kLarge : test::ProblemSize::kSmall);
     MinerOptions options;
     options.seed = p->seed;
     options.round = p->round;
     options.exec.threads = 1 + n % 2;
     options.tile_rows = static_cast<std::uint32_t>(n % 4);  // 0: the engine's choice
-    std::string why;
-    try {
-      why = judge(*p, options);
-    } catch (const std::exception& e) {
-      why = std::string("exception: ") + e.what();
-    }
+    SearchStats searches;
+    const std::string why = judged(*p, options, &searches);
+    EXPECT_EQ(why, "") << test::describe(*p);
+    wrong += !why.empty();
+    problems += 1;
+    proven_problems += searches.certified > 0;
+  }
+}
+
+TEST(Enumeration, FillsPoolsInKeyOrderWhenTheirDrawsRunOut) {
+  int wrong = 0;
+  for (int n = 0; n < 60 && wrong < 3; ++n) {
+    const auto p = test::make_problem(static_cast<std::uint64_t>(3000 + n));
+    // One item has nearly all of the weight, so draws repeat it until their bound.
+    p->exposure.item_count.at(static_cast<std::size_t>(n) % p->exposure.item_count.size()) =
+        1000000;
+    if (!p->snapshot.popularity.empty()) p->snapshot.popularity[0] = 1000000;
+    SourceSpec& s = p->recipe.branches[0].source;
+    s = {};
+    s.kind = SourceKind::kPool;
+    s.popularity_base = true;
+    s.beta = 2.0;
+    s.draws = 2 + static_cast<std::uint32_t>(n) % 3;
+    p->recipe.branches[0].select = n % 4 == 0 ? SelectKind::kFirstViolator : SelectKind::kTop;
+    p->recipe.branches[0].weights.clear();
+    p->recipe.branches[0].filters.clear();
+    MinerOptions options;
+    options.seed = p->seed;
+    options.round = p->round;
+    SearchStats searches;
+    const std::string why = judged(*p, options, &searches);
     EXPECT_EQ(why, "") << test::describe(*p);
     wrong += !why.empty();
   }
@@ -78,7 +129,7 @@ TEST_P(EngineVsOracle, EveryRowIsTheSame) {
 
 int blocks() {
   const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return 24 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  return kBlocks * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
 }
 INSTANTIATE_TEST_SUITE_P(Problems, EngineVsOracle, ::testing::Range(0, blocks()));
 

@@ -4,65 +4,26 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <numeric>
 #include <string>
-#include <tuple>
 #include <vector>
 
-#include "kernels/core/sort_row.h"
+#include "tests/support/collectives.h"
 #include "tests/support/lanes.h"
 
 namespace quarry {
 namespace {
 
+using test::Collectives;
 using test::LaneError;
 using test::LaneGroup;
 using test::Lanes;
 using test::Schedule;
 
 constexpr std::uint32_t kWidths[] = {1, 2, 3, 32, 128};
-
-/// What one lane got from a round of every collective.
-struct Seen {
-  std::uint32_t rank, size, sum, scan, scan_total;
-  std::uint64_t sum64, min, max, broadcast;
-  bool operator==(const Seen&) const = default;
-};
-
-std::uint32_t value32(std::uint32_t lane, std::uint32_t round) {
-  return (lane + 1) * 2654435761u + round * 40503u;
-}
-std::uint64_t value64(std::uint32_t lane, std::uint32_t round) {
-  return (std::uint64_t{lane} + 7) * 0x9E3779B97F4A7C15u ^ (std::uint64_t{round} << 40);
-}
-
-template <class Group>
-Seen use_collectives(Group& g, std::uint32_t round) {
-  Seen s;
-  s.rank = g.rank();
-  s.size = g.size();
-  s.sum = g.sum(value32(g.rank(), round));
-  g.sync();
-  s.scan = g.scan(value32(g.rank(), round) & 0xFFFFu, &s.scan_total);
-  s.sum64 = g.sum64(value64(g.rank(), round));
-  s.min = g.min(value64(g.rank(), round));
-  s.max = g.max(value64(g.rank(), round));
-  s.broadcast = g.broadcast(value64(g.rank(), round), round % g.size());
-  return s;
-}
-
-Seen expected(std::uint32_t lane, std::uint32_t width, std::uint32_t round) {
-  Seen s{lane, width, 0, 0, 0, 0, UINT64_MAX, 0, value64(round % width, round)};
-  for (std::uint32_t l = 0; l < width; ++l) {
-    s.sum += value32(l, round);
-    if (l < lane) s.scan += value32(l, round) & 0xFFFFu;
-    s.scan_total += value32(l, round) & 0xFFFFu;
-    s.sum64 += value64(l, round);
-    s.min = std::min(s.min, value64(l, round));
-    s.max = std::max(s.max, value64(l, round));
-  }
-  return s;
-}
 
 /// Calls `test` with every width and schedule.
 template <class Test>
@@ -79,88 +40,52 @@ void for_each_lanes(const Test& test) {
   }
 }
 
+/// The collectives of a group of this width, as `run` leaves them.
+template <class Run>
+void expect_plain_loops(std::uint32_t width, const Run& run) {
+  std::vector<Collectives> seen(std::size_t{width} * test::kCollectiveRounds);
+  std::vector<std::uint32_t> shared(width);
+  run(shared.data(), seen.data());
+  for (std::uint32_t lane = 0; lane < width; ++lane) {
+    for (std::uint32_t round = 0; round < test::kCollectiveRounds; ++round) {
+      ASSERT_EQ(seen[std::size_t{lane} * test::kCollectiveRounds + round],
+                test::expected_collectives(lane, width, round))
+          << "lane " << lane << " round " << round;
+    }
+  }
+}
+
 TEST(Group, SoloCollectivesEqualPlainLoops) {
-  SoloGroup g;
-  for (std::uint32_t round = 0; round < 5; ++round)
-    EXPECT_EQ(use_collectives(g, round), expected(0, 1, round));
+  expect_plain_loops(1, [](std::uint32_t* shared, Collectives* out) {
+    SoloGroup g;
+    test::use_collectives(g, shared, out);
+  });
 }
 
 TEST(Group, LaneCollectivesEqualPlainLoops) {
   for_each_lanes([](Lanes& lanes) {
-    constexpr std::uint32_t kRounds = 5;
-    std::vector<Seen> seen(lanes.width() * kRounds);
-    lanes.run([&](LaneGroup& g) {
-      for (std::uint32_t round = 0; round < kRounds; ++round) {
-        const Seen s = use_collectives(g, round);
-        seen[g.rank() * kRounds + round] = s;
-      }
+    expect_plain_loops(lanes.width(), [&](std::uint32_t* shared, Collectives* out) {
+      lanes.run([&](LaneGroup& g) { test::use_collectives(g, shared, out); });
     });
-    for (std::uint32_t lane = 0; lane < lanes.width(); ++lane) {
-      for (std::uint32_t round = 0; round < kRounds; ++round) {
-        ASSERT_EQ(seen[lane * kRounds + round], expected(lane, lanes.width(), round))
-            << lane << " " << round;
-      }
-    }
   });
-}
-
-TEST(Group, WritesBeforeSyncAreSeenAfterIt) {
-  for_each_lanes([](Lanes& lanes) {
-    std::vector<std::uint32_t> shared(lanes.width());
-    std::vector<std::uint32_t> wrong(lanes.width());
-    lanes.run([&](LaneGroup& g) {
-      for (std::uint32_t round = 1; round <= 4; ++round) {
-        shared[g.rank()] = round * 1000 + g.rank();
-        g.sync();
-        for (std::uint32_t l = 0; l < g.size(); ++l)
-          wrong[g.rank()] += shared[l] != round * 1000 + l;
-        g.sync();
-      }
-    });
-    EXPECT_EQ(wrong, std::vector<std::uint32_t>(lanes.width(), 0));
-  });
-}
-
-std::vector<SortEntry> entries(std::uint32_t n, std::uint64_t key_range) {
-  std::vector<SortEntry> out(n);
-  std::uint64_t state = n * 77 + key_range;
-  for (std::uint32_t i = 0; i < n; ++i) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    // Items are distinct and not in index order; extreme keys and many ties on purpose.
-    out[i] = {key_range == 0 ? state : (state >> 33) % key_range, (i * 7919u) % 1000003u, i};
-    if (i % 50 == 3) out[i].key = i % 100 == 3 ? 0 : UINT64_MAX;
-  }
-  return out;
-}
-
-std::vector<std::uint32_t> indices(const std::vector<SortEntry>& sorted) {
-  std::vector<std::uint32_t> out;
-  for (const SortEntry& e : sorted) out.push_back(e.index);
-  return out;
 }
 
 TEST(Group, SortRowGivesOneOrderForEveryWidth) {
-  for (const std::uint32_t n : {0u, 1u, 2u, 3u, 31u, 32u, 33u, 65u, 100u, 1025u}) {
-    for (const std::uint64_t key_range : {0u, 1u, 5u}) {
-      SCOPED_TRACE("n " + std::to_string(n) + " key range " + std::to_string(key_range));
-      std::vector<SortEntry> solo = entries(n, key_range);
-      SoloGroup g;
-      sort_row(g, solo.data(), n);
-      std::vector<SortEntry> plain = entries(n, key_range);
-      std::sort(plain.begin(), plain.end(), [](const SortEntry& a, const SortEntry& b) {
-        return std::tuple(~a.key, a.item) < std::tuple(~b.key, b.item);
-      });
-      ASSERT_EQ(indices(solo), indices(plain));
+  const std::vector<SortEntry> expected = test::expected_rows();
+  std::vector<SortEntry> rows(expected.size());
+  SoloGroup solo;
+  test::sort_rows(solo, rows.data());
+  ASSERT_EQ(test::first_difference(rows, expected), expected.size());
+  for (const std::uint32_t n : test::kSortLengths) {
+    for (const std::uint32_t key_range : test::kSortKeyRanges) {
       for (const std::uint32_t width : kWidths) {
         if (n == 1025 && key_range != 5 && width > 3) continue;  // one wide long case is enough
         for (const Schedule schedule : test::kSchedules) {
-          std::vector<SortEntry> row = entries(n, key_range);
-          row.push_back({42, 42, 42});  // an entry behind the row must stay
+          std::vector<SortEntry> row(n + 1);
           Lanes lanes(width, schedule, n);
-          lanes.run([&](LaneGroup& lane) { sort_row(lane, row.data(), n); });
-          ASSERT_EQ(row.back().index, 42u);
-          row.pop_back();
-          ASSERT_EQ(indices(row), indices(plain)) << "width " << width;
+          lanes.run([&](LaneGroup& g) { test::sort_one_row(g, n, key_range, row.data()); });
+          ASSERT_EQ(test::first_difference(row, test::expected_row(n, key_range)), n + 1)
+              << "n " << n << " key range " << key_range << " width " << width;
         }
       }
     }
@@ -225,15 +150,80 @@ TEST(PlantedBugs, BroadcastFromDifferentOrAbsentLanesIsCaught) {
 /// Lane 0 writes, all read; correct only with the sync.
 std::uint32_t stale_reads(Lanes& lanes, bool with_sync) {
   std::uint32_t shared = 0;
-  std::uint32_t stale = 0;
+  std::vector<std::uint32_t> stale(lanes.width());
   lanes.run([&](LaneGroup& g) {
     g.sync();
     if (g.rank() == 0) shared = 1;
     if (with_sync) g.sync();
-    stale += shared != 1;
+    stale[g.rank()] = shared != 1;
   });
-  return stale;
+  return std::accumulate(stale.begin(), stale.end(), 0u);
 }
+
+/// A shared counter is overwritten for the next round before all have read it.
+std::uint32_t early_writes(Schedule schedule, bool with_sync) {
+  Lanes lanes(8, schedule, 0);
+  std::uint32_t shared = 0;
+  std::vector<std::uint32_t> bad(lanes.width());
+  lanes.run([&](LaneGroup& g) {
+    for (std::uint32_t round = 1; round <= 3; ++round) {
+      if (g.rank() == 0) shared = round;
+      g.sync();
+      bad[g.rank()] += shared != round;
+      if (with_sync) g.sync();
+    }
+  });
+  return std::accumulate(bad.begin(), bad.end(), 0u);
+}
+
+/// Lane 0 writes, then all meet in a sum, which is no sync(): right by every schedule here, wrong
+/// on a GPU.
+std::uint32_t reads_behind_a_sum(bool with_sync) {
+  Lanes lanes(4, Schedule::kInOrder, 0);
+  std::uint32_t shared = 0;
+  std::vector<std::uint32_t> stale(lanes.width());
+  lanes.run([&](LaneGroup& g) {
+    if (g.rank() == 0) shared = 1;
+    g.sum(1);
+    if (with_sync) g.sync();
+    stale[g.rank()] = shared != 1;
+  });
+  return std::accumulate(stale.begin(), stale.end(), 0u);
+}
+
+#if defined(__SANITIZE_THREAD__)
+
+/// Ends the process as the race detector ends it: 66 after a report.
+void expect_race(const std::function<void()>& body) {
+  EXPECT_EXIT(
+      {
+        body();
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(66), "data race");
+}
+
+TEST(PlantedBugs, MissingSyncIsARaceUnderEverySchedule) {
+  for (const Schedule schedule : test::kSchedules) {
+    expect_race([&] {
+      Lanes lanes(8, schedule, 0);
+      stale_reads(lanes, false);
+    });
+    expect_race([&] { early_writes(schedule, false); });
+  }
+  expect_race([] { reads_behind_a_sum(false); });
+}
+
+TEST(PlantedBugs, WithTheSyncThereIsNoRace) {
+  for (const Schedule schedule : test::kSchedules) {
+    Lanes lanes(8, schedule, 0);
+    EXPECT_EQ(stale_reads(lanes, true), 0u);
+    EXPECT_EQ(early_writes(schedule, true), 0u);
+  }
+  EXPECT_EQ(reads_behind_a_sum(true), 0u);
+}
+
+#else
 
 TEST(PlantedBugs, MissingSyncBeforeASharedReadIsSeenByStarving) {
   Lanes in_order(32, Schedule::kInOrder, 0);
@@ -244,32 +234,25 @@ TEST(PlantedBugs, MissingSyncBeforeASharedReadIsSeenByStarving) {
   EXPECT_EQ(stale_reads(fixed, true), 0u);
 }
 
-/// A shared counter is overwritten for the next round before all have read it.
 TEST(PlantedBugs, MissingSyncBeforeASharedWriteIsSeen) {
-  const auto wrong = [](Schedule schedule, std::uint64_t seed) {
-    Lanes lanes(8, schedule, seed);
-    std::uint32_t shared = 0;
-    std::uint32_t bad = 0;
-    lanes.run([&](LaneGroup& g) {
-      for (std::uint32_t round = 1; round <= 3; ++round) {
-        if (g.rank() == 0) shared = round;
-        g.sync();
-        bad += shared != round;
-      }
-    });
-    return bad;
-  };
-  EXPECT_EQ(wrong(Schedule::kStarving, 0), 0u);  // the writer always comes last: hidden here
-  EXPECT_GT(wrong(Schedule::kInOrder, 0), 0u);
+  EXPECT_EQ(early_writes(Schedule::kStarving, false), 0u);  // the writer always comes last: hidden
+  EXPECT_GT(early_writes(Schedule::kInOrder, false), 0u);
+  EXPECT_EQ(early_writes(Schedule::kInOrder, true), 0u);
 }
+
+TEST(PlantedBugs, SumInPlaceOfASyncIsSeenByTheRaceDetectorOnly) {
+  EXPECT_EQ(reads_behind_a_sum(false), 0u);  // the preset cpu-tsan condemns it
+}
+
+#endif
 
 TEST(Lanes, ExceptionOfALaneUnwindsTheOthersAndIsRethrown) {
   struct Flag {
-    std::uint32_t& alive;
-    explicit Flag(std::uint32_t& a) : alive(a) { ++alive; }
+    std::atomic<std::uint32_t>& alive;
+    explicit Flag(std::atomic<std::uint32_t>& a) : alive(a) { ++alive; }
     ~Flag() { --alive; }
   };
-  std::uint32_t alive = 0;
+  std::atomic<std::uint32_t> alive = 0;
   Lanes lanes(32, Schedule::kRandom, 5);
   EXPECT_THROW(lanes.run([&](LaneGroup& g) {
     const Flag flag(alive);
@@ -279,7 +262,7 @@ TEST(Lanes, ExceptionOfALaneUnwindsTheOthersAndIsRethrown) {
   }),
                std::runtime_error);
   EXPECT_EQ(alive, 0u);
-  std::uint32_t ran = 0;
+  std::atomic<std::uint32_t> ran = 0;
   lanes.run([&](LaneGroup& g) {  // the group can be used again
     g.sync();
     ++ran;

@@ -3,6 +3,7 @@
 // samplers with planted mistakes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -105,6 +106,46 @@ double trend(const Draws& draws, double m) {
   return std::fabs(sum / n - (m - 1) / 2) / std::sqrt((m * m - 1) / 12 / n) / 4.89;
 }
 
+/// A table of counts: rows and columns depend on each other if it is above 1. Empty margins have no
+/// cell.
+double contingency(const std::vector<std::vector<double>>& n) {
+  std::vector<double> rows(n.size(), 0), columns(n.at(0).size(), 0);
+  double total = 0;
+  for (std::size_t a = 0; a < n.size(); ++a) {
+    for (std::size_t b = 0; b < columns.size(); ++b) {
+      rows[a] += n[a][b];
+      columns[b] += n[a][b];
+      total += n[a][b];
+    }
+  }
+  double x2 = 0;
+  for (std::size_t a = 0; a < n.size(); ++a) {
+    for (std::size_t b = 0; b < columns.size(); ++b) {
+      const double expected = rows[a] * columns[b] / total;
+      if (expected > 0) x2 += (n[a][b] - expected) * (n[a][b] - expected) / expected;
+    }
+  }
+  const auto filled = [](const std::vector<double>& margin) {
+    return static_cast<double>(
+        std::count_if(margin.begin(), margin.end(), [](double x) { return x > 0; }));
+  };
+  return x2 / bound((filled(rows) - 1) * (filled(columns) - 1));
+}
+
+/// Pick `at` of the same rows in two runs over m items.
+double dependence(const Draws& x, const Draws& y, std::size_t m, std::size_t at = 0) {
+  std::vector<std::vector<double>> n(m, std::vector<double>(m, 0));
+  for (std::size_t r = 0; r < x.size(); ++r) n[x[r].at(at)][y.at(r).at(at)] += 1;
+  return contingency(n);
+}
+
+/// First picks of the rows' deciles, by place in the run: a sampler whose law drifts is above 1.
+double drift(const Draws& draws, std::size_t m) {
+  std::vector<std::vector<double>> n(10, std::vector<double>(m, 0));
+  for (std::size_t r = 0; r < draws.size(); ++r) n[r * 10 / draws.size()][draws[r].at(0)] += 1;
+  return contingency(n);
+}
+
 // --- the engine's samplers
 // -----------------------------------------------------------------------------------------
 
@@ -136,14 +177,19 @@ struct OneUser {
     recipe.backfill = {0};
   }
 
-  Draws mine() {
-    std::vector<std::uint64_t> keys(kRows);
-    const std::vector<std::uint32_t> user(kRows, 0);
-    for (std::uint64_t r = 0; r < kRows; ++r) keys[r] = r;
+  /// Row keys are first_key, first_key + 1, ...
+  Draws mine(std::uint64_t first_key = 0, std::uint64_t rows = kRows) {
+    std::vector<std::uint64_t> keys(rows);
+    for (std::uint64_t r = 0; r < rows; ++r) keys[r] = first_key + r;
+    return mine(keys);
+  }
+
+  Draws mine(const std::vector<std::uint64_t>& keys) {
+    const std::vector<std::uint32_t> user(keys.size(), 0);
     Miner miner(recipe, inputs, {.seed = 11, .tile_rows = 8192});
     Draws draws;
     RowsView rows;
-    rows.num_rows = kRows;
+    rows.num_rows = keys.size();
     rows.key = keys.data();
     rows.user = user.data();
     miner.mine(rows, [&](const NegativeBatch& b) {
@@ -217,10 +263,20 @@ TEST(Sampler, WeightsWithoutReplacementAreSuccessiveSampling) {
 }
 
 TEST(Sampler, EqualWeightsOverManyItems) {
-  OneUser user(std::vector<float>(40, 0.5f));
-  const Draws draws = user.mine();
-  EXPECT_LT(first_pick(draws, std::vector<double>(40, 1.0 / 40)), 1);
-  EXPECT_LT(trend(draws, 40), 1);
+  OneUser user(std::vector<float>(100, 0.5f));
+  const Draws draws = user.mine(0, kRows / 2);
+  EXPECT_LT(first_pick(draws, std::vector<double>(100, 1.0 / 100)), 1);
+  EXPECT_LT(trend(draws, 100), 1);
+}
+
+TEST(Sampler, EqualLargeLogWeightsAreDecidedByTheWholeKey) {
+  // At a log-weight of 2^20 the floating part of a key moves in steps of 1/8: whole groups of items
+  // tie there, and only the word behind it keeps them equal. Cut it and small items win.
+  OneUser user(std::vector<float>(100, 1.0f));
+  user.recipe.branches[0].weights = {softmax(0x1p-20)};
+  const Draws draws = user.mine(0, kRows / 2);
+  EXPECT_LT(first_pick(draws, std::vector<double>(100, 1.0 / 100)), 1);
+  EXPECT_LT(trend(draws, 100), 1);
 }
 
 TEST(Sampler, WithReplacementIsMultinomial) {
@@ -240,6 +296,130 @@ TEST(Sampler, WithReplacementIsMultinomial) {
   double expected = 0;
   for (const double x : p) expected += x * x;
   EXPECT_NEAR(same / kRows, expected, 5 * std::sqrt(expected * (1 - expected) / kRows));
+}
+
+TEST(Sampler, AnEntryOfWeightZeroIsNeverDrawnWithReplacement) {
+  // Item 0 comes first in the pool, and its weight rounds to 0. This row's first draw is 0 of 2^31,
+  // which must pass over it.
+  OneUser user({2.0f, 1.0f});
+  user.exposure.item_count = {0, 1000000};
+  WeightSpec w;
+  w.kind = WeightKind::kPopularity;
+  w.a = 2.0;
+  w.b = 1.0;
+  user.recipe.branches[0].weights = {w};
+  user.recipe.branches[0].select = SelectKind::kSampleReplacement;
+  constexpr std::uint64_t kRowWhoseFirstDrawIsZero = 1007207952u;
+  const Draws draws = user.mine(std::vector<std::uint64_t>{kRowWhoseFirstDrawIsZero, 1, 2, 3});
+  EXPECT_EQ(draws, Draws(4, {1, 1}));
+}
+
+/// The samplers of one branch, over six items alike; each takes its chance from purposes of its
+/// own.
+enum class Way { kKeys, kReplacement, kDraws, kDrawsWithReplacement, kPool };
+constexpr Way kWays[] = {Way::kKeys, Way::kReplacement, Way::kDraws, Way::kDrawsWithReplacement,
+                         Way::kPool};
+constexpr std::size_t kItems = 6;
+/// What shares its chance depends wholly: fewer rows show it.
+constexpr std::uint64_t kFewRows = kRows / 5;
+
+OneUser sampled(Way way, const std::string& branch = "only") {
+  OneUser user(std::vector<float>(kItems, 0.5f));
+  BranchSpec& b = user.recipe.branches[0];
+  b.name = branch;
+  if (way == Way::kReplacement || way == Way::kDrawsWithReplacement)
+    b.select = SelectKind::kSampleReplacement;
+  if (way == Way::kDraws || way == Way::kDrawsWithReplacement) {
+    b.source = {};
+    b.source.kind = SourceKind::kUniform;
+  }
+  if (way == Way::kPool) {  // pools of one draw: what is drawn is picked
+    b.source = {};
+    b.source.kind = SourceKind::kPool;
+    b.source.draws = 1;
+    user.recipe.k = 1;
+  }
+  return user;
+}
+
+TEST(Sampler, EveryWayHasEqualShares) {
+  for (const Way way : kWays) {
+    const Draws draws = sampled(way).mine(0, kFewRows);
+    EXPECT_LT(first_pick(draws, std::vector<double>(kItems, 1.0 / kItems)), 1)
+        << static_cast<int>(way);
+  }
+}
+
+TEST(Sampler, RowsAreTheSameLawFromTheFirstToTheLast) {
+  for (const Way way : kWays)
+    EXPECT_LT(drift(sampled(way).mine(0, kFewRows), kItems), 1) << static_cast<int>(way);
+}
+
+TEST(Sampler, WaysThatShareABranchNameAreIndependent) {
+  std::vector<Draws> draws;
+  for (const Way way : kWays) draws.push_back(sampled(way).mine(0, kFewRows));
+  for (std::size_t a = 0; a < draws.size(); ++a) {
+    for (std::size_t b = a + 1; b < draws.size(); ++b) {
+      // With and without replacement a draw branch makes the same draws: that is its contract.
+      if (kWays[a] == Way::kDraws && kWays[b] == Way::kDrawsWithReplacement) continue;
+      EXPECT_LT(dependence(draws[a], draws[b], kItems), 1) << a << " " << b;
+    }
+  }
+  EXPECT_EQ(draws[2][0].at(0), draws[3][0].at(0));
+}
+
+TEST(Sampler, BranchesOfDifferentNamesAreIndependent) {
+  for (const Way way : kWays) {
+    EXPECT_LT(
+        dependence(sampled(way).mine(0, kFewRows), sampled(way, "other").mine(0, kFewRows), kItems),
+        1)
+        << static_cast<int>(way);
+  }
+}
+
+TEST(Sampler, TwoBranchesOfARowDoNotShareTheirChance) {
+  // Both see the same items, the second with the weights squared: with shared chance what the first
+  // leaves over would not be the second's law.
+  OneUser user(log_scores(6));
+  user.recipe.branches[0].weights = {softmax(1.0)};
+  user.recipe.branches.push_back(user.recipe.branches[0]);
+  user.recipe.branches[1].name = "other";
+  user.recipe.branches[1].weights = {softmax(0.5)};
+  user.recipe.share_sum = 2;
+  user.recipe.backfill = {0, 1};
+  const Draws draws = user.mine();
+  const auto p = normalised({1, 2, 3, 4, 5, 6});
+  const auto q = normalised({1, 4, 9, 16, 25, 36});
+  std::vector<double> seen(36, 0);
+  for (const auto& row : draws) seen[row.at(0) * 6 + row.at(1)] += 1;
+  double x2 = 0;
+  for (std::size_t i = 0; i < 6; ++i) {
+    for (std::size_t j = 0; j < 6; ++j) {
+      if (i == j) continue;
+      const double expected = static_cast<double>(kRows) * p[i] * q[j] / (1 - q[i]);
+      x2 += (seen[i * 6 + j] - expected) * (seen[i * 6 + j] - expected) / expected;
+    }
+  }
+  EXPECT_LT(x2 / bound(29), 1);
+}
+
+TEST(Sampler, RowsWhoseKeysDifferInEitherHalfAreIndependent) {
+  for (const Way way : kWays) {
+    const Draws draws = sampled(way).mine(0, kFewRows);
+    EXPECT_LT(dependence(draws, sampled(way).mine(std::uint64_t{1} << 32, kFewRows), kItems), 1)
+        << "high half, " << static_cast<int>(way);
+    EXPECT_LT(dependence(draws, sampled(way).mine(kFewRows, kFewRows), kItems), 1)
+        << "low half, " << static_cast<int>(way);
+  }
+}
+
+TEST(Sampler, DrawsOfARowAreIndependent) {
+  // With replacement the second draw does not know the first.
+  for (const Way way : {Way::kReplacement, Way::kDrawsWithReplacement}) {
+    std::vector<std::vector<double>> n(kItems, std::vector<double>(kItems, 0));
+    for (const auto& row : sampled(way).mine(0, kFewRows)) n[row.at(0)][row.at(1)] += 1;
+    EXPECT_LT(contingency(n), 1) << static_cast<int>(way);
+  }
 }
 
 TEST(Sampler, UniformDrawsFromTheComplement) {
@@ -304,21 +484,12 @@ TEST(Sampler, DynamicPoolPicksTheBestOfItsDraws) {
   EXPECT_LT(first_pick(draws, p), 1);
 }
 
-/// Counts of branch by stratum for k = 1, shares 1:1 and quotas 1:1; over its bound when they
-/// depend on each other.
+/// Branch by stratum for k = 1, shares 1:1 and quotas 1:1.
 double dependence(const std::vector<std::uint8_t>& branch,
                   const std::vector<std::uint32_t>& stratum) {
-  double n[2][2] = {};
+  std::vector<std::vector<double>> n(2, std::vector<double>(2, 0));
   for (std::size_t r = 0; r < branch.size(); ++r) n[branch[r] & 1][stratum[r] & 1] += 1;
-  const double total = static_cast<double>(branch.size());
-  double x2 = 0;
-  for (int a = 0; a < 2; ++a) {
-    for (int b = 0; b < 2; ++b) {
-      const double expected = (n[a][0] + n[a][1]) * (n[0][b] + n[1][b]) / total;
-      x2 += (n[a][b] - expected) * (n[a][b] - expected) / expected;
-    }
-  }
-  return x2 / bound(1);
+  return contingency(n);
 }
 
 TEST(Sampler, SharesAndQuotasAreRoundedIndependently) {
@@ -401,6 +572,15 @@ TEST(Judges, CondemnKeysCutTo16Bits) {
   const Draws cut = planted(
       w, kSame, [](std::uint64_t key) { return key >> 48 << 48; }, 2 * kRows);
   EXPECT_GT(trend(cut, 60), 1);
+}
+
+TEST(Judges, CondemnALawThatDrifts) {
+  Draws draws;
+  for (std::uint64_t row = 0; row < kRows; ++row) {
+    const std::uint64_t z = as_u64(random_words({11, 0}, row, 0, 0, Purpose::kDraw));
+    draws.push_back({static_cast<std::uint32_t>(mulhi(z, row < kRows / 10 ? 5 : 6))});
+  }
+  EXPECT_GT(drift(draws, 6), 1);
 }
 
 TEST(Judges, CondemnModuloBias) {

@@ -4,6 +4,7 @@
 // kernels/core/nocuda.cpp define otherwise.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -222,7 +223,9 @@ void merge_gpu(const Exec&, const MergeArgs& a) {
 void tally_gpu(const Exec&, const MergeArgs& a, Counters* totals) {
   run_rows(a.rows.num_rows, [&](test::LaneGroup& g, std::uint32_t r) {
     if (a.deepen[r] != 0) return;
-    const auto plus = [](std::uint64_t* total, std::uint64_t amount) { *total += amount; };
+    const auto plus = [](std::uint64_t* total, std::uint64_t amount) {
+      std::atomic_ref(*total).fetch_add(amount, std::memory_order_relaxed);
+    };
     tally_row(g, *a.plan, a, r, totals, plus);
     if (a.strata != nullptr) tally_strata_row(g, *a.plan, a, r, a.strata, plus);
   });

@@ -395,17 +395,20 @@ std::uint64_t Rng::next() {
   return z ^ (z >> 31);
 }
 
-std::unique_ptr<Problem> make_problem(std::uint64_t number) {
+std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size) {
   auto problem = std::make_unique<Problem>();
   Problem& p = *problem;
   Rng rng{number * 7919 + 1};
   p.number = number;
   p.seed = static_cast<std::uint32_t>(rng.next());
   p.round = static_cast<std::uint32_t>(rng.in(0, 3));
-  const auto items = static_cast<std::uint32_t>(rng.chance(10) ? rng.in(200, 400) : rng.in(5, 90));
+  const bool large = size == ProblemSize::kLarge;
+  const auto items = static_cast<std::uint32_t>(large            ? rng.in(1200, 2500)
+                                                : rng.chance(10) ? rng.in(200, 400)
+                                                                 : rng.in(5, 90));
   const auto users = static_cast<std::uint32_t>(rng.in(2, 20));
   const auto dim = static_cast<std::uint32_t>(rng.in(1, 40));
-  const bool fine = rng.chance(30);
+  const bool fine = rng.chance(large ? 80 : 30);
   p.items = make_table(rng, items, dim, fine);
   p.users = make_table(rng, users, dim, fine);
   p.feature = make_table(rng, items, 3, false);

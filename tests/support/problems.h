@@ -43,7 +43,11 @@ struct Problem {
   RowsView rows_view;
 };
 
-std::unique_ptr<Problem> make_problem(std::uint64_t number);
+enum class ProblemSize : std::uint8_t {
+  kSmall,  ///< 5 to 400 items: a search of any depth covers the catalogue and is brute force
+  kLarge,  ///< 1200 to 2500 items: most searches are proven by the error bound
+};
+std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size = ProblemSize::kSmall);
 /// The recipe and sizes, to read a failure.
 std::string describe(const Problem& problem);
 

@@ -20,6 +20,7 @@ struct WorldShape {
   std::uint32_t dim = 16;
   std::uint32_t rows_per_user = 3;
   std::uint32_t events_per_user = 30;
+  bool learned = false;  ///< users are the means of their positives, which then rank high
   bool ties = false;  ///< quantised vectors, and every third item a copy or a near copy of another
   std::uint32_t seed = 1;
 };
@@ -103,6 +104,19 @@ inline std::unique_ptr<TestWorld> make_world(const WorldShape& shape) {
                  {ExposureClass::kDisinterest, {{"rating", Op::kEqual, 3.0}}}};
   w->exposure =
       classify_events(std::move(events), {"rating"}, rules, shape.users, shape.items, 200000);
+  for (std::uint32_t u = 0; shape.learned && u < shape.users; ++u) {
+    float* user = w->users.data() + std::size_t{u} * shape.dim;
+    float positives = 0.0f;
+    for (std::uint64_t i = w->exposure.offsets[u]; i < w->exposure.offsets[u + 1]; ++i)
+      positives += w->exposure.classes[i] == static_cast<std::uint8_t>(ExposureClass::kPositive);
+    if (positives == 0.0f) continue;
+    std::fill_n(user, shape.dim, 0.0f);
+    for (std::uint64_t i = w->exposure.offsets[u]; i < w->exposure.offsets[u + 1]; ++i) {
+      if (w->exposure.classes[i] != static_cast<std::uint8_t>(ExposureClass::kPositive)) continue;
+      const float* item = w->items.data() + std::size_t{w->exposure.items[i]} * shape.dim;
+      for (std::uint32_t d = 0; d < shape.dim; ++d) user[d] += item[d] / positives;
+    }
+  }
   w->catalogue.first_seen.resize(shape.items);
   w->catalogue.retired.resize(shape.items, INT64_MAX);
   for (std::uint32_t i = 0; i < shape.items; ++i) {
