@@ -34,7 +34,9 @@ class CsvReader final : public TableReader {
     selected_.clear();
     for (const std::string& column : columns) {
       const auto found = std::find(names_.begin(), names_.end(), column);
-      if (found == names_.end()) throw_missing_column(column);
+      if (found == names_.end()) {
+        throw_missing_column(at_line(file_.path(), 1), column, names_, "map it to one of them");
+      }
       selected_.push_back(static_cast<std::size_t>(found - names_.begin()));
     }
   }
@@ -60,6 +62,15 @@ class CsvReader final : public TableReader {
     batch.columns.assign(selected_.size(), ColumnView{});
     for (std::size_t c = 0; c < selected_.size(); ++c) batch.columns[c].text = values_[c];
     return batch.num_rows > 0;
+  }
+
+  std::uint64_t expected_rows() const override {
+    const std::uint64_t bytes = bytes_read_ - (limit_ - position_);
+    if (next_row_ < 2 || bytes == 0) return 0;
+    // A little above the truth: one row short would double the room.
+    return static_cast<std::uint64_t>(static_cast<double>(file_.size()) /
+                                      static_cast<double>(bytes) * static_cast<double>(next_row_) *
+                                      1.05);
   }
 
   std::uint64_t line_of(std::uint64_t row) const override {
@@ -88,20 +99,6 @@ class CsvReader final : public TableReader {
     throw InputError(at_line(file_.path(), line) + ": " + text_of(parts...));
   }
 
-  [[noreturn]] void throw_missing_column(const std::string& column) const {
-    std::string existing;
-    for (std::size_t i = 0; i < names_.size() && i < 40; ++i) {
-      existing += text_of(i == 0 ? "" : ", ", shown(names_[i]));
-    }
-    if (names_.size() > 40) existing += text_of(", ... (", names_.size(), " in all)");
-    const bool other_separator =
-        names_.size() == 1 && names_[0].find_first_of(",;|\t") != std::string::npos;
-    fail_at(1, "there is no column ", shown(column), "; the columns are ", existing,
-            other_separator
-                ? ". The file seems to have another separator: use .csv for ',' and .tsv for tabs"
-                : ". Map the column to one of them");
-  }
-
   /// Moves what is left to the front and reads more behind it.
   void fill() {
     std::memmove(buffer_.data(), buffer_.data() + position_, limit_ - position_);
@@ -117,6 +114,7 @@ class CsvReader final : public TableReader {
     const std::size_t wanted = buffer_.size() - limit_;
     const std::size_t got = file_.read(buffer_.data() + limit_, wanted);
     limit_ += got;
+    bytes_read_ += got;
     at_end_ = got < wanted;
   }
 
@@ -157,12 +155,23 @@ class CsvReader final : public TableReader {
       }
       if (at < limit_ && text[at] != '\n') fail_at_stray(text[at], line, quoted);
       if (at < limit_) ++at;
+      check_utf8({text + position_, at - position_});
       record_line_ = line_;
       const bool blank = fields_.size() == 1 && !quoted && field.begin == field.end;
       position_ = at;
       line_ = line + 1;
       return blank ? Found::kBlank : Found::kRecord;
     }
+  }
+
+  /// Ids and titles go into JSON and onto terminals later, where nothing could be done about them.
+  void check_utf8(std::string_view record) const {
+    const std::size_t bad = find_bad_utf8(record);
+    if (bad == std::string_view::npos) return;
+    const auto line_breaks =
+        std::count(record.begin(), record.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
+    fail_at(line_ + static_cast<std::uint64_t>(line_breaks), "bytes that are not UTF-8, at ",
+            shown(record.substr(bad, 1)), "; the file has another encoding. Save it as UTF-8");
   }
 
   [[noreturn]] void fail_at_stray(char c, std::uint64_t line, bool quoted) const {
@@ -260,7 +269,7 @@ class CsvReader final : public TableReader {
     }
   }
 
-  InputFile file_;
+  OpenFile file_;
   char separator_;
   std::array<bool, 256> ends_field_{};
   std::vector<std::string> names_;
@@ -268,8 +277,9 @@ class CsvReader final : public TableReader {
   std::vector<char> buffer_;
   std::size_t position_ = 0;  ///< of the next record in the buffer
   std::size_t limit_ = 0;     ///< end of what was read
-  bool at_end_ = false;       ///< the file has nothing behind limit_
-  std::uint64_t line_ = 1;    ///< of the next record
+  std::uint64_t bytes_read_ = 0;
+  bool at_end_ = false;     ///< the file has nothing behind limit_
+  std::uint64_t line_ = 1;  ///< of the next record
   std::uint64_t record_line_ = 1;
   std::uint64_t next_row_ = 0;
   std::vector<Field> fields_;

@@ -1,7 +1,6 @@
 // Training rows from a table or from the positives of the event log.
 #include <algorithm>
 
-#include "host/data/field.h"
 #include "host/data/message.h"
 #include "host/data/row_keys.h"
 #include "host/data/table_scan.h"
@@ -26,15 +25,25 @@ void split_ids(std::string_view field, std::vector<std::string_view>* ids) {
 
 RowTable read_rows(const std::string& path, const RowColumns& columns, const IdMap& users,
                    const IdMap& items, UnknownIds unknown, bool number_duplicates) {
-  const RowColumns defaults;
-  TableScan scan(path);
-  const std::size_t user_slot = scan.add(columns.user);
-  const std::size_t key_slot = scan.add_optional(columns.row_key, defaults.row_key);
-  const std::size_t item_slot = scan.add_optional(columns.item, defaults.item);
-  const std::size_t time_slot = scan.add_optional(columns.time, defaults.time);
-  const std::size_t segment_slot = scan.add_optional(columns.segment, defaults.segment);
+  return read_rows(*open_table(path), columns, users, items, unknown, number_duplicates);
+}
 
-  UnknownIdLog unknown_ids(unknown, path);
+RowTable read_rows(TableReader& table, const RowColumns& columns, const IdMap& users,
+                   const IdMap& items, UnknownIds unknown, bool number_duplicates) {
+  const RowColumns defaults;
+  TableScan scan(table);
+  const auto remedy = [](const char* key) {
+    return text_of("map another column with --row-columns ", key, "=COLUMN");
+  };
+  const std::size_t user_slot = scan.add(columns.user, remedy("user"));
+  const std::size_t key_slot =
+      scan.add_optional(columns.row_key, defaults.row_key, remedy("row_key"));
+  const std::size_t item_slot = scan.add_optional(columns.item, defaults.item, remedy("item"));
+  const std::size_t time_slot = scan.add_optional(columns.time, defaults.time, remedy("time"));
+  const std::size_t segment_slot =
+      scan.add_optional(columns.segment, defaults.segment, remedy("segment"));
+
+  UnknownIdLog unknown_ids(unknown, scan.name());
   RowTable rows;
   rows.positive_offsets.push_back(0);
   std::vector<std::uint64_t> source_row;
@@ -57,13 +66,11 @@ RowTable read_rows(const std::string& path, const RowColumns& columns, const IdM
       throw_input_error(scan.where(), ": item ", shown(items.id_of(*repeat)),
                         " stands twice in the row; name each positive once");
     }
-    const std::int64_t time = scan.field(time_slot).empty() ? INT64_MAX : time_in(scan, time_slot);
+    const std::int64_t time = scan.empty(time_slot) ? INT64_MAX : scan.time(time_slot);
     // The key is made of the ids as written, so it stays the same when an embedding comes or goes.
     const std::uint64_t key = key_slot == TableScan::kAbsent
                                   ? row_key_of(scan.field(user_slot), ids, time)
-                                  : parse_at(scan, [&](const std::string& where) {
-                                      return parse_u64(scan.field(key_slot), "row key", where);
-                                    });
+                                  : scan.unsigned_integer(key_slot, "row key");
     // A row that had positives and lost them all would change its meaning: filters relative to them
     // would do nothing.
     const bool lost = !ids.empty() && rows.positives.size() == first;
@@ -83,7 +90,7 @@ RowTable read_rows(const std::string& path, const RowColumns& columns, const IdM
   if (number_duplicates) {
     number_repeated_keys(&rows.key);
   } else if (const auto repeat = find_repeated_key(rows.key)) {
-    throw_input_error(at_line(path, scan.line_of(source_row[repeat->second])), ": row key ",
+    throw_input_error(at_line(scan.name(), scan.line_of(source_row[repeat->second])), ": row key ",
                       rows.key[repeat->second],
                       key_slot == TableScan::kAbsent ? " (of user, positives and time)" : "",
                       " stands already in line ", scan.line_of(source_row[repeat->first]),

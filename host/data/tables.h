@@ -1,4 +1,5 @@
-// The tables around a mining run: ids, exposure, catalogue, rows, pair tables.
+// The tables around a mining run: ids, exposure, catalogue, rows, pair tables. Each reader takes
+// the path of a file, or a TableReader: batches from Arrow, say, whose columns are typed already.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "host/data/table.h"
 #include "host/recipe/recipe.h"
 
 namespace quarry {
@@ -24,6 +26,8 @@ class IdMap {
   /// One id per embedding row, in order, from a column of a table. Throws InputError on repeats or
   /// a wrong count.
   static IdMap from_table(const std::string& path, const std::string& column, std::uint64_t rows,
+                          const std::string& what);
+  static IdMap from_table(TableReader& table, const std::string& column, std::uint64_t rows,
                           const std::string& what);
   /// Takes the ids as given.
   static IdMap from_ids(std::vector<std::string> ids, const std::string& what);
@@ -71,6 +75,9 @@ struct Exposure {
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown);
+Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
+                       const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of,
+                       UnknownIds unknown);
 
 /// One event, for callers that have them in memory.
 struct Event {
@@ -106,6 +113,8 @@ struct CatalogueColumns {
 /// attributes. first_seen/retired/title are optional.
 Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns,
                          const IdMap& items, UnknownIds unknown);
+Catalogue read_catalogue(TableReader& table, const CatalogueColumns& columns, const IdMap& items,
+                         UnknownIds unknown);
 
 /// Training rows.
 struct RowTable {
@@ -125,6 +134,8 @@ struct RowColumns {
 /// columns are optional. Without a row_key the key is row_key_of(...). Repeated keys throw
 /// InputError unless `number_duplicates`.
 RowTable read_rows(const std::string& path, const RowColumns& columns, const IdMap& users,
+                   const IdMap& items, UnknownIds unknown, bool number_duplicates);
+RowTable read_rows(TableReader& table, const RowColumns& columns, const IdMap& users,
                    const IdMap& items, UnknownIds unknown, bool number_duplicates);
 enum class RowsFrom : std::uint8_t { kPositives, kUsers };
 /// One row per positive pair (time = its positive_time) or one per user with a positive, in (user,
@@ -150,8 +161,12 @@ struct PairColumns {
 /// Repeated pairs and non-finite values throw InputError.
 PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown);
+PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMap& users,
+                      const IdMap& items, UnknownIds unknown);
 /// Item indices named in the `item` column of a table.
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
+                                          const IdMap& items, UnknownIds unknown);
+std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string& column,
                                           const IdMap& items, UnknownIds unknown);
 
 }  // namespace quarry
