@@ -1,6 +1,7 @@
 // Random damage to valid files: every reader succeeds or throws InputError or IoError, and asks for
 // no absurd memory.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <atomic>
 #include <cmath>
@@ -17,14 +18,26 @@
 
 namespace {
 std::atomic<std::size_t> largest_request{0};
+std::atomic<std::size_t> live_bytes{0}, peak_bytes{0};
+
+void raise_to(std::atomic<std::size_t>& most, std::size_t bytes) {
+  std::size_t seen = most.load();
+  while (bytes > seen && !most.compare_exchange_weak(seen, bytes)) {
+  }
+}
 
 void* counted(std::size_t bytes, std::size_t alignment) {
-  std::size_t seen = largest_request.load();
-  while (bytes > seen && !largest_request.compare_exchange_weak(seen, bytes)) {
-  }
+  raise_to(largest_request, bytes);
   void* memory = nullptr;
   if (::posix_memalign(&memory, alignment, bytes == 0 ? 1 : bytes) != 0) throw std::bad_alloc();
+  const std::size_t size = ::malloc_usable_size(memory);
+  raise_to(peak_bytes, live_bytes.fetch_add(size) + size);
   return memory;
+}
+
+void released(void* memory) {
+  live_bytes.fetch_sub(::malloc_usable_size(memory));
+  std::free(memory);
 }
 }  // namespace
 
@@ -32,13 +45,13 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { released(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { released(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
+  released(memory);
 }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+  released(memory);
 }
 
 namespace quarry {
@@ -206,6 +219,50 @@ TEST(Fuzz, Tables) {
     ASSERT_EQ(IdMap::from_table(path, "item", 3, "items.npy").size(), 3u);
     read_item_list(path, "item", items, UnknownIds::kDrop);
   });
+}
+
+/// Bytes of the heap that opening the file needs at its peak, whether it is accepted or not.
+std::size_t heap_of_opening(const std::string& path) {
+  const std::size_t before = live_bytes.load();
+  peak_bytes = before;
+  try {
+    Embeddings::open(path);
+  } catch (const InputError&) {
+  }
+  return peak_bytes.load() - before;
+}
+
+TEST(Memory, ASafetensorsHeaderTakesAtMostItsOwnSizeAndAMegabyte) {
+  const TempDir dir;
+  const auto many = [](int count, const std::string& begin, const std::string& name,
+                       const std::string& behind) {
+    std::string header = begin;
+    for (int i = 0; i < count; ++i)
+      header += (i == 0 ? "\"" : ",\"") + name + std::to_string(i) + "\":" + behind;
+    return header + "}";
+  };
+  const std::string tensor = R"({"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
+  const std::string metadata = R"({"__metadata__":{)";
+  std::string extents = "[1";
+  for (int i = 0; i < 40'000'000; ++i) extents += ",1";
+  const std::string headers[] = {
+      many(16384, "{", "", tensor),                   // the most tensors, the shortest names
+      many(16384, "{", "a.name.of.17.char", tensor),  // names that live on the heap
+      many(1'600'000, "{", "", tensor),               // 84 MB
+      many(4096, metadata, "", "\"\"") + "}",         // the most metadata
+      many(8'000'000, metadata, "", "\"\"") + "}",    // 80 MB
+      metadata + "\"a\":\"" + std::string(131072, 'x') + "\"}}",
+      metadata + "\"a\":\"" + std::string(84'000'000, 'x') + "\"}}",
+      "{\"" + std::string(84'000'000, 'x') + "\":" + tensor + "}",
+      R"({"w":{"shape":)" + extents + "]}}",
+      R"({"w":{"shape":[)" + std::string(84'000'000, '1') + "]}}",
+      std::string("{") + std::string(84'000'000, ' ') + "}",
+  };
+  for (const std::string& header : headers) {
+    SCOPED_TRACE(header.substr(0, 60));
+    const std::string path = dir.write("m.safetensors", testing::safetensors_bytes(header, ""));
+    EXPECT_LE(heap_of_opening(path), header.size() + (std::size_t{1} << 20));
+  }
 }
 
 }  // namespace

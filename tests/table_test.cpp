@@ -70,7 +70,7 @@ TEST(Csv, SelectsColumnsInAnyOrderAndTwice) {
   reader->select({"c", "b", "b"});
   EXPECT_EQ(read_all(*reader).cells, (Cells{{"3", "2\"", "2\""}, {"6", "5", "5"}}));
   expect_error<InputError>([&] { reader->select({"d"}); },
-                           {"t.tsv:1", "'d'", "'a', 'b', 'c'", "Map"});
+                           {"t.tsv:1", "'d'", "'a', 'b', 'c'", "map it"});
 }
 
 TEST(Csv, TakesTabsByExtension) {

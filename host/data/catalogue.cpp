@@ -62,17 +62,27 @@ const CatalogueColumn* Catalogue::find(const std::string& name) const {
 
 Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns,
                          const IdMap& items, UnknownIds unknown) {
+  return read_catalogue(*open_table(path), columns, items, unknown);
+}
+
+Catalogue read_catalogue(TableReader& table, const CatalogueColumns& columns, const IdMap& items,
+                         UnknownIds unknown) {
   const CatalogueColumns defaults;
-  TableScan scan(path);
-  const std::size_t item_slot = scan.add(columns.item);
-  const std::size_t first_seen_slot = scan.add_optional(columns.first_seen, defaults.first_seen);
-  const std::size_t retired_slot = scan.add_optional(columns.retired, defaults.retired);
-  const std::size_t title_slot = scan.add_optional(columns.title, defaults.title);
+  TableScan scan(table);
+  const auto remedy = [](const char* key) {
+    return text_of("map another column with --catalogue-columns ", key, "=COLUMN");
+  };
+  const std::size_t item_slot = scan.add(columns.item, remedy("item"));
+  const std::size_t first_seen_slot =
+      scan.add_optional(columns.first_seen, defaults.first_seen, remedy("first_seen"));
+  const std::size_t retired_slot =
+      scan.add_optional(columns.retired, defaults.retired, remedy("retired"));
+  const std::size_t title_slot = scan.add_optional(columns.title, defaults.title, remedy("title"));
   std::vector<AttributeBuilder> attributes;
   for (const std::string& name : scan.column_names()) {
     const bool is_special = name == columns.item || name == columns.first_seen ||
                             name == columns.retired || name == columns.title;
-    if (!is_special) attributes.emplace_back(name, scan.add(name), items.size());
+    if (!is_special) attributes.emplace_back(name, scan.add(name, ""), items.size());
   }
 
   Catalogue catalogue;
@@ -80,7 +90,7 @@ Catalogue read_catalogue(const std::string& path, const CatalogueColumns& column
   if (retired_slot != TableScan::kAbsent) catalogue.retired.assign(items.size(), INT64_MAX);
   if (title_slot != TableScan::kAbsent) catalogue.titles.resize(items.size());
 
-  UnknownIdLog unknown_ids(unknown, path);
+  UnknownIdLog unknown_ids(unknown, scan.name());
   std::vector<std::uint64_t> line_of_item(items.size(), 0);
   while (scan.next()) {
     const std::optional<std::uint32_t> item =
@@ -92,9 +102,8 @@ Catalogue read_catalogue(const std::string& path, const CatalogueColumns& column
                         "; a catalogue has one row per item. Remove the repeated row");
     }
     line_of_item[*item] = scan.line();
-    if (!scan.field(first_seen_slot).empty())
-      catalogue.first_seen[*item] = time_in(scan, first_seen_slot);
-    if (!scan.field(retired_slot).empty()) catalogue.retired[*item] = time_in(scan, retired_slot);
+    if (!scan.empty(first_seen_slot)) catalogue.first_seen[*item] = scan.time(first_seen_slot);
+    if (!scan.empty(retired_slot)) catalogue.retired[*item] = scan.time(retired_slot);
     if (title_slot != TableScan::kAbsent) catalogue.titles[*item] = scan.field(title_slot);
     for (AttributeBuilder& attribute : attributes)
       attribute.set(*item, scan.field(attribute.slot()));

@@ -34,7 +34,9 @@ class CsvReader final : public TableReader {
     selected_.clear();
     for (const std::string& column : columns) {
       const auto found = std::find(names_.begin(), names_.end(), column);
-      if (found == names_.end()) throw_missing_column(column);
+      if (found == names_.end()) {
+        throw_missing_column(at_line(file_.path(), 1), column, names_, "map it to one of them");
+      }
       selected_.push_back(static_cast<std::size_t>(found - names_.begin()));
     }
   }
@@ -62,7 +64,9 @@ class CsvReader final : public TableReader {
     return batch.num_rows > 0;
   }
 
-  Mark mark() const override { return {next_row_, bytes_read_ - (limit_ - position_), line_}; }
+  std::optional<Mark> mark() const override {
+    return Mark{next_row_, bytes_read_ - (limit_ - position_), line_};
+  }
 
   void seek(const Mark& mark) override {
     file_.seek(mark.byte);
@@ -72,6 +76,15 @@ class CsvReader final : public TableReader {
     line_ = mark.line;
     next_row_ = mark.row;
     steps_.clear();
+  }
+
+  std::uint64_t expected_rows() const override {
+    const std::uint64_t bytes = bytes_read_ - (limit_ - position_);
+    if (next_row_ < 2 || bytes == 0) return 0;
+    // A little above the truth: one row short would double the room.
+    return static_cast<std::uint64_t>(static_cast<double>(file_.size()) /
+                                      static_cast<double>(bytes) * static_cast<double>(next_row_) *
+                                      1.05);
   }
 
   std::uint64_t line_of(std::uint64_t row) const override {
@@ -98,20 +111,6 @@ class CsvReader final : public TableReader {
   template <class... Parts>
   [[noreturn]] void fail_at(std::uint64_t line, const Parts&... parts) const {
     throw InputError(at_line(file_.path(), line) + ": " + text_of(parts...));
-  }
-
-  [[noreturn]] void throw_missing_column(const std::string& column) const {
-    std::string existing;
-    for (std::size_t i = 0; i < names_.size() && i < 40; ++i) {
-      existing += text_of(i == 0 ? "" : ", ", shown(names_[i]));
-    }
-    if (names_.size() > 40) existing += text_of(", ... (", names_.size(), " in all)");
-    const bool other_separator =
-        names_.size() == 1 && names_[0].find_first_of(",;|\t") != std::string::npos;
-    fail_at(1, "there is no column ", shown(column), "; the columns are ", existing,
-            other_separator
-                ? ". The file seems to have another separator: use .csv for ',' and .tsv for tabs"
-                : ". Map the column to one of them");
   }
 
   /// Moves what is left to the front and reads more behind it.
@@ -170,12 +169,23 @@ class CsvReader final : public TableReader {
       }
       if (at < limit_ && text[at] != '\n') fail_at_stray(text[at], line, quoted);
       if (at < limit_) ++at;
+      check_utf8({text + position_, at - position_});
       record_line_ = line_;
       const bool blank = fields_.size() == 1 && !quoted && field.begin == field.end;
       position_ = at;
       line_ = line + 1;
       return blank ? Found::kBlank : Found::kRecord;
     }
+  }
+
+  /// Ids and titles go into JSON and onto terminals later, where nothing could be done about them.
+  void check_utf8(std::string_view record) const {
+    const std::size_t bad = find_bad_utf8(record);
+    if (bad == std::string_view::npos) return;
+    const auto line_breaks =
+        std::count(record.begin(), record.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
+    fail_at(line_ + static_cast<std::uint64_t>(line_breaks), "bytes that are not UTF-8, at ",
+            shown(record.substr(bad, 1)), "; the file has another encoding. Save it as UTF-8");
   }
 
   [[noreturn]] void fail_at_stray(char c, std::uint64_t line, bool quoted) const {
@@ -273,7 +283,7 @@ class CsvReader final : public TableReader {
     }
   }
 
-  InputFile file_;
+  OpenFile file_;
   char separator_;
   std::array<bool, 256> ends_field_{};
   std::vector<std::string> names_;

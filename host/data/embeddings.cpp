@@ -69,8 +69,9 @@ Embeddings Embeddings::open(const std::string& path, const std::string& tensor) 
         "numpy.save");
   }
   if (!named_tensors && !tensor.empty()) {
-    throw ConfigError(text_of(path, ": a tensor name (", shown(tensor), ") was given, but a ",
-                              extension, " file has no named tensors; leave the name out"));
+    throw ConfigError(
+        text_of(path, ": a tensor name (", shown(tensor), ") was given, but a ", extension,
+                " file has no named tensors; leave --items-tensor or --users-tensor out"));
   }
   std::shared_ptr<const MappedFile> file = MappedFile::open(path);
   const TableLayout layout = named_tensors         ? parse_safetensors(file->bytes(), path, tensor)

@@ -1,11 +1,9 @@
 // Reads an event log into events of known users and items, then classifies them.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <unordered_map>
 
-#include "host/data/field.h"
 #include "host/data/message.h"
 #include "host/data/table_scan.h"
 #include "host/data/tables.h"
@@ -41,51 +39,58 @@ class KindNumbers {
   bool has_comparison_ = false;
 };
 
-/// Room for the whole log at once: growth by doubling would hold three times its size for a moment.
-/// Untouched room costs address space only.
-void reserve_for(std::vector<Event>& events, const TableScan& scan) {
-  std::error_code error;
-  const std::uintmax_t bytes = std::filesystem::file_size(scan.name(), error);
-  if (!error) events.reserve(scan.expected_rows(bytes));
-}
-
 }  // namespace
 
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown, const Exec& exec) {
+  return read_exposure(*open_table(path), columns, rules, users, items, as_of, unknown, exec);
+}
+
+Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
+                       const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of,
+                       UnknownIds unknown, const Exec& exec) {
   const KindNumbers kinds(rules);
-  TableScan scan(path);
-  const std::size_t user_slot = scan.add(columns.user);
-  const std::size_t item_slot = scan.add(columns.item);
-  const std::size_t time_slot = scan.add(columns.time);
+  TableScan scan(table);
+  const auto add = [&](const std::string& column, const char* key, const char* else_do = "") {
+    return scan.add(column,
+                    text_of("map another column with --event-columns ", key, "=COLUMN", else_do));
+  };
+  const std::size_t user_slot = add(columns.user, "user");
+  const std::size_t item_slot = add(columns.item, "item");
+  const std::size_t time_slot = add(columns.time, "time");
   const bool fixed = !columns.fixed_kind.empty();
-  const std::size_t kind_slot = fixed ? TableScan::kAbsent : scan.add(columns.kind);
+  const std::size_t kind_slot =
+      fixed ? TableScan::kAbsent
+            : add(columns.kind, "kind", ", or give every event one kind with --event-kind");
   const std::size_t value_slot =
-      kinds.has_comparison() ? scan.add(columns.value) : TableScan::kAbsent;
+      kinds.has_comparison() ? add(columns.value, "value") : TableScan::kAbsent;
 
   const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
-  UnknownIdLog unknown_ids(unknown, path);
+  UnknownIdLog unknown_ids(unknown, scan.name());
   std::vector<Event> events;
   std::uint64_t num_rows = 0, unknown_users = 0, unknown_items = 0;
   std::optional<std::int64_t> latest;
   for (; scan.next(); ++num_rows) {
-    if (num_rows == 0) reserve_for(events, scan);
+    // Room for the whole log at once: growth by doubling would hold three times its size for a
+    // moment. Untouched room costs address space only.
+    if (num_rows == 0) events.reserve(scan.expected_rows());
     Event event;
     const std::optional<std::uint32_t> user =
         unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
     const std::optional<std::uint32_t> item =
         unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
-    event.time = time_in(scan, time_slot);
-    const bool has_value = !trim(scan.field(value_slot)).empty();
-    event.value =
-        has_value ? number_in(scan, value_slot, "value") : std::numeric_limits<float>::quiet_NaN();
+    event.time = scan.time(time_slot);
+    event.value = scan.blank(value_slot) ? std::numeric_limits<float>::quiet_NaN()
+                                         : scan.number(value_slot, "value");
     event.kind = fixed_kind;
     if (!fixed) {
       const std::string_view kind = scan.field(kind_slot);
       if (kind.empty()) {
-        throw_input_error(scan.where(), ": the kind of event (column ", shown(columns.kind),
-                          ") is empty; name it, or remove the row");
+        throw_input_error(
+            scan.where(), ": the kind of event (column ", shown(columns.kind),
+            ") is empty; name it, give every event one kind with --event-kind, or remove the "
+            "row");
       }
       event.kind = kinds.number_of(kind);
     }

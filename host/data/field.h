@@ -14,6 +14,9 @@ std::string_view trim(std::string_view text);
 /// ("file.csv:7").
 float parse_float(std::string_view text, std::string_view what, const std::string& where);
 
+/// The same for a number that is one already.
+float check_float(double number, std::string_view what, const std::string& where);
+
 /// A decimal integer in [0, 2^64 - 1]. Throws InputError.
 std::uint64_t parse_u64(std::string_view text, std::string_view what, const std::string& where);
 

@@ -47,9 +47,15 @@ IdMap IdMap::from_ids(std::vector<std::string> ids, const std::string& what) {
 
 IdMap IdMap::from_table(const std::string& path, const std::string& column, std::uint64_t rows,
                         const std::string& what) {
+  return from_table(*open_table(path), column, rows, what);
+}
+
+IdMap IdMap::from_table(TableReader& table, const std::string& column, std::uint64_t rows,
+                        const std::string& what) {
   check_count(rows, what);
-  TableScan scan(path);
-  const std::size_t slot = scan.add(column);
+  TableScan scan(table);
+  const std::size_t slot = scan.add(
+      column, "name the column behind the file: --item-ids FILE:COLUMN, --user-ids FILE:COLUMN");
   IdMap map;
   map.identity_ = false;
   map.rows_ = rows;
@@ -72,8 +78,8 @@ IdMap IdMap::from_table(const std::string& path, const std::string& column, std:
     map.ids_.emplace_back(id);
   }
   if (count != rows) {
-    throw_input_error(path, ": column ", shown(column), " has ", count, " ids, but ", what, " has ",
-                      rows,
+    throw_input_error(scan.name(), ": column ", shown(column), " has ", count, " ids, but ", what,
+                      " has ", rows,
                       " rows; there must be one id per row, in the same order. Were both files "
                       "written together?");
   }

@@ -28,20 +28,21 @@ struct stat status_of(int descriptor, const std::string& path) {
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path) : path_(path) {
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+OpenFile::OpenFile(const std::string& path, int flags) : path_(path) {
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
   if (descriptor_ < 0) throw_io_error(path, "opened", errno);
   struct stat status {};
-  const bool is_directory = ::fstat(descriptor_, &status) == 0 && S_ISDIR(status.st_mode);
-  if (is_directory) {
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (known && S_ISDIR(status.st_mode)) {
     ::close(descriptor_);
     throw_io_error(path, "read", EISDIR);
   }
+  if (known && S_ISREG(status.st_mode)) size_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-InputFile::~InputFile() { ::close(descriptor_); }
+OpenFile::~OpenFile() { ::close(descriptor_); }
 
-std::size_t InputFile::read(char* out, std::size_t bytes) {
+std::size_t OpenFile::read(char* out, std::size_t bytes) {
   std::size_t done = 0;
   while (done < bytes) {
     const ssize_t got = ::read(descriptor_, out + done, bytes - done);
@@ -55,13 +56,14 @@ std::size_t InputFile::read(char* out, std::size_t bytes) {
   return done;
 }
 
-void InputFile::seek(std::uint64_t byte) {
+void OpenFile::seek(std::uint64_t byte) {
   if (::lseek(descriptor_, static_cast<off_t>(byte), SEEK_SET) < 0)
     throw_io_error(path_, "read twice", errno);
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
-  const InputFile file(path);
+  // Without O_NONBLOCK, a pipe that nobody writes to would be waited for before it is refused.
+  const OpenFile file(path, O_NONBLOCK);
   const struct stat status = status_of(file.descriptor(), path);
   if (!S_ISREG(status.st_mode)) {
     throw IoError(

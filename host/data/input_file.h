@@ -9,17 +9,20 @@
 
 namespace quarry {
 
-/// Owns a descriptor opened read-only with close-on-exec.
-class InputFile {
+/// Owns a descriptor opened read-only with close-on-exec. (tools/quarry has an InputFile: what a
+/// manifest says of one.)
+class OpenFile {
  public:
-  /// Throws IoError naming the file and the reason.
-  explicit InputFile(const std::string& path);
-  ~InputFile();
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
+  /// Throws IoError naming the file and the reason. `flags` go to open(2) besides O_RDONLY.
+  explicit OpenFile(const std::string& path, int flags = 0);
+  ~OpenFile();
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
 
   const std::string& path() const { return path_; }
   int descriptor() const { return descriptor_; }
+  /// Bytes of a regular file when it was opened; 0 for a pipe.
+  std::uint64_t size() const { return size_; }
   /// Reads until `bytes` are there or the file ends; returns how many were read.
   std::size_t read(char* out, std::size_t bytes);
   /// The next read begins at this byte. Throws IoError if the file is a pipe.
@@ -28,6 +31,7 @@ class InputFile {
  private:
   std::string path_;
   int descriptor_ = -1;
+  std::uint64_t size_ = 0;
 };
 
 /// A whole regular file in memory, read-only, unmapped at the end of its life.

@@ -5,13 +5,26 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/core/errors.h"
 
 namespace quarry {
 
-/// A value from a file between quotes: control characters as \xNN, cut after 60 bytes.
+/// A value from a file between quotes: control characters and bytes that are not UTF-8 as \xNN,
+/// cut after 60 bytes.
 std::string shown(std::string_view value);
+
+/// The first byte that is not part of valid UTF-8 (RFC 3629), or npos.
+std::size_t find_bad_utf8(std::string_view text);
+
+/// "'a', 'b', ... (90 in all)".
+std::string listed(const std::vector<std::string>& names);
+
+/// `where` is a header that lacks `column`.
+[[noreturn]] void throw_missing_column(const std::string& where, const std::string& column,
+                                       const std::vector<std::string>& existing,
+                                       const std::string& remedy);
 
 /// "path:line" as editors understand it.
 std::string at_line(const std::string& path, std::uint64_t line);

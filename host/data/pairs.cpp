@@ -18,11 +18,19 @@ struct Entry {
 
 PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown) {
-  TableScan scan(path);
-  const std::size_t user_slot = scan.add(columns.user);
-  const std::size_t item_slot = scan.add(columns.item);
-  const std::size_t value_slot = scan.add(columns.value);
-  UnknownIdLog unknown_ids(unknown, path);
+  return read_pairs(*open_table(path), columns, users, items, unknown);
+}
+
+PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMap& users,
+                      const IdMap& items, UnknownIds unknown) {
+  TableScan scan(table);
+  const auto add = [&](const std::string& column, const char* key) {
+    return scan.add(column, text_of("map another column with --pair-columns ", key, "=COLUMN"));
+  };
+  const std::size_t user_slot = add(columns.user, "user");
+  const std::size_t item_slot = add(columns.item, "item");
+  const std::size_t value_slot = add(columns.value, "value");
+  UnknownIdLog unknown_ids(unknown, scan.name());
   PairValues pairs;
   std::vector<Entry> entries;
   while (scan.next()) {
@@ -30,7 +38,7 @@ PairValues read_pairs(const std::string& path, const PairColumns& columns, const
         unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
     const std::optional<std::uint32_t> item =
         unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
-    const float value = number_in(scan, value_slot, "value");
+    const float value = scan.number(value_slot, "value");
     if (user && item) {
       entries.push_back({std::uint64_t{*user} << 32 | *item, scan.row(), value});
     } else {
@@ -47,7 +55,7 @@ PairValues read_pairs(const std::string& path, const PairColumns& columns, const
   if (repeat != entries.end()) {
     const auto user = static_cast<std::uint32_t>(repeat->pair >> 32);
     const auto item = static_cast<std::uint32_t>(repeat->pair);
-    throw_input_error(at_line(path, scan.line_of(repeat[1].row)), ": user ",
+    throw_input_error(at_line(scan.name(), scan.line_of(repeat[1].row)), ": user ",
                       shown(users.id_of(user)), " with item ", shown(items.id_of(item)),
                       " stands already in line ", scan.line_of(repeat[0].row),
                       "; a pair has one value. Remove one of the rows");
@@ -66,9 +74,15 @@ PairValues read_pairs(const std::string& path, const PairColumns& columns, const
 
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
                                           const IdMap& items, UnknownIds unknown) {
-  TableScan scan(path);
-  const std::size_t slot = scan.add(column);
-  UnknownIdLog unknown_ids(unknown, path);
+  return read_item_list(*open_table(path), column, items, unknown);
+}
+
+std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string& column,
+                                          const IdMap& items, UnknownIds unknown) {
+  TableScan scan(table);
+  const std::size_t slot =
+      scan.add(column, "name the column behind the file: --item-list NAME=FILE:COLUMN");
+  UnknownIdLog unknown_ids(unknown, scan.name());
   std::vector<std::uint32_t> list;
   while (scan.next()) {
     const std::optional<std::uint32_t> item =

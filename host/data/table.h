@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,13 +12,24 @@
 
 namespace quarry {
 
-/// One column of a batch: text, or numbers already typed by the producer.
+/// One column of a batch, not owned: text, or numbers already typed by the producer.
 struct ColumnView {
-  enum class Kind : std::uint8_t { kText, kInt64, kDouble };
+  enum class Kind : std::uint8_t {
+    kText,     ///< one view per row
+    kOffsets,  ///< Arrow's utf8: row r is chars[offsets[r], offsets[r + 1])
+    kInt64,
+    kDouble
+  };
   Kind kind = Kind::kText;
   std::span<const std::string_view> text;
+  std::span<const std::int32_t> offsets;  ///< [rows + 1]
+  const char* chars = nullptr;
   std::span<const std::int64_t> int64;
   std::span<const double> float64;
+  /// Arrow's validity bitmap: row r has a value if bit (valid_offset + r), lowest first, is set.
+  /// None: every row has one. A row without a value reads as an empty field of a text file.
+  const std::uint8_t* valid = nullptr;
+  std::uint64_t valid_offset = 0;
 };
 
 /// Rows [first_row, first_row + num_rows) of a table, valid until the next call of the producer.
@@ -43,20 +55,25 @@ class TableReader {
   virtual void select(const std::vector<std::string>& columns) = 0;
   /// False at the end.
   virtual bool next(TableBatch& batch) = 0;
-  /// Where the next batch begins.
-  virtual Mark mark() const = 0;
+  /// Where the next batch begins; nothing where a table can be walked only once.
+  virtual std::optional<Mark> mark() const { return std::nullopt; }
   /// Goes on from a place that mark() gave. Lines are known from there on.
-  virtual void seek(const Mark& mark) = 0;
-  /// Line of the file for a data row, for messages.
+  virtual void seek(const Mark&) {}
+  /// Line of the file for a data row, for messages; a producer without lines gives the row number.
   virtual std::uint64_t line_of(std::uint64_t row) const = 0;
+  /// Rows of the whole table, guessed by what was read so far; 0 if there is no guess.
+  virtual std::uint64_t expected_rows() const { return 0; }
 };
 
 /// Opens a CSV (.csv) or TSV (.tsv, .inter, .item, .user) file with a header: quoted fields with
 /// doubled quotes and line breaks, LF or CRLF, UTF-8 with or without a byte order mark; column
 /// names may carry a `:type` suffix, which is cut. One pass, memory of one batch. Throws InputError
-/// (no header, ragged row, unclosed quote, NUL byte, empty or repeated column name) and IoError.
+/// (no header, ragged row, unclosed quote, NUL byte, bytes that are not UTF-8, empty or repeated
+/// column name) and IoError.
 std::unique_ptr<TableReader> open_table(const std::string& path);
 
+/// Seconds since 1970 that are allowed: up to the end of the year 9999. Throws InputError.
+std::int64_t check_time(std::int64_t seconds, const std::string& where);
 /// Seconds since 1970 from an integer or an ISO 8601 date or date-time (`2024-05-01`,
 /// `2024-05-01T12:30:00Z`, offsets, fractions cut). Throws InputError.
 std::int64_t parse_time(std::string_view text, const std::string& where);

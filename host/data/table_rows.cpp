@@ -1,6 +1,7 @@
 // Rows of a table file.
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <unordered_map>
 
 #include "host/data/field.h"
@@ -28,13 +29,16 @@ class TableWalk final : public RowWalk {
  public:
   TableWalk(const std::string& path, const RowColumns& columns, const RowContext& context,
             UnknownIds unknown)
-      : context_(context), scan_(path), unknown_(unknown, path) {
+      : context_(context), table_(open_table(path)), scan_(*table_), unknown_(unknown, path) {
     const RowColumns defaults;
-    user_ = scan_.add(columns.user);
-    key_ = scan_.add_optional(columns.row_key, defaults.row_key);
-    item_ = scan_.add_optional(columns.item, defaults.item);
-    time_ = scan_.add_optional(columns.time, defaults.time);
-    segment_ = scan_.add_optional(columns.segment, defaults.segment);
+    const auto remedy = [](const char* key) {
+      return text_of("map another column with --row-columns ", key, "=COLUMN");
+    };
+    user_ = scan_.add(columns.user, remedy("user"));
+    key_ = scan_.add_optional(columns.row_key, defaults.row_key, remedy("row_key"));
+    item_ = scan_.add_optional(columns.item, defaults.item, remedy("item"));
+    time_ = scan_.add_optional(columns.time, defaults.time, remedy("time"));
+    segment_ = scan_.add_optional(columns.segment, defaults.segment, remedy("segment"));
   }
 
   bool next(RowTable& block) override {
@@ -58,7 +62,7 @@ class TableWalk final : public RowWalk {
                             ": is not a regular file, and rows are read more than once; save it to "
                             "disk first"));
     }
-    InputFile file(scan_.name());
+    OpenFile file(scan_.name());
     std::vector<char> piece(std::size_t{1} << 20);
     std::uint64_t lines = 1;
     for (std::size_t got = piece.size(); got == piece.size();) {
@@ -88,13 +92,10 @@ class TableWalk final : public RowWalk {
     }
     unknown_ids = unknown_.count();
     refuse_repeats(block, first);
-    const std::int64_t time = scan_.field(time_).empty() ? INT64_MAX : time_in(scan_, time_);
+    const std::int64_t time = scan_.empty(time_) ? INT64_MAX : scan_.time(time_);
     // The key is made of the ids as written, so it stays the same when an embedding comes or goes.
-    const std::uint64_t key = keys_are_made()
-                                  ? row_key_of(scan_.field(user_), ids_, time)
-                                  : parse_at(scan_, [&](const std::string& where) {
-                                      return parse_u64(scan_.field(key_), "row key", where);
-                                    });
+    const std::uint64_t key = keys_are_made() ? row_key_of(scan_.field(user_), ids_, time)
+                                              : scan_.unsigned_integer(key_, "row key");
     // A row that had positives and lost them all would change its meaning: filters relative to them
     // would do nothing.
     const bool lost = !ids_.empty() && block.positives.size() == first;
@@ -131,6 +132,7 @@ class TableWalk final : public RowWalk {
   }
 
   RowContext context_;
+  std::unique_ptr<TableReader> table_;
   TableScan scan_;
   UnknownIdLog unknown_;
   std::size_t user_, key_, item_, time_, segment_;

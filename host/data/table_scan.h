@@ -2,8 +2,8 @@
 // known. Private to host/data.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,63 +15,89 @@
 
 namespace quarry {
 
-/// Usage: add the columns, then `while (scan.next()) ... scan.field(slot) ...`.
+/// What a column stands for, so that a message about its absence can name the flag that maps it.
+struct ColumnUse {
+  std::string column;  ///< its name in the table
+  std::string remedy;  ///< "map it with --event-columns user=COLUMN"
+};
+
+/// Usage: add the columns, then `while (scan.next()) ... scan.field(slot) ...`. The kind of a
+/// column is checked at every access: text and integers serve as ids and words, every kind as a
+/// number where its value is one.
 class TableScan {
  public:
   /// A column that the table does not have; its fields are empty.
   static constexpr std::size_t kAbsent = SIZE_MAX;
 
-  explicit TableScan(const std::string& path) : reader_(open_table(path)) {}
+  explicit TableScan(TableReader& reader) : reader_(reader) {}
 
   bool has(const std::string& column) const;
-  /// Slot of a column that must exist; next() throws InputError if it does not.
-  std::size_t add(const std::string& column);
+  /// Slot of a column that must exist; next() throws InputError with the remedy if it does not.
+  std::size_t add(const std::string& column, const std::string& remedy);
   /// Slot of a column that may be missing, unless it was named by the caller (differs from
   /// `default_name`).
-  std::size_t add_optional(const std::string& column, const std::string& default_name);
+  std::size_t add_optional(const std::string& column, const std::string& default_name,
+                           const std::string& remedy);
 
   bool next();
   /// Where next() goes on; nothing in the middle of a batch.
   std::optional<TableReader::Mark> mark() const;
   /// next() goes on from a mark; the columns stay as they were added.
   void seek(const TableReader::Mark& mark);
-  std::string_view field(std::size_t slot) const {
-    return slot == kAbsent ? std::string_view() : batch_.columns[slot].text[row_];
-  }
+  /// The current row has nothing there: an empty text, an Arrow null, or no such column.
+  bool empty(std::size_t slot) const;
+  /// The same, or nothing but spaces and tabs: numbers may be padded.
+  bool blank(std::size_t slot) const;
+  /// Text, or an integer in decimal digits. Throws InputError for floating-point columns: how they
+  /// would be written is a guess. Valid until next() or the next field() of the slot.
+  std::string_view field(std::size_t slot);
+  /// A time from 1970 on (docs: parse_time in table.h).
+  std::int64_t time(std::size_t slot) const;
+  /// A finite fp32 number.
+  float number(std::size_t slot, std::string_view what) const;
+  /// An integer in [0, 2^64 - 1].
+  std::uint64_t unsigned_integer(std::size_t slot, std::string_view what) const;
+
   /// 0-based number of the current row in the table.
   std::uint64_t row() const { return batch_.first_row + row_; }
-  std::uint64_t line() const { return reader_->line_of(row()); }
-  std::uint64_t line_of(std::uint64_t row) const { return reader_->line_of(row); }
+  std::uint64_t line() const { return reader_.line_of(row()); }
+  std::uint64_t line_of(std::uint64_t row) const { return reader_.line_of(row); }
   /// "path:line" of the current row.
-  std::string where() const { return at_line(reader_->name(), line()); }
-  const std::string& name() const { return reader_->name(); }
-  const std::vector<std::string>& column_names() const { return reader_->column_names(); }
-  /// Rows in a table of `bytes`, guessed from the current batch.
-  std::uint64_t expected_rows(std::uint64_t bytes) const;
+  std::string where() const { return at_line(reader_.name(), line()); }
+  const std::string& name() const { return reader_.name(); }
+  const std::vector<std::string>& column_names() const { return reader_.column_names(); }
+  std::uint64_t expected_rows() const { return reader_.expected_rows(); }
 
  private:
-  std::unique_ptr<TableReader> reader_;
-  std::vector<std::string> columns_;
+  using Digits = std::array<char, 24>;
+
+  bool is_valid(const ColumnView& column) const {
+    const std::uint64_t bit = column.valid_offset + row_;
+    return column.valid == nullptr || (column.valid[bit / 8] >> (bit % 8) & 1) != 0;
+  }
+  /// Of a text column in the current row.
+  std::string_view text_in(const ColumnView& column) const;
+  void start();
+  void check_columns() const;
+  void check_batch() const;
+  /// Value of `parse(where)`; the place is made into text only if parsing fails, since that costs
+  /// more than most parsing.
+  template <class Parse>
+  auto at_row(Parse parse) const {
+    try {
+      return parse(name());
+    } catch (const InputError&) {
+      return parse(where());
+    }
+  }
+
+  TableReader& reader_;
+  std::vector<ColumnUse> columns_;
+  std::vector<Digits> digits_;  ///< of integer columns, by slot
   TableBatch batch_;
   std::uint64_t row_ = 0;
   bool started_ = false;
 };
-
-/// Value of `parse(where)`; the place is made into text only if parsing fails, since that costs
-/// more than most parsing.
-template <class Parse>
-auto parse_at(const TableScan& scan, Parse parse) {
-  try {
-    return parse(scan.name());
-  } catch (const InputError&) {
-    return parse(scan.where());
-  }
-}
-
-/// A time from 1970 on (docs: parse_time in table.h) in the current row.
-std::int64_t time_in(const TableScan& scan, std::size_t slot);
-/// A finite fp32 number in the current row.
-float number_in(const TableScan& scan, std::size_t slot, std::string_view what);
 
 /// Counts ids without an embedding; under kReject `finish` throws, naming the first ten.
 class UnknownIdLog {

@@ -1,4 +1,5 @@
-// The tables around a mining run: ids, exposure, catalogue, rows, pair tables.
+// The tables around a mining run: ids, exposure, catalogue, rows, pair tables. Each reader takes
+// the path of a file, or a TableReader: batches from Arrow, say, whose columns are typed already.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "host/data/table.h"
 #include "host/recipe/recipe.h"
 #include "kernels/core/exec.h"
 
@@ -25,6 +27,8 @@ class IdMap {
   /// One id per embedding row, in order, from a column of a table. Throws InputError on repeats or
   /// a wrong count.
   static IdMap from_table(const std::string& path, const std::string& column, std::uint64_t rows,
+                          const std::string& what);
+  static IdMap from_table(TableReader& table, const std::string& column, std::uint64_t rows,
                           const std::string& what);
   /// Takes the ids as given.
   static IdMap from_ids(std::vector<std::string> ids, const std::string& what);
@@ -73,6 +77,9 @@ Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec = {});
+Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
+                       const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of,
+                       UnknownIds unknown, const Exec& exec = {});
 
 /// One event, for callers that have them in memory.
 struct Event {
@@ -111,6 +118,8 @@ struct CatalogueColumns {
 /// attributes. first_seen/retired/title are optional.
 Catalogue read_catalogue(const std::string& path, const CatalogueColumns& columns,
                          const IdMap& items, UnknownIds unknown);
+Catalogue read_catalogue(TableReader& table, const CatalogueColumns& columns, const IdMap& items,
+                         UnknownIds unknown);
 
 /// Training rows, all of a run or a block of it (row_stream.h).
 struct RowTable {
@@ -164,8 +173,12 @@ struct PairColumns {
 /// Repeated pairs and non-finite values throw InputError.
 PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown);
+PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMap& users,
+                      const IdMap& items, UnknownIds unknown);
 /// Item indices named in the `item` column of a table.
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
+                                          const IdMap& items, UnknownIds unknown);
+std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string& column,
                                           const IdMap& items, UnknownIds unknown);
 
 }  // namespace quarry

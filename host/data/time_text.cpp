@@ -95,6 +95,17 @@ bool parse_iso(std::string_view text, std::int64_t* seconds) {
   return cursor.ok() && cursor.empty();
 }
 
+bool is_allowed(std::int64_t seconds) { return seconds >= 0 && seconds <= kMaxTime; }
+
+[[noreturn]] void throw_out_of_range(const std::string& value, bool negative,
+                                     const std::string& where) {
+  throw_input_error(where, ": time ", value,
+                    negative ? " is before 1970" : " is after the year 9999", "; allowed are 0 to ",
+                    kMaxTime, " seconds since 1970. ",
+                    negative ? "Shift the times, or remove the row"
+                             : "If these are milliseconds, divide by 1000");
+}
+
 }  // namespace
 
 std::int64_t parse_time(std::string_view text, const std::string& where) {
@@ -114,13 +125,13 @@ std::int64_t parse_time(std::string_view text, const std::string& where) {
                       "2024-05-01T12:30:00Z");
   }
   const bool overflow = integer && error == std::errc::result_out_of_range;
-  if (!overflow && seconds >= 0 && seconds <= kMaxTime) return seconds;
-  const bool negative = overflow ? value.starts_with('-') : seconds < 0;
-  throw_input_error(where, ": time ", shown(text),
-                    negative ? " is before 1970" : " is after the year 9999", "; allowed are 0 to ",
-                    kMaxTime, " seconds since 1970. ",
-                    negative ? "Shift the times, or remove the row"
-                             : "If these are milliseconds, divide by 1000");
+  if (!overflow && is_allowed(seconds)) return seconds;
+  throw_out_of_range(shown(text), overflow ? value.starts_with('-') : seconds < 0, where);
+}
+
+std::int64_t check_time(std::int64_t seconds, const std::string& where) {
+  if (is_allowed(seconds)) return seconds;
+  throw_out_of_range(shown(std::to_string(seconds)), seconds < 0, where);
 }
 
 std::int64_t parse_duration(std::string_view text, const std::string& where) {
