@@ -29,14 +29,17 @@ struct stat status_of(int descriptor, const std::string& path) {
 }  // namespace
 
 InputFile::InputFile(const std::string& path) : path_(path) {
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Non-blocking: opening a pipe would wait for its writer, deaf to every request to stop.
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) throw_io_error(path, "opened", errno);
   struct stat status {};
-  const bool is_directory = ::fstat(descriptor_, &status) == 0 && S_ISDIR(status.st_mode);
-  if (is_directory) {
-    ::close(descriptor_);
-    throw_io_error(path, "read", EISDIR);
-  }
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (known && S_ISREG(status.st_mode)) return;
+  ::close(descriptor_);
+  if (!known || S_ISDIR(status.st_mode)) throw_io_error(path, "read", known ? EISDIR : EIO);
+  throw IoError(text_of(path,
+                        ": is not a regular file (a pipe, socket or device); inputs are read more "
+                        "than once. Save it to disk first"));
 }
 
 InputFile::~InputFile() { ::close(descriptor_); }

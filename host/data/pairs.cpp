@@ -65,7 +65,8 @@ PairValues read_pairs(const std::string& path, const PairColumns& columns, const
 }
 
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
-                                          const IdMap& items, UnknownIds unknown) {
+                                          const IdMap& items, UnknownIds unknown,
+                                          std::uint64_t* dropped) {
   TableScan scan(path);
   const std::size_t slot = scan.add(column);
   UnknownIdLog unknown_ids(unknown, path);
@@ -76,6 +77,7 @@ std::vector<std::uint32_t> read_item_list(const std::string& path, const std::st
     if (item) list.push_back(*item);
   }
   unknown_ids.finish();
+  if (dropped != nullptr) *dropped += unknown_ids.count();
   // A set: the table may be one of events, where items repeat.
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());

@@ -69,8 +69,10 @@ RowTable read_rows(const std::string& path, const RowColumns& columns, const IdM
     const bool lost = !ids.empty() && rows.positives.size() == first;
     if (!user || lost) {
       rows.positives.resize(first);
+      ++rows.dropped_rows;
       continue;
     }
+    rows.dropped_positives += ids.size() - (rows.positives.size() - first);
     rows.key.push_back(key);
     rows.user.push_back(*user);
     rows.time.push_back(time);

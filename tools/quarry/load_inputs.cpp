@@ -8,8 +8,10 @@
 
 #include "host/data/table.h"
 #include "host/store/digest.h"
+#include "index/index_name.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
+#include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -74,6 +76,7 @@ void drop_bad_positives(Inputs& inputs) {
   for (std::uint64_t row = 0; row < rows.size(); ++row) {
     const std::uint64_t begin = rows.positive_offsets[row];
     const std::uint64_t end = rows.positive_offsets[row + 1];
+    const std::uint64_t kept_before = to;
     rows.positive_offsets[row] = to;
     for (std::uint64_t p = begin; p < end; ++p) {
       if (std::binary_search(inputs.bad_items.begin(), inputs.bad_items.end(), rows.positives[p])) {
@@ -82,6 +85,7 @@ void drop_bad_positives(Inputs& inputs) {
         rows.positives[to++] = rows.positives[p];
       }
     }
+    if (begin < end && to == kept_before) inputs.bad_rows.push_back(row);
   }
   rows.positive_offsets[rows.size()] = to;
   rows.positives.resize(to);
@@ -139,7 +143,7 @@ void choose_rows(const RunRequest& request, Inputs& inputs) {
 void note(Inputs& inputs, const Context& context, const std::string& role,
           const std::string& path) {
   check_stop(context);
-  inputs.files.push_back({role, path, 0, ""});
+  inputs.files.push_back({role, path, 0, "", identity_of(path)});
 }
 
 void open_tables(const RunOptions& o, const Context& context, Inputs& inputs) {
@@ -189,6 +193,10 @@ bool Inputs::is_bad_user(std::uint32_t user) const {
   return std::binary_search(bad_users.begin(), bad_users.end(), std::uint64_t{user});
 }
 
+bool Inputs::is_bad_row(std::uint64_t row) const {
+  return is_bad_user(rows.user[row]) || std::binary_search(bad_rows.begin(), bad_rows.end(), row);
+}
+
 Inputs load_names(const RunRequest& request, const Context& context) {
   Inputs inputs;
   open_tables(request.options, context, inputs);
@@ -200,6 +208,7 @@ Inputs load_inputs(RunRequest& request, const Context& context) {
   const RunOptions& o = request.options;
   Inputs inputs;
   open_tables(o, context, inputs);
+  check_index_name(request.miner.retriever, inputs.items.view().dim, request.recipe.metric);
   check_embeddings(request, inputs);
   load_ids_events_catalogue(request, context, inputs);
   if (!o.rows.empty()) {
@@ -237,8 +246,9 @@ Inputs load_inputs(RunRequest& request, const Context& context) {
     note(inputs, context, "item-list " + entry.name, entry.path);
     inputs.item_lists[entry.name] =
         read_item_list(entry.path, entry.column.empty() ? "item" : entry.column, inputs.item_ids,
-                       request.unknown_ids);
+                       request.unknown_ids, &inputs.dropped_list_items);
   }
+  check_safety_inputs(request, inputs);
   const auto num_items = static_cast<std::uint32_t>(inputs.items.view().rows);
   if (inputs.exposure) {
     inputs.snapshot = make_snapshot(*inputs.exposure, num_items);
@@ -256,9 +266,14 @@ void hash_files(Inputs& inputs, const Context& context) {
   for (InputFile& file : inputs.files) {
     check_stop(context);
     const FileDigest digest = digest_file(file.path);
+    check_unchanged(file.path, file.identity);
     file.bytes = digest.bytes;
     file.xxh3_128 = digest.digest.hex();
   }
+}
+
+void check_unchanged(const Inputs& inputs) {
+  for (const InputFile& file : inputs.files) check_unchanged(file.path, file.identity);
 }
 
 }  // namespace quarry

@@ -63,9 +63,9 @@ NegativeBatch slice(const NegativeBatch& batch, std::uint32_t begin, std::uint32
 RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
                  std::uint64_t end)
     : inputs_(inputs), miner_(miner), k_(k), begin_(begin), end_(end) {
-  if (!inputs.bad_users.empty()) {
+  if (!inputs.bad_users.empty() || !inputs.bad_rows.empty()) {
     for (std::uint64_t row = begin; row < end; ++row) {
-      if (inputs.is_bad_user(inputs.rows.user[row])) bad_.push_back(row - begin);
+      if (inputs.is_bad_row(row)) bad_.push_back(row - begin);
     }
   }
   if (!inputs.rows.segment.empty()) {
