@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,13 +133,15 @@ source = { kind = "uniform" }
     return args;
   }
 
-  pid_t start(const Args& args) const {
+  pid_t start(const Args& args, const char* stdout_path = nullptr) const {
     const pid_t child = ::fork();
     if (child != 0) return child;
     std::vector<char*> argv = {const_cast<char*>(program_.c_str())};
     for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);
-    const int out = ::open(path("stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int out = stdout_path != nullptr
+                        ? ::open(stdout_path, O_WRONLY)
+                        : ::open(path("stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     const int err = ::open(path("stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     ::dup2(out, 1);
     ::dup2(err, 2);
@@ -186,6 +189,100 @@ TEST_F(CliTest, HelpVersionAndUsageErrors) {
   expect({"dig"}, 2, "dig");
   expect({"mine", "--no-such-flag"}, 2, "--no-such-flag");
   expect({"mine", "--seed", "minus one"}, 2, "--seed");
+}
+
+TEST_F(CliTest, UsageErrorsNameRangeAndRemedy) {
+  for (const Args& args : {Args{}, Args{"mine", "--no-such-flag"}, Args{"mine", "--seed"},
+                           Args{"bench", "--repetitions", "0"}, Args{"show"}}) {
+    const Result r = run(args);
+    EXPECT_EQ(r.code, 2);
+    EXPECT_EQ(r.err.rfind("quarry: usage: ", 0), 0u) << r.err;
+    EXPECT_NE(r.err.find("--help"), std::string::npos) << r.err;
+  }
+  expect({"mine", "--seed", "4294967296"}, 2, "from 0 to 4294967295");
+  expect({"bench", "--repetitions", "0"}, 2, "1");
+}
+
+TEST_F(CliTest, LostOutputIsAnError) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  const std::string set = path("set");
+  for (const Args& args :
+       {Args{"--help"}, Args{"mine", "--help"}, Args{"--version"}, Args{"recipes"},
+        Args{"recipes", "show", "balanced"}, Args{"doctor"}, Args{"show", set},
+        Args{"show", set, "--json"}, Args{"show", set, "--hash"},
+        Args{"explain", set, "--row", "0", "--item", "1"}, mine_args("full", {"--json"})}) {
+    const Result r = finish(start(args, "/dev/full"));
+    EXPECT_EQ(r.code, 5) << args.front() << ": " << r.err;
+    EXPECT_NE(r.err.find("standard output"), std::string::npos) << args.front() << ": " << r.err;
+  }
+}
+
+TEST_F(CliTest, AClosedStandardOutputIsNotAnInput) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  const std::string before = read_file("items.npy");
+  const std::string command = "'" + program_ + "' show '" + path("set") + "' >&- 2>/dev/null";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 5);
+  EXPECT_EQ(read_file("items.npy"), before);
+}
+
+/// Texts of a few kilobytes that nest far deeper than a stack is high.
+std::vector<std::string> deep_texts() {
+  std::string dotted = "a", header = "[a", tables = "a = ", lists = "a = ";
+  for (int i = 0; i < 30000; ++i) {
+    dotted += ".a";
+    header += ".a";
+    tables += "{ a = ";
+    lists += "[";
+  }
+  // Deep only in the sum of a header, a key and tables.
+  std::string sum = "[a";
+  for (int i = 0; i < 30; ++i) sum += ".a";
+  sum += "]\nb";
+  for (int i = 0; i < 30; ++i) sum += ".b";
+  sum += " = { c.c.c.c = 1 }";
+  return {dotted + " = 1\n", header + "]\nb = 1\n", tables, lists, sum};
+}
+
+TEST_F(CliTest, DeeplyNestedTextsAreRefused) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  const std::string manifest = read_file("set/manifest.json");
+  for (const std::string& text : deep_texts()) {
+    write_file("deep.toml", text);
+    Args args = without(mine_args("deep"), "--recipe");
+    args.insert(args.end(), {"--recipe", path("deep.toml")});
+    expect(args, 2, "64 levels");
+    expect({"mine", "--config", path("deep.toml")}, 2, "64 levels");
+    Json json = Json::parse(manifest);
+    json["run"]["recipe"]["text"] = text;
+    write_file("set/manifest.json", json.dump());
+    expect({"show", path("set")}, 3, "64 levels");
+    expect({"explain", path("set"), "--row", "0", "--item", "1"}, 3, "64 levels");
+  }
+  write_file("set/manifest.json", manifest);
+  expect(mine_args("deep", {"--set", "branch.hard.source=" + deep_texts()[2].substr(0, 60000)}), 2,
+         "");
+  // Brackets in strings and comments are no levels.
+  const std::string brackets(100, '[');
+  write_file("recipe.toml", read_file("recipe.toml") + "# " + brackets + "\n");
+  expect(mine_args("shallow"), 0, "wrote");
+}
+
+TEST_F(CliTest, RecipesAndConfigsAreSmallRegularFiles) {
+  ASSERT_EQ(::mkfifo(path("pipe.toml").c_str(), 0600), 0);
+  fs::create_directory(path("folder.toml"));
+  write_file("large.toml", std::string((1 << 20) + 1, '#'));
+  const std::vector<std::pair<std::string, std::pair<int, std::string>>> cases = {
+      {path("pipe.toml"), {5, "not a regular file"}}, {path("folder.toml"), {5, "it is a folder"}},
+      {"/dev/zero", {5, "not a regular file"}},       {path("large.toml"), {2, "bytes long"}},
+      {path("none.toml"), {5, "none.toml"}},
+  };
+  for (const auto& [file, expected] : cases) {
+    Args args = without(mine_args("set"), "--recipe");
+    args.insert(args.end(), {"--recipe", file});
+    expect(args, expected.first, expected.second);
+    expect({"mine", "--config", file}, expected.first, expected.second);
+  }
 }
 
 TEST_F(CliTest, DoctorAlwaysSucceeds) {
@@ -340,14 +437,124 @@ TEST_F(CliTest, BadEmbeddingRowsAreRejectedOrDropped) {
   ASSERT_EQ(set.rows(), 2 * kUsers);
   for (std::uint64_t r = 0; r < set.rows(); ++r) {
     const NegativeSet::Row row = set.row(r);
-    EXPECT_EQ(row.count == 0, row.user == 4) << r;
+    const bool bare = r == 75;  // item 50 was its only positive
+    EXPECT_EQ(row.count == 0, row.user == 4 || bare) << r;
     for (std::uint32_t j = 0; j < row.count; ++j) EXPECT_NE(row.item[j], 50u);
     if (row.user == 4) {
       EXPECT_EQ(row.fill[0], static_cast<std::uint8_t>(FillCode::kBadRow));
     }
   }
   const Json fill = Json::parse(set.manifest_json())["run"]["fill"];
-  EXPECT_EQ(fill["missing"]["bad_row"], 10);
+  EXPECT_EQ(fill["missing"]["bad_row"], 15);
+}
+
+TEST_F(CliTest, ARowWithoutAnyUsablePositiveIsABadRow) {
+  // User 0 likes items 0 and 31; 31 cannot be scored.
+  std::vector<float> items(std::size_t{kItems} * kDim);
+  for (std::size_t i = 0; i < items.size(); ++i) items[i] = std::sin(0.7f * static_cast<float>(i));
+  items[31 * kDim] = std::numeric_limits<float>::quiet_NaN();
+  write_npy(path("items.npy"), items.data(), kItems, kDim);
+  ASSERT_EQ(run(mine_args("set", {"--bad-rows", "drop"})).code, 0) << read_file("stderr");
+  const NegativeSet set = NegativeSet::open(path("set"), true);
+  ASSERT_EQ(set.rows(), 2 * kUsers);
+  EXPECT_GT(set.row(0).count, 0);
+  EXPECT_EQ(set.row(1).count, 0);
+  EXPECT_EQ(set.row(1).fill[0], static_cast<std::uint8_t>(FillCode::kBadRow));
+  const Json json = Json::parse(set.manifest_json())["run"];
+  EXPECT_GE(json["dropped"]["bad_rows"], 1);
+  EXPECT_EQ(json["fill"]["missing"]["bad_row"], 5 * json["dropped"]["bad_rows"].get<int>());
+  const Result r = run({"explain", path("set"), "--row", "1", "--item", "5", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(Json::parse(r.out)["fill"], "bad_row");
+}
+
+TEST_F(CliTest, FiltersThatKnowNothingAreRefused) {
+  const std::string recipe = read_file("recipe.toml");
+  const auto with_safety = [&](const std::string& filters) {
+    std::string text = recipe;
+    const std::string old = "{ kind = \"positives\" }, { kind = \"group\", column = \"seller\" }";
+    text.replace(text.find(old), old.size(), filters);
+    write_file("recipe.toml", text);
+  };
+  // time: without a catalogue, and with one that has no times.
+  with_safety("{ kind = \"positives\" }, { kind = \"time\" }");
+  expect(without(mine_args("set"), "--catalogue"), 2, "time");
+  expect(mine_args("set"), 2, "first_seen");
+  EXPECT_FALSE(fs::exists(path("set")));
+  const Result allowed = run(mine_args("set", {"--allow-inert"}));
+  ASSERT_EQ(allowed.code, 0) << allowed.err;
+  EXPECT_NE(allowed.err.find("rejects nothing (--allow-inert)"), std::string::npos) << allowed.err;
+  const Json warnings =
+      Json::parse(NegativeSet::open(path("set"), false).manifest_json())["run"]["warnings"];
+  EXPECT_NE(warnings.dump().find("--allow-inert"), std::string::npos) << warnings;
+  expect({"show", path("set")}, 0, "Film no.");
+  // exposed without events; positives that nobody knows.
+  write_file("rows.csv", "user\n1\n2\n");
+  Args rows = without(mine_args("rows", {"--rows", path("rows.csv")}), "--events");
+  with_safety("{ kind = \"positives\" }, { kind = \"exposed\", classes = [\"ambiguous\"] }");
+  expect(rows, 2, "--events");
+  write_file("recipe.toml",
+             "name = \"r\"\nk = 2\n[safety]\nfilters = [\"positives\"]\n"
+             "[[branch]]\nname = \"random\"\nsource = \"uniform\"\n");
+  expect(rows, 2, "knows no positive");
+  rows.push_back("--allow-inert");
+  expect(rows, 0, "knows no positive");
+  write_file("rows.csv", "user,item\n1,3\n2,\n");
+  rows.back() = "--overwrite";
+  expect(rows, 0, "wrote");
+}
+
+TEST_F(CliTest, SegmentsThatNoItemHasAreCounted) {
+  write_file("recipe.toml",
+             "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\n[safety]\nfilters = "
+             "[\"positives\", { kind = \"segment\", column = \"seller\" }]\n"
+             "[[branch]]\nname = \"random\"\nsource = \"uniform\"\n");
+  write_file("rows.csv", "user,item,segment\n1,3,S1\n2,4,S99\n3,5,S99\n");
+  expect(mine_args("set", {"--rows", path("rows.csv")}), 0, "2 of 3 rows have no segment");
+}
+
+TEST_F(CliTest, KindsThatNoRuleNamesAreReported) {
+  write_file("events.csv",
+             read_file("events.csv") + "1,5,1500,look,\n2,6,1500,look,\n3,7,1500,peek,\n");
+  const Result r = run(mine_args("set"));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.err.find("'look' (2), 'peek' (1)"), std::string::npos) << r.err;
+  const Json run_facts = Json::parse(NegativeSet::open(path("set"), false).manifest_json())["run"];
+  EXPECT_EQ(run_facts["events"]["kinds_no_rule_names"][0]["kind"], "look");
+  EXPECT_EQ(run_facts["events"]["kinds_no_rule_names"][0]["events"], 2);
+}
+
+TEST_F(CliTest, WhatUnknownIdsCostIsCounted) {
+  write_file("rows.csv", "user,item\n1,3\n2,4|9999\n7777,5\n3,8888\n");
+  write_file("list.csv", "item\n1\n5555\n");
+  write_file("pairs.csv", "user,item,score\n1,2,0.5\n1,9999,0.5\n");
+  write_file("catalogue.csv", read_file("catalogue.csv") + "9999,Gone,S1\n");
+  const Result r =
+      run(mine_args("set", {"--rows", path("rows.csv"), "--unknown-ids", "drop", "--item-list",
+                            "all=" + path("list.csv"), "--pairs", "t=" + path("pairs.csv")}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.err.find("left out for unknown ids: 2 rows, 1 positives"), std::string::npos)
+      << r.err;
+  const Json dropped =
+      Json::parse(NegativeSet::open(path("set"), false).manifest_json())["run"]["dropped"];
+  EXPECT_EQ(dropped["rows"], 2);
+  EXPECT_EQ(dropped["row_positives"], 1);
+  EXPECT_EQ(dropped["catalogue"], 1);
+  EXPECT_EQ(dropped["pairs"], 1);
+  EXPECT_EQ(dropped["lists"], 1);
+}
+
+TEST_F(CliTest, DatesWithoutDashesAreNotSeconds) {
+  write_file("events.csv", "user,item,time,kind,value\n0,1,20240501,like,\n");
+  expect(mine_args("set"), 3, "write 2024-05-01");
+  expect(mine_args("set", {"--as-of", "20240501"}), 2, "YYYYMMDD");
+  write_file("events.csv", "user,item,time,kind,value\n0,1,20240501.0,like,\n");
+  expect(mine_args("set"), 0, "wrote");
+}
+
+TEST_F(CliTest, IndexStringsAreCheckedBeforeAnythingIsRead) {
+  write_file("events.csv", "not a table");
+  expect(mine_args("set", {"--retriever", "IVF,bad"}), 2, "--retriever");
 }
 
 TEST_F(CliTest, ConfigFilesAreOverriddenByFlags) {
@@ -368,6 +575,11 @@ TEST_F(CliTest, ConfigFilesAreOverriddenByFlags) {
   write_file("worse.toml", "seed = \n");
   expect({"mine", "--config", path("worse.toml")}, 2, "worse.toml:1:");
   expect({"mine", "--config", path("missing.toml")}, 5, "missing.toml");
+  // One file for plan and mine: plan leaves alone what only mine takes.
+  write_file("both.toml", read_file("run.toml").substr(0, read_file("run.toml").find("[event")) +
+                              "out = 'x'\noverwrite = true\nrows-per-shard = 9\n");
+  expect({"plan", "--config", path("both.toml"), "--probe-seconds", "0"}, 0, "rows");
+  expect({"plan", "--config", path("bad.toml")}, 2, "bad.toml:2:");
 }
 
 TEST_F(CliTest, PlanMinesNothing) {
@@ -381,6 +593,155 @@ TEST_F(CliTest, PlanMinesNothing) {
   EXPECT_GT(plan["memory"]["peak_resident_bytes"], 0);
   EXPECT_GT(plan["probe"]["rows_per_second"], 0);
   EXPECT_EQ(partial_folders(), 0);
+}
+
+TEST_F(CliTest, ShowSaysWhatTheRowIsFor) {
+  write_file("catalogue.csv", "item,title,seller\n0,\"Zero\x1b[2J\x07\",S1\n31,Thirty-one,S2\n");
+  ASSERT_EQ(run(mine_args("set")).code, 0) << read_file("stderr");
+  const Result words = run({"show", path("set"), "--row", "0"});
+  ASSERT_EQ(words.code, 0) << words.err;
+  EXPECT_NE(words.out.find("positive 0 Zero\\x1B[2J\\x07, at 1970-01-01 00:16:40"),
+            std::string::npos)
+      << words.out;
+  EXPECT_EQ(words.out.find('\x1b'), std::string::npos);
+  const Result json = run({"show", path("set"), "--row", "1", "--json"});
+  ASSERT_EQ(json.code, 0) << json.err;
+  EXPECT_EQ(Json::parse(json.out)["shown"][0]["positives"][0]["item"], "31");
+  EXPECT_EQ(Json::parse(json.out)["shown"][0]["time"], 1001);
+  expect({"show", path("set"), "--rows", "5"}, 2, "--n 5");
+  const Result hash = run({"show", path("set"), "--hash", "--json"});
+  EXPECT_EQ(Json::parse(hash.out)["content_hash"],
+            NegativeSet::open(path("set"), false).content_hash());
+  // A draw has no rank: its window is not judged.
+  expect({"explain", path("set"), "--row", "0", "--item", "62"}, 0, "passes ");
+}
+
+TEST_F(CliTest, ShowWarnsOfChangedFiles) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  EXPECT_EQ(run({"show", path("set")}).err, "");
+  std::string catalogue = read_file("catalogue.csv");
+  catalogue.replace(catalogue.find("Film no. 7"), 10, "Film no. 8");
+  write_file("catalogue.csv", catalogue);
+  expect({"show", path("set")}, 0, "catalogue.csv: has other content");
+  write_file("catalogue.csv", catalogue + "\n");
+  const Result r = run({"show", path("set"), "--json"});
+  EXPECT_NE(r.err.find("bytes, had"), std::string::npos) << r.err;
+  EXPECT_EQ(Json::parse(r.out)["changed_inputs"].size(), 1u);
+}
+
+TEST_F(CliTest, ShowWorksWhereTheSetWasNotMined) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  Json manifest = Json::parse(read_file("set/manifest.json"));
+  manifest["run"]["options"]["device"] = "cuda:0";
+  write_file("set/manifest.json", manifest.dump());
+  expect({"show", path("set")}, 0, "Film no.");
+  expect({"explain", path("set"), "--row", "0", "--item", "1"}, 0, "exact score");
+  Json damaged = manifest;
+  damaged["run"]["recipe"]["text"] = "k = 0";
+  write_file("set/manifest.json", damaged.dump());
+  expect({"show", path("set")}, 3, "manifest.json");
+  damaged = manifest;
+  damaged["run"]["options"]["tile"] = "many";
+  write_file("set/manifest.json", damaged.dump());
+  expect({"show", path("set")}, 3, "'tile'");
+  damaged = manifest;
+  damaged["run"]["options"]["unknown-ids"] = "keep";
+  write_file("set/manifest.json", damaged.dump());
+  expect({"show", path("set")}, 3, "--unknown-ids");
+}
+
+TEST_F(CliTest, PathsNeedNotBeUtf8) {
+  const std::string odd = path("odd\xff.csv");
+  fs::copy_file(path("events.csv"), odd);
+  Args args = without(mine_args("set", {"--json"}), "--events");
+  args.insert(args.end(), {"--events", odd});
+  const Result r = run(args);
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(Json::accept(r.out));
+}
+
+TEST_F(CliTest, InputsAreRegularFiles) {
+  ASSERT_EQ(::mkfifo(path("pipe.csv").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo(path("pipe.npy").c_str(), 0600), 0);
+  Args args = without(mine_args("set"), "--events");
+  args.insert(args.end(), {"--events", path("pipe.csv")});
+  expect(args, 5, "not a regular file");
+  args = without(mine_args("set"), "--items");
+  args.insert(args.end(), {"--items", path("pipe.npy")});
+  expect(args, 5, "not a regular file");
+  expect({"train-demo", "--events", path("pipe.csv"), "--out", path("model")}, 5,
+         "not a regular file");
+}
+
+TEST_F(CliTest, ManyShardsAreRefused) {
+  write_data(2100);
+  expect(mine_args("set", {"--rows-per-shard", "1"}), 2, "give 2 or more");
+  EXPECT_FALSE(fs::exists(path("set")));
+}
+
+TEST_F(CliTest, InputsThatChangeWhileMiningAreRefused) {
+  write_data(60000);
+  const auto begin = [&] {
+    const pid_t child = start(mine_args("set", {"--tile", "1"}));
+    for (int i = 0; i < 6000 && partial_folders() == 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return child;
+  };
+  pid_t child = begin();
+  fs::last_write_time(path("users.npy"), fs::file_time_type::clock::now());
+  Result r = finish(child);
+  EXPECT_EQ(r.code, 3) << r.err;
+  EXPECT_NE(r.err.find("users.npy: changed while"), std::string::npos) << r.err;
+  EXPECT_EQ(partial_folders(), 0);
+  // Cut: what is gone cannot be read any more.
+  child = begin();
+  fs::resize_file(path("users.npy"), 4096);
+  r = finish(child);
+  EXPECT_TRUE(r.code == 5 || r.code == 3) << r.code << r.err;
+  EXPECT_NE(r.err.find("users.npy: "), std::string::npos) << r.err;
+  EXPECT_FALSE(fs::exists(path("set")));
+}
+
+TEST_F(CliTest, OneWriterPerSet) {
+  write_data(60000);
+  const pid_t child = start(mine_args("set", {"--tile", "1"}));
+  for (int i = 0; i < 6000 && partial_folders() == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  write_file("small.csv", "user,item,time,kind,value\n0,1,5,like,\n");
+  Args second = without(mine_args("set"), "--events");
+  second.insert(second.end(), {"--events", path("small.csv")});
+  expect(second, 4, "another run is writing this set");
+  ::kill(child, SIGKILL);
+  finish(child);
+  // The kernel drops the lock of a killed run; its folder is named.
+  EXPECT_EQ(partial_folders(), 1);
+  expect(second, 0, "left from a run that was killed");
+  EXPECT_FALSE(fs::exists(path(".set.lock")));
+}
+
+TEST_F(CliTest, SetsAreForTheirOwnerOnly) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  const auto others = fs::perms::group_all | fs::perms::others_all;
+  EXPECT_EQ(fs::status(path("set")).permissions() & others, fs::perms::none);
+  for (const auto& entry : fs::recursive_directory_iterator(path("set")))
+    EXPECT_EQ(entry.status().permissions() & others, fs::perms::none) << entry.path();
+}
+
+TEST_F(CliTest, BenchKeepsStandardOutputForOneReader) {
+  Args args = {"bench", "--synth-users", "50", "--synth-items", "200", "--synth-dim",
+               "8",     "--repetitions", "1",  "--threads",     "1"};
+  args.insert(args.end(), {"--json", "--out", path("bench.json")});
+  const Result r = run(args);
+  ASSERT_EQ(r.code, 0) << r.err;
+  const Json json = Json::parse(r.out);
+  EXPECT_EQ(json, Json::parse(read_file("bench.json")));
+  EXPECT_TRUE(json["retrievers"][0]["share_of_gemm_limit"].is_number());
+  EXPECT_NE(r.err.find("rows/s"), std::string::npos);
+  Args random = args;
+  random.insert(random.end(), {"--recipe", "random"});
+  EXPECT_TRUE(Json::parse(run(random).out)["retrievers"][0]["share_of_gemm_limit"].is_null());
+  args.back() = path("no/such/folder.json");
+  expect(args, 5, "--out");
 }
 
 TEST_F(CliTest, AStoppedRunLeavesNothing) {

@@ -361,6 +361,14 @@ TEST_F(Chain, AMinedSetPassesTheIndependentCheck) {
   EXPECT_NE(words().find("held out"), std::string::npos);
 }
 
+TEST_F(Chain, TheCheckNamesEveryPlantedFault) {
+  EXPECT_EQ(run("python3 -B " QUARRY_SOURCE_DIR "/tests/check_set_corruptions.py " + program_ +
+                " " QUARRY_SOURCE_DIR "/tools/check_set " + data_ + " " + (folder_ / "")),
+            0)
+      << words();
+  EXPECT_NE(words().find("faults planted, 0 not found"), std::string::npos) << words();
+}
+
 TEST_F(Chain, TheCheckFindsARepeatedItem) {
   for (const auto& shard : fs::directory_iterator(set())) {
     if (!shard.is_directory()) continue;
@@ -404,6 +412,24 @@ TEST_F(Chain, TrainingTakesAMinedSetAndRepeatsItself) {
   ASSERT_EQ(quarry(mined + " --out " + (folder_ / "b")), 0) << words();
   EXPECT_EQ(content(folder_ / "a/items.npy"), content(folder_ / "b/items.npy"));
   EXPECT_NE(content(folder_ / "a/items.npy"), content(folder_ / "plain/items.npy"));
+}
+
+TEST_F(Chain, TrainingRefusesASetOfOtherTables) {
+  const std::string common = "train-demo --events " + data_ +
+                             "/events.csv --as-of 1631536000"
+                             " --positive purchase --positive like --dim 16 --epochs 1 --out " +
+                             (folder_ / "model") + " --negatives " + set();
+  // Without the catalogue the items are others: those that have events, in another order.
+  EXPECT_EQ(quarry(common), 3) << words();
+  EXPECT_NE(words().find("was mined over other items"), std::string::npos) << words();
+  // The same ids, but other positives: no row is one of theirs.
+  EXPECT_EQ(
+      quarry("train-demo --events " + data_ + "/events.csv --catalogue " + data_ +
+             "/catalogue.csv --as-of 1631536000 --positive dislike --dim 16 --epochs 1 --out " +
+             (folder_ / "model") + " --negatives " + set()),
+      3)
+      << words();
+  EXPECT_NE(words().find("no row key matches"), std::string::npos) << words();
 }
 
 TEST_F(Chain, BadArgumentsHaveTheirExitCodes) {

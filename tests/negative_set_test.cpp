@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <sstream>
 
 #include "host/store/column_file.h"
+#include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 
@@ -354,6 +356,34 @@ TEST_F(NegativeSetTest, RefusesBatchesThatContradictThemselves) {
   batch = batch_of(3, 1, 4);
   batch.fill[0] = 1;
   EXPECT_THROW(writer.append(batch, &key, &user), std::logic_error);
+}
+
+TEST_F(NegativeSetTest, AppendingStopsBetweenShards) {
+  std::atomic<bool> stop{false};
+  const NegativeBatch batch = batch_of(0, 9, 3);
+  std::vector<std::uint64_t> keys(9, 1);
+  std::vector<std::uint32_t> users(9, 2);
+  {
+    SetWriter writer(path("set"), schema_of(3), 2);
+    writer.append(batch, keys.data(), users.data(), &stop);
+    stop.store(true);
+    EXPECT_THROW(writer.append(batch, keys.data(), users.data(), &stop), Cancelled);
+  }
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(NegativeSetTest, ALockIsHeldOnceAndLeavesNothing) {
+  {
+    const SetLock lock(path("set"));
+    EXPECT_THROW(SetLock(path("set/")), SetLocked);
+    const SetLock other(path("other"));
+    fs::create_directory(path(".set.partial-1-0"));
+    EXPECT_EQ(lock.leftovers(), std::vector<std::string>{path(".set.partial-1-0")});
+    EXPECT_TRUE(other.leftovers().empty());
+  }
+  fs::remove(path(".set.partial-1-0"));
+  EXPECT_TRUE(fs::is_empty(folder_));
+  const SetLock again(path("set"));
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ class KindNumbers {
     names_.emplace_back();
   }
   const std::vector<std::string>& names() const { return names_; }
+  std::uint16_t unnamed() const { return static_cast<std::uint16_t>(names_.size() - 1); }
   bool has_comparison() const { return has_comparison_; }
   std::uint16_t number_of(std::string_view kind) const {
     const auto found = std::find(names_.begin(), names_.end() - 1, kind);
@@ -37,6 +38,35 @@ class KindNumbers {
  private:
   std::vector<std::string> names_;
   bool has_comparison_ = false;
+};
+
+/// Counts kinds that no rule names. A log with a kind per event must not fill the memory.
+class UnnamedKinds {
+ public:
+  void add(std::string_view kind) {
+    auto found = counts_.find(kind);
+    if (found == counts_.end()) {
+      if (counts_.size() == kMostKinds) return;
+      found = counts_.emplace(std::string(kind), 0).first;
+    }
+    ++found->second;
+  }
+  std::vector<std::pair<std::string, std::uint64_t>> commonest() const {
+    std::vector<std::pair<std::string, std::uint64_t>> all(counts_.begin(), counts_.end());
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+      return a.second != b.second ? a.second > b.second : a.first < b.first;
+    });
+    if (all.size() > kNamed) all.resize(kNamed);
+    return all;
+  }
+
+ private:
+  static constexpr std::size_t kMostKinds = 10000, kNamed = 10;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+  };
+  std::unordered_map<std::string, std::uint64_t, Hash, std::equal_to<>> counts_;
 };
 
 }  // namespace
@@ -68,6 +98,7 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
 
   const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
   UnknownIdLog unknown_ids(unknown, scan.name());
+  UnnamedKinds unnamed;
   std::vector<Event> events;
   std::uint64_t num_rows = 0, unknown_users = 0, unknown_items = 0;
   std::optional<std::int64_t> latest;
@@ -93,6 +124,7 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
             "row");
       }
       event.kind = kinds.number_of(kind);
+      if (event.kind == kinds.unnamed()) unnamed.add(kind);
     }
     latest = std::max(latest.value_or(event.time), event.time);
     unknown_users += user ? 0 : 1;
@@ -110,6 +142,9 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   exposure.events = num_rows;
   exposure.unknown_users = unknown_users;
   exposure.unknown_items = unknown_items;
+  exposure.unnamed_kinds = unnamed.commonest();
+  if (fixed && fixed_kind == kinds.unnamed() && num_rows > 0)
+    exposure.unnamed_kinds.emplace_back(columns.fixed_kind, num_rows);
   return exposure;
 }
 

@@ -29,15 +29,20 @@ struct stat status_of(int descriptor, const std::string& path) {
 }  // namespace
 
 OpenFile::OpenFile(const std::string& path, int flags) : path_(path) {
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
+  // Non-blocking: opening a pipe would wait for its writer, deaf to every request to stop.
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
   if (descriptor_ < 0) throw_io_error(path, "opened", errno);
   struct stat status {};
   const bool known = ::fstat(descriptor_, &status) == 0;
-  if (known && S_ISDIR(status.st_mode)) {
-    ::close(descriptor_);
-    throw_io_error(path, "read", EISDIR);
+  if (known && S_ISREG(status.st_mode)) {
+    size_ = static_cast<std::uint64_t>(status.st_size);
+    return;
   }
-  if (known && S_ISREG(status.st_mode)) size_ = static_cast<std::uint64_t>(status.st_size);
+  ::close(descriptor_);
+  if (!known || S_ISDIR(status.st_mode)) throw_io_error(path, "read", known ? EISDIR : EIO);
+  throw IoError(text_of(path,
+                        ": is not a regular file (a pipe, socket or device); inputs are read more "
+                        "than once, save it to disk first"));
 }
 
 OpenFile::~OpenFile() { ::close(descriptor_); }

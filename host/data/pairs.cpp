@@ -73,12 +73,14 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
 }
 
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
-                                          const IdMap& items, UnknownIds unknown) {
-  return read_item_list(*open_table(path), column, items, unknown);
+                                          const IdMap& items, UnknownIds unknown,
+                                          std::uint64_t* dropped) {
+  return read_item_list(*open_table(path), column, items, unknown, dropped);
 }
 
 std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string& column,
-                                          const IdMap& items, UnknownIds unknown) {
+                                          const IdMap& items, UnknownIds unknown,
+                                          std::uint64_t* dropped) {
   TableScan scan(table);
   const std::size_t slot =
       scan.add(column, "name the column behind the file: --item-list NAME=FILE:COLUMN");
@@ -90,6 +92,7 @@ std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string&
     if (item) list.push_back(*item);
   }
   unknown_ids.finish();
+  if (dropped != nullptr) *dropped += unknown_ids.count();
   // A set: the table may be one of events, where items repeat.
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());

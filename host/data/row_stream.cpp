@@ -48,6 +48,8 @@ class RowStream::Impl {
   const Lists& new_positives() const { return new_positives_; }
   std::uint64_t unknown_ids() const { return unknown_ids_; }
   std::uint64_t dropped_positives() const { return dropped_positives_; }
+  std::uint64_t dropped_rows() const { return dropped_rows_; }
+  std::uint64_t unknown_positives() const { return unknown_positives_; }
 
   void read(std::uint64_t first, std::uint64_t count, RowTable& block) {
     QUARRY_CHECK(first <= size_ && count <= size_ - first);
@@ -97,6 +99,8 @@ class RowStream::Impl {
     walk_->finish();
     unknown_ids_ = walk_->unknown_ids;
     dropped_positives_ = walk_->dropped_positives;
+    dropped_rows_ = walk_->dropped_rows;
+    unknown_positives_ = walk_->unknown_positives;
     return keys;
   }
 
@@ -272,7 +276,8 @@ class RowStream::Impl {
   std::unique_ptr<RowWalk> walk_;
   RowContext context_;
   RowWalk::Mark start_;
-  std::uint64_t size_ = 0, unknown_ids_ = 0, dropped_positives_ = 0;
+  std::uint64_t size_ = 0, unknown_ids_ = 0, dropped_positives_ = 0, dropped_rows_ = 0,
+                unknown_positives_ = 0;
   std::vector<Mark> marks_;
   std::vector<std::uint64_t> repeated_;  ///< keys that stand more than once, ascending
   std::vector<std::uint64_t> numbered_;  ///< keys of their rows, in row order
@@ -314,6 +319,10 @@ const Lists& RowStream::new_positives() const {
 }
 
 std::uint64_t RowStream::unknown_ids() const { return impl_ ? impl_->unknown_ids() : 0; }
+std::uint64_t RowStream::dropped_rows() const { return impl_ ? impl_->dropped_rows() : 0; }
+std::uint64_t RowStream::unknown_positives() const {
+  return impl_ ? impl_->unknown_positives() : 0;
+}
 std::uint64_t RowStream::dropped_positives() const {
   return impl_ ? impl_->dropped_positives() : 0;
 }

@@ -47,6 +47,8 @@ class RowStream {
   /// none, or if they are not wanted.
   const Lists& new_positives() const;
   std::uint64_t unknown_ids() const;        ///< as RowTable::unknown_ids
+  std::uint64_t dropped_rows() const;       ///< rows left out for unknown ids
+  std::uint64_t unknown_positives() const;  ///< unknown positives of rows that are kept
   std::uint64_t dropped_positives() const;  ///< how many were taken out by context.left_out
 
  private:

@@ -33,7 +33,9 @@ class RowWalk {
   /// To be called at the first end: throws for ids that are unknown.
   virtual void finish() const = 0;
 
-  std::uint64_t unknown_ids = 0, dropped_positives = 0;  ///< of all that was walked
+  std::uint64_t unknown_ids = 0, dropped_positives = 0;   ///< of all that was walked
+  std::uint64_t dropped_rows = 0, unknown_positives = 0;  ///< of them, for unknown ids: rows;
+                                                          ///< positives of rows that are kept
 };
 
 std::unique_ptr<RowWalk> walk_table(const std::string& path, const RowColumns& columns,

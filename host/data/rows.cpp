@@ -24,6 +24,7 @@ void RowTable::clear() {
   positive_offsets.assign(1, 0);
   positives.clear();
   unknown_ids = 0;
+  bare.clear();
 }
 
 std::uint64_t end_positives(RowTable& block, std::size_t first, const RowContext& context) {
@@ -36,6 +37,8 @@ std::uint64_t end_positives(RowTable& block, std::size_t first, const RowContext
     });
     dropped = static_cast<std::uint64_t>(block.positives.end() - kept);
     block.positives.erase(kept, block.positives.end());
+    // Filters relative to a positive would do nothing there.
+    if (dropped > 0 && block.positives.size() == first) block.bare.push_back(block.key.size() - 1);
   }
   block.positive_offsets.push_back(block.positives.size());
   return dropped;

@@ -101,8 +101,10 @@ class TableWalk final : public RowWalk {
     const bool lost = !ids_.empty() && block.positives.size() == first;
     if (!user || lost) {
       block.positives.resize(first);
+      ++dropped_rows;
       return false;
     }
+    unknown_positives += ids_.size() - (block.positives.size() - first);
     block.key.push_back(key);
     block.user.push_back(*user);
     block.time.push_back(time);

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "host/data/table.h"
@@ -68,6 +69,8 @@ struct Exposure {
   std::int64_t as_of = INT64_MAX;
   std::int64_t latest_event = INT64_MIN;  ///< the latest time that any mask has seen
   std::uint64_t events = 0, events_after_as_of = 0, unknown_users = 0, unknown_items = 0;
+  /// Kinds of events that no rule names, with their numbers, the (at most 10) commonest first.
+  std::vector<std::pair<std::string, std::uint64_t>> unnamed_kinds;
 };
 
 /// Reads events in one pass, classifies every (user, item) by all of its events with time <= as_of.
@@ -131,6 +134,8 @@ struct RowTable {
   std::vector<std::uint64_t> positive_offsets;  ///< [rows + 1]
   std::vector<std::uint32_t> positives;
   std::uint64_t unknown_ids = 0;  ///< users and positives left out under UnknownIds::kDrop
+  std::vector<std::uint64_t>
+      bare;  ///< rows of those held that lost every positive to items left out
   std::uint64_t size() const { return key.size(); }
   /// No rows; the memory stays.
   void clear();
@@ -175,10 +180,13 @@ PairValues read_pairs(const std::string& path, const PairColumns& columns, const
                       const IdMap& items, UnknownIds unknown);
 PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown);
-/// Item indices named in the `item` column of a table.
+/// Item indices named in the `item` column of a table; adds what was left out under
+/// UnknownIds::kDrop to `dropped`.
 std::vector<std::uint32_t> read_item_list(const std::string& path, const std::string& column,
-                                          const IdMap& items, UnknownIds unknown);
+                                          const IdMap& items, UnknownIds unknown,
+                                          std::uint64_t* dropped = nullptr);
 std::vector<std::uint32_t> read_item_list(TableReader& table, const std::string& column,
-                                          const IdMap& items, UnknownIds unknown);
+                                          const IdMap& items, UnknownIds unknown,
+                                          std::uint64_t* dropped = nullptr);
 
 }  // namespace quarry

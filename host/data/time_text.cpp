@@ -95,6 +95,18 @@ bool parse_iso(std::string_view text, std::int64_t* seconds) {
   return cursor.ok() && cursor.empty();
 }
 
+/// Eight digits that are a date of the years 1970 to 2099.
+bool is_calendar_number(std::string_view text) {
+  if (text.size() != 8) return false;
+  Cursor cursor(text);
+  const unsigned year = cursor.digits(4);
+  const unsigned month = cursor.digits(2);
+  const unsigned day = cursor.digits(2);
+  const std::chrono::year_month_day date{std::chrono::year(static_cast<int>(year)),
+                                         std::chrono::month(month), std::chrono::day(day)};
+  return cursor.ok() && year >= 1970 && year <= 2099 && date.ok();
+}
+
 bool is_allowed(std::int64_t seconds) { return seconds >= 0 && seconds <= kMaxTime; }
 
 [[noreturn]] void throw_out_of_range(const std::string& value, bool negative,
@@ -123,6 +135,13 @@ std::int64_t parse_time(std::string_view text, const std::string& where) {
                       " is neither an integer of seconds since 1970 nor ISO 8601; write it like "
                       "1714521600, 2024-05-01 or "
                       "2024-05-01T12:30:00Z");
+  }
+  if (integer && !fraction && is_calendar_number(value)) {
+    throw_input_error(where, ": time ", shown(text),
+                      " looks like a date written as YYYYMMDD, not like seconds since 1970 (it "
+                      "would lie in August or September 1970); write ",
+                      value.substr(0, 4), "-", value.substr(4, 2), "-", value.substr(6, 2), ", or ",
+                      value, ".0 if it is seconds");
   }
   const bool overflow = integer && error == std::errc::result_out_of_range;
   if (!overflow && is_allowed(seconds)) return seconds;

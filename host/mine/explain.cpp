@@ -363,8 +363,12 @@ class Explainer {
       FilterVerdict verdict;
       verdict.filter = names[i];
       verdict.rejects = rejects(world_, f, context_, facts.item, facts.score, facts.raw_rank);
-      if (f.kind == FilterKind::kRawRank && facts.raw_rank == 0)
-        verdict.rejects = false;  // draws have no rank
+      const bool unranked = (f.kind == FilterKind::kRawRank && facts.raw_rank == 0) ||
+                            (f.kind == FilterKind::kSurvivorRank && facts.survivor_rank == 0);
+      if (unranked) {  // draws have no rank, what another filter rejects has none among survivors
+        verdict.judged = false;
+        verdict.rejects = false;
+      }
       if (f.kind == FilterKind::kSurvivorRank && facts.survivor_rank != 0) {
         verdict.rejects = facts.survivor_rank < f.lo || facts.survivor_rank > f.hi;
       }

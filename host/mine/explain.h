@@ -20,6 +20,7 @@ struct ExplainNames {
 struct FilterVerdict {
   std::string filter;
   bool rejects = false;
+  bool judged = true;   ///< false: it needs a rank that the item does not have here
   std::string because;  ///< the numbers, the event or the neighbour behind it
 };
 

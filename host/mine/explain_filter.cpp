@@ -49,11 +49,12 @@ class Reason {
       case FilterKind::kRelativeMargin:
         return margin(fmaf(-f_.a, fabsf(positive_score()), positive_score()));
       case FilterKind::kRawRank:
-        return fmt::format("raw rank {}, window {} to {}", c_.raw_rank, f_.lo, f_.hi);
+        return c_.raw_rank == 0
+                   ? fmt::format("drawn, not ranked; window {} to {}", f_.lo, f_.hi)
+                   : fmt::format("raw rank {}, window {} to {}", c_.raw_rank, f_.lo, f_.hi);
       case FilterKind::kSurvivorRank:
         return c_.survivor_rank == 0
-                   ? fmt::format("not judged: another filter rejects; window {} to {}", f_.lo,
-                                 f_.hi)
+                   ? fmt::format("another filter rejects; window {} to {}", f_.lo, f_.hi)
                    : fmt::format("survivor rank {}, window {} to {}", c_.survivor_rank, f_.lo,
                                  f_.hi);
       case FilterKind::kPairAbsolute:

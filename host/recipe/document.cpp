@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "host/recipe/toml_depth.h"
+
 namespace {
 /// What the TOML library takes for a defect of its own and some malformed texts reach, e.g. `a =
 /// [}`.
@@ -180,6 +182,13 @@ Node* Node::find(std::string_view key) {
 }
 
 Node parse_document(std::string_view toml) {
+  if (const auto place = find_too_deep(toml)) {
+    throw SyntaxError{{place->line, place->column, 0},
+                      "tables, lists and dotted keys are nested here more than " +
+                          std::to_string(kDeepestLevel) +
+                          " levels deep; no recipe or config needs that many",
+                      true};
+  }
   try {
     const toml::table root = toml::parse(toml);
     Node node = convert(root);

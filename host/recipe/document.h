@@ -43,6 +43,7 @@ struct Member {
 struct SyntaxError {
   Place at;
   std::string text;
+  bool too_deep = false;  ///< it may be TOML, but is not parsed
 };
 
 /// Parses TOML. Throws SyntaxError.

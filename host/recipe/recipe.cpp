@@ -2,13 +2,12 @@
 #include "host/recipe/recipe.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "host/recipe/parts.h"
+#include "host/recipe/text_file.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -123,7 +122,7 @@ Recipe parse_with_overrides(std::string_view toml, const std::string& file, std:
   try {
     root = recipe_text::parse_document(toml);
   } catch (const recipe_text::SyntaxError& error) {
-    problems.add(error.at, "this is not TOML: " + error.text);
+    problems.add(error.at, (error.too_deep ? "" : "this is not TOML: ") + error.text);
     problems.raise();
   }
   for (std::size_t i = 0; i < overrides.size(); ++i) {
@@ -138,13 +137,11 @@ Recipe parse_with_overrides(std::string_view toml, const std::string& file, std:
 }
 
 std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  if (in) text << in.rdbuf();
-  if (!in)
-    throw IoError("cannot read the recipe " + path +
-                  "; check the path, or see `quarry recipes` for names");
-  return text.str();
+  try {
+    return read_text_file(path, "recipe", recipe_text::kLargestText);
+  } catch (const IoError& error) {
+    throw IoError(std::string(error.what()) + ", or see `quarry recipes` for names");
+  }
 }
 
 }  // namespace

@@ -50,14 +50,18 @@ void write_all(int fd, const std::string& path, const unsigned char* data, std::
 }
 
 FileHandle create_file(const std::string& path) {
-  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (file.get() < 0) throw IoError(io_message(path, "cannot create"));
   return file;
 }
 
 // A failed fsync is never retried: the kernel may have dropped the pages and would report success.
 void sync_file(int fd, const std::string& path) {
-  if (::fsync(fd) != 0) throw IoError(io_message(path, "cannot sync to disk"));
+  int result = 0;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);  // a signal came first; nothing has failed
+  if (result != 0) throw IoError(io_message(path, "cannot sync to disk"));
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
 // XXH3-128 digests.
 #include "host/store/digest.h"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -50,17 +51,21 @@ Digest DigestStream::digest() const {
 }
 
 FileDigest digest_file(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rbe");
-  if (file == nullptr) throw IoError(path + ": cannot open: " + std::strerror(errno));
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> closer(file, &std::fclose);
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) throw IoError(path + ": cannot open: " + std::strerror(errno));
   std::vector<unsigned char> buffer(1 << 20);
   DigestStream stream;
   FileDigest result;
-  while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), file)) {
-    stream.update(buffer.data(), got);
-    result.bytes += got;
+  ssize_t got = 0;
+  while ((got = ::read(file, buffer.data(), buffer.size())) != 0) {
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) break;
+    stream.update(buffer.data(), static_cast<std::size_t>(got));
+    result.bytes += static_cast<std::uint64_t>(got);
   }
-  if (std::ferror(file) != 0) throw IoError(path + ": cannot read: " + std::strerror(errno));
+  const int error = errno;
+  ::close(file);
+  if (got < 0) throw IoError(path + ": cannot read: " + std::strerror(error));
   result.digest = stream.digest();
   return result;
 }

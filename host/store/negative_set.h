@@ -2,6 +2,7 @@
 // (host/store/FORMAT.md).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -30,6 +31,9 @@ enum class Existing : std::uint8_t {
 /// done.
 void check_set_target(const std::string& path, Existing existing);
 
+/// Shards of one set. A reader maps 16 columns of each, and Linux allows a process 65,530 mappings.
+inline constexpr std::uint64_t kMaxShards = 4000;
+
 /// Writes a set in one go: shards into a temporary folder beside `path`, manifest last, then one
 /// rename. Until finish() nothing exists under `path`; a writer that is destroyed before leaves
 /// nothing behind.
@@ -42,8 +46,10 @@ class SetWriter {
   ~SetWriter();
   SetWriter(const SetWriter&) = delete;
   SetWriter& operator=(const SetWriter&) = delete;
-  /// Rows in order. row_key, user: [batch.num_rows].
-  void append(const NegativeBatch& batch, const std::uint64_t* row_key, const std::uint32_t* user);
+  /// Rows in order. row_key, user: [batch.num_rows]. `stop`, if given, ends it between shards with
+  /// Cancelled.
+  void append(const NegativeBatch& batch, const std::uint64_t* row_key, const std::uint32_t* user,
+              const std::atomic<bool>* stop = nullptr);
   /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs,
   /// renames. Returns the content hash (XXH3-128 hex over ids, scores, strata and fill codes in row
   /// order, independent of the sharding).

@@ -15,6 +15,7 @@
 #include "host/store/column_file.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_hash.h"
+#include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 
@@ -24,19 +25,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+/// Sets tell what persons did: for their owner only, until he says otherwise.
+constexpr mode_t kFolderMode = 0700;
 constexpr float kNan = std::bit_cast<float>(0x7FC00000u);
 
 /// One NaN for all, so that equal sets have equal bytes.
 float canonical(float value) { return std::isnan(value) ? kNan : value; }
-
-/// The absolute name of the set's folder, without a trailing slash.
-fs::path normal_target(const std::string& path) {
-  fs::path target = fs::absolute(path).lexically_normal();
-  if (!target.has_filename()) target = target.parent_path();
-  if (path.empty() || !target.has_relative_path())
-    throw IoError("'" + path + "' is not a name for a new folder");
-  return target;
-}
 
 bool is_empty_folder(const fs::path& path) {
   std::error_code error;
@@ -80,7 +74,7 @@ fs::path make_partial_folder(const fs::path& target) {
     const fs::path folder =
         parent / ("." + target.filename().string() + ".partial-" + std::to_string(::getpid()) +
                   "-" + std::to_string(counter.fetch_add(1)));
-    if (::mkdir(folder.c_str(), 0777) == 0) return folder;
+    if (::mkdir(folder.c_str(), kFolderMode) == 0) return folder;
     if (errno != EEXIST) {
       throw IoError(io_message(parent.string(), "cannot make a folder for the output here") +
                     "; check that the folder exists and can be written");
@@ -115,7 +109,7 @@ Json column_list() {
 }  // namespace
 
 void check_set_target(const std::string& path, Existing existing) {
-  const fs::path target = normal_target(path);
+  const fs::path target = set_folder(path);
   check_target(target, existing);
   const fs::path parent = target.parent_path();
   std::error_code error;
@@ -155,8 +149,13 @@ struct SetWriter::State {
   fs::path open_folder() const { return partial / "shard"; }
 
   void start_shard() {
+    if (shards.size() >= kMaxShards) {
+      throw ConfigError("a set holds at most " + std::to_string(kMaxShards) + " shards; " +
+                        std::to_string(rows_per_shard) +
+                        " rows per shard are too few for these rows");
+    }
     const fs::path folder = open_folder();
-    if (::mkdir(folder.c_str(), 0777) != 0)
+    if (::mkdir(folder.c_str(), kFolderMode) != 0)
       throw IoError(io_message(folder.string(), "cannot make the folder"));
     for (std::size_t c = 0; c < kNumColumns; ++c) {
       const auto column = static_cast<Column>(c);
@@ -296,7 +295,7 @@ SetWriter::SetWriter(const std::string& path, const SetSchema& schema, std::uint
   QUARRY_CHECK(schema.k >= 1 && schema.k <= 65535 && !schema.branches.empty() &&
                rows_per_shard >= 1);
   State& s = *state_;
-  s.target = normal_target(path);
+  s.target = set_folder(path);
   s.schema = schema;
   s.rows_per_shard = rows_per_shard;
   s.existing = existing;
@@ -308,12 +307,15 @@ SetWriter::SetWriter(const std::string& path, const SetSchema& schema, std::uint
 SetWriter::~SetWriter() = default;
 
 void SetWriter::append(const NegativeBatch& batch, const std::uint64_t* row_key,
-                       const std::uint32_t* user) {
+                       const std::uint32_t* user, const std::atomic<bool>* stop) {
   State& s = *state_;
   QUARRY_CHECK(batch.k == s.schema.k && batch.num_branches == s.schema.branches.size());
   QUARRY_CHECK(batch.item.size() == std::uint64_t{batch.num_rows} * batch.k);
   std::uint64_t begin = 0;
   while (begin < batch.num_rows) {
+    // Small shards of a large batch are many files, each synced: far longer than a caller waits.
+    if (stop != nullptr && stop->load())
+      throw Cancelled("stopped while writing; nothing was written to " + s.target.string());
     if (s.open.empty()) s.start_shard();
     const std::uint64_t count =
         std::min<std::uint64_t>(batch.num_rows - begin, s.rows_per_shard - s.shard_rows);

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
+#include "index/index_name.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "tools/demo/synthetic.h"
@@ -39,7 +40,8 @@ struct BenchArguments {
   demo::SyntheticOptions synthetic;
   std::vector<std::string> compare;
   std::uint32_t repetitions = 3;
-  std::string json_file;
+  std::string out;  ///< file for the measurements
+  bool json = false;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -145,8 +147,9 @@ double bytes_moved(const Pass& pass) {
          8.0 * static_cast<double>(pass.report.candidates) + out;
 }
 
+/// `exhaustive`: every query was compared with every item.
 Json variant_json(const Variant& v, const Variant& first, const Limits& limits, std::uint64_t rows,
-                  std::uint64_t queries) {
+                  std::uint64_t queries, bool exhaustive) {
   const Pass& last = v.passes.back();
   const double operations =
       2.0 * static_cast<double>(queries) * static_cast<double>(last.plan.num_items) * last.plan.dim;
@@ -182,7 +185,9 @@ Json variant_json(const Variant& v, const Variant& first, const Limits& limits, 
        to_json(over_passes(v, [&](const Pass& p) { return static_cast<double>(rows) / p.mine; }))},
       {"candidates", last.report.candidates},
       {"candidates_per_second", static_cast<double>(last.report.candidates) / mine.median},
-      {"share_of_gemm_limit", operations / limits.gemm.median / mine.median},
+      // Only exhaustive search does these products; of an index or of draws it says nothing.
+      {"share_of_gemm_limit",
+       exhaustive ? Json(operations / limits.gemm.median / mine.median) : Json(nullptr)},
       {"bytes_moved", bytes_moved(last)},
       {"share_of_memory_limit", bytes_moved(last) / mine.median / limits.memory.median},
       {"requested", counters.requested},
@@ -201,40 +206,51 @@ Json variant_json(const Variant& v, const Variant& first, const Limits& limits, 
         {"mapped_bytes", last.plan.mapped_bytes}}}};
 }
 
-void print_variant(const Json& v, std::uint64_t rows) {
+std::string variant_words(const Json& v, std::uint64_t rows) {
+  std::string words;
   const Json& seconds = v["seconds"];
   const Json& rate = v["rows_per_second"];
-  fmt::print("\n{}\n", v["retriever"].get<std::string>());
-  fmt::print("  {:<22}{:>12.0f} rows/s (from {:.0f} to {:.0f}), {:.3g} candidates/s\n", "rate",
-             rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
-             v["candidates_per_second"].get<double>());
-  fmt::print("  {:<22}{:>12.3f} s to make, {:.3f} s to mine\n", "time",
-             seconds["construct"]["median"].get<double>(), seconds["mine"]["median"].get<double>());
+  words += fmt::format("\n{}\n", v["retriever"].get<std::string>());
+  words += fmt::format("  {:<22}{:>12.0f} rows/s (from {:.0f} to {:.0f}), {:.3g} candidates/s\n",
+                       "rate", rate["median"].get<double>(), rate["min"].get<double>(),
+                       rate["max"].get<double>(), v["candidates_per_second"].get<double>());
+  words += fmt::format("  {:<22}{:>12.3f} s to make, {:.3f} s to mine\n", "time",
+                       seconds["construct"]["median"].get<double>(),
+                       seconds["mine"]["median"].get<double>());
   for (const auto& [name, spread] : seconds["stages"].items()) {
-    fmt::print("    {:<20}{:>12.3f} s  {:5.1f} %\n", name, spread["median"].get<double>(),
-               100 * spread["median"].get<double>() / seconds["mine"]["median"].get<double>());
+    words +=
+        fmt::format("    {:<20}{:>12.3f} s  {:5.1f} %\n", name, spread["median"].get<double>(),
+                    100 * spread["median"].get<double>() / seconds["mine"]["median"].get<double>());
   }
-  fmt::print("  {:<22}{:>11.1f} % of the GEMM limit, {:.1f} % of the memory limit\n", "limits",
-             100 * v["share_of_gemm_limit"].get<double>(),
-             100 * v["share_of_memory_limit"].get<double>());
-  fmt::print("  {:<22}{:>12} candidates, {} bytes, {} tiles, {} rows searched deeper (to {})\n",
-             "work", words_of_count(v["candidates"]),
-             words_of_bytes(static_cast<std::uint64_t>(v["bytes_moved"].get<double>())),
-             v["tiles"].get<std::uint64_t>(), words_of_count(v["deepened_rows"]),
-             v["deepest"].get<std::uint64_t>());
-  fmt::print(
+  const std::string memory_share =
+      fmt::format("{:.1f} % of the memory limit", 100 * v["share_of_memory_limit"].get<double>());
+  if (v["share_of_gemm_limit"].is_null()) {
+    words += fmt::format("  {:<22}{:>11} no exhaustive search; {}\n", "limits", "", memory_share);
+  } else {
+    words += fmt::format("  {:<22}{:>11.1f} % of the GEMM limit, {}\n", "limits",
+                         100 * v["share_of_gemm_limit"].get<double>(), memory_share);
+  }
+  words += fmt::format(
+      "  {:<22}{:>12} candidates, {} bytes, {} tiles, {} rows searched deeper (to {})\n", "work",
+      words_of_count(v["candidates"]),
+      words_of_bytes(static_cast<std::uint64_t>(v["bytes_moved"].get<double>())),
+      v["tiles"].get<std::uint64_t>(), words_of_count(v["deepened_rows"]),
+      v["deepest"].get<std::uint64_t>());
+  words += fmt::format(
       "  {:<22}{:>12} of {} negatives; deepest pick of a row at rank {} (median), {} (95 %)\n",
       "filled", words_of_count(v["emitted"]), words_of_count(v["requested"]),
       v["raw_rank_of_deepest_pick"]["median"].get<std::uint64_t>(),
       v["raw_rank_of_deepest_pick"]["p95"].get<std::uint64_t>());
-  fmt::print("  {:<22}{:>12} at the peak, {} before it; planned {} beside {} of mapped inputs\n",
-             "memory", words_of_bytes(v["memory"]["peak_resident_bytes"]),
-             words_of_bytes(v["memory"]["resident_before_bytes"]),
-             words_of_bytes(v["memory"]["planned_peak_bytes"]),
-             words_of_bytes(v["memory"]["mapped_bytes"]));
-  fmt::print("  {:<22}{:>11.2f} % of the rows equal the first retriever's\n", "agreement",
-             100.0 * v["rows_equal_to_first"].get<double>() /
-                 static_cast<double>(std::max<std::uint64_t>(rows, 1)));
+  words += fmt::format(
+      "  {:<22}{:>12} at the peak, {} before it; planned {} beside {} of mapped inputs\n", "memory",
+      words_of_bytes(v["memory"]["peak_resident_bytes"]),
+      words_of_bytes(v["memory"]["resident_before_bytes"]),
+      words_of_bytes(v["memory"]["planned_peak_bytes"]),
+      words_of_bytes(v["memory"]["mapped_bytes"]));
+  words += fmt::format("  {:<22}{:>11.2f} % of the rows equal the first retriever's\n", "agreement",
+                       100.0 * v["rows_equal_to_first"].get<double>() /
+                           static_cast<double>(std::max<std::uint64_t>(rows, 1)));
+  return words;
 }
 
 /// Fills in synthetic data and a recipe where none is given.
@@ -254,7 +270,42 @@ void use_synthetic(BenchArguments& args, const std::string& folder) {
   if (args.run.rows.empty() && args.run.rows_from.empty()) args.run.rows_from = "users";
 }
 
+/// The file for the measurements is opened before anything is measured: minutes of work are not to
+/// end at a folder that does not exist.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path) : path_(path) {
+    if (path.empty()) return;
+    file_.open(path, std::ios::app);  // what is there stays until there is something new
+    check();
+    file_.close();
+  }
+  void write(const std::string& text) {
+    if (path_.empty()) return;
+    file_.open(path_, std::ios::trunc);
+    file_ << text << '\n';
+    file_.close();
+    check();
+  }
+
+ private:
+  void check() const {
+    if (!file_)
+      throw IoError("cannot write " + path_ + "; free space there or choose another --out");
+  }
+  std::string path_;
+  std::ofstream file_;
+};
+
+bool has_ranked_branch(const Recipe& recipe) {
+  return std::any_of(recipe.branches.begin(), recipe.branches.end(), [](const BranchSpec& branch) {
+    return branch.source.kind == SourceKind::kTopk;
+  });
+}
+
 int bench(BenchArguments args, const Context& context) {
+  OutputFile out(args.out);
+  std::FILE* const words = args.json ? stderr : stdout;  // standard output is for one reader
   std::unique_ptr<TemporaryFolder> folder;
   const bool synthetic = args.run.items.empty();
   if (synthetic) {
@@ -270,6 +321,8 @@ int bench(BenchArguments args, const Context& context) {
   const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
   const Inputs& inputs = *loaded;
   const double load = seconds_since(start);
+  for (const std::string& retriever : args.compare)
+    check_index_name(retriever, inputs.item_view.dim, request.recipe.metric);
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
   std::unordered_set<std::uint32_t> distinct;
   RowTable block;
@@ -279,19 +332,19 @@ int bench(BenchArguments args, const Context& context) {
   }
 
   Limits limits;
-  limits.gemm =
-      measure_gemm(request.miner.exec, inputs.item_view, inputs.user_view, args.repetitions);
+  limits.gemm = measure_gemm(request.miner.exec, inputs.item_view.dim, args.repetitions);
   limits.memory = measure_memory_bandwidth(request.miner.exec, args.repetitions);
-  fmt::print("{} rows, {} users, {} items, {} dimensions, k = {}, {} threads, loaded in {:.2f} s\n",
-             words_of_count(rows), words_of_count(distinct.size()),
-             words_of_count(inputs.item_view.rows), inputs.item_view.dim, request.recipe.k,
-             request.miner.exec.threads, load);
   fmt::print(
+      words, "{} rows, {} users, {} items, {} dimensions, k = {}, {} threads, loaded in {:.2f} s\n",
+      words_of_count(rows), words_of_count(distinct.size()), words_of_count(inputs.item_view.rows),
+      inputs.item_view.dim, request.recipe.k, request.miner.exec.threads, load);
+  fmt::print(
+      words,
       "limits of this machine: {:.1f} GFLOP/s tile GEMM ({:.1f} to {:.1f}), {:.1f} GB/s memory "
       "({:.1f} to {:.1f})\n",
       limits.gemm.median / 1e9, limits.gemm.least / 1e9, limits.gemm.most / 1e9,
       limits.memory.median / 1e9, limits.memory.least / 1e9, limits.memory.most / 1e9);
-  std::fflush(stdout);
+  std::fflush(words);
 
   std::vector<std::string> retrievers = {args.run.retriever};
   retrievers.insert(retrievers.end(), args.compare.begin(), args.compare.end());
@@ -303,13 +356,15 @@ int bench(BenchArguments args, const Context& context) {
       variant.passes.push_back(mine_once(request, inputs, retriever, variant, context));
     }
     variants.push_back(std::move(variant));
+    const bool exhaustive = (retriever == "exact" || retriever == "auto" || retriever == "Flat") &&
+                            has_ranked_branch(request.recipe);
     results.push_back(
-        variant_json(variants.back(), variants.front(), limits, rows, distinct.size()));
-    print_variant(results.back(), rows);
-    std::fflush(stdout);
+        variant_json(variants.back(), variants.front(), limits, rows, distinct.size(), exhaustive));
+    std::fputs(variant_words(results.back(), rows).c_str(), words);
+    std::fflush(words);
   }
 
-  if (!args.json_file.empty()) {
+  if (!args.out.empty() || args.json) {
     const MachineFacts machine = machine_facts();
     Json parameters = {{"rows", rows},
                        {"users", distinct.size()},
@@ -344,12 +399,9 @@ int bench(BenchArguments args, const Context& context) {
                             {{"gemm_flops_per_second", to_json(limits.gemm)},
                              {"memory_bytes_per_second", to_json(limits.memory)}}},
                            {"retrievers", results}};
-    std::ofstream out(args.json_file);
-    out << document.dump(2) << '\n';
-    out.close();
-    if (!out)
-      throw IoError("cannot write " + args.json_file +
-                    "; free space there or choose another --json");
+    const std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace);
+    out.write(text);
+    if (args.json) std::puts(text.c_str());
   }
   return 0;
 }
@@ -370,7 +422,8 @@ void add_bench(CLI::App& app, Context& context) {
   sub->add_option("--repetitions", args->repetitions, "times each retriever mines all rows")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1000u));
-  sub->add_option("--json", args->json_file, "write the measurements into this file");
+  sub->add_option("--out", args->out, "write the measurements as JSON into this file");
+  sub->add_flag("--json", args->json, "the measurements as JSON on stdout, words on stderr");
   demo::SyntheticOptions& o = args->synthetic;
   sub->add_option("--synth-users", o.num_users, "without --items: users of the synthetic data")
       ->capture_default_str();

@@ -4,16 +4,18 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
-#define TOML_HEADER_ONLY 1
-#include <toml++/toml.h>
-
+#include "host/recipe/document.h"
+#include "host/recipe/text_file.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
 namespace {
+
+using recipe_text::Member;
+using recipe_text::Node;
+
+constexpr std::size_t kLargestConfig = 1u << 20;
 
 /// The path after --config, or "".
 std::string config_path(const std::vector<std::string>& args) {
@@ -62,57 +64,58 @@ std::string nearest_flag(const CLI::App& verb, const std::string& key) {
 
 class ConfigReader {
  public:
-  ConfigReader(const CLI::App& verb, const std::string& path, const std::vector<std::string>& given)
-      : verb_(verb), path_(path), given_(given) {}
+  ConfigReader(const CLI::App& app, const CLI::App& verb, const std::string& path,
+               const std::vector<std::string>& given)
+      : app_(app), verb_(verb), path_(path), given_(given) {}
 
   std::vector<std::string> read() {
-    std::ifstream file(path_);
-    if (!file) throw IoError(path_ + ": cannot read the config file");
-    std::ostringstream text;
-    text << file.rdbuf();
-    toml::table table;
+    Node root;
     try {
-      table = toml::parse(text.str(), path_);
-    } catch (const toml::parse_error& error) {
-      throw ConfigError(fmt::format("{}:{}:{}: {}", path_, error.source().begin.line,
-                                    error.source().begin.column, error.description()));
+      root = recipe_text::parse_document(read_text_file(path_, "config file", kLargestConfig));
+    } catch (const recipe_text::SyntaxError& error) {
+      fail(error.at, error.text);
     }
-    for (const auto& [key, node] : table) add(std::string(key.str()), node);
+    for (const Member& member : root.members) add(member.key, member.value, member.at);
     return std::move(out_);
   }
 
  private:
-  [[noreturn]] void fail(const toml::node& node, const std::string& what) const {
-    throw ConfigError(fmt::format("{}:{}:{}: {}", path_, node.source().begin.line,
-                                  node.source().begin.column, what));
+  [[noreturn]] void fail(const recipe_text::Place& at, const std::string& what) const {
+    throw ConfigError(fmt::format("{}:{}:{}: {}", path_, at.line, at.column, what));
   }
 
-  void add(const std::string& key, const toml::node& node) {
+  /// One file serves `mine` and its `plan`: what only mine takes is no mistake there.
+  bool is_for_mine(const std::string& flag) const {
+    return verb_.get_name() == "plan" &&
+           app_.get_subcommand("mine")->get_option_no_throw(flag) != nullptr;
+  }
+
+  void add(const std::string& key, const Node& node, const recipe_text::Place& at) {
     const std::string flag = "--" + key;
     const CLI::Option* option = verb_.get_option_no_throw(flag);
+    if (option == nullptr && is_for_mine(flag)) return;
     if (option == nullptr || key == "config" || key == "help") {
       const std::string nearest = nearest_flag(verb_, key);
-      fail(node, fmt::format("'{}' is not a setting of quarry {}{}; quarry {} --help lists them",
-                             key, verb_.get_name(),
-                             nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest),
-                             verb_.get_name()));
+      fail(at, fmt::format("'{}' is not a setting of quarry {}{}; quarry {} --help lists them", key,
+                           verb_.get_name(),
+                           nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest),
+                           verb_.get_name()));
     }
     if (gives(given_, flag)) return;
     if (option->get_expected_min() == 0) {
-      const auto value = node.value<bool>();
-      if (!node.is_boolean() || !value) fail(node, fmt::format("'{}' must be true or false", key));
-      if (*value) out_.push_back(flag);
-    } else if (const toml::array* array = node.as_array()) {
-      for (const toml::node& entry : *array) push(key, flag + "=", entry);
-    } else if (const toml::table* table = node.as_table()) {
+      if (node.kind != Node::Kind::kBoolean)
+        fail(node.at, fmt::format("'{}' must be true or false", key));
+      if (node.boolean) out_.push_back(flag);
+    } else if (node.kind == Node::Kind::kArray) {
+      for (const Node& entry : node.elements) push(key, flag + "=", entry);
+    } else if (node.kind == Node::Kind::kTable) {
       // Column maps are one flag with commas, named files one flag each.
       std::string joined;
-      for (const auto& [name, entry] : *table) {
+      for (const Member& entry : node.members) {
         if (key.ends_with("-columns")) {
-          joined +=
-              (joined.empty() ? "" : ",") + std::string(name.str()) + "=" + scalar(key, entry);
+          joined += (joined.empty() ? "" : ",") + entry.key + "=" + scalar(key, entry.value);
         } else {
-          push(key, flag + "=" + std::string(name.str()) + "=", entry);
+          push(key, flag + "=" + entry.key + "=", entry.value);
         }
       }
       if (!joined.empty()) out_.push_back(flag + "=" + joined);
@@ -121,22 +124,25 @@ class ConfigReader {
     }
   }
 
-  void push(const std::string& key, const std::string& prefix, const toml::node& node) {
+  void push(const std::string& key, const std::string& prefix, const Node& node) {
     out_.push_back(prefix + scalar(key, node));
   }
 
-  std::string scalar(const std::string& key, const toml::node& node) const {
-    if (const auto text = node.as_string()) return text->get();
-    if (const auto number = node.as_integer()) return std::to_string(number->get());
-    if (const auto number = node.as_floating_point()) return fmt::format("{}", number->get());
-    std::ostringstream date;
-    if (node.is_date()) date << *node.as_date();
-    if (node.is_date_time()) date << *node.as_date_time();
-    if (date.str().empty())
-      fail(node, fmt::format("'{}' must be a text, a number, a date or a list of them", key));
-    return date.str();
+  std::string scalar(const std::string& key, const Node& node) const {
+    switch (node.kind) {
+      case Node::Kind::kString:
+      case Node::Kind::kDate:
+        return node.text;
+      case Node::Kind::kInteger:
+        return std::to_string(node.integer);
+      case Node::Kind::kFloat:
+        return fmt::format("{}", node.number);
+      default:
+        fail(node.at, fmt::format("'{}' must be a text, a number, a date or a list of them", key));
+    }
   }
 
+  const CLI::App& app_;
   const CLI::App& verb_;
   const std::string& path_;
   const std::vector<std::string>& given_;
@@ -159,7 +165,7 @@ std::vector<std::string> with_config(const CLI::App& app, const std::vector<std:
       app.get_subcommands([&](const CLI::App* verb) { return verb->check_name(args.front()); });
   if (verbs.empty() || verbs.front()->get_option_no_throw("--config") == nullptr) return args;
   std::vector<std::string> all = args;
-  for (std::string& extra : ConfigReader(*verbs.front(), path, args).read())
+  for (std::string& extra : ConfigReader(app, *verbs.front(), path, args).read())
     all.push_back(std::move(extra));
   return all;
 }

@@ -58,7 +58,7 @@ int run_doctor(bool json) {
           {"devices", gpu.devices},
           {"words", gpu.words}}},
         {"versions", Json::parse(versions_json())}};
-    std::puts(out.dump(2).c_str());
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return 0;
   }
   const auto line = [](const char* what, const std::string& value, const std::string& meaning) {

@@ -34,7 +34,10 @@ Json to_json(float value) { return std::isfinite(value) ? Json(value) : Json(nul
 Json to_json(const BranchVerdict& v) {
   Json filters = Json::array();
   for (const FilterVerdict& f : v.filters) {
-    filters.push_back({{"filter", f.filter}, {"rejects", f.rejects}, {"because", f.because}});
+    filters.push_back({{"filter", f.filter},
+                       {"judged", f.judged},
+                       {"rejects", f.rejects},
+                       {"because", f.because}});
   }
   return {{"branch", v.branch},
           {"source", v.source},
@@ -85,12 +88,12 @@ Json to_json(const Explanation& e, const Inputs& inputs, std::uint64_t row, bool
 
 std::string to_words(const Explanation& e, const Inputs& inputs, std::uint64_t row) {
   std::string words = fmt::format("row {}, key {}, user {}\n{}\n\nexact score {}", row, e.row_key,
-                                  user_id(inputs, e.user), e.verdict, e.score);
+                                  printable(user_id(inputs, e.user)), e.verdict, e.score);
   if (e.num_positives > 0) {
     words += fmt::format("; {} positives: min {}, max {}, mean {}, random {}", e.num_positives,
                          e.positive_min, e.positive_max, e.positive_mean, e.positive_random);
   }
-  words += fmt::format("; stratum {}\n", e.stratum);
+  words += fmt::format("; stratum {}\n", printable(e.stratum));
   for (const RoomVerdict& room : e.rooms) {
     words += fmt::format("{}: {} of {} taken{}\n", room.what, room.taken, room.limit,
                          room.full ? ", full" : "");
@@ -106,8 +109,8 @@ std::string to_words(const Explanation& e, const Inputs& inputs, std::uint64_t r
     for (const FilterVerdict& f : v.filters) width = std::max(width, f.filter.size());
     for (std::size_t i = 0; i < v.filters.size(); ++i) {
       const FilterVerdict& f = v.filters[i];
-      words += fmt::format("  {} {:<{}}  {}\n", f.rejects ? "rejects" : "passes ", f.filter, width,
-                           f.because);
+      const char* const verdict = !f.judged ? "not judged" : f.rejects ? "rejects" : "passes";
+      words += fmt::format("  {:<10} {:<{}}  {}\n", verdict, f.filter, width, f.because);
     }
     if (v.in_pool) {
       words += fmt::format("  in the pool of {}", v.pool_size);
@@ -156,7 +159,7 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
   const NegativeSet set = NegativeSet::open(args.set, false);
   RecordedRun recorded = recorded_run(set, verb, args.flags);
   recorded.options.device = "cpu";
-  RunRequest request = check_run_options(recorded.options, recorded.recipe);
+  RunRequest request = recorded_request(set, verb, recorded);
   const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
   Inputs& inputs = *loaded;
   const auto item = inputs.item_ids.find(args.item);
@@ -171,9 +174,24 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
         "since the set was mined",
         set.path(), row, stored.row_key));
   }
-  if (inputs.is_bad_user(stored.user)) {
-    fmt::print("user {} has no usable embedding, so the row is empty (code bad_row)\n",
-               user_id(inputs, stored.user));
+  if (inputs.is_bad_user(stored.user) || !input.bare.empty()) {
+    const std::string verdict = fmt::format(
+        "{} no usable embedding, so the row is empty (code bad_row)",
+        inputs.is_bad_user(stored.user) ? fmt::format("user {} has", user_id(inputs, stored.user))
+                                        : std::string("every positive of the row has"));
+    if (args.json) {
+      const Json out = {{"row", row},
+                        {"row_key", stored.row_key},
+                        {"user", user_id(inputs, stored.user)},
+                        {"item", item_id(inputs, *item)},
+                        {"title", item_title(inputs, *item)},
+                        {"verdict", verdict},
+                        {"slot", nullptr},
+                        {"fill", "bad_row"}};
+      std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    } else {
+      fmt::print("{}\n", printable(verdict));
+    }
     return 0;
   }
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);

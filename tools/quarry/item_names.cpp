@@ -6,6 +6,25 @@
 
 namespace quarry {
 
+std::string printable(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F are control characters, too: C2 and a byte below A0 in UTF-8.
+    const bool second =
+        byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (byte >= 0x20 && byte != 0x7F && !second) {
+      out += text[i];
+      continue;
+    }
+    char escape[16];
+    const unsigned value = second ? static_cast<unsigned char>(text[++i]) : byte;
+    std::snprintf(escape, sizeof escape, "\\x%02X", value);
+    out += escape;
+  }
+  return out;
+}
+
 std::string item_id(const Inputs& inputs, std::uint32_t item) {
   return item < inputs.item_ids.size() ? inputs.item_ids.id_of(item) : "#" + std::to_string(item);
 }
@@ -21,7 +40,7 @@ std::string item_title(const Inputs& inputs, std::uint32_t item) {
 
 std::string item_words(const Inputs& inputs, std::uint32_t item) {
   const std::string title = item_title(inputs, item);
-  return title.empty() ? item_id(inputs, item) : item_id(inputs, item) + " " + title;
+  return printable(title.empty() ? item_id(inputs, item) : item_id(inputs, item) + " " + title);
 }
 
 std::string time_words(std::int64_t seconds) {

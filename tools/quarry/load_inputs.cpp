@@ -8,9 +8,11 @@
 
 #include "host/data/table.h"
 #include "host/store/digest.h"
+#include "index/index_name.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "tools/quarry/device.h"
+#include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -109,7 +111,7 @@ void check_embeddings(RunRequest& request, Inputs& inputs) {
 void note(Inputs& inputs, const Context& context, const std::string& role,
           const std::string& path) {
   check_stop(context);
-  inputs.files.push_back({role, path, 0, ""});
+  inputs.files.push_back({role, path, 0, "", identity_of(path)});
 }
 
 /// Checks the rows, without holding them.
@@ -199,6 +201,7 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
   auto loaded = std::make_unique<Inputs>();
   Inputs& inputs = *loaded;
   open_tables(o, context, inputs);
+  check_index_name(request.miner.retriever, inputs.items.view().dim, request.recipe.metric);
   check_embeddings(request, inputs);
   load_ids_events_catalogue(request, context, inputs);
   open_rows(request, context, inputs);
@@ -228,8 +231,9 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
     note(inputs, context, "item-list " + entry.name, entry.path);
     inputs.item_lists[entry.name] =
         read_item_list(entry.path, entry.column.empty() ? "item" : entry.column, inputs.item_ids,
-                       request.unknown_ids);
+                       request.unknown_ids, &inputs.dropped_list_items);
   }
+  check_safety_inputs(request, inputs);
   const auto num_items = static_cast<std::uint32_t>(inputs.items.view().rows);
   if (inputs.exposure) {
     inputs.snapshot = make_snapshot(*inputs.exposure, num_items);
@@ -247,9 +251,14 @@ void hash_files(Inputs& inputs, const Context& context) {
   for (InputFile& file : inputs.files) {
     check_stop(context);
     const FileDigest digest = digest_file(file.path);
+    check_unchanged(file.path, file.identity);
     file.bytes = digest.bytes;
     file.xxh3_128 = digest.digest.hex();
   }
+}
+
+void check_unchanged(const Inputs& inputs) {
+  for (const InputFile& file : inputs.files) check_unchanged(file.path, file.identity);
 }
 
 }  // namespace quarry

@@ -10,6 +10,7 @@
 
 #include "host/data/row_stream.h"
 #include "host/mine/inputs.h"
+#include "tools/quarry/file_identity.h"
 #include "tools/quarry/run_options.h"
 
 namespace quarry {
@@ -22,6 +23,7 @@ struct InputFile {
   std::string path;
   std::uint64_t bytes = 0;
   std::string xxh3_128;
+  FileIdentity identity;  ///< when it was opened
 };
 
 /// Owns everything that MinerInputs points to. Stays where it is made: `rows` refers to other
@@ -46,12 +48,16 @@ struct Inputs {
 
   // With --bad-rows drop: embedding rows that cannot be scored, ascending.
   std::vector<std::uint64_t> bad_items, bad_users;
+  std::uint64_t dropped_list_items = 0;  ///< entries of allow lists with unknown ids
+  std::vector<std::string> warnings;     ///< what is doubtful about the inputs, in sentences
 
   std::uint64_t first_row = 0;  ///< rows [first_row, end_row) are mined: --limit-rows, then --shard
   std::uint64_t end_row = 0;
 
   MinerInputs miner_inputs() const;
   bool is_bad_user(std::uint32_t user) const;
+  /// No usable embedding of its user, or of any of its positives.
+  bool is_bad_row(std::uint64_t row) const;
 
   std::vector<unsigned char> item_copy,
       user_copy;  ///< tables with bad rows set to zero; empty: none are needed
@@ -66,7 +72,10 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
 /// stay empty.
 std::unique_ptr<Inputs> load_names(const RunRequest& request, const Context& context);
 
-/// Hashes the files that were read (once more from the page cache).
+/// Hashes the files that were read (once more from the page cache). Throws InputError if one is not
+/// the file that was opened.
 void hash_files(Inputs& inputs, const Context& context);
+/// Throws InputError if a file that was read is not what it was when it was opened.
+void check_unchanged(const Inputs& inputs);
 
 }  // namespace quarry

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <functional>
 
@@ -32,32 +33,47 @@ Spread spread_of(std::vector<double> values) {
   return {middle, values.front(), values.back()};
 }
 
-Spread measure_gemm(const Exec& exec, const MatrixView& items, const MatrixView& users,
-                    std::uint32_t repetitions) {
-  const auto num_queries = static_cast<std::uint32_t>(std::min<std::uint64_t>(users.rows, 4096));
-  const auto num_items = static_cast<std::uint32_t>(items.rows);
-  HostBuffer<float> item_rows(exec, items.rows * items.dim);
-  HostBuffer<float> queries(exec, std::uint64_t{num_queries} * users.dim);
-  prepare_rows(items, 0, items.rows, false, item_rows.data());
-  prepare_rows(users, 0, num_queries, false, queries.data());
-  TopkItems table;
-  table.rows = item_rows.data();
-  table.num_items = num_items;
-  table.dim = items.dim;
-  TopkWorkspace workspace;
-  const auto once = [&] { topk_gemm_only(exec, table, queries.data(), num_queries, workspace); };
-  // The first pass touches the pages; short passes are repeated until the clock's steps do not
-  // matter.
-  const double first = seconds_of(once);
-  const int passes = std::max(1, static_cast<int>(0.05 / std::max(first, 1e-6)));
-  const double operations = 2.0 * num_queries * num_items * items.dim * passes;
+namespace {
+
+/// Rates of `operations` per run of `work`: warmed up, then as many runs per measurement as last
+/// kMeasured, so that neither first touches nor a boost of the clock decide.
+Spread measure_rate(double operations, std::uint32_t repetitions,
+                    const std::function<void()>& work) {
+  constexpr double kWarmUp = 0.1, kMeasured = 0.2;
+  double warm = 0;
+  int runs = 0;
+  for (; warm < kWarmUp || runs < 2; ++runs) warm += seconds_of(work);
+  const int passes = std::max(1, static_cast<int>(std::ceil(kMeasured * runs / warm)));
   std::vector<double> rates;
   for (std::uint32_t r = 0; r < repetitions; ++r) {
-    rates.push_back(operations / seconds_of([&] {
-                      for (int p = 0; p < passes; ++p) once();
-                    }));
+    double seconds = 0;
+    int done = 0;
+    for (; done < passes || seconds < kMeasured; ++done) seconds += seconds_of(work);
+    rates.push_back(operations * done / seconds);
   }
   return spread_of(rates);
+}
+
+}  // namespace
+
+Spread measure_gemm(const Exec& exec, std::uint32_t dim, std::uint32_t repetitions) {
+  // The same tile for every run, whatever its tables: limits of two runs can be compared.
+  constexpr std::uint32_t kQueries = 2048, kItems = 8192;
+  HostBuffer<float> items(exec, std::uint64_t{kItems} * dim);
+  HostBuffer<float> queries(exec, std::uint64_t{kQueries} * dim);
+  const auto fill = [](HostBuffer<float>& buffer, std::uint64_t size) {
+    for (std::uint64_t i = 0; i < size; ++i)
+      buffer.data()[i] = static_cast<float>(i * 2654435761u % 2048u) / 2048.0f - 0.5f;
+  };
+  fill(items, std::uint64_t{kItems} * dim);
+  fill(queries, std::uint64_t{kQueries} * dim);
+  TopkItems table;
+  table.rows = items.data();
+  table.num_items = kItems;
+  table.dim = dim;
+  TopkWorkspace workspace;
+  return measure_rate(2.0 * kQueries * kItems * dim, repetitions,
+                      [&] { topk_gemm_only(exec, table, queries.data(), kQueries, workspace); });
 }
 
 Spread measure_memory_bandwidth(const Exec& exec, std::uint32_t repetitions) {
@@ -65,27 +81,20 @@ Spread measure_memory_bandwidth(const Exec& exec, std::uint32_t repetitions) {
   HostBuffer<float> a(exec, kElements);
   HostBuffer<float> b(exec, kElements);
   HostBuffer<float> c(exec, kElements);
-  auto fill = [&](std::uint64_t begin, std::uint64_t end) {
+  parallel_for(exec, kElements, 1u << 20, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t i = begin; i < end; ++i) {
       a.data()[i] = 0;
       b.data()[i] = 1;
       c.data()[i] = 2;
     }
-  };
-  parallel_for(exec, kElements, 1u << 20, fill);
-  std::vector<double> rates;
+  });
   float factor = 1.0f;
-  for (std::uint32_t r = 0; r < repetitions; ++r) {
+  return measure_rate(3.0 * kElements * sizeof(float), repetitions, [&] {
     factor += 1.0f;
-    const double seconds = seconds_of([&] {
-      parallel_for(exec, kElements, 1u << 20, [&](std::uint64_t begin, std::uint64_t end) {
-        for (std::uint64_t i = begin; i < end; ++i)
-          a.data()[i] = b.data()[i] + factor * c.data()[i];
-      });
+    parallel_for(exec, kElements, 1u << 20, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t i = begin; i < end; ++i) a.data()[i] = b.data()[i] + factor * c.data()[i];
     });
-    rates.push_back(3.0 * kElements * sizeof(float) / seconds);
-  }
-  return spread_of(rates);
+  });
 }
 
 MachineFacts machine_facts() {

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "host/data/embeddings.h"
 #include "kernels/core/exec.h"
 
 namespace quarry {
@@ -17,9 +16,8 @@ struct Spread {
 Spread spread_of(std::vector<double> values);
 
 /// Floating-point operations per second of the tile GEMM that retrieval uses, on `exec.threads`
-/// threads, over (at most 4,096) users by all items.
-Spread measure_gemm(const Exec& exec, const MatrixView& items, const MatrixView& users,
-                    std::uint32_t repetitions);
+/// threads: 2,048 queries by 8,192 items of `dim` numbers, warm, at least 0.2 s per repetition.
+Spread measure_gemm(const Exec& exec, std::uint32_t dim, std::uint32_t repetitions);
 /// Bytes per second of `a[i] = b[i] + c * d[i]` over arrays far larger than the caches; each
 /// element counts three times.
 Spread measure_memory_bandwidth(const Exec& exec, std::uint32_t repetitions);

@@ -1,25 +1,31 @@
 // The quarry program: parses the command line, runs one verb, maps errors to exit codes.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <iostream>
 #include <new>
+#include <system_error>
 
+#include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
+#include "tools/quarry/mapping_faults.h"
 #include "tools/quarry/verbs.h"
 #include "tools/quarry/version.h"
 
 namespace quarry {
 namespace {
 
-// Exit codes are interface; never renumber. 4 (store locked) and 8 (an audit gate failed) belong to
-// other verbs.
+// Exit codes are interface; never renumber. 8 (an audit gate failed) belongs to other verbs.
 enum ExitCode : int {
   kOk = 0,
   kInternal = 1,
   kUsage = 2,
   kBadData = 3,
+  kLocked = 4,
   kIo = 5,
   kOutOfMemory = 6,
   kDevice = 7,
@@ -32,10 +38,11 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 extern "C" void request_stop(int) { stop_requested.store(true); }
 
 /// The first Ctrl-C or SIGTERM asks for an orderly end; a second one ends the process at once.
+/// Without SA_RESTART: a call that waits (a pipe nobody reads, a hung mount) returns to be told.
 void install_signal_handlers() {
   struct sigaction action = {};
   action.sa_handler = request_stop;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
@@ -47,15 +54,29 @@ int fail(ExitCode code, const char* kind, const char* what) {
   return code;
 }
 
+/// Words printed to a full disk or a closed pipe are lost without a sign unless someone asks.
+bool output_is_lost() {
+  std::cout.flush();
+  return std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;
+}
+
+int fail_output() {
+  if (stop_requested.load()) return fail(kStopped, "stopped", "while writing to standard output");
+  return fail(kIo, "output",
+              "cannot write all of it to standard output (a full disk, or a reader that went "
+              "away); what was written is incomplete");
+}
+
 int run_verb(const Context& context) {
   try {
     const int code = context.run();
-    if (std::fflush(stdout) != 0) return fail(kIo, "output", "cannot write to standard output");
-    return code;
+    return output_is_lost() ? fail_output() : code;
   } catch (const ConfigError& error) {
     return fail(kUsage, "usage", error.what());
   } catch (const InputError& error) {
     return fail(kBadData, "bad data", error.what());
+  } catch (const SetLocked& error) {
+    return fail(kLocked, "locked", error.what());
   } catch (const IoError& error) {
     return fail(kIo, "I/O", error.what());
   } catch (const OutOfMemory& error) {
@@ -67,9 +88,29 @@ int run_verb(const Context& context) {
     return fail(kDevice, "device", error.what());
   } catch (const Cancelled& error) {
     return fail(kStopped, "stopped", error.what());
+  } catch (const std::system_error& error) {  // fmt's of a failed print, the file system's
+    return output_is_lost() ? fail_output() : fail(kIo, "I/O", error.what());
   } catch (const std::exception& error) {
     return fail(kInternal, "internal error (please report it)", error.what());
   }
+}
+
+/// A standard stream that is closed would lend its number to the next file that is opened, and
+/// words would be written into it.
+void keep_standard_streams() {
+  for (const int stream : {0, 1, 2}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    const int opened = ::open("/dev/null", stream == 2 ? O_WRONLY : O_RDONLY);
+    static_cast<void>(opened);  // takes the lowest free number: this one
+  }
+}
+
+/// CLI11's words, with the verb whose help lists what is allowed.
+int fail_usage(const CLI::App& app, const CLI::ParseError& error) {
+  std::string help = "quarry";
+  for (const CLI::App* verb : app.get_subcommands()) help += " " + verb->get_name();
+  return fail(kUsage, "usage",
+              (std::string(error.what()) + "; " + help + " --help lists what it takes").c_str());
 }
 
 std::string quoted(const std::string& arg) {
@@ -92,7 +133,9 @@ void check_verb(const CLI::App& app, const std::vector<std::string>& args) {
 }
 
 int run(int argc, char** argv) {
+  keep_standard_streams();
   install_signal_handlers();
+  report_mapping_faults();
   Context context;
   context.stop = &stop_requested;
   context.command_line = "quarry";
@@ -123,7 +166,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     // Help and version are "errors" with code 0; every other one is a usage error, whatever CLI11's
     // own number.
-    return app.exit(error) == 0 ? kOk : kUsage;
+    if (error.get_exit_code() != 0) return fail_usage(app, error);
+    app.exit(error);
+    return output_is_lost() ? fail_output() : kOk;
   } catch (const ConfigError& error) {
     return fail(kUsage, "usage", error.what());
   } catch (const IoError& error) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/store/negative_set.h"
+#include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/load_inputs.h"
@@ -42,7 +43,7 @@ std::uint64_t mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs,
   Clock::time_point sampled = Clock::now() - std::chrono::hours(1);
   feed.mine(
       [&](const NegativeBatch& batch, const RowIdentity& rows) {
-        writer.append(batch, rows.key, rows.user);
+        writer.append(batch, rows.key, rows.user, context.stop);
         progress.update(rows.first + batch.num_rows);
         if (Clock::now() - sampled > std::chrono::milliseconds(50)) {
           peak_anonymous = std::max(peak_anonymous, process_memory().anonymous);
@@ -53,11 +54,25 @@ std::uint64_t mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs,
   return std::max(peak_anonymous, process_memory().anonymous);
 }
 
+void check_shards(const MineArgs& args, const Inputs& inputs) {
+  const std::uint64_t rows = inputs.end_row - inputs.first_row;
+  const std::uint64_t shards = (rows + args.rows_per_shard - 1) / args.rows_per_shard;
+  if (shards > kMaxShards) {
+    throw ConfigError(fmt::format(
+        "--rows-per-shard: {} for {} rows makes {} shards, at most {} are allowed; give {} or more",
+        args.rows_per_shard, rows, shards, kMaxShards, (rows + kMaxShards - 1) / kMaxShards));
+  }
+}
+
 int run_mine(const MineArgs& args, const Context& context) {
   if (args.out.empty()) throw ConfigError("--out is required: the folder of the new set");
   RunRequest request = check_run_options(args.run);
   const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
   check_set_target(args.out, existing);
+  const SetLock lock(args.out);
+  for (const std::string& folder : lock.leftovers()) {
+    fmt::print(stderr, "note: {} is left from a run that was killed; it may be deleted\n", folder);
+  }
 
   RunFacts facts;
   facts.command_line = context.command_line;
@@ -66,6 +81,7 @@ int run_mine(const MineArgs& args, const Context& context) {
   const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
   Inputs& inputs = *loaded;
   hash_files(inputs, context);
+  check_shards(args, inputs);
   facts.load_seconds = seconds_since(start);
 
   start = Clock::now();
@@ -84,11 +100,13 @@ int run_mine(const MineArgs& args, const Context& context) {
   facts.mine_seconds = seconds_since(start);
   if (context.stop->load())
     throw Cancelled("stopped after the last row; nothing was written to " + args.out);
+  check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
 
   facts.request = &request;
   facts.inputs = &inputs;
   facts.miner = &miner;
   facts.bad_rows = feed.bad_rows();
+  facts.warnings = run_warnings(request, inputs, feed.unknown_segments());
   facts.peak_resident = process_memory().peak_resident;
   const std::string run_json = run_to_json(facts);
   const std::string hash = writer.finish(run_json);
@@ -104,7 +122,7 @@ int run_mine(const MineArgs& args, const Context& context) {
                       {"content_hash", hash},
                       {"moved_aside", writer.moved_aside()},
                       {"run", Json::parse(run_json)}};
-    std::puts(out.dump(2).c_str());
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   }
   return 0;
 }

@@ -13,6 +13,7 @@
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/row_feed.h"
+#include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -113,8 +114,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
                             100 * measured.fill));
   line("time", fmt::format("load {}, mine about {}", words_of_seconds(load_seconds),
                            words_of_seconds(mine_seconds)));
-  for (const std::string& warning : recipe_warnings(request.recipe))
-    words += "warning: " + warning + "\n";
+  const std::vector<std::string> warnings = run_warnings(request, inputs, 0);
+  for (const std::string& warning : warnings) words += "warning: " + warning + "\n";
   if (!args.json) {
     std::fputs(words.c_str(), stdout);
     return 0;
@@ -141,8 +142,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
                        {"rows_per_second", measured.rows_per_second},
                        {"fill", measured.fill}}},
                      {"seconds", {{"load", load_seconds}, {"mine", mine_seconds}}},
-                     {"warnings", recipe_warnings(request.recipe)}};
-  std::puts(json.dump(2).c_str());
+                     {"warnings", warnings}};
+  std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   return 0;
 }
 

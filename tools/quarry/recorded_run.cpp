@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "host/store/digest.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -43,15 +45,70 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
     if (option != nullptr && option->count() > 0) options[key] = value;
   }
   RecordedRun recorded;
-  recorded.options = options_from_json(options.dump(), set.path(), where);
+  recorded.options = options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace),
+                                       set.path(), where);
+  const CLI::Option* device = verb.get_option_no_throw("--device");
+  if (device == nullptr || device->count() == 0) recorded.options.device = "cpu";
+  recorded.options.allow_inert = true;  // the run is over; what it warned of stands in its manifest
   try {
     recorded.first_row = run["rows"].at("first").get<std::uint64_t>();
   } catch (const nlohmann::json::exception&) {
     throw InputError(where + ": run.rows.first is missing");
   }
-  recorded.recipe = parse_recipe(run["recipe"]["text"].get<std::string>(),
-                                 where + " (run.recipe.text)", recorded.options.round);
+  try {
+    recorded.recipe = parse_recipe(run["recipe"]["text"].get<std::string>(),
+                                   where + " (run.recipe.text)", recorded.options.round);
+  } catch (const ConfigError& error) {
+    throw InputError(fmt::format("{}; the manifest is damaged, mine the set again", error.what()));
+  }
   return recorded;
+}
+
+bool has_recorded_run(const NegativeSet& set) {
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  return manifest.is_object() && manifest.contains("run") && manifest["run"].is_object() &&
+         manifest["run"].contains("options");
+}
+
+RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
+                            const RecordedRun& recorded) {
+  try {
+    return check_run_options(recorded.options, recorded.recipe);
+  } catch (const ConfigError& error) {
+    for (const CLI::Option* option : verb.get_options()) {
+      if (option->count() > 0) throw;
+    }
+    throw InputError(
+        fmt::format("{}/manifest.json: run.options do not fit: {}", set.path(), error.what()));
+  }
+}
+
+std::vector<std::string> changed_files(const NegativeSet& set,
+                                       const std::vector<std::string>& roles) {
+  std::vector<std::string> changed;
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  if (!has_recorded_run(set) || !manifest["run"].contains("inputs")) return changed;
+  for (const Json& file : manifest["run"]["inputs"]) {
+    if (!file.is_object() || !file.contains("path") || !file["path"].is_string()) continue;
+    if (std::find(roles.begin(), roles.end(), file.value("role", Json(""))) == roles.end())
+      continue;
+    const std::string path =
+        (std::filesystem::absolute(set.path()) / file["path"].get<std::string>())
+            .lexically_normal()
+            .string();
+    try {
+      const FileDigest now = digest_file(path);
+      if (now.bytes != file.value("bytes", Json(0))) {
+        changed.push_back(fmt::format("{}: has {} bytes, had {} when the set was mined", path,
+                                      now.bytes, file.value("bytes", Json(0)).dump()));
+      } else if (now.digest.hex() != file.value("xxh3_128", Json(""))) {
+        changed.push_back(path + ": has other content than when the set was mined");
+      }
+    } catch (const IoError& error) {
+      changed.push_back(error.what());
+    }
+  }
+  return changed;
 }
 
 void add_row_choice(CLI::App& verb, RowChoice& choice) {

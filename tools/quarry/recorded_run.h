@@ -21,9 +21,23 @@ struct RecordedRun {
   std::uint64_t first_row = 0;  ///< of the run's rows, where the set begins
 };
 
-/// Throws InputError if the manifest's `run` is not that of a mined set. `flags` given on the
-/// verb's command line take the place of recorded ones.
+/// Whether the set's manifest says how it was mined; sets of other programs need not.
+bool has_recorded_run(const NegativeSet& set);
+
+/// Throws InputError if the manifest's `run` is not that of a mined set, or is damaged. `flags`
+/// given on the verb's command line take the place of recorded ones. The device is the CPU unless a
+/// flag says otherwise: the machine at hand need not be the one that mined.
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
+
+/// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong
+/// is the manifest's fault and an InputError.
+RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
+                            const RecordedRun& recorded);
+
+/// Files of the run (roles as in the manifest) that are not what they were: a path and what is
+/// different, a line each. Hashes the files of these roles.
+std::vector<std::string> changed_files(const NegativeSet& set,
+                                       const std::vector<std::string>& roles);
 
 /// Which row of a set is meant.
 struct RowChoice {

@@ -92,7 +92,7 @@ void RowFeed::mine(const Sink& sink, const std::atomic<bool>* stop) {
   // Whole tiles, so that blocks cut no tile short.
   const std::uint64_t tile = std::max<std::uint64_t>(1, miner_.plan(end_ - begin_).tile_rows);
   const std::uint64_t rows = (kBlockRows + tile - 1) / tile * tile;
-  at_ = bad_rows_ = 0;
+  at_ = bad_rows_ = unknown_segments_ = 0;
   while (begin_ + at_ < end_) {
     inputs_.rows.read(begin_ + at_, std::min(rows, end_ - begin_ - at_), block_);
     mine_block(sink, stop);
@@ -100,12 +100,16 @@ void RowFeed::mine(const Sink& sink, const std::atomic<bool>* stop) {
   }
 }
 
-void RowFeed::leave_out_bad_users() {
+void RowFeed::leave_out_bad_rows() {
   bad_.clear();
-  if (inputs_.bad_users.empty()) return;
-  for (std::uint64_t row = 0; row < block_.size(); ++row) {
+  for (std::uint64_t row = 0; row < block_.size() && !inputs_.bad_users.empty(); ++row) {
     if (inputs_.is_bad_user(block_.user[row])) bad_.push_back(row);
   }
+  // Rows whose every positive was dropped: nothing would keep hard negatives from being positives.
+  const std::size_t by_user = bad_.size();
+  bad_.insert(bad_.end(), block_.bare.begin(), block_.bare.end());
+  std::inplace_merge(bad_.begin(), bad_.begin() + static_cast<std::ptrdiff_t>(by_user), bad_.end());
+  bad_.erase(std::unique(bad_.begin(), bad_.end()), bad_.end());
   bad_rows_ += bad_.size();
   if (bad_.empty()) return;
   kept_.clear();
@@ -129,7 +133,7 @@ void RowFeed::leave_out_bad_users() {
 }
 
 void RowFeed::mine_block(const Sink& sink, const std::atomic<bool>* stop) {
-  leave_out_bad_users();
+  leave_out_bad_rows();
   std::uint64_t row = 0;  // next place in the block
   std::size_t next = 0;   // next bad row
   const auto branches = static_cast<std::uint32_t>(miner_.branch_names().size());
@@ -154,6 +158,10 @@ void RowFeed::mine_block(const Sink& sink, const std::atomic<bool>* stop) {
   };
   const RowTable& rows = bad_.empty() ? block_ : kept_;
   const std::vector<std::uint32_t> segments = segment_codes(rows, miner_);
+  unknown_segments_ +=
+      segments.empty()
+          ? rows.size()
+          : static_cast<std::uint64_t>(std::count(segments.begin(), segments.end(), 0u));
   emit_bad();
   if (rows.size() > 0) miner_.mine(view_of(rows, segments), emit_mined, stop);
   emit_bad();

@@ -37,17 +37,19 @@ class RowFeed {
 
   /// Rows met so far whose user cannot be scored: k empty slots each, code bad_row.
   std::uint64_t bad_rows() const { return bad_rows_; }
+  /// Rows mined whose segment no item has.
+  std::uint64_t unknown_segments() const { return unknown_segments_; }
 
  private:
   void mine_block(const Sink& sink, const std::atomic<bool>* stop);
-  void leave_out_bad_users();
+  void leave_out_bad_rows();
 
   const Inputs& inputs_;
   Miner& miner_;
   std::uint32_t k_;
   std::uint64_t begin_, end_;
   std::uint64_t at_ = 0;  ///< rows of the range before the block
-  std::uint64_t bad_rows_ = 0;
+  std::uint64_t bad_rows_ = 0, unknown_segments_ = 0;
   RowTable block_;
   std::vector<std::uint64_t> bad_;  ///< places in the block, ascending
   RowTable kept_;                   ///< the block without them, if there are any

@@ -2,11 +2,15 @@
 #include "tools/quarry/run_options.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
@@ -14,6 +18,7 @@
 #include "host/data/table.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/device.h"
+#include "tools/quarry/safety_inputs.h"
 
 namespace quarry {
 namespace {
@@ -136,6 +141,7 @@ RecipeNeeds needs_of(const Recipe& recipe) {
           needs.catalogue = true;
           break;
         case FilterType::kUniversal:
+        case FilterType::kExposed:
           needs.events = true;
           break;
         default:
@@ -205,6 +211,17 @@ void check_required(const RunOptions& o) {
   }
 }
 
+/// An index may take hours to build: whether it can be kept is asked first.
+void check_index_cache(const RunOptions& options) {
+  std::error_code error;
+  if (options.index_cache.empty() || fs::exists(options.index_cache, error)) return;
+  const fs::path folder = fs::absolute(options.index_cache).parent_path();
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    throw IoError(fmt::format("--index-cache: {} cannot be written in {}: {}", options.index_cache,
+                              folder.string(), std::strerror(errno)));
+  }
+}
+
 bool is_recipe_path(const std::string& recipe) {
   return recipe.find('/') != std::string::npos || recipe.ends_with(".toml");
 }
@@ -234,6 +251,19 @@ std::string change_path(const std::string& text, OptionRole role,
   return text;
 }
 
+/// Says the range where CLI11 says only that a text could not be converted.
+template <class Number>
+CLI::Validator whole_number() {
+  const auto judge = [](const std::string& text) -> std::string {
+    Number value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size()) return "";
+    return fmt::format("'{}' is not a whole number from {} to {}", text,
+                       std::numeric_limits<Number>::min(), std::numeric_limits<Number>::max());
+  };
+  return CLI::Validator(judge, "", "whole number");
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& verb, RunOptions& options) {
@@ -245,6 +275,8 @@ void add_run_options(CLI::App& verb, RunOptions& options) {
       verb.add_option(flag, member, help)
           ->expected(1)
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    } else if constexpr (std::is_integral_v<Member>) {
+      verb.add_option(flag, member, help)->capture_default_str()->check(whole_number<Member>());
     } else {
       verb.add_option(flag, member, help)->capture_default_str();
     }
@@ -337,9 +369,11 @@ RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> re
   r.miner.faiss.nprobe = options.nprobe;
   r.miner.faiss.ef_search = options.ef_search;
   r.miner.faiss.cache = options.index_cache;
+  check_index_cache(options);
   r.recipe = recorded ? std::move(*recorded)
                       : load_recipe(options.recipe, options.round, options.overrides);
   check_recipe_against_flags(r);
+  check_safety_flags(r);
   return r;
 }
 
@@ -391,7 +425,8 @@ std::string options_to_json(const RunOptions& options, const std::string& folder
       json[key] = member;
     }
   });
-  return json.dump();
+  // A path is bytes; JSON is UTF-8.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 RunOptions options_from_json(const std::string& text, const std::string& folder,

@@ -40,6 +40,7 @@ struct RunOptions {
   std::string unknown_ids = "reject";
   std::string bad_rows = "reject";
   bool number_duplicates = false;
+  bool allow_inert = false;
   std::string shard;
   std::uint64_t limit_rows = 0;
 };
@@ -102,6 +103,8 @@ void each_option(Options& o, Visit&& visit) {
   visit("--bad-rows", o.bad_rows, R::kPlain, "reject | drop embedding rows that cannot be scored");
   visit("--number-duplicates", o.number_duplicates, R::kPlain,
         "give rows with equal keys different ones");
+  visit("--allow-inert", o.allow_inert, R::kPlain,
+        "mine though a safety filter knows nothing; recorded as a warning");
   visit("--shard", o.shard, R::kPlain, "i/n: mine the i-th of n equal parts of the rows, i from 0");
   visit("--limit-rows", o.limit_rows, R::kPlain, "mine only the first so many rows; 0: all");
 }

@@ -10,6 +10,7 @@
 
 #include "index/retriever.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/version.h"
 
 namespace quarry {
@@ -93,6 +94,23 @@ Json inputs_json(const RunFacts& facts) {
   return files;
 }
 
+/// What --unknown-ids drop left out.
+struct DroppedIds {
+  std::uint64_t rows = 0, row_positives = 0, catalogue = 0, pairs = 0, lists = 0;
+  std::uint64_t events = 0;
+};
+
+DroppedIds dropped_ids(const Inputs& inputs) {
+  DroppedIds d;
+  d.rows = inputs.rows.dropped_rows();
+  d.row_positives = inputs.rows.unknown_positives();
+  d.catalogue = inputs.catalogue ? inputs.catalogue->unknown_ids : 0;
+  for (const auto& [name, values] : inputs.pairs) d.pairs += values.unknown_ids;
+  d.lists = inputs.dropped_list_items;
+  if (inputs.exposure) d.events = inputs.exposure->unknown_users + inputs.exposure->unknown_items;
+  return d;
+}
+
 double rows_per_second(const RunFacts& facts, const Counters& c) {
   return facts.mine_seconds > 0 ? static_cast<double>(c.rows) / facts.mine_seconds : 0;
 }
@@ -114,7 +132,7 @@ std::string versions_json() {
                {"xxhash", fmt::format("{}.{}.{}", xxh / 10000, xxh / 100 % 100, xxh % 100)},
                {"exact_score", exact_score_instruction_set()},
                {"blas", blas_description()}};
-  return json.dump();
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string blas_description() {
@@ -124,6 +142,18 @@ std::string blas_description() {
           reinterpret_cast<Describe>(::dlsym(RTLD_DEFAULT, "openblas_get_config")))
     return describe();
   return "a BLAS that does not say its name";
+}
+
+std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
+                                      std::uint64_t unknown_segments) {
+  std::vector<std::string> all = recipe_warnings(request.recipe);
+  all.insert(all.end(), inputs.warnings.begin(), inputs.warnings.end());
+  for (std::string text :
+       {segment_warning(request, unknown_segments, inputs.end_row - inputs.first_row),
+        kinds_warning(inputs)}) {
+    if (!text.empty()) all.push_back(std::move(text));
+  }
+  return all;
 }
 
 std::string run_to_json(const RunFacts& facts) {
@@ -150,6 +180,10 @@ std::string run_to_json(const RunFacts& facts) {
                      {"after_as_of", inputs.exposure->events_after_as_of},
                      {"unknown_users", inputs.exposure->unknown_users},
                      {"unknown_items", inputs.exposure->unknown_items}};
+    Json kinds = Json::array();
+    for (const auto& [kind, count] : inputs.exposure->unnamed_kinds)
+      kinds.push_back({{"kind", kind}, {"events", count}});
+    run["events"]["kinds_no_rule_names"] = std::move(kinds);
   }
   run["inputs"] = inputs_json(facts);
   run["rows"] = {{"in_all", inputs.rows.size()},
@@ -157,9 +191,17 @@ std::string run_to_json(const RunFacts& facts) {
                  {"end", inputs.end_row},
                  {"shard", request.shard},
                  {"num_shards", request.num_shards}};
-  run["dropped"] = {{"bad_items", inputs.bad_items.size()},
+  const DroppedIds ids = dropped_ids(inputs);
+  run["dropped"] = {{"rows", ids.rows},
+                    {"row_positives", ids.row_positives},
+                    {"catalogue", ids.catalogue},
+                    {"pairs", ids.pairs},
+                    {"lists", ids.lists},
+                    {"bad_items", inputs.bad_items.size()},
                     {"bad_users", inputs.bad_users.size()},
-                    {"positives_of_bad_items", inputs.rows.dropped_positives()}};
+                    {"positives_of_bad_items", inputs.rows.dropped_positives()},
+                    {"bad_rows", facts.bad_rows}};
+  run["warnings"] = facts.warnings;
   run["fill"] = fill_json(counters);
   run["strata"] = strata_json(facts);
   run["branches"] = branches_json(facts, counters);
@@ -260,8 +302,15 @@ std::string run_to_words(const RunFacts& facts) {
                        words_of_count(facts.inputs->bad_users.size()),
                        words_of_count(facts.inputs->rows.dropped_positives()));
   }
-  for (const std::string& warning : recipe_warnings(facts.request->recipe))
-    out += "warning: " + warning + "\n";
+  const DroppedIds ids = dropped_ids(*facts.inputs);
+  if (ids.rows + ids.row_positives + ids.catalogue + ids.pairs + ids.lists + ids.events > 0) {
+    out += fmt::format(
+        "left out for unknown ids: {} rows, {} positives of other rows, {} catalogue rows, {} "
+        "pairs, {} list items, {} ids of events\n",
+        words_of_count(ids.rows), words_of_count(ids.row_positives), words_of_count(ids.catalogue),
+        words_of_count(ids.pairs), words_of_count(ids.lists), words_of_count(ids.events));
+  }
+  for (const std::string& warning : facts.warnings) out += "warning: " + warning + "\n";
   return out;
 }
 

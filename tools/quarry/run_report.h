@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "host/mine/miner.h"
 #include "tools/quarry/load_inputs.h"
@@ -14,7 +15,8 @@ struct RunFacts {
   const RunRequest* request = nullptr;
   const Inputs* inputs = nullptr;
   const Miner* miner = nullptr;
-  std::uint64_t bad_rows = 0;  ///< rows of users without a usable embedding
+  std::uint64_t bad_rows = 0;  ///< rows whose user, or every positive, has no usable embedding
+  std::vector<std::string> warnings;
   double load_seconds = 0;
   double prepare_seconds = 0;  ///< making the Miner
   double mine_seconds = 0;
@@ -24,6 +26,9 @@ struct RunFacts {
   std::string set_folder;  ///< where paths are relative to
 };
 
+/// What is doubtful about a run that is legal: recipe, inputs, segments, kinds of events.
+std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
+                                      std::uint64_t unknown_segments);
 /// JSON text of an object.
 std::string run_to_json(const RunFacts& facts);
 /// A table of words for stderr.

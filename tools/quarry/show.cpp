@@ -39,7 +39,32 @@ std::string number_text(float value, const char* format) {
   return std::isnan(value) ? "-" : fmt::format(fmt::runtime(format), value);
 }
 
-Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs) {
+/// What a shown set can be told with: names, and the rows that it was mined for.
+struct Background {
+  std::unique_ptr<Inputs> inputs;
+  RowTable rows;
+  std::uint64_t first_row = 0;  ///< of the run's rows, where the set begins
+
+  /// Place of the set's row among the run's; nothing if the inputs give another row there.
+  std::optional<std::uint64_t> input_row(std::uint64_t index, std::uint64_t key) const {
+    const std::uint64_t row = first_row + index;
+    if (row >= rows.size() || rows.key[row] != key) return std::nullopt;
+    return row;
+  }
+};
+
+RowTable rows_of_run(const RunRequest& request, const Inputs& inputs) {
+  const RunOptions& o = request.options;
+  if (!o.rows.empty()) {
+    return read_rows(o.rows, request.row_columns, inputs.user_ids, inputs.item_ids,
+                     request.unknown_ids, o.number_duplicates);
+  }
+  if (!inputs.exposure) return {};
+  return rows_from_exposure(*inputs.exposure, request.rows_from, inputs.user_ids, inputs.item_ids);
+}
+
+Json row_json(const NegativeSet& set, std::uint64_t index, const Background& background) {
+  const Inputs* inputs = background.inputs ? &*background.inputs : nullptr;
   const NegativeSet::Row row = set.row(index);
   const SetSchema& schema = set.schema();
   Json negatives = Json::array();
@@ -61,9 +86,22 @@ Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs)
         {"logq", number_or_null(row.logq[j])}};
     negatives.push_back(std::move(entry));
   }
+  Json positives = nullptr, time = nullptr;
+  if (const auto at = background.input_row(index, row.row_key)) {
+    positives = Json::array();
+    const RowTable& rows = background.rows;
+    for (std::uint64_t p = rows.positive_offsets[*at]; p < rows.positive_offsets[*at + 1]; ++p) {
+      positives.push_back({{"item", item_id(*inputs, rows.positives[p])},
+                           {"index", rows.positives[p]},
+                           {"title", item_title(*inputs, rows.positives[p])}});
+    }
+    if (rows.time[*at] != INT64_MAX) time = rows.time[*at];
+  }
   return {{"row", index},
           {"row_key", row.row_key},
           {"user", inputs != nullptr ? Json(user_id(*inputs, row.user)) : Json(row.user)},
+          {"positives", std::move(positives)},
+          {"time", std::move(time)},
           {"positive_min", number_or_null(row.positive_min)},
           {"certified", row.certified != 0},
           {"negatives", std::move(negatives)}};
@@ -88,15 +126,36 @@ std::string history_words(const Inputs& inputs, std::uint32_t user, std::uint64_
   return words;
 }
 
-std::string row_words(const NegativeSet& set, std::uint64_t index, const Inputs* inputs,
+/// What the row was mined for: its positives and when they were.
+std::string positive_words(const Background& background, std::uint64_t at) {
+  constexpr std::uint64_t kNamed = 10;
+  const RowTable& rows = background.rows;
+  const std::uint64_t begin = rows.positive_offsets[at];
+  const std::uint64_t count = rows.positive_offsets[at + 1] - begin;
+  const std::string when = rows.time[at] == INT64_MAX ? "" : ", at " + time_words(rows.time[at]);
+  if (count == 0) return fmt::format("  no positive{}\n", when);
+  std::string words;
+  for (std::uint64_t p = 0; p < std::min(count, kNamed); ++p) {
+    words += fmt::format("  positive {}{}\n",
+                         item_words(*background.inputs, rows.positives[begin + p]), when);
+  }
+  if (count > kNamed) words += fmt::format("  and {} more positives\n", count - kNamed);
+  return words;
+}
+
+std::string row_words(const NegativeSet& set, std::uint64_t index, const Background& background,
                       std::uint64_t history) {
+  const Inputs* inputs = background.inputs ? &*background.inputs : nullptr;
   const NegativeSet::Row row = set.row(index);
   const SetSchema& schema = set.schema();
   std::string words = fmt::format(
       "row {}, key {}, user {}: {} of {} negatives, least positive score {}{}\n", index,
-      row.row_key, inputs != nullptr ? user_id(*inputs, row.user) : std::to_string(row.user),
+      row.row_key,
+      inputs != nullptr ? printable(user_id(*inputs, row.user)) : std::to_string(row.user),
       row.count, set.k(), number_text(row.positive_min, "{:.4f}"),
       row.certified != 0 ? "" : ", not certified");
+  if (const auto at = background.input_row(index, row.row_key))
+    words += positive_words(background, *at);
   if (inputs != nullptr && history > 0) words += history_words(*inputs, row.user, history);
   std::size_t branch_width = 6;
   std::size_t stratum_width = 7;
@@ -116,8 +175,8 @@ std::string row_words(const NegativeSet& set, std::uint64_t index, const Inputs*
         row.branch[j] < schema.branches.size() ? schema.branches[row.branch[j]] : "?", branch_width,
         row.raw_rank[j] != 0 ? std::to_string(row.raw_rank[j]) : "-",
         row.survivor_rank[j] != 0 ? std::to_string(row.survivor_rank[j]) : "-",
-        row.stratum[j] < schema.strata.size() ? schema.strata[row.stratum[j]] : "?", stratum_width,
-        number_text(row.logq[j], "{:.3f}"),
+        row.stratum[j] < schema.strata.size() ? printable(schema.strata[row.stratum[j]]) : "?",
+        stratum_width, number_text(row.logq[j], "{:.3f}"),
         inputs != nullptr ? item_words(*inputs, row.item[j]) : std::to_string(row.item[j]));
   }
   std::uint32_t missing[kNumFillCodes] = {};
@@ -133,30 +192,61 @@ std::string row_words(const NegativeSet& set, std::uint64_t index, const Inputs*
 int show_hash(const ShowArgs& args) {
   std::vector<NegativeSet> sets;
   for (const std::string& path : args.sets) sets.push_back(NegativeSet::open(path, args.verify));
-  std::puts(content_hash_of(sets).c_str());
+  const std::string hash = content_hash_of(sets);
+  if (args.json) {
+    const Json out = {{"sets", args.sets}, {"content_hash", hash}};
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  } else {
+    std::puts(hash.c_str());
+  }
   return 0;
+}
+
+/// Ids, titles and rows as far as the inputs can still be read; says on stderr what is missing or
+/// has changed. Throws InputError if the manifest is damaged.
+Background load_background(const NegativeSet& set, const ShowArgs& args, const CLI::App& verb,
+                           const Context& context, std::vector<std::string>* changed) {
+  Background background;
+  std::string why = "its manifest does not say how it was mined";
+  if (has_recorded_run(set)) {
+    const RecordedRun recorded = recorded_run(set, verb, args.flags);
+    const RunRequest request = recorded_request(set, verb, recorded);
+    background.first_row = recorded.first_row;
+    try {
+      background.inputs = load_names(request, context);
+      background.rows = rows_of_run(request, *background.inputs);
+    } catch (const InputError& error) {
+      why = error.what();
+    } catch (const IoError& error) {
+      why = error.what();
+    }
+  }
+  if (!background.inputs) {
+    fmt::print(stderr,
+               "warning: ids and titles are not shown, because the inputs cannot be read: {}\n",
+               why);
+    return background;
+  }
+  *changed = changed_files(set, {"item-ids", "user-ids", "catalogue", "events", "rows"});
+  for (const std::string& file : *changed)
+    fmt::print(stderr, "warning: {}; names shown may be wrong\n", file);
+  return background;
 }
 
 int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context) {
   if (args.hash) return show_hash(args);
   if (args.sets.size() != 1)
     throw ConfigError("show prints the rows of one set; several are for --hash");
+  if (!args.flags.rows.empty() &&
+      args.flags.rows.find_first_not_of("0123456789") == std::string::npos) {
+    throw ConfigError(fmt::format(
+        "--rows: '{0}' is a number, but --rows names the file of training rows; --n {0} prints so "
+        "many rows, --row {0} that row",
+        args.flags.rows));
+  }
   const NegativeSet set = NegativeSet::open(args.sets.front(), args.verify);
-  std::unique_ptr<Inputs> inputs;
-  std::string why;
-  try {
-    const RecordedRun recorded = recorded_run(set, verb, args.flags);
-    inputs = load_names(check_run_options(recorded.options, recorded.recipe), context);
-  } catch (const InputError& error) {
-    why = error.what();
-  } catch (const IoError& error) {
-    why = error.what();
-  }
-  if (!inputs) {
-    fmt::print(stderr,
-               "warning: ids and titles are not shown, because the inputs cannot be read: {}\n",
-               why);
-  }
+  std::vector<std::string> changed;
+  const Background background = load_background(set, args, verb, context, &changed);
   std::vector<std::uint64_t> rows;
   if (args.choice.row.empty() && args.choice.key.empty() && args.choice.user.empty()) {
     // Spread over the set, so that a look does not see one user only.
@@ -165,22 +255,23 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
       rows.push_back(set.rows() / std::max<std::uint64_t>(n, 1) * i);
   } else {
     const IdMap numbers = IdMap::identity(kNoItem - 1);
-    rows = find_rows(set, args.choice, inputs ? inputs->user_ids : numbers);
+    rows = find_rows(set, args.choice, background.inputs ? background.inputs->user_ids : numbers);
     if (rows.size() > args.rows) rows.resize(std::max<std::uint64_t>(args.rows, 1));
   }
-  const Inputs* names = inputs ? &*inputs : nullptr;
   if (args.json) {
     Json out = {{"set", set.path()},
                 {"rows", set.rows()},
                 {"k", set.k()},
-                {"content_hash", set.content_hash()}};
-    for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, names));
+                {"content_hash", set.content_hash()},
+                {"changed_inputs", changed}};
+    for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, background));
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return 0;
   }
   fmt::print("{}: {} rows of {} negatives, content hash {}\n", set.path(),
              words_of_count(set.rows()), set.k(), set.content_hash());
-  for (const std::uint64_t row : rows) fmt::print("\n{}", row_words(set, row, names, args.history));
+  for (const std::uint64_t row : rows)
+    fmt::print("\n{}", row_words(set, row, background, args.history));
   return 0;
 }
 

@@ -73,7 +73,9 @@ int synth(const SynthArguments& args, const Context& context) {
                                            {"bytes", files.bytes},
                                            {"files", files.paths},
                                            {"seconds", seconds}};
-    std::printf("%s\n", result.dump(2).c_str());
+    std::printf(
+        "%s\n",
+        result.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   }
   std::fprintf(
       stderr,

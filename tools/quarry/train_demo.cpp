@@ -182,12 +182,67 @@ void load_vectors(const std::string& path, std::vector<float>& into, std::uint64
   prepare_rows(table.view(), 0, rows, false, into.data());
 }
 
+/// Refuses a set whose item or user numbers are not those of these events: its numbers would be
+/// taught as the negatives of strangers. `role` as in the manifest: item-ids or user-ids.
+void check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
+                    const std::string& role, const IdMap& ids, std::uint64_t rows) {
+  const auto options = run.find("options");
+  if (options == run.end() || !options->is_object()) return;
+  const auto at = options->find(role);
+  const std::string what = role.substr(0, role.find('-'));
+  const auto fail = [&](const std::string& why) {
+    throw InputError(set.path() + ": was mined over other " + what + "s than these events have: " +
+                     why + "; mine again over the tables of this train-demo (--" + role + ")");
+  };
+  if (at == options->end()) {  // row numbers were the ids
+    for (std::uint32_t i = 0; i < ids.size(); ++i) {
+      if (ids.id_of(i) != std::to_string(i))
+        fail("it has no --" + role + ", so row " + std::to_string(i) + " is known as " +
+             std::to_string(i) + ", here as '" + ids.id_of(i) + "'");
+    }
+    return;
+  }
+  if (!at->is_string()) fail("its manifest is damaged");
+  // FILE or FILE:column, as mine takes it.
+  std::string path =
+      (std::filesystem::absolute(set.path()) / at->get<std::string>()).lexically_normal().string();
+  std::string column;
+  if (const std::size_t colon = path.rfind(':');
+      !std::filesystem::exists(path) && colon != std::string::npos) {
+    column = path.substr(colon + 1);
+    path = path.substr(0, colon);
+  }
+  if (!std::filesystem::exists(path)) {
+    std::fprintf(stderr, "note: %s is gone; rows are matched by their keys alone\n", path.c_str());
+    return;
+  }
+  if (column.empty()) {
+    const auto names = open_table(path)->column_names();
+    column = names.size() == 1 ? names.front() : what;
+  }
+  const IdMap mined = IdMap::from_table(path, column, rows, what + "s");
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    if (mined.id_of(i) != ids.id_of(i)) {
+      fail("row " + std::to_string(i) + " of " + path + " is '" + mined.id_of(i) +
+           "', here it is '" + ids.id_of(i) + "'");
+    }
+  }
+}
+
 /// Negatives of each training pair from a mined set: by the row's key where it was derived from the
 /// same positives, else what the set has for the user.
 demo::MinedNegatives read_negatives(const std::string& path,
-                                    const std::vector<demo::Positive>& pairs, const RowTable& rows,
-                                    std::uint64_t num_items) {
+                                    const std::vector<demo::Positive>& pairs,
+                                    const Exposure& exposure, const IdMap& users,
+                                    const IdMap& items) {
+  const RowTable rows = rows_from_exposure(exposure, RowsFrom::kPositives, users, items);
+  const std::uint64_t num_items = items.size();
   const NegativeSet set = NegativeSet::open(path, false);
+  const auto manifest = nlohmann::ordered_json::parse(set.manifest_json(), nullptr, false);
+  if (manifest.is_object() && manifest.contains("run") && manifest["run"].is_object()) {
+    check_same_ids(set, manifest["run"], "item-ids", items, items.size());
+    check_same_ids(set, manifest["run"], "user-ids", users, users.size());
+  }
   std::unordered_map<std::uint64_t, std::uint64_t> by_key;
   std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> by_user;
   for (std::uint64_t r = 0; r < set.rows(); ++r) {
@@ -222,6 +277,18 @@ demo::MinedNegatives read_negatives(const std::string& path,
       }
     }
     mined.offsets.push_back(mined.items.size());
+  }
+  if (by_row == 0) {
+    // A set with a row per user has other keys than one with a row per positive.
+    const RowTable per_user = rows_from_exposure(exposure, RowsFrom::kUsers, users, items);
+    const bool known = std::any_of(per_user.key.begin(), per_user.key.end(),
+                                   [&](std::uint64_t key) { return by_key.count(key) != 0; });
+    if (!known) {
+      throw InputError(path +
+                       ": no row of it belongs to a positive of these events (no row key "
+                       "matches); it was mined from other events, ids or exposure rules. Mine "
+                       "again, or leave --negatives out");
+    }
   }
   std::fprintf(stderr,
                "negatives: %zu training pairs, %llu with a row of their own, %llu without any\n",
@@ -272,8 +339,7 @@ int train_demo(TrainArguments args, const Context& context) {
   }
   demo::MinedNegatives mined;
   if (!args.negatives.empty()) {
-    const RowTable rows = rows_from_exposure(exposure, RowsFrom::kPositives, users, items);
-    mined = read_negatives(args.negatives, pairs, rows, items.size());
+    mined = read_negatives(args.negatives, pairs, exposure, users, items);
   }
 
   const auto started = std::chrono::steady_clock::now();
@@ -328,7 +394,10 @@ int train_demo(TrainArguments args, const Context& context) {
     result["hit10"] = quality.hit10;
     result["held_out_by_rank"] = table;
   }
-  if (args.json) std::printf("%s\n", result.dump(2).c_str());
+  if (args.json)
+    std::printf(
+        "%s\n",
+        result.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   std::fprintf(stderr, "wrote items.npy, users.npy, item_ids.csv and user_ids.csv into %s\n",
                args.out.c_str());
   return 0;
