@@ -3,9 +3,10 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <memory>
+#include <map>
 #include <thread>
 
 #include "kernels/core/device.h"
@@ -53,42 +54,55 @@ GpuInfo gpu_info() {
 
 namespace {
 
-/// Number behind `cuda:`; `cuda` alone is the first device.
-int device_number(const std::string& device) {
-  if (device == "cuda") return 0;
-  int number = -1;
-  const char* end = device.data() + device.size();
-  if (device.size() > 5 && device[4] == ':') {
-    const auto [stop, error] = std::from_chars(device.data() + 5, end, number);
-    if (error == std::errc() && stop == end && number >= 0) return number;
+/// The numbers behind `cuda:`; `cuda` alone is the first device.
+std::vector<int> device_numbers(const std::string& device) {
+  if (device == "cuda") return {0};
+  const auto refuse = [&device] {
+    throw ConfigError("--device: '" + device +
+                      "' is not auto, cpu or cuda:N,M... with different numbers from 0");
+  };
+  if (device.rfind("cuda:", 0) != 0) refuse();
+  std::vector<int> numbers;
+  for (const char *at = device.data() + 5, *end = device.data() + device.size();; ++at) {
+    int number = -1;
+    const auto [stop, error] = std::from_chars(at, end, number);
+    if (error != std::errc() || number < 0) refuse();
+    if (std::find(numbers.begin(), numbers.end(), number) != numbers.end()) refuse();
+    numbers.push_back(number);
+    at = stop;
+    if (at == end) return numbers;
+    if (*at != ',') refuse();
   }
-  throw ConfigError("--device: '" + device + "' is not auto, cpu or cuda:N with a number N from 0");
 }
 
-/// The device of this process: opened once, and kept, since buffers of a run may live until its
-/// end.
+/// A device of this process: opened once, and kept, since buffers of a run may live until its end.
 Exec open_device(int number, int threads) {
-  static std::unique_ptr<CudaExec> opened;
-  if (!opened || opened->exec().cuda_device != number)
-    opened = std::make_unique<CudaExec>(number, threads);
-  Exec exec = opened->exec();
+  static std::map<int, CudaExec> opened;
+  const auto at = opened.find(number);
+  Exec exec = (at != opened.end() ? at->second
+                                  : opened.emplace(number, CudaExec(number, threads)).first->second)
+                  .exec();
   exec.threads = threads;
   return exec;
 }
 
 }  // namespace
 
-Exec choose_device(const std::string& device, int threads) {
-  Exec exec;
-  exec.threads = threads > 0 ? threads : available_threads();
-  if (device == "cpu") return exec;
+std::vector<Exec> choose_devices(const std::string& device, int threads) {
+  Exec cpu;
+  cpu.threads = threads > 0 ? threads : available_threads();
+  if (device == "cpu") return {cpu};
   const bool automatic = device == "auto";
-  if (!automatic && device.rfind("cuda", 0) != 0) {
-    throw ConfigError("--device: '" + device + "' is not auto, cpu or cuda:N");
-  }
-  const int number = automatic ? 0 : device_number(device);
+  const std::vector<int> numbers = automatic ? std::vector<int>{0} : device_numbers(device);
   const GpuInfo info = gpu_info();
-  if (number < info.devices) return open_device(number, exec.threads);
+  const int largest = *std::max_element(numbers.begin(), numbers.end());
+  if (largest < info.devices) {
+    // The threads of the host are shared among the devices.
+    const int share = std::max(1, cpu.threads / static_cast<int>(numbers.size()));
+    std::vector<Exec> execs;
+    for (const int number : numbers) execs.push_back(open_device(number, share));
+    return execs;
+  }
   if (!automatic) {
     throw DeviceError(
         "--device " + device + ": " +
@@ -97,7 +111,7 @@ Exec choose_device(const std::string& device, int threads) {
   }
   if (info.built_with_cuda)
     std::fprintf(stderr, "quarry: %s; running on the CPU\n", info.words.c_str());
-  return exec;
+  return {cpu};
 }
 
 }  // namespace quarry

@@ -2,14 +2,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/core/exec.h"
 
 namespace quarry {
 
-/// `auto`, `cpu` or `cuda:N`; threads 0: every processor this process may use. Throws ConfigError
-/// for a device that this build or this machine does not have.
-Exec choose_device(const std::string& device, int threads);
+/// `auto`, `cpu`, `cuda:N` or `cuda:N,M...`; threads 0: every processor this process may use,
+/// shared among the devices. Throws ConfigError for another text, DeviceError for a device that
+/// this build or this machine does not have.
+std::vector<Exec> choose_devices(const std::string& device, int threads);
 
 /// Processors that this process may use.
 int available_threads();

@@ -360,7 +360,9 @@ RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> re
   parse_shard(r);
   if (options.threads < 0 || options.threads > 4096)
     throw ConfigError("--threads: must be 0 (all) to 4096");
-  r.miner.exec = choose_device(options.device, options.threads);
+  std::vector<Exec> devices = choose_devices(options.device, options.threads);
+  r.miner.exec = devices.front();
+  r.miner.more.assign(devices.begin() + 1, devices.end());
   r.miner.seed = options.seed;
   r.miner.round = options.round;
   r.miner.tile_rows = options.tile;

@@ -92,7 +92,7 @@ void each_option(Options& o, Visit&& visit) {
   visit("--threads", o.threads, R::kPlain, "CPU threads; 0: all");
   visit("--tile", o.tile, R::kPlain, "rows per tile; 0: chosen to fit --host-memory");
   visit("--host-memory", o.host_memory, R::kPlain, "bytes for tiles in flight, e.g. 512M, 2G");
-  visit("--device", o.device, R::kPlain, "auto | cpu | cuda:N");
+  visit("--device", o.device, R::kPlain, "auto | cpu | cuda:N, or several GPUs: cuda:0,1");
   visit("--retriever", o.retriever, R::kPlain,
         "exact | auto | a FAISS index string such as IVF1024,Flat");
   visit("--nprobe", o.nprobe, R::kPlain, "IVF lists visited; 0: lists / 16");
