@@ -103,20 +103,7 @@ TEST_P(EngineVsOracle, EveryRowIsTheSame) {
 TEST(Enumeration, FillsPoolsInKeyOrderWhenTheirDrawsRunOut) {
   int wrong = 0;
   for (int n = 0; n < 60 && wrong < 3; ++n) {
-    const auto p = test::make_problem(static_cast<std::uint64_t>(3000 + n));
-    // One item has nearly all of the weight, so draws repeat it until their bound.
-    p->exposure.item_count.at(static_cast<std::size_t>(n) % p->exposure.item_count.size()) =
-        1000000;
-    if (!p->snapshot.popularity.empty()) p->snapshot.popularity[0] = 1000000;
-    SourceSpec& s = p->recipe.branches[0].source;
-    s = {};
-    s.kind = SourceKind::kPool;
-    s.popularity_base = true;
-    s.beta = 2.0;
-    s.draws = 2 + static_cast<std::uint32_t>(n) % 3;
-    p->recipe.branches[0].select = n % 4 == 0 ? SelectKind::kFirstViolator : SelectKind::kTop;
-    p->recipe.branches[0].weights.clear();
-    p->recipe.branches[0].filters.clear();
+    const auto p = test::make_starved_pool(static_cast<std::uint64_t>(n));
     MinerOptions options;
     options.seed = p->seed;
     options.round = p->round;

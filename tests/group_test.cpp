@@ -76,8 +76,10 @@ TEST(Group, SortRowGivesOneOrderForEveryWidth) {
   SoloGroup solo;
   test::sort_rows(solo, rows.data());
   ASSERT_EQ(test::first_difference(rows, expected), expected.size());
-  for (const std::uint32_t n : test::kSortLengths) {
-    for (const std::uint32_t key_range : test::kSortKeyRanges) {
+  for (std::uint32_t l = 0; l < test::kSortLengths; ++l) {
+    for (std::uint32_t r = 0; r < test::kSortKeyRanges; ++r) {
+      const std::uint32_t n = test::sort_length(l);
+      const std::uint32_t key_range = test::sort_key_range(r);
       for (const std::uint32_t width : kWidths) {
         if (n == 1025 && key_range != 5 && width > 3) continue;  // one wide long case is enough
         for (const Schedule schedule : test::kSchedules) {

@@ -70,7 +70,8 @@ TEST_P(LanesEqualSolo, OnRandomProblems) {
   lane_device().schedule = GetParam().schedule;
   lane_device().certified_lists = 0;
   for (int n = 0; n < problems; ++n) {
-    const auto p = test::make_problem(static_cast<std::uint64_t>(5000 + n * 7 + GetParam().width));
+    const auto number = static_cast<std::uint64_t>(n) * 7 + GetParam().width;
+    const auto p = n % 8 == 5 ? test::make_starved_pool(number) : test::make_problem(5000 + number);
     lane_device().seed = static_cast<std::uint64_t>(n);
     const std::string solo = mined(*p, Device::kCpu);
     const std::uint64_t before = lane_device().launches;

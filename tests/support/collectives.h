@@ -68,8 +68,16 @@ inline Collectives expected_collectives(std::uint32_t lane, std::uint32_t width,
 }
 
 /// Lengths of the rows that sort_rows sorts, and how many keys they hold: any, one, few.
-inline constexpr std::uint32_t kSortLengths[] = {0, 1, 2, 3, 31, 32, 33, 65, 100, 1025};
-inline constexpr std::uint32_t kSortKeyRanges[] = {0, 1, 5};
+inline constexpr std::uint32_t kSortLengths = 10;
+inline constexpr std::uint32_t kSortKeyRanges = 3;
+QUARRY_HD std::uint32_t sort_length(std::uint32_t i) {
+  constexpr std::uint32_t kLengths[kSortLengths] = {0, 1, 2, 3, 31, 32, 33, 65, 100, 1025};
+  return kLengths[i];
+}
+QUARRY_HD std::uint32_t sort_key_range(std::uint32_t i) {
+  constexpr std::uint32_t kRanges[kSortKeyRanges] = {0, 1, 5};
+  return kRanges[i];
+}
 
 /// Entry `i` of the row of length n. Items are distinct and not in index order; extreme keys and
 /// many ties on purpose.
@@ -92,10 +100,10 @@ QUARRY_HD void sort_one_row(Group& g, std::uint32_t n, std::uint32_t key_range, 
 /// Every length and key range, one row behind the other; the last is followed by nothing.
 template <class Group>
 QUARRY_HD void sort_rows(Group& g, SortEntry* rows) {
-  for (const std::uint32_t n : kSortLengths) {
-    for (const std::uint32_t key_range : kSortKeyRanges) {
-      sort_one_row(g, n, key_range, rows);
-      rows += n + 1;
+  for (std::uint32_t l = 0; l < kSortLengths; ++l) {
+    for (std::uint32_t r = 0; r < kSortKeyRanges; ++r) {
+      sort_one_row(g, sort_length(l), sort_key_range(r), rows);
+      rows += sort_length(l) + 1;
     }
   }
 }
@@ -111,9 +119,9 @@ inline std::vector<SortEntry> expected_row(std::uint32_t n, std::uint32_t key_ra
 }
 inline std::vector<SortEntry> expected_rows() {
   std::vector<SortEntry> rows;
-  for (const std::uint32_t n : kSortLengths) {
-    for (const std::uint32_t key_range : kSortKeyRanges) {
-      const std::vector<SortEntry> row = expected_row(n, key_range);
+  for (std::uint32_t l = 0; l < kSortLengths; ++l) {
+    for (std::uint32_t r = 0; r < kSortKeyRanges; ++r) {
+      const std::vector<SortEntry> row = expected_row(sort_length(l), sort_key_range(r));
       rows.insert(rows.end(), row.begin(), row.end());
     }
   }

@@ -461,6 +461,22 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size) {
   return problem;
 }
 
+std::unique_ptr<Problem> make_starved_pool(std::uint64_t number) {
+  auto p = make_problem(3000 + number);
+  p->exposure.item_count.at(number % p->exposure.item_count.size()) = 1000000;
+  if (!p->snapshot.popularity.empty()) p->snapshot.popularity[0] = 1000000;
+  BranchSpec& b = p->recipe.branches[0];
+  b.source = {};
+  b.source.kind = SourceKind::kPool;
+  b.source.popularity_base = true;
+  b.source.beta = 2.0;
+  b.source.draws = 2 + static_cast<std::uint32_t>(number % 3);
+  b.select = number % 4 == 0 ? SelectKind::kFirstViolator : SelectKind::kTop;
+  b.weights.clear();
+  b.filters.clear();
+  return p;
+}
+
 namespace {
 void describe(std::ostringstream& text, const FilterSpec& f) {
   static const char* const kTypes[] = {"positives", "exposed", "group",           "near_duplicate",

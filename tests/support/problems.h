@@ -48,6 +48,9 @@ enum class ProblemSize : std::uint8_t {
   kLarge,  ///< 1200 to 2500 items: most searches are proven by the error bound
 };
 std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size = ProblemSize::kSmall);
+/// A small problem whose first branch is a pool that one item's weight starves of distinct draws,
+/// so that it is filled by enumeration.
+std::unique_ptr<Problem> make_starved_pool(std::uint64_t number);
 /// The recipe and sizes, to read a failure.
 std::string describe(const Problem& problem);
 
