@@ -275,6 +275,7 @@ TEST(Comparison, EveryAlterationIsCaught) {
         b.positive_min[0] = std::isnan(b.positive_min[0]) ? 0 : b.positive_min[0] + 1;
       },
       [](NegativeBatch& b, std::size_t) { std::swap(b.item[0], b.item[1]); },
+      [](NegativeBatch& b, std::size_t) { ++b.stratum.back(); },
   };
   int rows = 0;
   for (std::uint64_t n = 0; n < 40; ++n) {
@@ -313,6 +314,7 @@ TEST(Comparison, EveryCounterIsLookedAt) {
       [](Counters& c) -> std::uint64_t& { return c.branch[0].refused; },
       [](Counters& c) -> std::uint64_t& { return c.branch[0].enumerated_rows; },
       [](Counters& c) -> std::uint64_t& { return c.branch[0].inert_rows; },
+      [](Counters& c) -> std::uint64_t& { return c.branch[0].unscored; },
   };
   for (const auto& field : fields) {
     Counters wrong = right;
@@ -321,10 +323,21 @@ TEST(Comparison, EveryCounterIsLookedAt) {
   }
 }
 
+TEST(Comparison, EverySlotOfAStratumIsLookedAt) {
+  const std::vector<StratumCounters> right(3);
+  EXPECT_EQ(oracle::difference(right, right), "");
+  EXPECT_NE(oracle::difference(right, std::vector<StratumCounters>(2)), "");
+  for (std::uint32_t code = 0; code < kNumFillCodes; ++code) {
+    std::vector<StratumCounters> wrong = right;
+    ++wrong[2].slots[code];
+    EXPECT_NE(oracle::difference(right, wrong), "");
+  }
+}
+
 /// What must hold for every row whatever the recipe; and the generator must reach what it is for.
 TEST(Problems, RowsAddUpAndTheGeneratorReachesEverything) {
   std::set<int> codes, sources, selects;
-  std::uint64_t enumerated = 0, refused = 0, inert = 0, beyond = 0;
+  std::uint64_t enumerated = 0, refused = 0, inert = 0, beyond = 0, unscored = 0;
   for (std::uint64_t n = 0; n < 300; ++n) {
     const auto p = test::make_problem(n);
     SCOPED_TRACE(n);
@@ -352,6 +365,7 @@ TEST(Problems, RowsAddUpAndTheGeneratorReachesEverything) {
       enumerated += b.enumerated_rows;
       refused += b.refused;
       inert += b.inert_rows;
+      unscored += b.unscored;
     }
   }
   EXPECT_EQ(codes, (std::set<int>{1, 2, 3, 4}));
@@ -360,6 +374,7 @@ TEST(Problems, RowsAddUpAndTheGeneratorReachesEverything) {
   EXPECT_GT(enumerated, 0u);
   EXPECT_GT(refused, 0u);
   EXPECT_GT(inert, 0u);
+  EXPECT_GT(unscored, 0u);
   EXPECT_GT(beyond, 0u);
 }
 

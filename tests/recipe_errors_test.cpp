@@ -157,6 +157,8 @@ const BadRecipe kBadRecipes[] = {
     {"weight_on_draws", {{6, "source = \"uniform\""}}, "select = { kind = \"sample\", weight = \"softmax\" }\n", {"r.toml:7:10:", "draws by its own weights"}},
     {"weight_kind", {}, "select = { kind = \"sample\", weight = \"soft_max\" }\n", {"r.toml:7:38:", "did you mean \"softmax\"?"}},
     {"tau_zero", {}, "select = { kind = \"sample\", weight = { kind = \"softmax\", tau = 0 } }\n", {"r.toml:7:64:", "tau", "at least 1e-37"}},
+    {"tau_no_float", {}, "select = { kind = \"sample\", weight = { kind = \"softmax\", tau = 1e-46 } }\n", {"r.toml:7:64:", "tau", "at least 1e-37"}},
+    {"lambda_no_float", {}, "select = { kind = \"sample\", weight = { kind = \"rank_geometric\", lambda = 1e-46 } }\n", {"r.toml:7:", "lambda", "at least 1e-37"}},
     {"lambda_missing", {}, "select = { kind = \"sample\", weight = \"rank_geometric\" }\n", {"r.toml:7:38:", "has no lambda"}},
     {"rank_beta_zero", {}, "select = { kind = \"sample\", weight = { kind = \"rank_beta\", j = 0 } }\n", {"r.toml:7:64:", "j of weight rank_beta"}},
     {"centre", {}, "select = { kind = \"sample\", weight = { kind = \"simans\", centre = { kind = \"ahms\", a = 1, b = 1 } } }\n", {"r.toml:7:75:", "did you mean \"ahns\"?"}},
