@@ -300,5 +300,40 @@ TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {
   EXPECT_GT(vanished, 100u) << "no pair ever expired";
 }
 
+TEST(Exposure, ThreadsChangeNothing) {
+  constexpr std::uint32_t kUsers = 3000, kItems = 400;  // more users than a thread takes at once
+  std::uint32_t state = 7;
+  const auto below = [&state](std::uint32_t n) {
+    state = state * 1664525u + 1013904223u;
+    return static_cast<std::uint32_t>(std::uint64_t{state} * n >> 32);
+  };
+  std::vector<Event> log;
+  for (int i = 0; i < 60000; ++i) {
+    log.push_back({below(kUsers), below(kItems) / (1 + below(20)), below(1000),
+                   static_cast<std::uint16_t>(below(2)), static_cast<float>(below(3))});
+  }
+  ExposureRules rules;
+  rules.window = 500;
+  rules.rules = {{ExposureClass::kPositive, {{"buy", ExposureTerm::Op::kExists, 0.0}}},
+                 {ExposureClass::kAversion, {{"view", ExposureTerm::Op::kLess, 1.0}}}};
+  const auto classified = [&](int threads) {
+    Exec exec;
+    exec.threads = threads;
+    return classify_events(log, {"buy", "view"}, rules, kUsers, kItems, 900, exec);
+  };
+  const Exposure one = classified(1);
+  ASSERT_GT(one.items.size(), 10000u);
+  for (const int threads : {2, 5}) {
+    const Exposure many = classified(threads);
+    EXPECT_EQ(many.offsets, one.offsets);
+    EXPECT_EQ(many.items, one.items);
+    EXPECT_EQ(many.classes, one.classes);
+    EXPECT_EQ(many.last_time, one.last_time);
+    EXPECT_EQ(many.positive_time, one.positive_time);
+    EXPECT_EQ(many.item_count, one.item_count);
+    EXPECT_EQ(many.latest_event, one.latest_event);
+  }
+}
+
 }  // namespace
 }  // namespace quarry
