@@ -75,8 +75,9 @@ extern "C" void on_fault(int, siginfo_t* info, void*) {
   say_text("\nquarry: I/O: ");
   say_text(path[0] != '\0' ? path : "a mapped file");
   say_text(
-      ": was cut or cannot be read any more while it was used; nothing was written. Wait until its "
-      "writer is done, or check the disk, and run again\n");
+      ": was cut or cannot be read any more while it was used; no set was written (a .partial "
+      "folder may be left beside it). Wait until its writer is done, or check the disk, and run "
+      "again\n");
   ::_exit(kExitIo);
 }
 
