@@ -196,6 +196,10 @@ std::unique_ptr<Tile> make_tile(Miner::State& s) {
                                             s.retriever.get(), s.near_retriever.get()});
 }
 
+[[noreturn]] void throw_no_memory() {
+  throw OutOfMemory("no memory for a tile of one row; lower the recipe's pool or max_rank");
+}
+
 /// Room for a smaller tile: half the rows, half of what deep searches take, and what the failed
 /// attempt holds is given back.
 void halve_tiles(Miner::State& s) {
@@ -298,8 +302,7 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
       halve_tiles(s);
       continue;
     } catch (const std::bad_alloc&) {
-      if (s.tile_rows == 1)
-        throw OutOfMemory("no memory for a tile of one row; lower the recipe's pool or max_rank");
+      if (s.tile_rows == 1) throw_no_memory();
       halve_tiles(s);
       continue;
     }
@@ -328,6 +331,10 @@ void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stre
       mine_rows(s, job, first, n, nullptr);
     } catch (const OutOfMemory&) {
       if (s.tile_rows == 1) throw;
+      halve_tiles(s);
+      continue;
+    } catch (const std::bad_alloc&) {
+      if (s.tile_rows == 1) throw_no_memory();
       halve_tiles(s);
       continue;
     }

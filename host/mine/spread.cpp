@@ -2,6 +2,7 @@
 #include "host/mine/spread.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <map>
