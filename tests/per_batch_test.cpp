@@ -46,6 +46,9 @@ void* operator new(std::size_t bytes) {
   return p;
 }
 void* operator new(std::size_t bytes, std::align_val_t) { return operator new(bytes); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate(bytes, false);
+}
 void* operator new(std::size_t bytes, std::align_val_t, const std::nothrow_t&) noexcept {
   return allocate(bytes, true);  // what buffers ask for
 }
@@ -54,6 +57,7 @@ void operator delete(void* p, std::size_t) noexcept { release(p); }
 void operator delete(void* p, std::align_val_t) noexcept { release(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }
 void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { release(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { release(p); }
 
 namespace quarry {
 namespace {

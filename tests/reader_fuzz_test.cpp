@@ -45,6 +45,22 @@ void released(void* memory) {
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
+// Every form, or a sanitizer's own stands in for those that are missing.
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return counted(bytes, 16);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
+  try {
+    return counted(bytes, static_cast<std::size_t>(alignment));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { released(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { released(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
