@@ -461,6 +461,7 @@ class RowFill {
 
   /// Counts one item per lane where `wanted`, in lane order, each once. Collective.
   QUARRY_HD void count_items(bool wanted, std::uint32_t item, std::uint32_t rest) {
+    g_.sync();  // every lane has judged its item by the counts before they change
     std::uint64_t lane = g_.min(wanted ? g_.rank() : ~std::uint64_t{0});
     while (lane != ~std::uint64_t{0}) {
       const std::uint64_t its = g_.broadcast(item, static_cast<std::uint32_t>(lane));

@@ -249,7 +249,9 @@ QUARRY_HD float log_total_row(Group& g, std::uint32_t pool_size, const float* lo
     pool_size = pool_size < width ? pool_size : width;
     g.sync();
   }
-  return shift + exact_log(float_of_bits(static_cast<std::uint32_t>(sums[0])));
+  const float total = float_of_bits(static_cast<std::uint32_t>(sums[0]));
+  g.sync();  // every lane has read it before the area is used again
+  return shift + exact_log(total);
 }
 
 /// The order of selection is the order in which the candidates came, so nothing has to be sorted.
