@@ -6,6 +6,7 @@
 
 #include "host/mine/miner.h"
 #include "tests/support/problems.h"
+#include "tests/support/worlds.h"
 #if !defined(QUARRY_HAS_CUDA)
 #include "tests/support/lane_device.h"
 #endif
@@ -21,19 +22,17 @@ TEST(Lanes, RunInBuildsWithoutCuda) {
 
 #else
 
-/// Every byte of the rows of a problem, and the counters.
-std::string mined(const test::Problem& p, Device device) {
-  MinerOptions options;
-  options.seed = p.seed;
-  options.round = p.round;
+/// Every byte of the rows, and the counters.
+std::string mined(const Recipe& recipe, const MinerInputs& inputs, const RowsView& rows,
+                  MinerOptions options, Device device) {
   options.exec.device = device;
   options.tile_rows = 3;
-  Miner miner(p.recipe, p.inputs, options);
+  Miner miner(recipe, inputs, options);
   std::string bytes;
   const auto add = [&](const auto& column) {
     bytes.append(reinterpret_cast<const char*>(column.data()), column.size() * sizeof(column[0]));
   };
-  miner.mine(p.rows_view, [&](const NegativeBatch& b) {
+  miner.mine(rows, [&](const NegativeBatch& b) {
     add(b.item);
     add(b.score);
     add(b.branch);
@@ -49,6 +48,10 @@ std::string mined(const test::Problem& p, Device device) {
   bytes.append(reinterpret_cast<const char*>(&c), sizeof c);
   add(miner.report().strata);
   return bytes;
+}
+
+std::string mined(const test::Problem& p, Device device) {
+  return mined(p.recipe, p.inputs, p.rows_view, {.seed = p.seed, .round = p.round}, device);
 }
 
 struct Setting {
@@ -83,6 +86,46 @@ TEST_P(LanesEqualSolo, OnRandomProblems) {
     }
   }
   EXPECT_GT(lane_device().certified_lists, 0u) << "no search was certified by lanes";
+}
+
+/// Draws hardly ever hit what is allowed, and most of that is of one seller, of whom a row takes
+/// one: what the first pass of the enumeration kept is refused, and a second pass follows.
+TEST_P(LanesEqualSolo, WhereCapsRefuseWhatAnEnumerationKept) {
+  lane_device().width = GetParam().width;
+  lane_device().schedule = GetParam().schedule;
+  const Recipe recipe = parse_recipe(R"(
+name = "passes"
+k = 12
+metric = "ip"
+[safety]
+filters = [{ kind = "positives" }, { kind = "allow_list", list = "few" }]
+[[branch]]
+name = "random"
+share = 1.0
+source = { kind = "uniform" }
+[quota]
+cap = [{ column = "seller", per_row = 1 }]
+)",
+                                     "passes.toml", 0);
+  const auto w = test::make_world(
+      {.users = 2, .items = 8000, .dim = 4, .rows_per_user = 2, .events_per_user = 4});
+  CatalogueColumn* seller = nullptr;
+  for (CatalogueColumn& column : w->catalogue.columns) {
+    if (column.name == "seller") seller = &column;
+  }
+  ASSERT_NE(seller, nullptr);
+  std::vector<std::uint32_t>& few = w->inputs.item_lists["few"];
+  for (std::uint32_t i = 0; i < 70; ++i) {
+    few.push_back(100 * i + 7);
+    seller->codes[few.back()] = i < 58 ? 1 : i - 30;
+  }
+  const std::string solo = mined(recipe, w->inputs, w->rows_view, {.seed = 4}, Device::kCpu);
+  EXPECT_TRUE(mined(recipe, w->inputs, w->rows_view, {.seed = 4}, Device::kCuda) == solo);
+  Miner miner(recipe, w->inputs, {.seed = 4});
+  miner.mine(w->rows_view, [](const NegativeBatch& b) {
+    for (std::uint32_t r = 0; r < b.num_rows; ++r) EXPECT_EQ(b.count[r], 12);
+  });
+  EXPECT_EQ(miner.report().counters.branch[0].enumerated_rows, 4u);
 }
 
 std::vector<Setting> settings() {
