@@ -11,6 +11,7 @@
 
 #include "host/recipe/recipe.h"
 #include "kernels/core/errors.h"
+#include "tests/support/bad_input.h"
 
 namespace quarry {
 namespace {
@@ -48,7 +49,7 @@ struct BadRecipe {
 
 void PrintTo(const BadRecipe& bad, std::ostream* out) { *out << bad.name; }
 
-class BadRecipes : public testing::TestWithParam<BadRecipe> {};
+class BadRecipes : public ::testing::TestWithParam<BadRecipe> {};
 
 TEST_P(BadRecipes, AreRefusedWithPlaceValueAndRemedy) {
   const BadRecipe& bad = GetParam();
@@ -199,8 +200,23 @@ const BadRecipe kBadRecipes[] = {
 };
 // clang-format on
 
-INSTANTIATE_TEST_SUITE_P(Table, BadRecipes, testing::ValuesIn(kBadRecipes),
+INSTANTIATE_TEST_SUITE_P(Table, BadRecipes, ::testing::ValuesIn(kBadRecipes),
                          [](const auto& info) { return std::string(info.param.name); });
+
+TEST(RecipeErrors, EndTheProgramWithTheSameWords) {
+  std::vector<testing::BadInputCase> cases;
+  for (const BadRecipe& bad : kBadRecipes) {
+    cases.push_back({bad.name,
+                     "r.toml",
+                     recipe_text_with(bad.lines, bad.behind),
+                     {bad.expected.begin(), bad.expected.end()},
+                     2});
+  }
+  const std::string good = recipe_text_with({}, "[exposure]\npositive = [\"rate>=4\"]\n");
+  testing::BadInputSuite suite{"recipe", "--recipe", "", "", {{"r.toml", good}}, {}};
+  suite.read = [](const std::string& path, const testing::Flags&) { load_recipe(path, 0, {}); };
+  expect_refused(suite, cases);
+}
 
 TEST(RecipeErrors, TheGoodRecipeOfTheTableIsGood) {
   EXPECT_EQ(message_of(recipe_text_with({}, "")), "");
