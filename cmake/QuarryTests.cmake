@@ -56,6 +56,12 @@ if(NOT QUARRY_SANITIZE)
   add_test(NAME check_format COMMAND "${checks}/check_format")
   add_test(NAME check_headers COMMAND "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}"
     --target all_verify_interface_header_sets)  # each public header compiles alone
+  find_package(Python3 COMPONENTS Interpreter QUIET)
+  if(TARGET quarry_cli AND Python3_FOUND)
+    add_test(NAME plan_memory COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/plan_memory.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(plan_memory PROPERTIES TIMEOUT 1800)
+  endif()
   add_test(NAME check_install COMMAND "${checks}/check_install" "${PROJECT_BINARY_DIR}")
   set_tests_properties(check_layers check_format check_headers check_install PROPERTIES
     TIMEOUT 900 SKIP_RETURN_CODE 77)

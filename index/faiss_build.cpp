@@ -147,6 +147,8 @@ void require_working_faiss() {
     throw ConfigError(verdict() + "; or use the index kind exact, which needs no FAISS");
 }
 
+std::string faiss_version() { return faiss_header_version(); }
+
 FaissInfo faiss_info() {
   FaissInfo info;
   info.present = true;

@@ -22,9 +22,8 @@ void check_index_name(const std::string& kind, std::uint32_t dim, Metric metric)
         static_cast<int>(dim), kind.c_str(),
         metric == Metric::kL2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT));
   } catch (const std::exception& error) {  // FAISS throws std::out_of_range, too, for bad numbers
-    throw ConfigError("--retriever: \"" + kind + "\" is not a kind that FAISS " +
-                      faiss_info().header_version + " knows for dimension " + std::to_string(dim) +
-                      " (FAISS: " + error.what() +
+    throw ConfigError("--retriever: \"" + kind + "\" is not a kind that FAISS " + faiss_version() +
+                      " knows for dimension " + std::to_string(dim) + " (FAISS: " + error.what() +
                       "); examples: exact, Flat, IVF1024,Flat, IVF1024,SQfp16, HNSW32,Flat");
   }
 #else

@@ -283,6 +283,7 @@ std::unique_ptr<Retriever> make_faiss_retriever(const Exec&, const ItemTable&,
 }
 
 FaissInfo faiss_info() { return {}; }
+std::string faiss_version() { return "none"; }
 
 }  // namespace quarry
 

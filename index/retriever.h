@@ -105,5 +105,7 @@ struct FaissInfo {
   bool self_test_passed = false;
 };
 FaissInfo faiss_info();
+/// Its header_version alone, without the self-test; "none" where there is no FAISS.
+std::string faiss_version();
 
 }  // namespace quarry

@@ -83,7 +83,9 @@ struct MinePlan {
   std::uint64_t mapped_bytes = 0;    ///< inputs in place
   std::uint64_t resident_bytes = 0;  ///< item table copy, lists, snapshot
   std::uint64_t tile_bytes = 0;      ///< buffers of tiles in flight
-  std::uint64_t peak_bytes = 0;      ///< resident + tile
+  /// resident + tile. Before the first tile the work areas of searches are not in it, and never
+  /// what FAISS takes during a search; quarry plan measures both on two tiles.
+  std::uint64_t peak_bytes = 0;
   double gemm_flops = 0;
   std::string retriever;
 };

@@ -35,23 +35,15 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Mines the chosen rows into the writer; returns the largest private memory seen on the way.
-std::uint64_t mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs,
-                        const Context& context) {
+/// Mines the chosen rows into the writer.
+void mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs, const Context& context) {
   Progress progress("rows", inputs.end_row - inputs.first_row);
-  std::uint64_t peak_anonymous = 0;
-  Clock::time_point sampled = Clock::now() - std::chrono::hours(1);
   feed.mine(
       [&](const NegativeBatch& batch, const RowIdentity& rows) {
         writer.append(batch, rows.key, rows.user, context.stop);
         progress.update(rows.first + batch.num_rows);
-        if (Clock::now() - sampled > std::chrono::milliseconds(50)) {
-          peak_anonymous = std::max(peak_anonymous, process_memory().anonymous);
-          sampled = Clock::now();
-        }
       },
       context.stop);
-  return std::max(peak_anonymous, process_memory().anonymous);
 }
 
 void check_shards(const MineArgs& args, const Inputs& inputs) {
@@ -74,6 +66,7 @@ int run_mine(const MineArgs& args, const Context& context) {
     fmt::print(stderr, "note: {} is left from a run that was killed; it may be deleted\n", folder);
   }
 
+  MemoryWatch memory;
   RunFacts facts;
   facts.command_line = context.command_line;
   facts.set_folder = args.out;
@@ -96,7 +89,7 @@ int run_mine(const MineArgs& args, const Context& context) {
   SetWriter writer(args.out, schema, args.rows_per_shard, existing);
   start = Clock::now();
   RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
-  facts.peak_anonymous = mine_into(writer, feed, inputs, context);
+  mine_into(writer, feed, inputs, context);
   facts.mine_seconds = seconds_since(start);
   if (context.stop->load())
     throw Cancelled("stopped after the last row; nothing was written to " + args.out);
@@ -108,6 +101,7 @@ int run_mine(const MineArgs& args, const Context& context) {
   facts.bad_rows = feed.bad_rows();
   facts.warnings = run_warnings(request, inputs, feed.unknown_segments());
   facts.peak_resident = process_memory().peak_resident;
+  facts.peak_anonymous = memory.peak_anonymous();
   const std::string run_json = run_to_json(facts);
   const std::string hash = writer.finish(run_json);
 

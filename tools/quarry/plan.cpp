@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 /// Column buffers of the set being written, and the block of rows being mined.
-constexpr std::uint64_t kStoreBytes = 12ull << 20;
+constexpr std::uint64_t kStoreBytes = 6ull << 20;
 
 struct PlanArgs {
   RunOptions run;
@@ -37,8 +37,8 @@ struct Probe {
   double fill = 1;  ///< share of slots filled
 };
 
-/// Mines growing samples from all over the rows until the time is used up; the largest gives the
-/// rate.
+/// Mines the first two tiles as a run would, which takes the memory that a run takes, and then
+/// growing samples from all over the rows until the time is used up; the last gives the rate.
 Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double seconds,
             const Context& context) {
   Probe result;
@@ -46,7 +46,7 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
   if (total == 0 || seconds <= 0) return result;
   const Clock::time_point start = Clock::now();
   std::uint64_t filled = 0;
-  std::uint64_t sample = std::min<std::uint64_t>(total, 64);
+  std::uint64_t sample = std::min(total, 2 * std::uint64_t{miner.plan(total).tile_rows});
   for (std::uint64_t turn = 0;; ++turn) {
     const std::uint64_t begin = inputs.first_row + (total - sample) * (turn % 3) / 2;
     RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
@@ -69,18 +69,23 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
 
 int run_plan(const PlanArgs& args, const Context& context) {
   RunRequest request = check_run_options(args.run);
+  MemoryWatch memory;
   const Clock::time_point start = Clock::now();
   const std::unique_ptr<Inputs> held = load_inputs(request, context);
   const Inputs& inputs = *held;
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const ProcessMemory loaded = process_memory();
+  const std::uint64_t load_peak = memory.peak_anonymous();
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
   const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, context);
   const MinePlan plan = miner.plan(rows);  // knows what the probe needed
-  const std::uint64_t peak_private = loaded.anonymous + plan.peak_bytes + kStoreBytes;
+  // What the probe was seen to take, FAISS's own work areas included, or what is known without one.
+  const std::uint64_t mining =
+      measured.rows > 0 ? memory.peak_anonymous() : loaded.anonymous + plan.peak_bytes;
+  const std::uint64_t peak_private = std::max(load_peak, mining + kStoreBytes);
   const std::uint64_t peak_resident =
-      std::max(loaded.peak_resident, loaded.resident + plan.peak_bytes + kStoreBytes);
+      std::max(loaded.peak_resident, peak_private + loaded.resident - loaded.anonymous);
   const double mine_seconds =
       measured.rows_per_second > 0 ? static_cast<double>(rows) / measured.rows_per_second : 0;
   const std::uint64_t slot_bytes = 30;  // FORMAT.md: the numbers of one slot
@@ -155,7 +160,7 @@ void add_plan(CLI::App& app, Context& context) {
       app.add_subcommand("plan", "say what mining needs in memory and time, without mining");
   add_run_options(*verb, args->run);
   verb->add_option("--probe-seconds", args->probe_seconds,
-                   "time for trying a few rows; 0: do not try")
+                   "time for trying rows, two tiles at least; 0: do not try")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", args->json, "JSON on stdout instead of a table");

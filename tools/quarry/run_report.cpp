@@ -124,11 +124,10 @@ const char* fill_code_name(std::uint32_t code) {
 }
 
 std::string versions_json() {
-  const FaissInfo faiss = faiss_info();
   const unsigned xxh = XXH_versionNumber();
   Json json = {{"quarry", kVersion},
                {"compiler", __VERSION__},
-               {"faiss", faiss.present ? faiss.header_version : "none"},
+               {"faiss", faiss_version()},
                {"xxhash", fmt::format("{}.{}.{}", xxh / 10000, xxh / 100 % 100, xxh % 100)},
                {"exact_score", exact_score_instruction_set()},
                {"blas", blas_description()}};
