@@ -114,40 +114,47 @@ int run_plan(const PlanArgs& args, const Context& context) {
                                    words_of_bytes(peak_resident), words_of_bytes(peak_private)));
   line("output", words_of_bytes(output_bytes));
   line("arithmetic", fmt::format("{:.3g} GFLOP of matrix products", plan.gemm_flops / 1e9));
-  line("probe", fmt::format("{} rows, {} rows/s, {:.1f} % filled", words_of_count(measured.rows),
-                            words_of_count(static_cast<std::uint64_t>(measured.rows_per_second)),
-                            100 * measured.fill));
-  line("time", fmt::format("load {}, mine about {}", words_of_seconds(load_seconds),
-                           words_of_seconds(mine_seconds)));
+  if (measured.rows > 0) {
+    line("probe", fmt::format("{} rows, {} rows/s, {:.1f} % filled", words_of_count(measured.rows),
+                              words_of_count(static_cast<std::uint64_t>(measured.rows_per_second)),
+                              100 * measured.fill));
+  } else {
+    line("probe", "none: time is not known, memory is an estimate");
+  }
+  line("time",
+       fmt::format("load {}, mine {}", words_of_seconds(load_seconds),
+                   measured.rows > 0 ? "about " + words_of_seconds(mine_seconds) : "not known"));
   const std::vector<std::string> warnings = run_warnings(request, inputs, 0);
   for (const std::string& warning : warnings) words += "warning: " + warning + "\n";
   if (!args.json) {
     std::fputs(words.c_str(), stdout);
     return 0;
   }
-  const Json json = {{"rows", rows},
-                     {"num_items", plan.num_items},
-                     {"num_users", plan.num_users},
-                     {"dim", plan.dim},
-                     {"k", plan.k},
-                     {"retriever", plan.retriever},
-                     {"depth", plan.depth},
-                     {"tile_rows", plan.tile_rows},
-                     {"memory",
-                      {{"loaded_bytes", loaded.anonymous},
-                       {"engine_bytes", plan.resident_bytes},
-                       {"tile_bytes", plan.tile_bytes},
-                       {"mapped_bytes", plan.mapped_bytes},
-                       {"peak_resident_bytes", peak_resident},
-                       {"peak_anonymous_bytes", peak_private}}},
-                     {"output_bytes", output_bytes},
-                     {"gemm_flops", plan.gemm_flops},
-                     {"probe",
-                      {{"rows", measured.rows},
-                       {"rows_per_second", measured.rows_per_second},
-                       {"fill", measured.fill}}},
-                     {"seconds", {{"load", load_seconds}, {"mine", mine_seconds}}},
-                     {"warnings", warnings}};
+  const Json json = {
+      {"rows", rows},
+      {"num_items", plan.num_items},
+      {"num_users", plan.num_users},
+      {"dim", plan.dim},
+      {"k", plan.k},
+      {"retriever", plan.retriever},
+      {"depth", plan.depth},
+      {"tile_rows", plan.tile_rows},
+      {"memory",
+       {{"loaded_bytes", loaded.anonymous},
+        {"engine_bytes", plan.resident_bytes},
+        {"tile_bytes", plan.tile_bytes},
+        {"mapped_bytes", plan.mapped_bytes},
+        {"peak_resident_bytes", peak_resident},
+        {"peak_anonymous_bytes", peak_private}}},
+      {"output_bytes", output_bytes},
+      {"gemm_flops", plan.gemm_flops},
+      {"probe", measured.rows == 0 ? Json()
+                                   : Json{{"rows", measured.rows},
+                                          {"rows_per_second", measured.rows_per_second},
+                                          {"fill", measured.fill}}},
+      {"seconds",
+       {{"load", load_seconds}, {"mine", measured.rows == 0 ? Json() : Json(mine_seconds)}}},
+      {"warnings", warnings}};
   std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   return 0;
 }
