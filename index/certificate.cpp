@@ -71,6 +71,7 @@ struct CertifiedSearch::Request {
   std::uint32_t wanted;  ///< entries of each row: min(k, items)
   std::uint32_t k;
   const SearchResult& out;
+  const SearchGoal* goal;
   bool all_pending;  ///< the rows are 0, 1, 2 ...: nothing to gather
   std::uint32_t pending;
 };
@@ -135,6 +136,35 @@ const float* CertifiedSearch::gather(const Exec& exec, const Request& request,
   return gathered_.data();
 }
 
+/// The goal for rows begin .. begin + count - 1 of those pending, with entries to spare for the
+/// proof. queries: theirs.
+TopkGoal CertifiedSearch::goal_of(const Request& request, const float* queries, std::uint32_t begin,
+                                  std::uint32_t count, std::uint32_t slack) {
+  TopkGoal goal = *request.goal;
+  goal.wanted = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::uint64_t{goal.wanted} + slack, items_.table().num_items));
+  const auto row_of = [&](std::uint32_t i) {
+    return request.all_pending ? begin + i : pending_[begin + i];
+  };
+  if (goal.ceiling != nullptr) {
+    ceiling_.resize(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      ceiling_[i] = request.goal->ceiling[row_of(i)];
+      if (items_.table().metric != Metric::kL2) continue;
+      // The scan leaves out of its scores what is the same for all items of a query.
+      const float* query = queries + std::uint64_t{i} * items_.table().dim;
+      ceiling_[i] -= static_cast<float>(bound_.of(query).offset);
+    }
+    goal.ceiling = ceiling_.data();
+  }
+  if (goal.owner != nullptr) {
+    owner_.resize(count);
+    for (std::uint32_t i = 0; i < count; ++i) owner_[i] = request.goal->owner[row_of(i)];
+    goal.owner = owner_.data();
+  }
+  return goal;
+}
+
 void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, const Request& request,
                                   std::uint32_t slack) {
   const auto depth = static_cast<std::uint32_t>(
@@ -143,13 +173,21 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
   const std::uint32_t* pending = place_pending(exec, request);
   CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth);
   proven_.resize(exec, request.pending);
+  const bool toward = request.goal != nullptr && source.follows_goals(exec, step);
+  if (toward) args.spare = slack;
   for (std::uint32_t begin = 0; begin < request.pending; begin += args.num_lists) {
     args.num_lists = std::min(step, request.pending - begin);
     args.queries = gather(exec, request, pending, begin, args.num_lists);
     args.rows = pending != nullptr ? pending + begin : nullptr;
     args.first_row = begin;
     args.proven = proven_.data() + begin;
-    source.find(exec, args.items, args.queries, args.num_lists, depth, workspace_, lists());
+    if (toward) {
+      const TopkGoal goal = goal_of(request, args.queries, begin, args.num_lists, slack);
+      source.find_toward(exec, args.items, args.queries, args.num_lists, depth, goal, workspace_,
+                         lists());
+    } else {
+      source.find(exec, args.items, args.queries, args.num_lists, depth, workspace_, lists());
+    }
     certify(exec, args);
   }
   keep_pending(exec, request);
@@ -198,6 +236,18 @@ void CertifiedSearch::brute_force(const Exec& exec, const Request& request) {
 
 void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const float* queries,
                              std::uint32_t num_queries, std::uint32_t k, const SearchResult& out) {
+  search(exec, source, queries, num_queries, k, nullptr, out);
+}
+
+void CertifiedSearch::search_toward(const Exec& exec, CandidateSource& source, const float* queries,
+                                    std::uint32_t num_queries, std::uint32_t most,
+                                    const SearchGoal& goal, const SearchResult& out) {
+  search(exec, source, queries, num_queries, most, &goal, out);
+}
+
+void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const float* queries,
+                             std::uint32_t num_queries, std::uint32_t k, const SearchGoal* goal,
+                             const SearchResult& out) {
   if (num_queries == 0) return;
   const std::uint32_t num_items = items_.table().num_items;
   const std::uint32_t wanted = std::min(k, num_items);
@@ -210,7 +260,7 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
     return;
   }
   prepare(exec);
-  Request request{queries, wanted, k, out, true, num_queries};
+  Request request{queries, wanted, k, out, goal, true, num_queries};
   // Nearly all items are wanted: their exact scores are needed anyway.
   const bool nearly_all = std::uint64_t{wanted} + kSlacks[0] >= num_items;
   pending_.clear();
@@ -228,8 +278,8 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
 std::uint64_t CertifiedSearch::memory_bytes() const {
   return workspace_.cpu.bytes() + heavy_.host_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
-         proven_.host_bytes() + flags_.capacity_bytes() +
-         pending_.capacity() * sizeof(std::uint32_t);
+         proven_.host_bytes() + flags_.capacity_bytes() + ceiling_.capacity() * sizeof(float) +
+         owner_.capacity() * sizeof(std::uint32_t) + pending_.capacity() * sizeof(std::uint32_t);
 }
 
 std::uint64_t CertifiedSearch::device_bytes() const {

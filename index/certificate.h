@@ -48,6 +48,10 @@ class CandidateSource {
   /// memory of exec.device. `items`: the rows of the table there.
   virtual void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
                     std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) = 0;
+  /// As topk_toward leaves them; only where follows_goals().
+  virtual void find_toward(const Exec&, const float*, const float*, std::uint32_t, std::uint32_t,
+                           const TopkGoal&, SearchWorkspace&, const TopkResult&) {}
+  virtual bool follows_goals(const Exec&, std::uint32_t) const { return false; }
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 
@@ -60,6 +64,10 @@ class CertifiedSearch {
   /// As Retriever::search.
   void search(const Exec& exec, CandidateSource& source, const float* queries,
               std::uint32_t num_queries, std::uint32_t k, const SearchResult& out);
+  /// As Retriever::search_toward; without a goal where `source` follows none.
+  void search_toward(const Exec& exec, CandidateSource& source, const float* queries,
+                     std::uint32_t num_queries, std::uint32_t most, const SearchGoal& goal,
+                     const SearchResult& out);
   const SearchStats& stats() const { return stats_; }
   std::uint64_t memory_bytes() const;
   std::uint64_t device_bytes() const;
@@ -67,6 +75,11 @@ class CertifiedSearch {
  private:
   struct Request;
   void prepare(const Exec& exec);
+  void search(const Exec& exec, CandidateSource& source, const float* queries,
+              std::uint32_t num_queries, std::uint32_t k, const SearchGoal* goal,
+              const SearchResult& out);
+  TopkGoal goal_of(const Request& request, const float* queries, std::uint32_t begin,
+                   std::uint32_t count, std::uint32_t slack);
   void search_pass(const Exec& exec, CandidateSource& source, const Request& request,
                    std::uint32_t slack);
   void brute_force(const Exec& exec, const Request& request);
@@ -89,6 +102,8 @@ class CertifiedSearch {
   ExecBuffer<std::uint32_t> count_;
   ExecBuffer<float> cut_, gathered_;
   ExecBuffer<std::uint8_t> left_out_, proven_;
+  std::vector<float> ceiling_;          ///< of the goal, for the queries in work
+  std::vector<std::uint32_t> owner_;    ///< likewise
   HostBuffer<std::uint8_t> flags_;      ///< `proven_` on the host, where that is elsewhere
   std::vector<std::uint32_t> pending_;  ///< rows that are not proven yet, ascending
   DeviceBuffer<std::uint32_t> device_pending_;

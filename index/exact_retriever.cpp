@@ -14,6 +14,13 @@ class ExactRetriever final : public Retriever, private CandidateSource {
               const SearchResult& out) override {
     certified_.search(exec, *this, queries, num_queries, k, out);
   }
+  void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
+                     std::uint32_t most, const SearchGoal& goal, const SearchResult& out) override {
+    certified_.search_toward(exec, *this, queries, num_queries, most, goal, out);
+  }
+  bool follows_goals(const Exec& exec, std::uint32_t num_queries) const override {
+    return exec.device == Device::kCpu && topk_toward_pays(exec, num_queries);
+  }
   bool exact() const override { return true; }
   std::string description() const override { return "exact"; }
   SearchStats stats() const override { return certified_.stats(); }
@@ -27,13 +34,22 @@ class ExactRetriever final : public Retriever, private CandidateSource {
  private:
   void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
             std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) override {
-    TopkItems scored{
+    topk_on(exec, scored(exec, items), queries, rows, depth, workspace, out);
+  }
+  void find_toward(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
+                   std::uint32_t depth, const TopkGoal& goal, SearchWorkspace& workspace,
+                   const TopkResult& out) override {
+    topk_toward(exec, scored(exec, items), goal, queries, rows, depth, workspace.cpu, out);
+  }
+
+  TopkItems scored(const Exec& exec, const float* items) {
+    TopkItems table{
         .rows = items, .num_items = items_.num_items, .dim = items_.dim, .metric = items_.metric};
     if (items_.metric == Metric::kL2) {
-      scored.scale = 2.0f;
-      scored.bias = bias(exec);
+      table.scale = 2.0f;
+      table.bias = bias(exec);
     }
-    topk_on(exec, scored, queries, rows, depth, workspace, out);
+    return table;
   }
 
   /// -|x|^2 of every item, in the memory of exec.device; computed once.

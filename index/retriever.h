@@ -7,6 +7,7 @@
 
 #include "kernels/core/exact_score.h"
 #include "kernels/core/exec.h"
+#include "kernels/topk/topk.h"
 
 namespace quarry {
 
@@ -37,6 +38,10 @@ struct SearchStats {
   std::uint64_t widened = 0;    ///< searches repeated with a larger slack
 };
 
+/// Long enough for a caller who will reject a part of each list (kernels/topk/topk.h), with rows of
+/// exact scores for `ceiling`. Arrays in host memory.
+using SearchGoal = TopkGoal;
+
 class Retriever {
  public:
   virtual ~Retriever() = default;
@@ -49,6 +54,11 @@ class Retriever {
   /// for exact kinds. Throws OutOfMemory, DeviceError, and ConfigError for what FAISS refuses.
   virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries,
                       std::uint32_t k, const SearchResult& out) = 0;
+  /// As search with k = most, but each list may end behind the entry by which the goal is reached.
+  /// Costs one pass for rows that reach it at any depth below `most`. Only where follows_goals().
+  virtual void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
+                             std::uint32_t most, const SearchGoal& goal, const SearchResult& out);
+  virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
   /// As written in the manifest: "exact", or FAISS's index string with its parameters.

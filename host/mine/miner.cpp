@@ -13,6 +13,8 @@ namespace quarry {
 namespace {
 
 constexpr std::uint32_t kMaxTileRows = 8192;
+/// Longest lists, in lengths of what is wanted of them.
+constexpr std::uint32_t kMaxReach = 64;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
 constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
@@ -142,20 +144,29 @@ SearchStats minus(SearchStats a, const SearchStats& b) {
   return a;
 }
 
+/// How long lists may become at a depth. Not nearly all items: these are found without a scan.
+std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
+  const std::uint64_t items = s.compiled->world.num_items;
+  const std::uint64_t most =
+      std::min({std::uint64_t{wanted} * s.reach, std::uint64_t{s.max_depth}, items - items / 8});
+  return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
+}
+
 /// Rows [first, first + num_rows) of a job, searched deeper until every one is final.
 void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::uint32_t num_rows,
                const std::atomic<bool>* stop) {
   MinerReport& report = s.attempt;
   report = s.report;
   const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
+  const std::uint64_t cut_short_before = s.tile->cut_short();
   try {
-    std::uint32_t depth = s.depth;
+    SearchDepth depth{s.depth, most_at(s, s.depth)};
     TileRows rows{first, num_rows, nullptr};
     while (rows.count > 0) {
       s.deeper.clear();
-      report.deepest = std::max<std::uint64_t>(report.deepest, depth);
+      report.deepest = std::max<std::uint64_t>(report.deepest, depth.wanted);
       const std::uint32_t step =
-          std::min(s.tile_rows, rows_within(*s.compiled, depth, s.run_bytes));
+          std::min(s.tile_rows, rows_within(*s.compiled, depth.most, s.run_bytes));
       for (std::uint32_t at = 0; at < rows.count; at += std::min(step, rows.count - at)) {
         stop_if_asked(stop);
         const TileRows part{rows.places != nullptr ? 0 : rows.first + at,
@@ -163,12 +174,13 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
                             rows.places != nullptr ? rows.places + at : nullptr};
         s.tile->run(job, part, depth, s.deeper, report);
       }
-      QUARRY_CHECK(s.deeper.empty() || depth < s.max_depth);
+      QUARRY_CHECK(s.deeper.empty() || depth.wanted < s.max_depth);
       report.deepened_rows += s.deeper.size();
       std::swap(s.places, s.deeper);
       rows = {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()};
-      depth = static_cast<std::uint32_t>(
-          std::min<std::uint64_t>(std::uint64_t{depth} * 4, s.max_depth));
+      depth.wanted = static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(std::uint64_t{depth.wanted} * 4, s.max_depth));
+      depth.most = most_at(s, depth.wanted);
     }
   } catch (...) {
     if (s.retriever) {
@@ -183,9 +195,14 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   report.tiles += 1;
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
+  const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
   if (again * 8 > num_rows) {
-    s.depth = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
+    if (cut_short * 2 > again && s.reach > 1 && s.reach < kMaxReach) {
+      s.reach *= 2;
+    } else {
+      s.depth = static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
+    }
   }
   if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);
   s.report = report;
@@ -234,13 +251,16 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = first_depth(*s.compiled, s.max_depth);
+  s.tile = make_tile(s);
+  if (s.tile->goals().any() && s.retriever->follows_goals(options.exec, kMaxTileRows))
+    s.reach = s.tile->goals().reach();
+  const std::uint32_t longest = most_at(s, s.depth);
   s.tile_rows = options.tile_rows > 0
                     ? std::min(options.tile_rows, kMaxTileRows * 8)
-                    : std::min(rows_within(*s.compiled, s.depth, options.host_memory),
+                    : std::min(rows_within(*s.compiled, longest, options.host_memory),
                                rows_in_time(*s.compiled, options.exec));
-  s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, s.depth),
+  s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, longest),
                          std::min(kLeastRunBytes, options.host_memory));
-  s.tile = make_tile(s);
   for (const Exec& exec : options.more) {
     MinerOptions other = options;
     other.exec = exec;
@@ -359,9 +379,9 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
                      s.compiled->snapshot.popularity.size() * sizeof(std::uint32_t) +
                      (s.retriever ? s.retriever->memory_bytes() : 0);
   // After some tiles: what they left allocated, which is what the next ones use.
-  p.tile_bytes = s.report.tiles > 0
-                     ? s.tile->bytes()
-                     : std::uint64_t{p.tile_rows} * Tile::row_bytes(*s.compiled, s.depth);
+  p.tile_bytes = s.report.tiles > 0 ? s.tile->bytes()
+                                    : std::uint64_t{p.tile_rows} *
+                                          Tile::row_bytes(*s.compiled, most_at(s, s.depth));
   for (const auto& replica : s.replicas) {
     const MinePlan other = replica->plan(num_rows);
     p.resident_bytes += other.resident_bytes;

@@ -20,6 +20,7 @@ struct Miner::State {
   MinerReport report;
   MinerReport attempt;          ///< of the tile in work; becomes `report` when it is done
   std::uint32_t depth = 0;      ///< where the next tile starts to search
+  std::uint32_t reach = 1;      ///< lists may be this many times as long as what is wanted of them
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
   std::uint32_t tile_rows = 0;
   std::uint64_t run_bytes = 0;  ///< what a tile may take at any depth; fewer rows go deeper at once

@@ -13,7 +13,7 @@
 
 namespace quarry {
 
-void Tile::run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
+void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
                std::vector<std::uint32_t>& deeper, MinerReport& report) {
   num_rows_ = rows.count;
   {
@@ -39,7 +39,7 @@ void Tile::run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
       const StageTimer timer(report.seconds.gather);
       gather_candidates(b, job, rows);
     }
-    judge(b, depth, report);
+    judge(b, report);
   }
   {
     const StageTimer timer(report.seconds.merge);
@@ -120,17 +120,26 @@ void Tile::load_queries(const TileJob& job, const TileRows& rows) {
   batch_.query = query_.at(c_.exec);
 }
 
-void Tile::retrieve(std::uint32_t depth) {
+void Tile::retrieve(SearchDepth depth) {
   const std::uint32_t n = batch_.num_queries;
-  found_items_.resize(c_.exec, std::size_t{n} * depth);
-  found_scores_.resize(c_.exec, std::size_t{n} * depth);
+  const bool toward = goals_.any() && depth.wanted > 0 && depth.most > depth.wanted &&
+                      c_.retriever->follows_goals(c_.exec, n);
+  stride_ = toward ? depth.most : depth.wanted;
+  found_items_.resize(c_.exec, std::size_t{n} * stride_);
+  found_scores_.resize(c_.exec, std::size_t{n} * stride_);
   found_count_.resize(c_.exec, n);
   found_complete_.resize(c_.exec, n);
   certified_.resize(c_.exec, n);
-  c_.retriever->search(
-      c_.exec, batch_.queries, n, depth,
-      {found_items_.at(c_.exec), found_scores_.at(c_.exec), found_count_.at(c_.exec),
-       found_complete_.at(c_.exec), certified_.at(c_.exec)});
+  const SearchResult out{found_items_.at(c_.exec), found_scores_.at(c_.exec),
+                         found_count_.at(c_.exec), found_complete_.at(c_.exec),
+                         certified_.at(c_.exec)};
+  if (!toward) {
+    c_.retriever->search(c_.exec, batch_.queries, n, stride_, out);
+    return;
+  }
+  const std::uint32_t* users = batch_.query != nullptr ? query_users_.data() : nullptr;
+  c_.retriever->search_toward(c_.exec, batch_.queries, n, stride_,
+                              goals_.of(batch_, users, depth.wanted), out);
 }
 
 void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows) {
@@ -150,17 +159,22 @@ void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows
 }
 
 /// Excludes and selects one branch.
-void Tile::judge(std::uint32_t b, std::uint32_t depth, MinerReport& report) {
+void Tile::judge(std::uint32_t b, MinerReport& report) {
   const Branch& branch = c_.compiled.plan.branches[b];
   BranchWork& w = work_[b];
   Candidates& candidates = merge_.candidates[b];
   if (branch.source == SourceKind::kTopk) {
-    candidates.stride = depth;
+    candidates.stride = stride_;
     candidates.items = found_items_.at(c_.exec);
     candidates.scores = found_scores_.at(c_.exec);
     candidates.count = found_count_.at(c_.exec);
     candidates.complete = found_complete_.at(c_.exec);
-    report.candidates += std::uint64_t{num_rows_} * depth;
+    if (c_.exec.device == Device::kCuda) {
+      report.candidates += std::uint64_t{num_rows_} * stride_;
+    } else {
+      for (std::uint32_t i = 0; i < num_rows_; ++i)
+        report.candidates += found_count_.host()[query_of(batch_, i)];
+    }
   } else {
     candidates.items = w.items.at(c_.exec);
     candidates.scores = w.scores.at(c_.exec);
@@ -238,7 +252,10 @@ void Tile::finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, Mine
   deepen_.pull(c_.exec);
   synchronize(c_.exec);
   for (std::uint32_t i = 0; i < num_rows_; ++i) {
-    if (deepen_.host()[i] != 0) deeper.push_back(rows.at(i));
+    if (deepen_.host()[i] == 0) continue;
+    deeper.push_back(rows.at(i));
+    if (c_.exec.device == Device::kCpu && found_count_.host()[query_of(batch_, i)] == stride_)
+      ++cut_short_;
   }
   add(report.counters, counters_.host()[0]);
   report.strata.resize(strata_.size());

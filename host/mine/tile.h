@@ -7,6 +7,7 @@
 
 #include "host/mine/compile.h"
 #include "host/mine/miner.h"
+#include "host/mine/search_goal.h"
 #include "kernels/merge/merge.h"
 
 namespace quarry {
@@ -56,13 +57,16 @@ struct TileRows {
 
 class Tile {
  public:
-  explicit Tile(const TileContext& context) : c_(context) {}
+  explicit Tile(const TileContext& context) : c_(context), goals_(context.compiled) {}
 
   /// Mines rows at `depth`, writes them to job.out, and appends the places of those that are not
   /// final to `deeper`. Counts final rows into `report`.
-  void run(const TileJob& job, const TileRows& rows, std::uint32_t depth,
+  void run(const TileJob& job, const TileRows& rows, SearchDepth depth,
            std::vector<std::uint32_t>& deeper, MinerReport& report);
 
+  const SearchGoals& goals() const { return goals_; }
+  /// Rows since construction that are not final because their lists were as long as allowed.
+  std::uint64_t cut_short() const { return cut_short_; }
   /// Bytes that one row takes at `depth`, for sizing tiles.
   static std::uint64_t row_bytes(const Compiled& compiled, std::uint32_t depth);
   /// What runs have left allocated, host and device.
@@ -84,14 +88,14 @@ class Tile {
 
   void load_rows(const TileJob& job, const TileRows& rows);
   void load_queries(const TileJob& job, const TileRows& rows);
-  void retrieve(std::uint32_t depth);
+  void retrieve(SearchDepth depth);
   void gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void gather_listed(std::uint32_t b);
   void gather_pool(std::uint32_t b);
   void gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void reserve_lists(BranchWork& w, std::uint64_t stride);
   void score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place);
-  void judge(std::uint32_t b, std::uint32_t depth, MinerReport& report);
+  void judge(std::uint32_t b, MinerReport& report);
   void merge_rows(const Picks& out);
   void finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, MinerReport& report);
   void* scratch(std::uint64_t bytes);
@@ -99,7 +103,10 @@ class Tile {
   void for_each_array(Visit&& visit) const;
 
   TileContext c_;
+  SearchGoals goals_;
   std::uint32_t num_rows_ = 0;
+  std::uint32_t stride_ = 0;  ///< places of a list that was found
+  std::uint64_t cut_short_ = 0;
   RowBatch batch_;
   MergeArgs merge_;
   std::vector<std::uint32_t> query_users_;

@@ -49,6 +49,9 @@ struct CertifyArgs {
   const std::uint32_t* rows = nullptr;  ///< [num_lists] place of each list in `out`; null: in order
   std::uint32_t first_row = 0;          ///< place of the first list where rows is null
   std::uint32_t k = 0;                  ///< entries per row of `out`
+  /// Lists that end where a goal was reached: of each that left something out, this many of the
+  /// last are there to prove the others. 0: k are to be proven.
+  std::uint32_t spare = 0;
   RankedLists out;
   std::uint8_t* proven = nullptr;    ///< [num_lists] 1: written to `out`. Only for kApproximate
   std::uint64_t* scratch = nullptr;  ///< certify_scratch_size(...) numbers

@@ -135,9 +135,13 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
   g.sync();
 
   const std::uint32_t known = total - dropped;
-  const std::uint32_t wanted = args.k < args.num_items ? args.k : args.num_items;
+  std::uint32_t wanted = args.k < args.num_items ? args.k : args.num_items;
+  if (args.spare > 0 && args.lists.left_out[list] != 0) {
+    const std::uint32_t ahead = listed > args.spare ? listed - args.spare : 0;
+    wanted = ahead < wanted ? ahead : wanted;
+  }
   bool write = !approximate;
-  if (approximate && known >= wanted) {
+  if (approximate && wanted > 0 && known >= wanted) {
     write = known == args.num_items;  // nothing was left out
     if (!write && outside == 0 && args.lists.left_out[list] != 0)
       write = misses_nothing(args.lists.cut[list], score_of_key(keys[wanted - 1]), bound);
@@ -152,7 +156,7 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
     std::uint32_t here = 0;
     const std::uint32_t before = g.scan(fresh ? 1u : 0u, &here);
     const std::uint32_t place = distinct + before;
-    if (fresh && place < args.k) {
+    if (fresh && place < wanted) {
       args.out.items[to + place] = item_of_key(keys[j]);
       args.out.scores[to + place] = score_of_key(keys[j]);
     }
@@ -161,7 +165,7 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
   if (g.rank() == 0) {
     if (approximate) args.proven[list] = write ? 1 : 0;
     if (write) {
-      const std::uint32_t count = distinct < args.k ? distinct : args.k;
+      const std::uint32_t count = distinct < wanted ? distinct : wanted;
       const bool unproven = args.kind == ListKind::kUnproven;
       // Unproven and shorter than asked for: what the index reaches is exhausted.
       const bool exhausted = distinct < args.k || (args.whole && distinct == args.k);

@@ -132,6 +132,24 @@ inline constexpr std::uint32_t kQuickKinds =
     kind_bit(FilterKind::kTime) | kind_bit(FilterKind::kBitmapDeny) |
     kind_bit(FilterKind::kBitmapAllow) | kind_bit(FilterKind::kSegment);
 
+/// What scores at or above this, or not far below, is rejected by kScoreKinds of the branch;
+/// infinite where they have no upper end. For estimates: the filters themselves decide.
+QUARRY_HD float score_ceiling(const Plan& plan, const Branch& branch, const RowContext& row) {
+  float ceiling = float_of_bits(0x7F800000u);
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    float bound = ceiling;
+    if (f.kind == FilterKind::kScoreWindow) bound = f.b;
+    if (row.num_positives > 0) {
+      const float positive = row.positive_scores[static_cast<std::uint32_t>(f.against)];
+      if (f.kind == FilterKind::kAbsoluteMargin) bound = positive - f.a;
+      if (f.kind == FilterKind::kRelativeMargin) bound = fmaf(-f.a, fabsf(positive), positive);
+    }
+    ceiling = bound < ceiling ? bound : ceiling;
+  }
+  return ceiling;
+}
+
 /// A filter of the branch of one of these kinds rejects an item without a rank. The score is read
 /// by kScoreKinds only.
 QUARRY_HD bool any_rejects(const World& world, const Plan& plan, const Branch& branch,

@@ -43,6 +43,25 @@ struct TopkResult {
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
 };
 
+/// Items of each row that a caller is sure to reject, such as what a user has seen.
+struct TopkSkips {
+  const std::uint64_t* offsets = nullptr;  ///< list of row r: offsets[owner[r]], of owner[r] + 1
+  const std::uint32_t* items = nullptr;    ///< ascending within a list
+};
+inline constexpr std::uint32_t kMaxTopkSkips = 8;
+
+/// How long lists shall be, for callers who will reject a part of what is found: so long that
+/// `wanted` entries are not sure to be rejected. It says where a list ends, never what is in it, so
+/// it need not be exact.
+struct TopkGoal {
+  std::uint32_t wanted = 0;                 ///< 1 or more
+  const float* ceiling = nullptr;           ///< [rows] what scores above is rejected; null: nothing
+  const std::uint32_t* eligible = nullptr;  ///< bit per item: 0 is rejected in every row; null: all
+  const std::uint32_t* owner = nullptr;     ///< [rows] whose lists of `skips` are a row's
+  std::uint32_t num_skips = 0;
+  TopkSkips skips[kMaxTopkSkips];
+};
+
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.
 struct TopkWorkspace {
   struct Worker {
@@ -50,7 +69,10 @@ struct TopkWorkspace {
     HostBuffer<std::uint64_t> keys;  ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;
     HostBuffer<float> threshold;
-    HostBuffer<std::uint64_t> cursor;  ///< next exclusion of each row
+    HostBuffer<std::uint64_t> cursor;  ///< next exclusion of each row, or of each of its lists
+    HostBuffer<std::uint64_t> others;  ///< topk_toward: entries that do not count
+    HostBuffer<std::uint64_t> bar;     ///< topk_toward: best key that was left out; 0: none
+    HostBuffer<std::uint32_t> num_others;
   };
   std::vector<Worker> workers;
   HostBuffer<std::uint64_t>
@@ -71,6 +93,15 @@ inline constexpr std::uint32_t kTopkTileItems = 512;
 /// meanwhile (blas_threads.h).
 void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
           std::uint32_t rows, std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out);
+
+/// Lists that are long enough: each row's best items in unbroken order down to the last that counts
+/// toward goal.wanted, but at most `most`. Otherwise as topk with k = most, whose lists these
+/// begin. For rows enough to give every worker a block (topk_toward_pays).
+void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
+                 const float* queries, std::uint32_t rows, std::uint32_t most,
+                 TopkWorkspace& workspace, const TopkResult& out);
+/// False where the item table had better be split among the workers, which topk alone does.
+bool topk_toward_pays(const Exec& exec, std::uint32_t rows);
 
 /// Work areas of topk_gpu, kept by the caller like TopkWorkspace.
 struct TopkDeviceWorkspace {
@@ -99,6 +130,17 @@ std::uint32_t append_row_host(const float* scores, const float* bias, std::uint3
 /// and threshold.
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
                                float* threshold);
+/// Two lists that grow together.
+struct TopkAppended {
+  std::uint32_t counting = 0;
+  std::uint32_t others = 0;
+};
+/// As append_row_host, every item that beats the threshold, but an item whose bit in `counts` is 0
+/// or that scores above `ceiling` is appended to `others`.
+TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
+                                  std::uint32_t first_item, const std::uint32_t* counts,
+                                  float threshold, float ceiling, std::uint64_t* counting,
+                                  std::uint64_t* others, TopkAppended filled);
 /// "avx2" or "portable".
 const char* topk_instruction_set();
 

@@ -1,7 +1,5 @@
 // Top-K on the CPU: each worker multiplies its own tile with the BLAS and scans it while it is in
 // cache.
-#include <cblas.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -9,20 +7,10 @@
 #include "kernels/topk/blas_threads.h"
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
+#include "kernels/topk/topk_tile_cpu.h"
 
 namespace quarry {
 namespace {
-
-/// Bytes of running lists that one worker may hold before its blocks get fewer rows.
-constexpr std::uint64_t kListBytes = std::uint64_t{16} << 20;
-/// Canonical scores gain nothing from tall tiles; a few rows per pass over the item table are
-/// enough.
-constexpr std::uint32_t kCanonicalTileRows = 32;
-/// Fewer rows than this per worker leave the GEMM slow: the item table is split among workers
-/// instead.
-constexpr std::uint32_t kMinRowsPerWorker = 32;
-
-std::uint64_t divide_up(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
 
 /// How the work is cut: blocks of rows times segments of the item table.
 struct Split {
@@ -33,16 +21,6 @@ struct Split {
   std::uint32_t capacity = 0;  ///< of one running list
   std::uint32_t keep = 0;      ///< k + 1: the one beyond k tells the cut
 };
-
-/// Room for `keep` entries, what is appended between two cuts, and one tile. Rare cuts let the
-/// threshold lag behind and more be appended than needed; twice `keep` is where the two costs are
-/// even.
-std::uint32_t list_capacity(std::uint32_t items, std::uint32_t keep) {
-  const std::uint64_t wanted =
-      std::uint64_t{keep} + std::max<std::uint64_t>(2ull * keep, 256) + kTopkTileItems;
-  const std::uint64_t all = divide_up(items, kTopkTileItems) * kTopkTileItems;
-  return static_cast<std::uint32_t>(std::min({wanted, all, std::uint64_t{0xFFFFFFFFu}}));
-}
 
 Split split_work(const Exec& exec, const TopkItems& items, std::uint32_t rows, std::uint32_t k) {
   Split s;
@@ -57,16 +35,7 @@ Split split_work(const Exec& exec, const TopkItems& items, std::uint32_t rows, s
       std::max<std::uint64_t>(segment_tiles, 1) * kTopkTileItems, items.num_items));
   s.segments = static_cast<std::uint32_t>(divide_up(items.num_items, s.segment_items));
   s.capacity = list_capacity(s.segment_items, s.keep);
-  const std::uint64_t fitting = kListBytes / (sizeof(std::uint64_t) * s.capacity);
-  const std::uint32_t widest =
-      items.scoring == TopkScoring::kBlas ? kTopkTileRows : kCanonicalTileRows;
-  s.block_rows =
-      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fitting, std::min(widest, 16u), widest));
-  std::uint64_t blocks = divide_up(rows, s.block_rows);
-  // Few blocks: make their number a multiple of the workers, so that none waits for a last big one.
-  if (s.segments == 1 && blocks < 4ull * threads)
-    blocks = std::min<std::uint64_t>(divide_up(blocks, threads) * threads, rows);
-  s.block_rows = static_cast<std::uint32_t>(divide_up(rows, blocks));
+  s.block_rows = block_rows(exec, items, rows, std::uint64_t{s.capacity}, s.segments == 1);
   s.blocks = static_cast<std::uint32_t>(divide_up(rows, s.block_rows));
   return s;
 }
@@ -81,33 +50,11 @@ struct Job {
   TopkWorkspace& workspace;
   const TopkResult* out;
   Split split;
-
-  void score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item,
-                  std::uint32_t n) const;
   void run_block(std::uint64_t task) const;
   void merge_segments(std::uint32_t row) const;
   void finish_row(std::uint32_t row, std::uint64_t* keys, std::uint32_t count) const;
   void multiply_block(std::uint64_t block) const;
 };
-
-void Job::score_tile(float* scores, std::uint32_t row, std::uint32_t m, std::uint32_t item,
-                     std::uint32_t n) const {
-  const std::uint64_t d = items.dim;
-  const float* q = queries + row * d;
-  const float* x = items.rows + item * d;
-  if (items.scoring == TopkScoring::kBlas) {
-    const int dim = static_cast<int>(items.dim);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n),
-                dim, items.scale, q, dim, x, dim, 0.0f, scores, static_cast<int>(kTopkTileItems));
-    return;
-  }
-  for (std::uint32_t r = 0; r < m; ++r) {
-    for (std::uint32_t j = 0; j < n; ++j) {
-      scores[std::uint64_t{r} * kTopkTileItems + j] =
-          exact_score(items.metric, q + r * d, x + j * d, items.dim);
-    }
-  }
-}
 
 /// One block of rows against one segment of the items.
 void Job::run_block(std::uint64_t task) const {
@@ -134,7 +81,8 @@ void Job::run_block(std::uint64_t task) const {
 
   for (std::uint32_t item = begin; item < end; item += std::min(kTopkTileItems, end - item)) {
     const std::uint32_t n = std::min(kTopkTileItems, end - item);
-    score_tile(work.scores.data(), first_row, m, item, n);
+    score_tile(items, queries + std::uint64_t{first_row} * items.dim, m, item, n,
+               work.scores.data());
     const float* bias =
         items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias + item : nullptr;
     const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
@@ -216,7 +164,8 @@ void Job::multiply_block(std::uint64_t block) const {
   for (std::uint64_t item = 0; item < items.num_items; item += kTopkTileItems) {
     const auto n =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(kTopkTileItems, items.num_items - item));
-    score_tile(work.scores.data(), first_row, m, static_cast<std::uint32_t>(item), n);
+    score_tile(items, queries + std::uint64_t{first_row} * items.dim, m,
+               static_cast<std::uint32_t>(item), n, work.scores.data());
   }
 }
 
@@ -245,7 +194,8 @@ std::uint64_t TopkWorkspace::bytes() const {
   std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
   for (const auto& w : workers) {
     total += w.scores.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
-             w.threshold.capacity_bytes() + w.cursor.capacity_bytes();
+             w.threshold.capacity_bytes() + w.cursor.capacity_bytes() + w.others.capacity_bytes() +
+             w.bar.capacity_bytes() + w.num_others.capacity_bytes();
   }
   return total;
 }

@@ -24,6 +24,34 @@ std::uint32_t append_portable(const float* scores, const float* bias, std::uint3
   return append_row(solo, scores, bias, n, first_item, allowed, threshold, keys, count);
 }
 
+using AppendTwoFunction = TopkAppended (*)(const float*, const float*, std::uint32_t, std::uint32_t,
+                                           const std::uint32_t*, float, float, std::uint64_t*,
+                                           std::uint64_t*, TopkAppended);
+
+/// Written to both lists and counted in one: no branch to mispredict.
+inline TopkAppended append_to_one(float score, float ceiling, bool may_count, std::uint32_t item,
+                                  std::uint64_t* counting, std::uint64_t* others,
+                                  TopkAppended filled) {
+  const std::uint64_t key = score_key(clear_negative_zero(score), item);
+  const std::uint32_t counts = may_count && !(score > ceiling) ? 1 : 0;
+  counting[filled.counting] = key;
+  others[filled.others] = key;
+  return {filled.counting + counts, filled.others + 1 - counts};
+}
+
+TopkAppended append_two_portable(const float* scores, const float* bias, std::uint32_t n,
+                                 std::uint32_t first_item, const std::uint32_t* counts,
+                                 float threshold, float ceiling, std::uint64_t* counting,
+                                 std::uint64_t* others, TopkAppended filled) {
+  for (std::uint32_t j = 0; j < n; ++j) {
+    const float score = bias == nullptr ? scores[j] : scores[j] + bias[j];
+    if (!beats(score, threshold)) continue;
+    filled = append_to_one(score, ceiling, is_allowed(counts, j), first_item + j, counting, others,
+                           filled);
+  }
+  return filled;
+}
+
 #if defined(__x86_64__)
 
 /// _CMP_NLE_UQ is `beats`: not less or equal, true for unordered operands.
@@ -85,17 +113,69 @@ std::uint32_t append_avx2(const float* scores, const float* bias, std::uint32_t 
                          allowed == nullptr ? nullptr : allowed + j / 32, threshold, keys, count);
 }
 
+/// As append_chunk, to two lists.
+template <bool kBias>
+[[gnu::target("avx2,bmi")]] TopkAppended append_two_chunk(
+    const float* scores, const float* bias, std::uint32_t words, std::uint32_t first_item,
+    const std::uint32_t* counts, float threshold, float ceiling, std::uint64_t* counting,
+    std::uint64_t* others, TopkAppended filled) {
+  std::uint64_t pass[kTopkTileItems / 64];
+  const __m256 floor = _mm256_set1_ps(threshold);
+  for (std::uint32_t w = 0; w < words; ++w) {
+    pass[w] = passing<kBias>(scores + 64 * w, kBias ? bias + 64 * w : nullptr, floor);
+  }
+  for (std::uint32_t w = 0; w < words; ++w) {
+    const std::uint64_t may_count = counts == nullptr
+                                        ? ~std::uint64_t{0}
+                                        : counts[2 * w] | std::uint64_t{counts[2 * w + 1]} << 32;
+    for (std::uint64_t left = pass[w]; left != 0; left &= left - 1) {
+      const auto bit = static_cast<std::uint32_t>(__builtin_ctzll(left));
+      const std::uint32_t j = 64 * w + bit;
+      const float score = kBias ? scores[j] + bias[j] : scores[j];
+      filled = append_to_one(score, ceiling, (may_count >> bit & 1u) != 0, first_item + j, counting,
+                             others, filled);
+    }
+  }
+  return filled;
+}
+
+TopkAppended append_two_avx2(const float* scores, const float* bias, std::uint32_t n,
+                             std::uint32_t first_item, const std::uint32_t* counts, float threshold,
+                             float ceiling, std::uint64_t* counting, std::uint64_t* others,
+                             TopkAppended filled) {
+  std::uint32_t j = 0;
+  while (n - j >= 64) {
+    const std::uint32_t words = (n - j < kTopkTileItems ? n - j : kTopkTileItems) / 64;
+    const std::uint32_t* bits = counts == nullptr ? nullptr : counts + j / 32;
+    filled = bias == nullptr
+                 ? append_two_chunk<false>(scores + j, nullptr, words, first_item + j, bits,
+                                           threshold, ceiling, counting, others, filled)
+                 : append_two_chunk<true>(scores + j, bias + j, words, first_item + j, bits,
+                                          threshold, ceiling, counting, others, filled);
+    j += 64 * words;
+  }
+  if (j == n) return filled;
+  return append_two_portable(scores + j, bias == nullptr ? nullptr : bias + j, n - j,
+                             first_item + j, counts == nullptr ? nullptr : counts + j / 32,
+                             threshold, ceiling, counting, others, filled);
+}
+
+AppendTwoFunction choose_two() {
+  return __builtin_cpu_supports("avx2") ? append_two_avx2 : append_two_portable;
+}
 AppendFunction choose() { return __builtin_cpu_supports("avx2") ? append_avx2 : append_portable; }
 const char* name_of(AppendFunction f) { return f == append_avx2 ? "avx2" : "portable"; }
 
 #else
 
+AppendTwoFunction choose_two() { return append_two_portable; }
 AppendFunction choose() { return append_portable; }
 const char* name_of(AppendFunction) { return "portable"; }
 
 #endif
 
 const AppendFunction kAppend = choose();
+const AppendTwoFunction kAppendTwo = choose_two();
 
 /// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose partition has
 /// no branch to mispredict and whose pivot is the sample that stands where the k-th is expected.
@@ -140,6 +220,14 @@ std::uint32_t append_row_host(const float* scores, const float* bias, std::uint3
                               std::uint32_t first_item, const std::uint32_t* allowed,
                               float threshold, std::uint64_t* keys, std::uint32_t count) {
   return kAppend(scores, bias, n, first_item, allowed, threshold, keys, count);
+}
+
+TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
+                                  std::uint32_t first_item, const std::uint32_t* counts,
+                                  float threshold, float ceiling, std::uint64_t* counting,
+                                  std::uint64_t* others, TopkAppended filled) {
+  return kAppendTwo(scores, bias, n, first_item, counts, threshold, ceiling, counting, others,
+                    filled);
 }
 
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,

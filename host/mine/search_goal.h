@@ -1,0 +1,45 @@
+// What of a recipe's filters a search may know beforehand, so that it goes as deep as a row needs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/mine/compile.h"
+#include "index/retriever.h"
+#include "kernels/model/rows.h"
+
+namespace quarry {
+
+/// How deep a tile searches: as deep as `wanted` candidates that are not sure to be rejected, but
+/// no list longer than `most`.
+struct SearchDepth {
+  std::uint32_t wanted = 0;
+  std::uint32_t most = 0;
+};
+
+/// The filters that all topk branches have in common and that a scan can apply: lists of items by
+/// user, marked items, and the lowest ceiling of margins and score windows. What it says decides
+/// when a search ends and never what a row gets.
+class SearchGoals {
+ public:
+  explicit SearchGoals(const Compiled& compiled);
+  /// False if the recipe has nothing that a search could use.
+  bool any() const { return any_; }
+  /// Lists this many times as long as what is wanted will do for most rows.
+  std::uint32_t reach() const { return reach_; }
+  /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each
+  /// query, or null: query i is row i. Valid until the next call.
+  SearchGoal of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted);
+
+ private:
+  const Compiled& compiled_;
+  bool any_ = false;
+  bool has_ceiling_ = false;
+  std::uint32_t reach_ = 1;
+  std::vector<std::uint32_t> eligible_;
+  std::vector<UserLists> lists_;
+  std::vector<float> ceiling_;
+  std::vector<std::uint32_t> owner_;
+};
+
+}  // namespace quarry

@@ -1,0 +1,240 @@
+// topk_toward against the whole ranking: where each list ends, and that nothing is missing from it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "kernels/core/exact_math.h"
+#include "kernels/topk/topk.h"
+#include "kernels/topk/topk_row.h"
+
+namespace quarry {
+namespace {
+
+struct Problem {
+  std::uint32_t num_items, dim, rows, num_owners;
+  std::vector<float> items, queries, bias, ceiling;
+  std::vector<std::uint32_t> eligible, owner;
+  std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
+  std::vector<std::vector<std::uint64_t>> offsets;
+  std::vector<std::vector<std::uint32_t>> skips;
+};
+
+/// Small integers: every order of addition gives the same sum, and ties abound.
+Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed) {
+  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  std::mt19937 random(seed);
+  const int spread = seed % 4 == 0 ? 0 : 4;  // 0: all scores are equal
+  std::uniform_int_distribution<int> value(-spread, spread);
+  for (std::uint32_t i = 0; i < num_items * p.dim; ++i)
+    p.items.push_back(static_cast<float>(value(random)));
+  for (std::uint32_t i = 0; i < rows * p.dim; ++i)
+    p.queries.push_back(static_cast<float>(value(random)));
+  for (std::uint32_t i = 0; i < num_items; ++i)
+    p.bias.push_back(seed % 3 == 0 ? static_cast<float>(i % 5) : 0.0f);
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    const float ceilings[] = {std::numeric_limits<float>::infinity(), 20.0f, 3.0f, -10.0f, -500.0f};
+    p.ceiling.push_back(ceilings[random() % 5]);
+    p.owner.push_back(static_cast<std::uint32_t>(random()) % p.num_owners);
+  }
+  for (std::uint32_t w = 0; w < (num_items + 31) / 32; ++w) {
+    const auto any = [&] { return static_cast<std::uint32_t>(random()); };
+    p.eligible.push_back(seed % 2 == 0 ? 0xFFFFFFFFu : any() | any());
+  }
+  for (std::uint32_t table = 0; table < seed % 4; ++table) {
+    p.skipped.emplace_back();
+    p.offsets.push_back({0});
+    p.skips.emplace_back();
+    for (std::uint32_t o = 0; o < p.num_owners; ++o) {
+      std::set<std::uint32_t> list;
+      const std::uint32_t n = o == 0 ? 0 : o == 1 ? 3 * num_items : num_items / 6;
+      for (std::uint32_t j = 0; j < n; ++j)
+        list.insert(static_cast<std::uint32_t>(random()) % num_items);
+      p.skips.back().insert(p.skips.back().end(), list.begin(), list.end());
+      p.offsets.back().push_back(p.skips.back().size());
+      p.skipped.back().push_back(std::move(list));
+    }
+  }
+  return p;
+}
+
+bool counts(const Problem& p, std::uint32_t row, std::uint32_t item, float score) {
+  if (score > p.ceiling[row] || (p.eligible[item / 32] >> (item % 32) & 1u) == 0) return false;
+  return std::none_of(p.skipped.begin(), p.skipped.end(), [&](const auto& by_owner) {
+    return by_owner[p.owner[row]].count(item) != 0;
+  });
+}
+
+/// Returns how many lists ended at their goal, before the whole ranking and before `most`.
+std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32_t most,
+                    TopkScoring scoring, TopkWorkspace& workspace) {
+  TopkItems items{
+      .rows = p.items.data(), .num_items = p.num_items, .dim = p.dim, .scoring = scoring};
+  items.bias = scoring == TopkScoring::kBlas ? p.bias.data() : nullptr;
+  TopkGoal goal;
+  goal.wanted = wanted;
+  goal.ceiling = p.ceiling.data();
+  goal.eligible = p.eligible.data();
+  goal.owner = p.owner.data();
+  for (std::size_t t = 0; t < p.skips.size(); ++t)
+    goal.skips[goal.num_skips++] = {p.offsets[t].data(), p.skips[t].data()};
+  constexpr std::uint64_t kSentinel = 0x5EA15EA15EA15EA1u;
+  std::vector<std::uint64_t> keys(std::size_t{p.rows} * most + 1, kSentinel);
+  std::vector<std::uint32_t> count(p.rows);
+  std::vector<float> cut(p.rows);
+  std::vector<std::uint8_t> left_out(p.rows);
+  topk_toward(exec, items, goal, p.queries.data(), p.rows, most, workspace,
+              {keys.data(), count.data(), cut.data(), left_out.data()});
+  EXPECT_EQ(keys.back(), kSentinel);
+
+  std::uint32_t at_goal = 0;
+  for (std::uint32_t r = 0; r < p.rows; ++r) {
+    std::vector<std::pair<float, std::uint32_t>> all;
+    for (std::uint32_t i = 0; i < p.num_items; ++i) {
+      float score = items.bias != nullptr ? p.bias[i] : 0.0f;
+      for (std::uint32_t d = 0; d < p.dim; ++d)
+        score += p.queries[r * p.dim + d] * p.items[i * p.dim + d];
+      all.emplace_back(-score, i);
+    }
+    std::sort(all.begin(), all.end());
+    // Behind the last entry that is wanted comes the next one that counts: the list goes up to it.
+    std::uint32_t end = 0;
+    std::uint32_t counting = 0;
+    for (; end < p.num_items; ++end) {
+      if (!counts(p, r, all[end].second, -all[end].first)) continue;
+      if (counting == wanted) break;
+      ++counting;
+    }
+    at_goal += end < p.num_items && end < most ? 1 : 0;
+    end = std::min(end, most);
+    EXPECT_EQ(count[r], end) << "row " << r;
+    EXPECT_EQ(left_out[r] != 0, end < p.num_items) << "row " << r;
+    if (end < p.num_items && left_out[r] != 0) {
+      EXPECT_EQ(cut[r], -all[end].first) << "row " << r;
+    }
+    const auto first = keys.begin() + static_cast<std::ptrdiff_t>(std::size_t{r} * most);
+    std::vector<std::uint64_t> got(first, first + count[r]);
+    std::sort(got.begin(), got.end(), std::greater<>());
+    for (std::uint32_t j = 0; j < std::min(end, count[r]); ++j) {
+      EXPECT_EQ(item_of_key(got[j]), all[j].second) << "row " << r << " place " << j;
+      EXPECT_EQ(score_of_key(got[j]), -all[j].first) << "row " << r << " place " << j;
+      if (::testing::Test::HasFailure()) return at_goal;
+    }
+  }
+  return at_goal;
+}
+
+TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
+  TopkWorkspace workspace;
+  unsigned seed = 0;
+  std::uint32_t at_goal = 0;
+  for (const std::uint32_t num_items : {1u, 40u, 513u, 4000u}) {
+    for (const std::uint32_t rows : {1u, 7u, 150u}) {
+      for (const std::uint32_t wanted : {1u, 20u, 300u}) {
+        for (const std::uint32_t most : {wanted, wanted + 1, 8 * wanted, 5000u}) {
+          for (const int threads : {1, 2}) {
+            if (rows == 150 && num_items == 4000 && threads == 2 && most != 8 * wanted) continue;
+            const Problem p = make_problem(num_items, rows, ++seed);
+            Exec exec;
+            exec.threads = threads;
+            SCOPED_TRACE(testing::Message()
+                         << num_items << " items, " << rows << " rows, wanted " << wanted
+                         << ", most " << most << ", threads " << threads << ", seed " << seed);
+            at_goal +=
+                check(p, exec, wanted, most,
+                      seed % 5 == 0 ? TopkScoring::kCanonical : TopkScoring::kBlas, workspace);
+            if (HasFailure()) return;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(at_goal, 1000u);
+}
+
+TEST(TopkToward, ScoresThatRiseOrFallThroughTheCatalogue) {
+  TopkWorkspace workspace;
+  Exec exec;
+  for (const bool rising : {true, false}) {
+    Problem p = make_problem(9000, 5, 2);
+    p.dim = 1;
+    p.items.clear();
+    for (std::uint32_t i = 0; i < p.num_items; ++i)
+      p.items.push_back(static_cast<float>(rising ? i : p.num_items - i));
+    p.queries = {1.0f, 0.5f, -1.0f, 2.0f, 0.0f};
+    p.ceiling = {8000.0f, 100.0f, -3000.0f, 17000.0f, 0.0f};
+    for (const std::uint32_t most : {30u, 1500u, 9000u})
+      check(p, exec, 25, most, TopkScoring::kBlas, workspace);
+  }
+}
+
+TEST(TopkToward, NothingIsAllocatedAfterTheFirstCall) {
+  static int allocations = 0;
+  Allocator counting{[](void*, std::size_t bytes, const Exec&) -> void* {
+                       ++allocations;
+                       return ::operator new (bytes, std::align_val_t{64});
+                     },
+                     [](void*, void* pointer, std::size_t, const Exec&) noexcept {
+                       ::operator delete (pointer, std::align_val_t{64});
+                     },
+                     nullptr};
+  Exec exec;
+  exec.threads = 2;
+  exec.allocator = &counting;
+  TopkWorkspace workspace;
+  const Problem p = make_problem(2000, 100, 7);
+  check(p, exec, 50, 400, TopkScoring::kBlas, workspace);
+  EXPECT_GT(allocations, 0);
+  const int before = allocations;
+  check(p, exec, 50, 400, TopkScoring::kBlas, workspace);
+  EXPECT_EQ(allocations, before);
+}
+
+/// What append_two_rows_host is to decide, item by item.
+TEST(TopkToward, TheVectorFormDecidesItemByItem) {
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    for (const std::uint32_t n : {1u, 63u, 64u, 65u, 512u, 1111u}) {
+      std::vector<float> scores, bias;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        scores.push_back(seed % 2 == 0 ? std::round(2 * normal(random)) : normal(random));
+        bias.push_back(seed % 3 == 0 ? normal(random) : -0.0f);
+      }
+      if (n > 3) scores[1] = std::numeric_limits<float>::quiet_NaN();
+      if (n > 3) scores[2] = -0.0f;
+      std::vector<std::uint32_t> bits;
+      for (std::uint32_t w = 0; w < (n + 31) / 32 + 2; ++w)
+        bits.push_back(static_cast<std::uint32_t>(random()));
+      const float* b = seed % 4 < 2 ? nullptr : bias.data();
+      const std::uint32_t* may = seed % 3 == 1 ? nullptr : bits.data();
+      for (const float threshold : {no_threshold(), -1.0f, 0.0f}) {
+        for (const float ceiling : {no_threshold(), 0.5f, 2.0f}) {
+          std::vector<std::uint64_t> counting{1}, others{2}, got(n + 2, 1), got_others(n + 2, 2);
+          for (std::uint32_t i = 0; i < n; ++i) {
+            const float score = b == nullptr ? scores[i] : scores[i] + b[i];
+            if (score <= threshold) continue;
+            const bool low = std::isnan(ceiling) || std::isnan(score) || score <= ceiling;
+            const bool may_count = may == nullptr || (may[i / 32] >> (i % 32) & 1u) != 0;
+            (low && may_count ? counting : others)
+                .push_back(score_key(score == 0.0f ? 0.0f : score, i + 9));
+          }
+          const TopkAppended filled =
+              append_two_rows_host(scores.data(), b, n, 9, may, threshold, ceiling, got.data(),
+                                   got_others.data(), {1, 1});
+          got.resize(filled.counting);
+          got_others.resize(filled.others);
+          ASSERT_EQ(got, counting);
+          ASSERT_EQ(got_others, others);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quarry
