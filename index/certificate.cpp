@@ -3,7 +3,9 @@
 #include "index/certificate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <limits>
 
 namespace quarry {
 namespace {
@@ -109,7 +111,8 @@ CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& requ
   args.lists = {keys_.data(), count_.data(), cut_.data(), left_out_.data(), depth};
   args.k = request.k;
   const SearchResult& out = request.out;
-  args.out = {out.items, out.scores, out.count, out.complete, out.certified};
+  args.out = {out.items,    out.scores,    out.count,
+              out.complete, out.certified, request.goal != nullptr ? out.passed : nullptr};
   args.scratch = scratch_.data();
   return args;
 }
@@ -136,31 +139,58 @@ const float* CertifiedSearch::gather(const Exec& exec, const Request& request,
   return gathered_.data();
 }
 
+/// Heavy items keep no error bound: they are listed and never passed over.
+void CertifiedSearch::prepare_goal(const SearchGoal& goal) {
+  eligible_.clear();
+  if (goal.pass_above == nullptr || bound_.heavy().empty()) return;
+  const std::uint32_t words = (items_.table().num_items + 31) / 32;
+  if (goal.eligible != nullptr) {
+    eligible_.assign(goal.eligible, goal.eligible + words);
+  } else {
+    eligible_.assign(words, 0xFFFFFFFFu);
+  }
+  for (const std::uint32_t item : bound_.heavy()) eligible_[item / 32] &= ~(1u << (item % 32));
+}
+
 /// The goal for rows begin .. begin + count - 1 of those pending, with entries to spare for the
 /// proof. queries: theirs.
 TopkGoal CertifiedSearch::goal_of(const Request& request, const float* queries, std::uint32_t begin,
                                   std::uint32_t count, std::uint32_t slack) {
-  TopkGoal goal = *request.goal;
+  const SearchGoal& wanted = *request.goal;
+  TopkGoal goal = wanted;
   goal.wanted = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(std::uint64_t{goal.wanted} + slack, items_.table().num_items));
+  if (!eligible_.empty()) goal.eligible = eligible_.data();
   const auto row_of = [&](std::uint32_t i) {
     return request.all_pending ? begin + i : pending_[begin + i];
   };
+  const bool l2 = items_.table().metric == Metric::kL2;
   if (goal.ceiling != nullptr) {
     ceiling_.resize(count);
+    if (goal.pass_above != nullptr) pass_above_.resize(count);
     for (std::uint32_t i = 0; i < count; ++i) {
-      ceiling_[i] = request.goal->ceiling[row_of(i)];
-      if (items_.table().metric != Metric::kL2) continue;
-      // The scan leaves out of its scores what is the same for all items of a query.
-      const float* query = queries + std::uint64_t{i} * items_.table().dim;
-      ceiling_[i] -= static_cast<float>(bound_.of(query).offset);
+      const std::uint32_t row = row_of(i);
+      ceiling_[i] = wanted.ceiling[row];
+      if (!l2 && goal.pass_above == nullptr) continue;
+      // Scores of the scan: without what is the same for all items of a query, and with an error.
+      const QueryBound bound = bound_.of(queries + std::uint64_t{i} * items_.table().dim);
+      ceiling_[i] -= static_cast<float>(bound.offset);
+      if (goal.pass_above == nullptr) continue;
+      const double sure = double{wanted.pass_above[row]} - bound.offset + bound.error;
+      pass_above_[i] = std::max(
+          ceiling_[i],
+          std::nextafter(static_cast<float>(sure), std::numeric_limits<float>::infinity()));
     }
     goal.ceiling = ceiling_.data();
+    if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
   }
-  if (goal.owner != nullptr) {
-    owner_.resize(count);
-    for (std::uint32_t i = 0; i < count; ++i) owner_[i] = request.goal->owner[row_of(i)];
-    goal.owner = owner_.data();
+  for (std::uint32_t s = 0; s < goal.num_skips; ++s) {
+    const bool again = s > 0 && wanted.skips[s].owner == wanted.skips[s - 1].owner;
+    if (!again) {
+      owners_[s].resize(count);
+      for (std::uint32_t i = 0; i < count; ++i) owners_[s][i] = wanted.skips[s].owner[row_of(i)];
+    }
+    goal.skips[s].owner = again ? goal.skips[s - 1].owner : owners_[s].data();
   }
   return goal;
 }
@@ -174,7 +204,12 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
   CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth);
   proven_.resize(exec, request.pending);
   const bool toward = request.goal != nullptr && source.follows_goals(exec, step);
-  if (toward) args.spare = slack;
+  if (toward) {
+    args.spare = slack;
+    passed_.resize(exec, step);
+    args.lists.passed = passed_.data();
+    prepare_goal(*request.goal);
+  }
   for (std::uint32_t begin = 0; begin < request.pending; begin += args.num_lists) {
     args.num_lists = std::min(step, request.pending - begin);
     args.queries = gather(exec, request, pending, begin, args.num_lists);
@@ -183,8 +218,10 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
     args.proven = proven_.data() + begin;
     if (toward) {
       const TopkGoal goal = goal_of(request, args.queries, begin, args.num_lists, slack);
+      TopkResult found = lists();
+      found.passed = passed_.data();
       source.find_toward(exec, args.items, args.queries, args.num_lists, depth, goal, workspace_,
-                         lists());
+                         found);
     } else {
       source.find(exec, args.items, args.queries, args.num_lists, depth, workspace_, lists());
     }
@@ -256,6 +293,8 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
     fill_bytes(exec, out.count, 0, num_queries * sizeof(out.count[0]));
     fill_bytes(exec, out.complete, num_items == 0 ? 1 : 0, num_queries);
     if (out.certified != nullptr) fill_bytes(exec, out.certified, 1, num_queries);
+    if (goal != nullptr && out.passed != nullptr)
+      fill_bytes(exec, out.passed, 0, num_queries * sizeof(out.passed[0]));
     stats_.certified += num_queries;
     return;
   }
@@ -278,8 +317,10 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
 std::uint64_t CertifiedSearch::memory_bytes() const {
   return workspace_.cpu.bytes() + heavy_.host_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
-         proven_.host_bytes() + flags_.capacity_bytes() + ceiling_.capacity() * sizeof(float) +
-         owner_.capacity() * sizeof(std::uint32_t) + pending_.capacity() * sizeof(std::uint32_t);
+         proven_.host_bytes() + flags_.capacity_bytes() +
+         (ceiling_.capacity() + pass_above_.capacity()) * sizeof(float) + passed_.capacity_bytes() +
+         eligible_.capacity() * sizeof(std::uint32_t) +
+         pending_.capacity() * sizeof(std::uint32_t);
 }
 
 std::uint64_t CertifiedSearch::device_bytes() const {

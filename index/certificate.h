@@ -90,6 +90,7 @@ class CertifiedSearch {
   CertifyArgs reserve_lists(const Exec& exec, const Request& request, ListKind kind,
                             std::uint32_t rows, std::uint32_t depth);
   TopkResult lists();
+  void prepare_goal(const SearchGoal& goal);
 
   ItemRows items_;
   Approximation approximation_;
@@ -100,10 +101,12 @@ class CertifiedSearch {
   ExecBuffer<std::uint32_t> heavy_;
   ExecBuffer<std::uint64_t> keys_, scratch_;
   ExecBuffer<std::uint32_t> count_;
+  HostBuffer<std::uint32_t> passed_;
+  std::vector<std::uint32_t> eligible_;  ///< of the goal, without heavy items
   ExecBuffer<float> cut_, gathered_;
   ExecBuffer<std::uint8_t> left_out_, proven_;
-  std::vector<float> ceiling_;          ///< of the goal, for the queries in work
-  std::vector<std::uint32_t> owner_;    ///< likewise
+  std::vector<float> ceiling_, pass_above_;           ///< of the goal, for the queries in work
+  std::vector<std::uint32_t> owners_[kMaxTopkSkips];  ///< likewise
   HostBuffer<std::uint8_t> flags_;      ///< `proven_` on the host, where that is elsewhere
   std::vector<std::uint32_t> pending_;  ///< rows that are not proven yet, ascending
   DeviceBuffer<std::uint32_t> device_pending_;

@@ -79,9 +79,8 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
   goal.wanted = wanted;
   goal.ceiling = p.ceiling.data();
   goal.eligible = p.eligible.data();
-  goal.owner = p.owner.data();
   for (std::size_t t = 0; t < p.skips.size(); ++t)
-    goal.skips[goal.num_skips++] = {p.offsets[t].data(), p.skips[t].data()};
+    goal.skips[goal.num_skips++] = {p.offsets[t].data(), p.skips[t].data(), p.owner.data()};
   constexpr std::uint64_t kSentinel = 0x5EA15EA15EA15EA1u;
   std::vector<std::uint64_t> keys(std::size_t{p.rows} * most + 1, kSentinel);
   std::vector<std::uint32_t> count(p.rows);

@@ -26,17 +26,36 @@ bool has_filter(const Plan& plan, const Branch& branch, const Filter& wanted) {
 
 bool is_ceiling(const Filter& f) { return (kScoreKinds & kind_bit(f.kind)) != 0; }
 
+/// What is above the ceiling of the branch is rejected by it, or by a filter that `scanned` says a
+/// scan applies.
+template <class Scanned>
+bool passes_over(const Plan& plan, const World& world, const Branch& branch, Scanned&& scanned) {
+  std::uint32_t ceilings = 0;
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    if (is_ceiling(f)) {
+      ++ceilings;
+    } else if (f.kind == FilterKind::kRawRank ||
+               (ceilings == 0 && f.kind != FilterKind::kSurvivorRank && !scanned(f))) {
+      return false;
+    }
+  }
+  return ceilings == 1 && branch.max_rank >= world.num_items;
+}
+
 }  // namespace
 
 SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
   const Plan& plan = compiled.plan;
   const World& world = compiled.world;
-  const std::vector<const Branch*> branches = topk_branches(plan);
+  branches_ = topk_branches(plan);
+  const std::vector<const Branch*>& branches = branches_;
   if (branches.empty()) return;
   has_ceiling_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
     return std::any_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, is_ceiling);
   });
+  std::vector<const Filter*> scanned;
   const std::uint32_t words = (world.num_items + 31) / 32;
   for (std::uint32_t i = 0; i < branches[0]->num_filters; ++i) {
     const Filter& f = plan.filters[branches[0]->first_filter + i];
@@ -44,13 +63,23 @@ SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
                                     [&](const Branch* b) { return has_filter(plan, *b, f); });
     if (!common) continue;
     if (f.kind == FilterKind::kUserList || f.kind == FilterKind::kPositives) {
-      if (lists_.size() < kMaxTopkSkips) lists_.push_back(world.lists[f.table]);
+      if (lists_.size() + 1 >= kMaxTopkSkips) continue;  // one is for the rows' own positives
+      lists_.push_back(world.lists[f.table]);
+      scanned.push_back(&f);
     } else if (f.kind == FilterKind::kBitmapDeny || f.kind == FilterKind::kBitmapAllow) {
+      scanned.push_back(&f);
       if (eligible_.empty()) eligible_.assign(words, 0xFFFFFFFFu);
       const std::uint32_t flip = f.kind == FilterKind::kBitmapDeny ? 0xFFFFFFFFu : 0;
       for (std::uint32_t w = 0; w < words; ++w) eligible_[w] &= world.bitmaps[f.table][w] ^ flip;
     }
   }
+  passes_ = has_ceiling_ && std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
+              return passes_over(plan, world, *b, [&](const Filter& f) {
+                return std::any_of(scanned.begin(), scanned.end(), [&](const Filter* g) {
+                  return g->kind == f.kind && g->table == f.table;
+                });
+              });
+            });
   any_ = has_ceiling_ || !lists_.empty() || !eligible_.empty();
   double share = 1.0;
   if (!eligible_.empty()) {
@@ -63,25 +92,13 @@ SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
 }
 
 SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted) {
-  const Plan& plan = compiled_.plan;
   SearchGoal goal;
   goal.wanted = wanted;
   goal.eligible = eligible_.empty() ? nullptr : eligible_.data();
   if (has_ceiling_) {
-    constexpr float kNone = std::numeric_limits<float>::infinity();
-    // Of the rows of a query the one that rejects most, of a row's branches the one that rejects
-    // least.
-    ceiling_.assign(rows.num_queries, kNone);
-    for (std::uint32_t i = 0; i < rows.num_rows; ++i) {
-      if (rows.bad[i] != 0) continue;
-      const RowContext row = row_context(compiled_.world, rows, i);
-      float ceiling = -kNone;
-      for (const Branch* branch : topk_branches(plan))
-        ceiling = std::max(ceiling, score_ceiling(plan, *branch, row));
-      float& of_query = ceiling_[query_of(rows, i)];
-      of_query = std::min(of_query, ceiling);
-    }
+    find_ceilings(rows);
     goal.ceiling = ceiling_.data();
+    if (passes_) goal.pass_above = pass_above_.data();
   }
   if (!lists_.empty() && compiled_.world.num_users > 0) {
     owner_.assign(rows.num_queries, 0);
@@ -92,10 +109,62 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
         owner_[q] = rows.user[place_of(rows, q)];
       }
     }
-    goal.owner = owner_.data();
-    for (const UserLists& list : lists_) goal.skips[goal.num_skips++] = {list.offsets, list.values};
+    for (const UserLists& list : lists_)
+      goal.skips[goal.num_skips++] = {list.offsets, list.values, owner_.data()};
+  }
+  if (passes_ && rows.positive_offsets != nullptr) {
+    list_own_positives(rows);
+    goal.skips[goal.num_skips++] = {own_offsets_.data(), own_.data(), own_owner_.data()};
   }
   return goal;
+}
+
+/// Of the rows of a query the one that rejects most, of a row's branches the one that rejects
+/// least, says what counts. What all of them reject need not be listed.
+void SearchGoals::find_ceilings(const RowBatch& rows) {
+  constexpr float kNone = std::numeric_limits<float>::infinity();
+  ceiling_.assign(rows.num_queries, kNone);
+  pass_above_.assign(rows.num_queries, -kNone);
+  for (std::uint32_t i = 0; i < rows.num_rows; ++i) {
+    if (rows.bad[i] != 0) continue;
+    const RowContext row = row_context(compiled_.world, rows, i);
+    float ceiling = -kNone;
+    for (const Branch* branch : branches_)
+      ceiling = std::max(ceiling, score_ceiling(compiled_.plan, *branch, row));
+    const std::uint32_t q = query_of(rows, i);
+    ceiling_[q] = std::min(ceiling_[q], ceiling);
+    pass_above_[q] = std::max(pass_above_[q], ceiling);
+  }
+  for (std::uint32_t q = 0; q < rows.num_queries; ++q) {
+    if (pass_above_[q] < ceiling_[q]) pass_above_[q] = kNone;  // a query of bad rows only
+  }
+}
+
+/// They may be known from the row alone, and are rejected as positives, not by the ceiling.
+void SearchGoals::list_own_positives(const RowBatch& rows) {
+  own_offsets_.assign(std::size_t{rows.num_queries} + 1, 0);
+  const auto each = [&](auto&& take) {
+    for (std::uint32_t i = 0; i < rows.num_rows; ++i) {
+      if (rows.bad[i] != 0) continue;
+      const std::uint64_t place = place_of(rows, i);
+      take(query_of(rows, i), rows.positives + rows.positive_offsets[place],
+           num_positives_of(rows, i));
+    }
+  };
+  each([&](std::uint32_t q, const std::uint32_t*, std::uint32_t n) { own_offsets_[q + 1] += n; });
+  for (std::uint32_t q = 0; q < rows.num_queries; ++q) own_offsets_[q + 1] += own_offsets_[q];
+  own_.resize(own_offsets_.back());
+  own_next_.assign(own_offsets_.begin(), own_offsets_.end() - 1);
+  each([&](std::uint32_t q, const std::uint32_t* positives, std::uint32_t n) {
+    std::copy(positives, positives + n, own_.begin() + static_cast<std::ptrdiff_t>(own_next_[q]));
+    own_next_[q] += n;
+  });
+  own_owner_.resize(rows.num_queries);
+  for (std::uint32_t q = 0; q < rows.num_queries; ++q) {
+    own_owner_[q] = q;
+    std::sort(own_.begin() + static_cast<std::ptrdiff_t>(own_offsets_[q]),
+              own_.begin() + static_cast<std::ptrdiff_t>(own_offsets_[q + 1]));
+  }
 }
 
 }  // namespace quarry

@@ -20,6 +20,9 @@ struct SearchDepth {
 /// The filters that all topk branches have in common and that a scan can apply: lists of items by
 /// user, marked items, and the lowest ceiling of margins and score windows. What it says decides
 /// when a search ends and never what a row gets.
+///
+/// Where in every topk branch the ceiling comes before any filter that a scan cannot apply, and
+/// nothing asks for raw ranks, what is above it is only counted: Candidates::passed.
 class SearchGoals {
  public:
   explicit SearchGoals(const Compiled& compiled);
@@ -32,13 +35,20 @@ class SearchGoals {
   SearchGoal of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted);
 
  private:
+  void find_ceilings(const RowBatch& rows);
+  void list_own_positives(const RowBatch& rows);
+
   const Compiled& compiled_;
+  std::vector<const Branch*> branches_;  ///< the topk branches
   bool any_ = false;
   bool has_ceiling_ = false;
+  bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;
   std::vector<std::uint32_t> eligible_;
   std::vector<UserLists> lists_;
-  std::vector<float> ceiling_;
+  std::vector<float> ceiling_, pass_above_;
+  std::vector<std::uint64_t> own_offsets_, own_next_;  ///< positives of the rows of each query
+  std::vector<std::uint32_t> own_, own_owner_;
   std::vector<std::uint32_t> owner_;
 };
 

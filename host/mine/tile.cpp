@@ -128,11 +128,13 @@ void Tile::retrieve(SearchDepth depth) {
   found_items_.resize(c_.exec, std::size_t{n} * stride_);
   found_scores_.resize(c_.exec, std::size_t{n} * stride_);
   found_count_.resize(c_.exec, n);
+  if (toward) found_passed_.resize(c_.exec, n);
   found_complete_.resize(c_.exec, n);
   certified_.resize(c_.exec, n);
   const SearchResult out{found_items_.at(c_.exec), found_scores_.at(c_.exec),
                          found_count_.at(c_.exec), found_complete_.at(c_.exec),
-                         certified_.at(c_.exec)};
+                         certified_.at(c_.exec),   found_passed_.at(c_.exec)};
+  passing_ = toward;
   if (!toward) {
     c_.retriever->search(c_.exec, batch_.queries, n, stride_, out);
     return;
@@ -169,6 +171,7 @@ void Tile::judge(std::uint32_t b, MinerReport& report) {
     candidates.scores = found_scores_.at(c_.exec);
     candidates.count = found_count_.at(c_.exec);
     candidates.complete = found_complete_.at(c_.exec);
+    candidates.passed = passing_ ? found_passed_.at(c_.exec) : nullptr;
     if (c_.exec.device == Device::kCuda) {
       report.candidates += std::uint64_t{num_rows_} * stride_;
     } else {
@@ -291,6 +294,7 @@ template <class Visit>
 void Tile::for_each_array(Visit&& visit) const {
   visit(index_), visit(query_), visit(bad_), visit(queries_), visit(positive_scores_);
   visit(found_items_), visit(found_count_), visit(found_scores_), visit(found_complete_);
+  visit(found_passed_);
   visit(certified_), visit(near_found_), visit(near_count_), visit(near_scores_);
   visit(near_queries_), visit(near_complete_), visit(tallies_), visit(counters_);
   visit(deepen_), visit(strata_), visit(scratch_);

@@ -115,7 +115,8 @@ class Tile {
   TileArray<std::uint32_t> index_, query_;
   TileArray<std::uint8_t> bad_;
   TileArray<float> queries_, positive_scores_;
-  TileArray<std::uint32_t> found_items_, found_count_;
+  TileArray<std::uint32_t> found_items_, found_count_, found_passed_;
+  bool passing_ = false;  ///< found_passed_ holds
   TileArray<float> found_scores_;
   TileArray<std::uint8_t> found_complete_, certified_;
   TileArray<std::uint32_t> near_found_, near_count_;

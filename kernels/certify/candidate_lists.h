@@ -23,6 +23,8 @@ struct CandidateLists {
   const float* cut = nullptr;
   const std::uint8_t* left_out = nullptr;
   std::uint32_t depth = 0;
+  /// [num_lists] items that are ahead of all that a list is asked for and not in it; null: none.
+  const std::uint32_t* passed = nullptr;
 };
 
 /// Results by query: list l has count[l] <= k entries at l * k.
@@ -32,6 +34,7 @@ struct RankedLists {
   std::uint32_t* count = nullptr;
   std::uint8_t* complete = nullptr;
   std::uint8_t* certified = nullptr;  ///< may be null
+  std::uint32_t* passed = nullptr;    ///< may be null
 };
 
 struct CertifyArgs {

@@ -140,9 +140,10 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
     const std::uint32_t ahead = listed > args.spare ? listed - args.spare : 0;
     wanted = ahead < wanted ? ahead : wanted;
   }
+  const std::uint32_t passed = args.lists.passed != nullptr ? args.lists.passed[list] : 0;
   bool write = !approximate;
   if (approximate && wanted > 0 && known >= wanted) {
-    write = known == args.num_items;  // nothing was left out
+    write = known + passed == args.num_items;  // nothing was left out
     if (!write && outside == 0 && args.lists.left_out[list] != 0)
       write = misses_nothing(args.lists.cut[list], score_of_key(keys[wanted - 1]), bound);
   }
@@ -170,7 +171,8 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
       // Unproven and shorter than asked for: what the index reaches is exhausted.
       const bool exhausted = distinct < args.k || (args.whole && distinct == args.k);
       args.out.count[row] = count;
-      args.out.complete[row] = count == args.num_items || (unproven && exhausted) ? 1 : 0;
+      args.out.complete[row] = count + passed == args.num_items || (unproven && exhausted) ? 1 : 0;
+      if (args.out.passed != nullptr) args.out.passed[row] = passed;
       if (args.out.certified != nullptr) args.out.certified[row] = unproven ? 0 : 1;
     }
   }

@@ -150,6 +150,16 @@ QUARRY_HD float score_ceiling(const Plan& plan, const Branch& branch, const RowC
   return ceiling;
 }
 
+/// Place of the first filter of kScoreKinds among the branch's filters; their number if there is
+/// none.
+QUARRY_HD std::uint32_t score_filter(const Plan& plan, const Branch& branch) {
+  std::uint32_t i = 0;
+  while (i < branch.num_filters &&
+         (kScoreKinds & kind_bit(plan.filters[branch.first_filter + i].kind)) == 0)
+    ++i;
+  return i;
+}
+
 /// A filter of the branch of one of these kinds rejects an item without a rank. The score is read
 /// by kScoreKinds only.
 QUARRY_HD bool any_rejects(const World& world, const Plan& plan, const Branch& branch,

@@ -14,10 +14,11 @@ namespace quarry {
 struct BranchRow {
   const std::uint32_t* items;  ///< candidates
   const float* scores;
-  const std::uint32_t* raw_rank;  ///< null: place + 1
+  const std::uint32_t* raw_rank;  ///< null: passed + place + 1
   const std::uint8_t* reasons;
-  std::uint32_t count;  ///< candidates given
-  bool complete;        ///< nothing further exists
+  std::uint32_t passed;  ///< Candidates::passed
+  std::uint32_t count;   ///< candidates given
+  bool complete;         ///< nothing further exists
   OrderRow order;
   std::uint32_t pool_size;
   std::uint32_t num_ordered;
@@ -27,6 +28,10 @@ struct BranchRow {
   std::uint32_t draws_used;  ///< of a draw branch, over all turns
   std::uint32_t cursor;      ///< with replacement: where the branch stopped
 };
+
+QUARRY_HD std::uint32_t raw_rank_of(const BranchRow& branch, std::uint32_t place) {
+  return branch.raw_rank != nullptr ? branch.raw_rank[place] : branch.passed + place + 1;
+}
 
 /// More than k, so that caps seldom ask for a second pass of an enumeration.
 QUARRY_HD std::uint32_t enumeration_keep(const Plan& plan) { return plan.k + 32; }
@@ -210,8 +215,7 @@ class RowFill {
       const std::uint32_t p = branch.order.order[first];
       const std::uint32_t place = branch.order.pool_place[p];
       const bool sampled = is_sampled(plan_.branches[b]);
-      pick(b, branch.items[place], branch.scores[place],
-           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1,
+      pick(b, branch.items[place], branch.scores[place], raw_rank_of(branch, place),
            branch.order.pool_survivor_rank[p], {p, sampled ? 1u : 0u});
       at = static_cast<std::uint32_t>(first) + 1;
       wanted -= 1;
@@ -380,8 +384,7 @@ class RowFill {
       }
       const std::uint64_t its_rank = g_.broadcast(rank, static_cast<std::uint32_t>(first - at));
       const auto place = static_cast<std::uint32_t>(first);
-      pick(b, branch.items[place], branch.scores[place],
-           branch.raw_rank != nullptr ? branch.raw_rank[place] : place + 1,
+      pick(b, branch.items[place], branch.scores[place], raw_rank_of(branch, place),
            static_cast<std::uint32_t>(its_rank), {kNoItem, 0});
       survivors = static_cast<std::uint32_t>(its_rank);
       at = place + 1;

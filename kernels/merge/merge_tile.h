@@ -66,6 +66,7 @@ QUARRY_HD BranchRow branch_row(const Branch& branch, const MergeArgs& args, std:
   v.scores = c.scores + list * c.stride;
   v.raw_rank = c.raw_rank != nullptr ? c.raw_rank + list * c.stride : nullptr;
   v.reasons = args.reasons[b] + r * c.stride;
+  v.passed = c.passed != nullptr ? c.passed[list] : 0;
   v.count = c.count[list];
   v.complete = c.complete == nullptr || c.complete[list] != 0;
   v.order = order_row(o, r);

@@ -58,8 +58,11 @@ struct Candidates {
   std::uint64_t stride = 0;
   const std::uint32_t* items = nullptr;     ///< [lists, stride]
   const float* scores = nullptr;            ///< [lists, stride] exact scores
-  const std::uint32_t* raw_rank = nullptr;  ///< [lists, stride]; null: place + 1
-  const std::uint32_t* count = nullptr;     ///< [lists]
+  const std::uint32_t* raw_rank = nullptr;  ///< [lists, stride]; null: passed + place + 1
+  /// [lists] items that rank ahead of every survivor and are not listed: the branch's only filter
+  /// of scores rejects them, and none before it; null: none.
+  const std::uint32_t* passed = nullptr;
+  const std::uint32_t* count = nullptr;  ///< [lists]
   const std::uint8_t* complete =
       nullptr;  ///< [lists] 1: nothing further exists for this list; null: all complete
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/core/group.h"
+#include "kernels/exclude/exclude_row.h"
 #include "kernels/merge/merge.h"
 #include "kernels/select/select_row.h"
 
@@ -54,8 +55,12 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
     } else {
       const std::uint8_t* reasons = args.reasons[b] + r * args.candidates[b].stride;
       const std::uint32_t cut = args.order[b].cut[r];
+      const Candidates& candidates = args.candidates[b];
+      const std::uint32_t passed =
+          candidates.passed != nullptr ? candidates.passed[list_of(branch, args.rows, r)] : 0;
       if (g.rank() == 0) {
-        add(&c->examined, cut);
+        add(&c->examined, std::uint64_t{cut} + passed);
+        if (passed > 0) add(&c->rejected[score_filter(plan, branch)], passed);
         add(&c->pool, args.order[b].pool_size[r]);
       }
       for (std::uint32_t j = g.rank(); j < cut; j += g.size()) {

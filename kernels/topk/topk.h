@@ -41,12 +41,16 @@ struct TopkResult {
   std::uint32_t* count = nullptr;  ///< [rows] entries of the list
   float* cut = nullptr;  ///< [rows] best score that was left out; not set where left_out is 0
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
+  std::uint32_t* passed = nullptr;   ///< [rows] of topk_toward: items passed over; neither listed
+                                    ///< nor left out. Null: not wanted
 };
 
 /// Items of each row that a caller is sure to reject, such as what a user has seen.
 struct TopkSkips {
-  const std::uint64_t* offsets = nullptr;  ///< list of row r: offsets[owner[r]], of owner[r] + 1
-  const std::uint32_t* items = nullptr;    ///< ascending within a list
+  const std::uint64_t* offsets =
+      nullptr;                           ///< row r: from offsets[owner[r]] to that of owner[r] + 1
+  const std::uint32_t* items = nullptr;  ///< ascending within a list
+  const std::uint32_t* owner = nullptr;  ///< [rows]
 };
 inline constexpr std::uint32_t kMaxTopkSkips = 8;
 
@@ -57,9 +61,12 @@ struct TopkGoal {
   std::uint32_t wanted = 0;                 ///< 1 or more
   const float* ceiling = nullptr;           ///< [rows] what scores above is rejected; null: nothing
   const std::uint32_t* eligible = nullptr;  ///< bit per item: 0 is rejected in every row; null: all
-  const std::uint32_t* owner = nullptr;     ///< [rows] whose lists of `skips` are a row's
   std::uint32_t num_skips = 0;
   TopkSkips skips[kMaxTopkSkips];
+  /// [rows] An eligible item that no list skips and that scores above this is passed over: counted
+  /// and not listed. Not below `ceiling`, and surely above every score of a list's end; null:
+  /// everything is listed.
+  const float* pass_above = nullptr;
 };
 
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.
@@ -72,7 +79,7 @@ struct TopkWorkspace {
     HostBuffer<std::uint64_t> cursor;  ///< next exclusion of each row, or of each of its lists
     HostBuffer<std::uint64_t> others;  ///< topk_toward: entries that do not count
     HostBuffer<std::uint64_t> bar;     ///< topk_toward: best key that was left out; 0: none
-    HostBuffer<std::uint32_t> num_others;
+    HostBuffer<std::uint32_t> num_others, num_passed;
   };
   std::vector<Worker> workers;
   HostBuffer<std::uint64_t>
@@ -130,17 +137,26 @@ std::uint32_t append_row_host(const float* scores, const float* bias, std::uint3
 /// and threshold.
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
                                float* threshold);
-/// Two lists that grow together.
+/// Two lists that grow together, and what is in neither.
 struct TopkAppended {
   std::uint32_t counting = 0;
   std::uint32_t others = 0;
+  std::uint32_t passed = 0;
 };
-/// As append_row_host, every item that beats the threshold, but an item whose bit in `counts` is 0
-/// or that scores above `ceiling` is appended to `others`.
+/// What one row looks for: bits of the items that may count (null: all), and bounds of scores.
+struct TopkBounds {
+  const std::uint32_t* counts = nullptr;
+  float threshold = 0.0f;
+  float ceiling = 0.0f;
+  float pass_above = 0.0f;
+};
+/// As append_row_host, every item that beats the threshold. One that may count goes to `counting`
+/// if it scores at most `ceiling` and is only counted if it scores above `pass_above`; all else
+/// goes to `others`. A bound that is not a number bounds nothing.
 TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
-                                  std::uint32_t first_item, const std::uint32_t* counts,
-                                  float threshold, float ceiling, std::uint64_t* counting,
-                                  std::uint64_t* others, TopkAppended filled);
+                                  std::uint32_t first_item, const TopkBounds& bounds,
+                                  std::uint64_t* counting, std::uint64_t* others,
+                                  TopkAppended filled);
 /// "avx2" or "portable".
 const char* topk_instruction_set();
 

@@ -195,7 +195,7 @@ std::uint64_t TopkWorkspace::bytes() const {
   for (const auto& w : workers) {
     total += w.scores.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
              w.threshold.capacity_bytes() + w.cursor.capacity_bytes() + w.others.capacity_bytes() +
-             w.bar.capacity_bytes() + w.num_others.capacity_bytes();
+             w.bar.capacity_bytes() + w.num_others.capacity_bytes() + w.num_passed.capacity_bytes();
   }
   return total;
 }

@@ -2,6 +2,7 @@
 // unpredictable branches. Decides as append_row and compact_row do.
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
@@ -25,29 +26,33 @@ std::uint32_t append_portable(const float* scores, const float* bias, std::uint3
 }
 
 using AppendTwoFunction = TopkAppended (*)(const float*, const float*, std::uint32_t, std::uint32_t,
-                                           const std::uint32_t*, float, float, std::uint64_t*,
-                                           std::uint64_t*, TopkAppended);
+                                           const TopkBounds&, std::uint64_t*, std::uint64_t*,
+                                           TopkAppended);
 
-/// Written to both lists and counted in one: no branch to mispredict.
-inline TopkAppended append_to_one(float score, float ceiling, bool may_count, std::uint32_t item,
-                                  std::uint64_t* counting, std::uint64_t* others,
-                                  TopkAppended filled) {
+/// Written to both lists and counted once: no branch to mispredict. An infinite score is listed,
+/// for its exact one may not be a number.
+inline TopkAppended append_to_one(float score, const TopkBounds& bounds, bool may_count,
+                                  std::uint32_t item, std::uint64_t* counting,
+                                  std::uint64_t* others, TopkAppended filled) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
   const std::uint64_t key = score_key(clear_negative_zero(score), item);
-  const std::uint32_t counts = may_count && !(score > ceiling) ? 1 : 0;
+  const std::uint32_t counts = (may_count ? 1u : 0u) & (score > bounds.ceiling ? 0u : 1u);
+  const std::uint32_t passed =
+      (may_count ? 1u : 0u) & (score > bounds.pass_above ? 1u : 0u) & (score <= kLargest ? 1u : 0u);
   counting[filled.counting] = key;
   others[filled.others] = key;
-  return {filled.counting + counts, filled.others + 1 - counts};
+  return {filled.counting + counts, filled.others + 1 - counts - passed, filled.passed + passed};
 }
 
 TopkAppended append_two_portable(const float* scores, const float* bias, std::uint32_t n,
-                                 std::uint32_t first_item, const std::uint32_t* counts,
-                                 float threshold, float ceiling, std::uint64_t* counting,
-                                 std::uint64_t* others, TopkAppended filled) {
+                                 std::uint32_t first_item, const TopkBounds& bounds,
+                                 std::uint64_t* counting, std::uint64_t* others,
+                                 TopkAppended filled) {
   for (std::uint32_t j = 0; j < n; ++j) {
     const float score = bias == nullptr ? scores[j] : scores[j] + bias[j];
-    if (!beats(score, threshold)) continue;
-    filled = append_to_one(score, ceiling, is_allowed(counts, j), first_item + j, counting, others,
-                           filled);
+    if (!beats(score, bounds.threshold)) continue;
+    filled = append_to_one(score, bounds, is_allowed(bounds.counts, j), first_item + j, counting,
+                           others, filled);
   }
   return filled;
 }
@@ -117,22 +122,23 @@ std::uint32_t append_avx2(const float* scores, const float* bias, std::uint32_t 
 template <bool kBias>
 [[gnu::target("avx2,bmi")]] TopkAppended append_two_chunk(
     const float* scores, const float* bias, std::uint32_t words, std::uint32_t first_item,
-    const std::uint32_t* counts, float threshold, float ceiling, std::uint64_t* counting,
-    std::uint64_t* others, TopkAppended filled) {
+    const TopkBounds& bounds, std::uint64_t* counting, std::uint64_t* others, TopkAppended filled) {
   std::uint64_t pass[kTopkTileItems / 64];
-  const __m256 floor = _mm256_set1_ps(threshold);
+  const __m256 floor = _mm256_set1_ps(bounds.threshold);
   for (std::uint32_t w = 0; w < words; ++w) {
     pass[w] = passing<kBias>(scores + 64 * w, kBias ? bias + 64 * w : nullptr, floor);
   }
+  const TopkBounds local = bounds;
   for (std::uint32_t w = 0; w < words; ++w) {
-    const std::uint64_t may_count = counts == nullptr
-                                        ? ~std::uint64_t{0}
-                                        : counts[2 * w] | std::uint64_t{counts[2 * w + 1]} << 32;
+    const std::uint64_t may_count =
+        local.counts == nullptr
+            ? ~std::uint64_t{0}
+            : local.counts[2 * w] | std::uint64_t{local.counts[2 * w + 1]} << 32;
     for (std::uint64_t left = pass[w]; left != 0; left &= left - 1) {
       const auto bit = static_cast<std::uint32_t>(__builtin_ctzll(left));
       const std::uint32_t j = 64 * w + bit;
       const float score = kBias ? scores[j] + bias[j] : scores[j];
-      filled = append_to_one(score, ceiling, (may_count >> bit & 1u) != 0, first_item + j, counting,
+      filled = append_to_one(score, local, (may_count >> bit & 1u) != 0, first_item + j, counting,
                              others, filled);
     }
   }
@@ -140,24 +146,23 @@ template <bool kBias>
 }
 
 TopkAppended append_two_avx2(const float* scores, const float* bias, std::uint32_t n,
-                             std::uint32_t first_item, const std::uint32_t* counts, float threshold,
-                             float ceiling, std::uint64_t* counting, std::uint64_t* others,
-                             TopkAppended filled) {
+                             std::uint32_t first_item, const TopkBounds& bounds,
+                             std::uint64_t* counting, std::uint64_t* others, TopkAppended filled) {
+  TopkBounds rest = bounds;
   std::uint32_t j = 0;
   while (n - j >= 64) {
     const std::uint32_t words = (n - j < kTopkTileItems ? n - j : kTopkTileItems) / 64;
-    const std::uint32_t* bits = counts == nullptr ? nullptr : counts + j / 32;
-    filled = bias == nullptr
-                 ? append_two_chunk<false>(scores + j, nullptr, words, first_item + j, bits,
-                                           threshold, ceiling, counting, others, filled)
-                 : append_two_chunk<true>(scores + j, bias + j, words, first_item + j, bits,
-                                          threshold, ceiling, counting, others, filled);
+    rest.counts = bounds.counts == nullptr ? nullptr : bounds.counts + j / 32;
+    filled = bias == nullptr ? append_two_chunk<false>(scores + j, nullptr, words, first_item + j,
+                                                       rest, counting, others, filled)
+                             : append_two_chunk<true>(scores + j, bias + j, words, first_item + j,
+                                                      rest, counting, others, filled);
     j += 64 * words;
   }
   if (j == n) return filled;
+  rest.counts = bounds.counts == nullptr ? nullptr : bounds.counts + j / 32;
   return append_two_portable(scores + j, bias == nullptr ? nullptr : bias + j, n - j,
-                             first_item + j, counts == nullptr ? nullptr : counts + j / 32,
-                             threshold, ceiling, counting, others, filled);
+                             first_item + j, rest, counting, others, filled);
 }
 
 AppendTwoFunction choose_two() {
@@ -223,11 +228,10 @@ std::uint32_t append_row_host(const float* scores, const float* bias, std::uint3
 }
 
 TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
-                                  std::uint32_t first_item, const std::uint32_t* counts,
-                                  float threshold, float ceiling, std::uint64_t* counting,
-                                  std::uint64_t* others, TopkAppended filled) {
-  return kAppendTwo(scores, bias, n, first_item, counts, threshold, ceiling, counting, others,
-                    filled);
+                                  std::uint32_t first_item, const TopkBounds& bounds,
+                                  std::uint64_t* counting, std::uint64_t* others,
+                                  TopkAppended filled) {
+  return kAppendTwo(scores, bias, n, first_item, bounds, counting, others, filled);
 }
 
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,

@@ -66,7 +66,7 @@ const std::uint32_t* Job::counting_bits(TopkWorkspace::Worker& work, std::uint32
   for (std::uint32_t s = 0; s < goal.num_skips; ++s) {
     const TopkSkips& skips = goal.skips[s];
     std::uint64_t& next = work.cursor.data()[std::uint64_t{r} * goal.num_skips + s];
-    const std::uint64_t last = skips.offsets[goal.owner[first_row + r] + 1];
+    const std::uint64_t last = skips.offsets[skips.owner[first_row + r] + 1];
     if (next == last || skips.items[next] - item >= n) continue;
     if (bits == nullptr) {
       std::memset(words, 0xFF, divide_up(n, 32) * sizeof words[0]);
@@ -105,12 +105,12 @@ void Job::run_block(std::uint64_t b) const {
   const auto first_row = static_cast<std::uint32_t>(b * block);
   const std::uint32_t m = std::min(block, rows - first_row);
   for (std::uint32_t r = 0; r < m; ++r) {
-    work.count.data()[r] = work.num_others.data()[r] = 0;
+    work.count.data()[r] = work.num_others.data()[r] = work.num_passed.data()[r] = 0;
     work.bar.data()[r] = 0;
     work.threshold.data()[r] = no_threshold();
     for (std::uint32_t s = 0; s < goal.num_skips; ++s)
       work.cursor.data()[std::uint64_t{r} * goal.num_skips + s] =
-          goal.skips[s].offsets[goal.owner[first_row + r]];
+          goal.skips[s].offsets[goal.skips[s].owner[first_row + r]];
   }
   for (std::uint32_t item = 0; item < items.num_items;
        item += std::min(kTopkTileItems, items.num_items - item)) {
@@ -122,18 +122,24 @@ void Job::run_block(std::uint64_t b) const {
     for (std::uint32_t r = 0; r < m; ++r) {
       std::uint32_t words[kTopkTileItems / 32];
       const std::uint32_t* counts = counting_bits(work, first_row, r, item, n, words);
-      const float ceiling = goal.ceiling != nullptr ? goal.ceiling[first_row + r] : no_threshold();
-      const std::uint32_t count = work.count.data()[r];
-      const std::uint32_t others = work.num_others.data()[r];
-      if (std::uint64_t{count} + n > capacity || std::uint64_t{others} + n > other_capacity)
+      const std::uint32_t row = first_row + r;
+      TopkAppended filled{work.count.data()[r], work.num_others.data()[r],
+                          work.num_passed.data()[r]};
+      if (std::uint64_t{filled.counting} + n > capacity ||
+          std::uint64_t{filled.others} + n > other_capacity) {
         make_room(work, r, n);
-      const TopkAppended filled = append_two_rows_host(
-          work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n, item, counts,
-          work.threshold.data()[r], ceiling, work.keys.data() + std::uint64_t{r} * capacity,
-          work.others.data() + std::uint64_t{r} * other_capacity,
-          {work.count.data()[r], work.num_others.data()[r]});
+        filled.counting = work.count.data()[r];
+        filled.others = work.num_others.data()[r];
+      }
+      const TopkBounds bounds{counts, work.threshold.data()[r],
+                              goal.ceiling != nullptr ? goal.ceiling[row] : no_threshold(),
+                              goal.pass_above != nullptr ? goal.pass_above[row] : no_threshold()};
+      filled = append_two_rows_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
+                                    item, bounds, work.keys.data() + std::uint64_t{r} * capacity,
+                                    work.others.data() + std::uint64_t{r} * other_capacity, filled);
       work.count.data()[r] = filled.counting;
       work.num_others.data()[r] = filled.others;
+      work.num_passed.data()[r] = filled.passed;
     }
   }
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);
@@ -161,6 +167,7 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   out.count[first_row + r] = count + num_others;
   out.left_out[first_row + r] = bar != 0 ? 1 : 0;
   if (bar != 0) out.cut[first_row + r] = score_of_key(bar);
+  if (out.passed != nullptr) out.passed[first_row + r] = work.num_passed.data()[r];
 }
 
 void reserve(const Exec& exec, const Job& job) {
@@ -171,7 +178,7 @@ void reserve(const Exec& exec, const Job& job) {
     w.scores.resize(exec, std::size_t{job.block} * kTopkTileItems);
     w.keys.resize(exec, std::size_t{job.block} * job.capacity);
     w.others.resize(exec, std::size_t{job.block} * job.other_capacity);
-    for (auto* per_row : {&w.count, &w.num_others}) per_row->resize(exec, job.block);
+    for (auto* per_row : {&w.count, &w.num_others, &w.num_passed}) per_row->resize(exec, job.block);
     w.bar.resize(exec, job.block);
     w.threshold.resize(exec, job.block);
     w.cursor.resize(exec, std::size_t{job.block} * std::max(job.goal.num_skips, 1u));
@@ -191,6 +198,7 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   QUARRY_CHECK(goal.wanted > 0 && goal.wanted <= most && most > 0);
   if (items.num_items == 0) {
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
+    if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
     return;
   }
   const OneBlasThread one_blas_thread;
