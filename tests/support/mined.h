@@ -37,6 +37,34 @@ inline Mined mine_all(const Recipe& recipe, const MinerInputs& inputs, const Row
   return mined;
 }
 
+/// The rows for which `keep` holds, in a table of their own.
+template <class Keep>
+RowTable rows_where(const RowTable& rows, const Keep& keep) {
+  RowTable some;
+  some.positive_offsets = {0};
+  for (std::uint64_t r = 0; r < rows.size(); ++r) {
+    if (!keep(r)) continue;
+    some.key.push_back(rows.key[r]);
+    some.user.push_back(rows.user[r]);
+    some.time.push_back(rows.time[r]);
+    for (std::uint64_t p = rows.positive_offsets[r]; p < rows.positive_offsets[r + 1]; ++p)
+      some.positives.push_back(rows.positives[p]);
+    some.positive_offsets.push_back(some.positives.size());
+  }
+  return some;
+}
+
+inline RowsView view_of(const RowTable& rows) {
+  RowsView view;
+  view.num_rows = rows.size();
+  view.key = rows.key.data();
+  view.user = rows.user.data();
+  view.time = rows.time.data();
+  view.positive_offsets = rows.positive_offsets.data();
+  view.positives = rows.positives.data();
+  return view;
+}
+
 /// The first column in which row r of x and row q of y differ, "" if none does. Whether a search
 /// was proven is its cost, not the row, and is not looked at.
 inline std::string row_difference(const NegativeBatch& x, std::uint64_t r, const NegativeBatch& y,
