@@ -166,8 +166,9 @@ Files make_files(std::uint32_t seed) {
                             std::to_string(random.below(16) / 8.0));
     }
     for (std::uint32_t r = 0; r < 4; ++r) {
-      std::string positives = item_name(random.below(kItems));
-      if (r % 2 == 1) positives += "|" + item_name(random.below(kItems));
+      const std::uint32_t first = random.below(kItems);
+      std::string positives = item_name(first);
+      if (r % 2 == 1) positives += "|" + item_name((first + 1 + random.below(kItems - 1)) % kItems);
       f.rows.lines.push_back(user_name(u) + "," + (r == 3 ? "" : positives) + "," +
                              std::to_string(kAsOf - kDay * (r * 40 + random.below(30))));
     }
