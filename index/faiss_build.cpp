@@ -74,7 +74,7 @@ bool builds_alike_on_threads(const faiss::Index& index) {
 
 /// What FAISS says, without the file and line in front.
 std::string words_of(const faiss::FaissException& error) {
-  const std::string text = error.what();
+  std::string text = error.what();
   const auto at = text.find("failed: ");
   const auto end_of_place = text.find(": ", text.find(".cpp:"));
   if (at == std::string::npos && end_of_place != std::string::npos)

@@ -1,4 +1,4 @@
-"""Plants one fault after the other in a mined set: tools/check_set must find each, and name it.
+"""Plants one fault after the other in mined sets: tools/check_set must find each, and name it.
 
   check_set_corruptions.py PROGRAM CHECK_SET DATA FOLDER
 
@@ -42,6 +42,37 @@ source = "uniform"
 [quota]
 by = "popularity"
 shares = { head = 0.4, torso = 0.35, tail = 0.25 }
+"""
+# Another one, whose quota is redistributed: no item is without a category, so the cells of "" are empty.
+SHARED_OUT = """
+name = "shared-out"
+k = 12
+metric = "ip"
+backfill = ["random", "popular", "hard"]
+[exposure]
+positive = ["purchase", "like"]
+aversion = ["dislike", "hide"]
+[safety]
+filters = ["positives", { kind = "time" }, { kind = "exposed", classes = ["aversion"] }]
+[strata]
+popularity = { bins = 2, names = ["tail", "head"] }
+category = { column = "category" }
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 100 }
+[[branch]]
+name = "popular"
+share = 0.25
+source = "popularity^0.75"
+[[branch]]
+name = "random"
+share = 0.25
+source = "uniform"
+[quota]
+by = ["category", "popularity"]
+shares = { category = "equal", popularity = { tail = 0.4, head = 0.6 } }
+redistribute = true
 """
 WIDTH = {"row_key": ("Q", 1), "user": ("I", 1), "count": ("H", 1), "positive_min": ("f", 1), "item": ("I", 12),
          "score": ("f", 12), "gap": ("f", 12), "branch": ("B", 12), "raw_rank": ("I", 12), "survivor_rank": ("I", 12),
@@ -136,6 +167,27 @@ def not_exposed(s):
     s.put("quantile", row, slot, 1 / s.manifest["num_items"])
 
 
+def f32(number):
+    return struct.unpack("<f", struct.pack("<f", number))[0]
+
+
+def later_rank(s):
+    """The last ranked pick of a row one place further back, with all that follows from it."""
+    hard = from_branch("hard")
+    row, slot = s.find(lambda s, row, slot: hard(s, row, slot) and s.get("raw_rank", row, slot) < 60 and all(
+        s.get("raw_rank", row, other) <= s.get("raw_rank", row, slot) for other in range(12) if hard(s, row, other)))
+    s.change("raw_rank", row, slot, lambda rank: rank + 1)
+    s.put("quantile", row, slot, f32(s.get("raw_rank", row, slot)) / f32(s.manifest["num_items"]))
+
+
+def next_float(s):
+    """The last bit of a score, with the gap that belongs to it."""
+    row, slot = s.find(from_branch("random"))
+    bits = struct.unpack("<I", struct.pack("<f", s.get("score", row, slot)))[0]
+    s.put("score", row, slot, struct.unpack("<f", struct.pack("<I", bits ^ 1))[0])
+    s.put("gap", row, slot, s.get("positive_min", row) - s.get("score", row, slot))
+
+
 def swap_users(s):
     first = s.get("user", 0)
     s.put("user", 0, 0, first + 1)
@@ -161,11 +213,23 @@ FAULTS = [
     ("more than 1 items of one category", recipe("per_row = 2", "per_row = 1")),
     ("breaks the filter score of branch hard", recipe(', max_rank = 60 }', ', max_rank = 60 }\nfilters = [{ kind = "score", hi = -0.9 }]')),
     ("breaks the filter exposed", recipe('{ kind = "time" }]', '{ kind = "exposed", max_age = 31536000, classes = ["ambiguous", "aversion", "disinterest"] }]')),
+    ("raw_rank is not the item's place", later_rank),
+    ("the score is not the exact one", next_float),
+    ("logq is not the logarithm", at(from_branch("random"), "logq", lambda x: x + 1e-4)),
+    ("logq is not the logarithm", at(from_branch("seen"), "logq", lambda x: x - 1e-4)),
     ("logq is a number for a deterministic pick", at(from_branch("hard"), "logq", lambda x: -1.0)),
     ("(emitted), the set holds", number("fill", "emitted")),
     ("(requested), the set holds", number("fill", "requested")),
     ("(missing max_rank), the set holds", number("fill", "missing", "max_rank")),
     ("(picked by branch seen), the set holds", number("branches", 1, "picked")),
+]
+
+SHARED_OUT_FAULTS = [
+    ("logq is not the logarithm", at(from_branch("popular"), "logq", lambda x: x + 1e-4)),
+    ("logq is not the logarithm", recipe("popularity^0.75", "popularity^0.74")),
+    ("quota target after redistribution", recipe("tail = 0.4, head = 0.6", "tail = 0.3, head = 0.7")),
+    ("quota target after redistribution", recipe('by = ["category", "popularity"]', 'by = ["popularity", "category"]')),
+    ("a stratum without a share has slots", recipe("tail = 0.4, head = 0.6", "head = 1.0")),
 ]
 
 
@@ -185,30 +249,40 @@ CANNOT = [("holds", cut_file), ("KeyError", no_recipe),
 
 def main():
     program, check_set, data, folder = sys.argv[1:]
-    with open(os.path.join(folder, "corrupted.toml"), "w", encoding="utf-8") as file:
-        file.write(RECIPE)
-    mined, copy = os.path.join(folder, "mined"), os.path.join(folder, "copy")
-    subprocess.run([program, "mine", "--items", data + "/items.npy", "--users", data + "/users.npy", "--events",
-                    data + "/events.csv", "--catalogue", data + "/catalogue.csv", "--as-of", "1631536000", "--recipe",
-                    os.path.join(folder, "corrupted.toml"), "--out", mined], check=True, stderr=subprocess.DEVNULL)
+    copy = os.path.join(folder, "copy")
+
+    def mine(name, text):
+        path = os.path.join(folder, name)
+        with open(path + ".toml", "w", encoding="utf-8") as file:
+            file.write(text)
+        subprocess.run([program, "mine", "--items", data + "/items.npy", "--users", data + "/users.npy", "--events",
+                        data + "/events.csv", "--catalogue", data + "/catalogue.csv", "--as-of", "1631536000",
+                        "--recipe", path + ".toml", "--out", path], check=True, stderr=subprocess.DEVNULL)
+        return path
+
     failures = 0
 
     def judge(path, code, words):
         nonlocal failures
-        run = subprocess.run([sys.executable, "-B", check_set, path], capture_output=True, text=True)
+        run = subprocess.run([sys.executable, "-B", check_set, "--ranked-rows", "20", path], capture_output=True, text=True)
         output = run.stdout + run.stderr
         if run.returncode != code or words not in output or "Traceback" in output:
             failures += 1
             print(f"FAILED: exit code {run.returncode}, not {code}, or no '{words}' in:\n{output}")
 
-    judge(mined, 0, "nothing wrong")
-    for code, faults in ((1, FAULTS), (2, CANNOT)):
-        for words, fault in faults:
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(mined, copy)
-            fault(Set(copy))
-            judge(copy, code, words)
-    print(f"{len(FAULTS) + len(CANNOT)} faults planted, {failures} not found")
+    planted = 0
+    for name, text, batches in (("mined", RECIPE, ((1, FAULTS), (2, CANNOT))),
+                                ("shared-out", SHARED_OUT, ((1, SHARED_OUT_FAULTS),))):
+        mined = mine(name, text)
+        judge(mined, 0, "nothing wrong")
+        for code, faults in batches:
+            for words, fault in faults:
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(mined, copy)
+                fault(Set(copy))
+                judge(copy, code, words)
+                planted += 1
+    print(f"{planted} faults planted, {failures} not found")
     sys.exit(failures > 0)
 
 

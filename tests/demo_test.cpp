@@ -361,6 +361,18 @@ TEST_F(Chain, AMinedSetPassesTheIndependentCheck) {
   EXPECT_NE(words().find("held out"), std::string::npos);
 }
 
+TEST_F(Chain, SetsOfOtherRecipesPassTheIndependentCheckToo) {
+  // Draw places as raw ranks, shares that follow a schedule, weighted draws.
+  for (const std::string recipe : {"warp", "realhns --round 9", "pns"}) {
+    ASSERT_EQ(quarry("mine --overwrite --items " + data_ + "/items.npy --users " + data_ +
+                     "/users.npy --events " + data_ + "/events.csv --catalogue " + data_ +
+                     "/catalogue.csv --as-of 1631536000 --out " + set() + " --recipe " + recipe),
+              0)
+        << words();
+    EXPECT_EQ(check(), 0) << recipe << ": " << words();
+  }
+}
+
 TEST_F(Chain, TheCheckNamesEveryPlantedFault) {
   EXPECT_EQ(run("python3 -B " QUARRY_SOURCE_DIR "/tests/check_set_corruptions.py " + program_ +
                 " " QUARRY_SOURCE_DIR "/tools/check_set " + data_ + " " + (folder_ / "")),

@@ -69,7 +69,8 @@ struct Exposure {
   std::int64_t as_of = INT64_MAX;
   std::int64_t latest_event = INT64_MIN;  ///< the latest time that any mask has seen
   std::uint64_t events = 0, events_after_as_of = 0, unknown_users = 0, unknown_items = 0;
-  /// Kinds of events that no rule names, with their numbers, the (at most 10) commonest first.
+  /// Kinds of events that no rule names, with their numbers, the (at most 10) commonest first. Of
+  /// a log with more than 10,000 such kinds the first 10,000 are counted.
   std::vector<std::pair<std::string, std::uint64_t>> unnamed_kinds;
 };
 

@@ -103,7 +103,9 @@ class Miner {
   /// the calling thread. `stop`, if given, ends the run between searches with Cancelled. A tile
   /// that finds no memory is halved and mined again; OutOfMemory when one row does not fit. Throws
   /// InputError, before anything is mined, for users and positives outside their tables; a row
-  /// whose query vector cannot be scored (not finite, no norm) comes out empty with code kBadRow.
+  /// that brings a query vector that cannot be scored (not finite, no norm) comes out empty with
+  /// code kBadRow. A vector of the user table is not looked at: one that scores nothing leaves its
+  /// rows without a candidate, with the codes of any short row.
   void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
             const std::atomic<bool>* stop = nullptr);
 

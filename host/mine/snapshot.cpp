@@ -109,7 +109,7 @@ std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells
         if (at == cells.names.end()) {
           std::string known;
           for (std::size_t i = 0; i < cells.names.size() && i < 10; ++i)
-            known += " '" + cells.names[i] + "'";
+            known.append(" '").append(cells.names[i]).append("'");
           throw ConfigError("[quota] names '" + name + "' of '" + quota.attribute +
                             "', which does not exist; the first values are" + known);
         }

@@ -141,6 +141,7 @@ std::vector<const StratumAttribute*> read_by(Section& s,
                                         " attributes; allowed up to " + std::to_string(kMaxLevels));
   }
   std::vector<std::string> known;
+  known.reserve(strata.size());
   for (const StratumAttribute& a : strata) known.push_back(a.name);
   std::vector<const StratumAttribute*> out;
   for (const auto& [name, at] : names) {
@@ -284,6 +285,7 @@ ReadQuota read_quota(Reader& reader, const Node* quota, const Node* cap, const N
   }
   if (attributes.size() > 1 && shares->kind == Node::Kind::kTable) {
     std::vector<std::string> known;
+    known.reserve(attributes.size());
     for (const StratumAttribute* a : attributes) known.push_back(a->name);
     for (const Member& member : shares->members) {
       if (std::find(known.begin(), known.end(), member.key) == known.end()) {

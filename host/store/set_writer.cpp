@@ -71,7 +71,7 @@ fs::path make_partial_folder(const fs::path& target) {
   static std::atomic<unsigned> counter{0};
   const fs::path parent = target.parent_path();
   for (int attempt = 0; attempt < 1000; ++attempt) {
-    const fs::path folder =
+    fs::path folder =
         parent / ("." + target.filename().string() + ".partial-" + std::to_string(::getpid()) +
                   "-" + std::to_string(counter.fetch_add(1)));
     if (::mkdir(folder.c_str(), kFolderMode) == 0) return folder;
@@ -328,7 +328,7 @@ void SetWriter::append(const NegativeBatch& batch, const std::uint64_t* row_key,
 std::string SetWriter::finish(const std::string& run_json) {
   State& s = *state_;
   if (!s.open.empty()) s.close_shard();
-  const std::string hash = s.content->hex();
+  std::string hash = s.content->hex();
   Json manifest = {
       {"format", "quarry.negative_set"},
       {"format_version", 1},

@@ -87,7 +87,8 @@ QUARRY_HD QueryBound query_bound(const ScoreBound& bound, const float* query) {
   const double q = norm_rounded_up(squared, bound.dim);
   const double x = bound.largest_norm;
   const double d = bound.dim;
-  const double e = (bound.dim + kScoreLanes - 1) / kScoreLanes + 5;
+  const std::uint32_t steps = (bound.dim + kScoreLanes - 1) / kScoreLanes;
+  const double e = steps + 5;
   QueryBound result;
   double magnitude = q * x;
   if (bound.metric != Metric::kL2) {

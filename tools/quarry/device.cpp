@@ -100,6 +100,7 @@ std::vector<Exec> choose_devices(const std::string& device, int threads) {
     // The threads of the host are shared among the devices.
     const int share = std::max(1, cpu.threads / static_cast<int>(numbers.size()));
     std::vector<Exec> execs;
+    execs.reserve(numbers.size());
     for (const int number : numbers) execs.push_back(open_device(number, share));
     return execs;
   }

@@ -1,0 +1,180 @@
+// Rows that are short after a search are searched again, deeper, and only they: where 95 % of the
+// first candidates are rejected every row that can be filled is, and the work is that of a brute
+// force that knows how deep each row must look.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "tests/support/mined.h"
+#include "tests/support/oracle.h"
+#include "tests/support/worlds.h"
+
+namespace quarry {
+namespace {
+
+constexpr std::uint8_t kExhausted = 1, kMaxRank = 2, kQuota = 4;
+constexpr std::uint32_t kNever = 0xFFFFFFFFu;
+
+/// How searches of a call must go, by the ranks at which each row is satisfied: all rows once, then
+/// four times as deep those that are not, and nobody else.
+struct Searches {
+  std::uint64_t again = 0, candidates = 0, queries = 0, deepest = 0;
+};
+Searches expected_searches(const std::vector<std::uint32_t>& needs,
+                           const std::vector<std::uint32_t>& users, std::uint32_t first,
+                           std::uint32_t last) {
+  Searches expected;
+  std::uint32_t depth = first;
+  std::vector<std::size_t> rows(needs.size());
+  for (std::size_t r = 0; r < rows.size(); ++r) rows[r] = r;
+  while (!rows.empty()) {
+    std::set<std::uint32_t> distinct;
+    for (const std::size_t r : rows) distinct.insert(users[r]);
+    expected.queries += distinct.size();
+    expected.candidates += std::uint64_t{rows.size()} * depth;
+    expected.deepest = depth;
+    std::erase_if(rows, [&](std::size_t r) { return needs[r] <= depth || depth == last; });
+    expected.again += rows.size();
+    depth = std::min(depth * 4, last);
+  }
+  return expected;
+}
+
+TEST(Deepen, OnlyRowsThatAreShortAreSearchedAgain) {
+  constexpr std::uint32_t kMany = 2000, kPeople = 120, kRows = 2, kDim = 8, kK = 20;
+  const auto w = test::make_world({.users = kPeople,
+                                   .items = kMany,
+                                   .dim = kDim,
+                                   .rows_per_user = kRows,
+                                   .events_per_user = 1,
+                                   .seed = 3});
+  // Half of the items, in turn, are of either kind of a quota that k divides.
+  for (CatalogueColumn& c : w->catalogue.columns) {
+    for (std::uint32_t i = 0; i < kMany && c.name == "category"; ++i) c.codes[i] = 1 + i % 2;
+  }
+  std::vector<std::vector<std::uint32_t>> ranking(kPeople);
+  std::vector<std::set<std::uint32_t>> owned(kPeople);
+  RowTable own;
+  own.positive_offsets = {0};
+  const auto part = [](const std::vector<float>& table, std::uint32_t at) {
+    const auto first = table.begin() + static_cast<std::ptrdiff_t>(at) * kDim;
+    return std::vector<float>(first, first + kDim);
+  };
+  for (std::uint32_t u = 0; u < kPeople; ++u) {
+    std::vector<std::pair<float, std::uint32_t>> order;
+    for (std::uint32_t i = 0; i < kMany; ++i)
+      order.emplace_back(-oracle::dot(part(w->users, u), part(w->items, i)), i);
+    std::sort(order.begin(), order.end());
+    for (const auto& [score, item] : order) ranking[u].push_back(item);
+    for (std::uint64_t r = 0; r < w->rows.size(); ++r) {
+      if (w->rows.user[r] != u) continue;
+      owned[u].insert(
+          w->rows.positives.begin() + static_cast<std::ptrdiff_t>(w->rows.positive_offsets[r]),
+          w->rows.positives.begin() + static_cast<std::ptrdiff_t>(w->rows.positive_offsets[r + 1]));
+    }
+    for (std::uint64_t e = w->exposure.offsets[u]; e < w->exposure.offsets[u + 1]; ++e)
+      if (w->exposure.classes[e] == 1) owned[u].insert(w->exposure.items[e]);
+    for (std::uint32_t n = 0; n < kMany; ++n) {
+      const std::uint32_t item = ranking[u][n];
+      const bool takes = (u % 8 == 1 && n < 200 && n % 20 != 7)  // 95 % of the first 200
+                         || (u % 8 == 3 && n < 700)              // all of the first 700
+                         || (u % 8 == 4 && n % 300 != 5)         // all but seven
+                         || (u % 8 == 6 && item % 2 == 1);       // all of one kind
+      if (takes) owned[u].insert(item);
+    }
+    for (const std::uint32_t item : owned[u]) own.positives.push_back(item);
+    own.key.push_back(~std::uint64_t{u});
+    own.user.push_back(u);
+    own.time.push_back(0);
+    own.positive_offsets.push_back(own.positives.size());
+  }
+  w->inputs.rows = &own;
+
+  struct Kind {
+    const char* source;
+    std::uint32_t pool, max_rank;
+    bool quota;
+  };
+  for (const Kind& kind :
+       std::vector<Kind>{{"{ kind = \"topk\", pool = 20 }", 20, kMany, false},
+                         {"{ kind = \"topk\", pool = 200 }", 200, kMany, false},
+                         {"{ kind = \"topk\", pool = 20, max_rank = 600 }", 20, 600, false},
+                         {"{ kind = \"topk\", pool = 20 }", 20, kMany, true},
+                         {"{ kind = \"topk\", pool = 20, max_rank = 600 }", 20, 600, true}}) {
+    const Recipe recipe = parse_recipe(
+        std::string("name = \"deep\"\nk = 20\n[safety]\nfilters = [\"positives\"]\n[[branch]]\n"
+                    "name = \"hard\"\nsource = ") +
+            kind.source + "\n" +
+            (kind.quota ? "[strata]\ncategory = { column = \"category\" }\n[quota]\n"
+                          "by = \"category\"\nshares = { category1 = 0.5, category2 = 0.5 }\n"
+                        : ""),
+        "deep.toml", 0);
+    // The rank at which a row has all that it may get, by itself; and what that is.
+    std::vector<std::uint32_t> needs;
+    std::vector<std::vector<std::uint32_t>> expected;
+    std::vector<std::uint8_t> code;
+    for (std::uint64_t r = 0; r < w->rows.size(); ++r) {
+      const std::uint32_t u = w->rows.user[r];
+      std::uint32_t room[2] = {kind.quota ? kK / 2 : kK, kind.quota ? kK / 2 : kK};
+      std::uint32_t pooled = 0, need = kNever;
+      std::vector<std::uint32_t> items, beyond;
+      for (std::uint32_t n = 0; n < kind.max_rank; ++n) {
+        const std::uint32_t item = ranking[u][n];
+        if (owned[u].count(item) != 0) continue;
+        ++pooled;
+        std::uint32_t& left = room[kind.quota ? item % 2 : 0];
+        if (left > 0) items.push_back(item), --left;
+        if (items.size() == kK && pooled >= kind.pool) {
+          need = n + 1;
+          break;
+        }
+      }
+      needs.push_back(need);
+      expected.push_back(items);
+      code.push_back(kind.max_rank < kMany ? kMaxRank : kind.quota ? kQuota : kExhausted);
+    }
+    const MinerOptions options{.seed = 1, .tile_rows = 1024};  // one tile
+    const std::uint32_t first = Miner(recipe, w->inputs, options).plan(w->rows.size()).depth;
+    const auto mine = [&](const std::function<bool(std::uint64_t)>& keep) {
+      const RowTable rows = test::rows_where(w->rows, keep);
+      std::vector<std::uint32_t> their_needs;
+      for (std::uint64_t r = 0; r < w->rows.size(); ++r)
+        if (keep(r)) their_needs.push_back(needs[r]);
+      const test::Mined mined = test::mine_all(recipe, w->inputs, test::view_of(rows), options);
+      const Searches e = expected_searches(their_needs, rows.user, first, kind.max_rank);
+      EXPECT_EQ(mined.report.deepened_rows, e.again) << kind.source;
+      EXPECT_EQ(mined.report.candidates, e.candidates) << kind.source;
+      EXPECT_EQ(mined.report.search.queries, e.queries) << kind.source;
+      EXPECT_EQ(mined.report.deepest, e.deepest) << kind.source;
+      return mined;
+    };
+    const test::Mined all = mine([](std::uint64_t) { return true; });
+    std::uint64_t satisfied = 0, deepened = 0, unfillable = 0;
+    for (std::uint64_t r = 0; r < w->rows.size(); ++r) {
+      const std::size_t at = r * kK;
+      ASSERT_EQ(all.all.count[r], expected[r].size()) << kind.source << " row " << r;
+      for (std::size_t i = 0; i < expected[r].size(); ++i)
+        ASSERT_EQ(all.all.item[at + i], expected[r][i]) << kind.source << " row " << r;
+      for (std::size_t i = expected[r].size(); i < kK; ++i)
+        ASSERT_EQ(all.all.fill[at + i], code[r]) << kind.source << " row " << r;
+      (needs[r] <= first ? satisfied : expected[r].size() == kK ? deepened : unfillable) += 1;
+    }
+    EXPECT_GT(satisfied, 50u);
+    EXPECT_GT(deepened, 20u);
+    EXPECT_GT(unfillable, 10u);
+    // Who is satisfied at once is not searched again, whoever is in the call with it, and the
+    // others' searches are all of those that the whole call made.
+    EXPECT_EQ(mine([&](std::uint64_t r) { return needs[r] <= first; }).report.deepened_rows, 0u);
+    EXPECT_EQ(mine([&](std::uint64_t r) { return needs[r] > first; }).report.deepened_rows,
+              all.report.deepened_rows);
+    std::printf(
+        "%s%s: first depth %u, %llu rows at once, %llu deeper, %llu not fillable\n", kind.source,
+        kind.quota ? ", quota" : "", first, static_cast<unsigned long long>(satisfied),
+        static_cast<unsigned long long>(deepened), static_cast<unsigned long long>(unfillable));
+  }
+}
+
+}  // namespace
+}  // namespace quarry
