@@ -319,8 +319,7 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
          proven_.host_bytes() + flags_.capacity_bytes() +
          (ceiling_.capacity() + pass_above_.capacity()) * sizeof(float) + passed_.capacity_bytes() +
-         eligible_.capacity() * sizeof(std::uint32_t) +
-         pending_.capacity() * sizeof(std::uint32_t);
+         eligible_.capacity() * sizeof(std::uint32_t) + pending_.capacity() * sizeof(std::uint32_t);
 }
 
 std::uint64_t CertifiedSearch::device_bytes() const {

@@ -18,6 +18,7 @@ namespace {
 struct Problem {
   std::uint32_t num_items, dim, rows, num_owners;
   std::vector<float> items, queries, bias, ceiling;
+  std::vector<float> pass_above;  ///< empty: everything is listed
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -26,7 +27,7 @@ struct Problem {
 
 /// Small integers: every order of addition gives the same sum, and ties abound.
 Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed) {
-  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   std::mt19937 random(seed);
   const int spread = seed % 4 == 0 ? 0 : 4;  // 0: all scores are equal
   std::uniform_int_distribution<int> value(-spread, spread);
@@ -40,6 +41,7 @@ Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed)
     const float ceilings[] = {std::numeric_limits<float>::infinity(), 20.0f, 3.0f, -10.0f, -500.0f};
     p.ceiling.push_back(ceilings[random() % 5]);
     p.owner.push_back(static_cast<std::uint32_t>(random()) % p.num_owners);
+    if (seed % 7 < 4) p.pass_above.push_back(p.ceiling.back() + static_cast<float>(seed % 3));
   }
   for (std::uint32_t w = 0; w < (num_items + 31) / 32; ++w) {
     const auto any = [&] { return static_cast<std::uint32_t>(random()); };
@@ -62,11 +64,19 @@ Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed)
   return p;
 }
 
-bool counts(const Problem& p, std::uint32_t row, std::uint32_t item, float score) {
-  if (score > p.ceiling[row] || (p.eligible[item / 32] >> (item % 32) & 1u) == 0) return false;
+bool may_count(const Problem& p, std::uint32_t row, std::uint32_t item) {
+  if ((p.eligible[item / 32] >> (item % 32) & 1u) == 0) return false;
   return std::none_of(p.skipped.begin(), p.skipped.end(), [&](const auto& by_owner) {
     return by_owner[p.owner[row]].count(item) != 0;
   });
+}
+
+bool counts(const Problem& p, std::uint32_t row, std::uint32_t item, float score) {
+  return score <= p.ceiling[row] && may_count(p, row, item);
+}
+
+bool passes(const Problem& p, std::uint32_t row, std::uint32_t item, float score) {
+  return !p.pass_above.empty() && score > p.pass_above[row] && may_count(p, row, item);
 }
 
 /// Returns how many lists ended at their goal, before the whole ranking and before `most`.
@@ -79,6 +89,7 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
   goal.wanted = wanted;
   goal.ceiling = p.ceiling.data();
   goal.eligible = p.eligible.data();
+  goal.pass_above = p.pass_above.empty() ? nullptr : p.pass_above.data();
   for (std::size_t t = 0; t < p.skips.size(); ++t)
     goal.skips[goal.num_skips++] = {p.offsets[t].data(), p.skips[t].data(), p.owner.data()};
   constexpr std::uint64_t kSentinel = 0x5EA15EA15EA15EA1u;
@@ -86,8 +97,9 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
   std::vector<std::uint32_t> count(p.rows);
   std::vector<float> cut(p.rows);
   std::vector<std::uint8_t> left_out(p.rows);
+  std::vector<std::uint32_t> passed(p.rows, 77);
   topk_toward(exec, items, goal, p.queries.data(), p.rows, most, workspace,
-              {keys.data(), count.data(), cut.data(), left_out.data()});
+              {keys.data(), count.data(), cut.data(), left_out.data(), passed.data()});
   EXPECT_EQ(keys.back(), kSentinel);
 
   std::uint32_t at_goal = 0;
@@ -100,20 +112,31 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
       all.emplace_back(-score, i);
     }
     std::sort(all.begin(), all.end());
+    std::uint32_t num_passed = 0;
+    std::erase_if(all, [&](const auto& e) {
+      const bool gone = passes(p, r, e.second, -e.first);
+      num_passed += gone ? 1 : 0;
+      return gone;
+    });
+    const auto num_listed = static_cast<std::uint32_t>(all.size());
     // Behind the last entry that is wanted comes the next one that counts: the list goes up to it.
     std::uint32_t end = 0;
     std::uint32_t counting = 0;
-    for (; end < p.num_items; ++end) {
+    for (; end < num_listed; ++end) {
       if (!counts(p, r, all[end].second, -all[end].first)) continue;
       if (counting == wanted) break;
       ++counting;
     }
-    at_goal += end < p.num_items && end < most ? 1 : 0;
+    at_goal += end < num_listed && end < most ? 1 : 0;
     end = std::min(end, most);
     EXPECT_EQ(count[r], end) << "row " << r;
-    EXPECT_EQ(left_out[r] != 0, end < p.num_items) << "row " << r;
-    if (end < p.num_items && left_out[r] != 0) {
+    EXPECT_EQ(left_out[r] != 0, end < num_listed) << "row " << r;
+    if (end < num_listed && left_out[r] != 0) {
       EXPECT_EQ(cut[r], -all[end].first) << "row " << r;
+    }
+    // A list that ends above what is passed over is of no use; any other count is whole.
+    if (end == num_listed || p.pass_above.empty() || -all[end].first <= p.pass_above[r]) {
+      EXPECT_EQ(passed[r], num_passed) << "row " << r;
     }
     const auto first = keys.begin() + static_cast<std::ptrdiff_t>(std::size_t{r} * most);
     std::vector<std::uint64_t> got(first, first + count[r]);
@@ -160,12 +183,14 @@ TEST(TopkToward, ScoresThatRiseOrFallThroughTheCatalogue) {
   Exec exec;
   for (const bool rising : {true, false}) {
     Problem p = make_problem(9000, 5, 2);
+    p.pass_above.clear();
     p.dim = 1;
     p.items.clear();
     for (std::uint32_t i = 0; i < p.num_items; ++i)
       p.items.push_back(static_cast<float>(rising ? i : p.num_items - i));
     p.queries = {1.0f, 0.5f, -1.0f, 2.0f, 0.0f};
     p.ceiling = {8000.0f, 100.0f, -3000.0f, 17000.0f, 0.0f};
+    if (rising) p.pass_above = p.ceiling;
     for (const std::uint32_t most : {30u, 1500u, 9000u})
       check(p, exec, 25, most, TopkScoring::kBlas, workspace);
   }
@@ -205,7 +230,8 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
         bias.push_back(seed % 3 == 0 ? normal(random) : -0.0f);
       }
       if (n > 3) scores[1] = std::numeric_limits<float>::quiet_NaN();
-      if (n > 3) scores[2] = -0.0f;
+      if (n > 4) scores[2] = -0.0f;
+      if (n > 4) scores[4] = std::numeric_limits<float>::infinity();
       std::vector<std::uint32_t> bits;
       for (std::uint32_t w = 0; w < (n + 31) / 32 + 2; ++w)
         bits.push_back(static_cast<std::uint32_t>(random()));
@@ -213,18 +239,26 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
       const std::uint32_t* may = seed % 3 == 1 ? nullptr : bits.data();
       for (const float threshold : {no_threshold(), -1.0f, 0.0f}) {
         for (const float ceiling : {no_threshold(), 0.5f, 2.0f}) {
+          const float pass_above = seed % 5 < 2 || std::isnan(ceiling) ? no_threshold() : 2.0f;
           std::vector<std::uint64_t> counting{1}, others{2}, got(n + 2, 1), got_others(n + 2, 2);
+          std::uint32_t passed = 3;
           for (std::uint32_t i = 0; i < n; ++i) {
             const float score = b == nullptr ? scores[i] : scores[i] + b[i];
             if (score <= threshold) continue;
-            const bool low = std::isnan(ceiling) || std::isnan(score) || score <= ceiling;
+            const std::uint64_t key = score_key(score == 0.0f ? 0.0f : score, i + 9);
             const bool may_count = may == nullptr || (may[i / 32] >> (i % 32) & 1u) != 0;
-            (low && may_count ? counting : others)
-                .push_back(score_key(score == 0.0f ? 0.0f : score, i + 9));
+            if (may_count && (std::isnan(ceiling) || std::isnan(score) || score <= ceiling)) {
+              counting.push_back(key);
+            } else if (may_count && score > pass_above && std::isfinite(score)) {
+              ++passed;
+            } else {
+              others.push_back(key);
+            }
           }
-          const TopkAppended filled =
-              append_two_rows_host(scores.data(), b, n, 9, may, threshold, ceiling, got.data(),
-                                   got_others.data(), {1, 1});
+          const TopkBounds bounds{may, threshold, ceiling, pass_above};
+          const TopkAppended filled = append_two_rows_host(
+              scores.data(), b, n, 9, bounds, got.data(), got_others.data(), {1, 1, 3});
+          ASSERT_EQ(filled.passed, passed);
           got.resize(filled.counting);
           got_others.resize(filled.others);
           ASSERT_EQ(got, counting);

@@ -42,7 +42,7 @@ struct TopkResult {
   float* cut = nullptr;  ///< [rows] best score that was left out; not set where left_out is 0
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
   std::uint32_t* passed = nullptr;   ///< [rows] of topk_toward: items passed over; neither listed
-                                    ///< nor left out. Null: not wanted
+                                     ///< nor left out. Null: not wanted
 };
 
 /// Items of each row that a caller is sure to reject, such as what a user has seen.
