@@ -46,6 +46,14 @@ if(QUARRY_CUDA)  # launches are counted on their way to the runtime (tests/suppo
   endforeach()
 endif()
 
+find_program(QUARRY_PYTHON python3)
+mark_as_advanced(QUARRY_PYTHON)
+if(QUARRY_PYTHON AND NOT QUARRY_SANITIZE)
+  add_test(NAME evidence_test COMMAND "${QUARRY_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/evidence_test.py"
+    $<TARGET_FILE:golden>)
+  set_tests_properties(evidence_test PROPERTIES TIMEOUT 900)
+endif()
+
 # The Thrust text of kernels/setup on Thrust's sequential CPU backend: needs CCCL's headers, no CUDA.
 find_path(QUARRY_CCCL_INCLUDE_DIR thrust/system/cpp/execution_policy.h
   HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDA_HOME}/include /usr/local/cuda/include PATH_SUFFIXES cccl)
