@@ -134,6 +134,25 @@ TEST(Golden, SampledRowsOfALargeBatchAreTheRowsAlone) {
 
 #if !defined(QUARRY_HAS_CUDA)
 
+/// Sanitizers see only what is launched under them.
+TEST(Golden, TheSanitizersCasesLaunchEveryRowKernel) {
+  lane_device() = {};
+  Exec exec;
+  exec.device = Device::kCuda;
+  for (const GoldenCase& c : solo().cases) {
+    if (c.sanitizer) run_golden(c, {exec});
+  }
+  std::string launched;
+  for (const auto& [launcher, count] : lane_device().launches_by) launched += launcher + "\n";
+  for (const char* launcher :
+       {"admit_gpu", "gather_gpu", "exclude_gpu", "select_gpu", "sample_gpu", "score_positives_gpu",
+        "score_lists_gpu", "certify_gpu", "label_keys_gpu", "merge_gpu", "tally_gpu"}) {
+    EXPECT_NE(launched.find(std::string(" quarry::") + launcher + "("), std::string::npos)
+        << launcher << " is not among\n"
+        << launched;
+  }
+}
+
 TEST(Golden, LanesGiveTheSameHashes) {
   const Solo& s = solo();
   struct Setting {

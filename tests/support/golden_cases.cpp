@@ -30,7 +30,8 @@ void add_numbered(std::vector<GoldenCase>& out, const char* what, GoldenKind kin
     c.kind = kind;
     c.number = n;
     c.sanitizer = (kind == GoldenKind::kStages && n - first < 12) ||
-                  (kind == GoldenKind::kStarved && n - first < 4);
+                  (kind == GoldenKind::kStarved && n - first < 4) ||
+                  (kind == GoldenKind::kSearch && n % 7 == 3);
     out.push_back(c);
   }
 }
@@ -328,6 +329,8 @@ std::string GoldenCase::seeds() const {
       return "problem=" + std::to_string(number);
     case GoldenKind::kStarved:
       return "starved=" + std::to_string(number);
+    case GoldenKind::kSearch:
+      return "search=" + std::to_string(number);
     case GoldenKind::kHuge:
       return "rows=" + std::to_string(kHugeRows);
     case GoldenKind::kRecipe:
@@ -342,6 +345,7 @@ std::vector<GoldenCase> golden_cases() {
   add_numbered(all, "starved", GoldenKind::kStarved, 0, 40);
   add_numbered(all, "stages", GoldenKind::kStages, 1000, 160);
   add_numbered(all, "large", GoldenKind::kLarge, 2000, 24);
+  add_numbered(all, "search", GoldenKind::kSearch, 0, 30);
   add_recipes(all);
   add_wide(all);
   GoldenCase huge;
@@ -355,6 +359,7 @@ std::vector<GoldenCase> golden_cases() {
 GoldenHashes run_golden(const GoldenCase& golden, const GoldenExecution& execution) {
   if (golden.kind == GoldenKind::kHuge)
     return run_huge(huge_batch(kHugeRows, true), execution.exec);
+  if (golden.kind == GoldenKind::kSearch) return run_search(golden.number, execution.exec);
   GoldenHashes out;
   GoldenHash inputs;
   const auto guarded = [&out](const auto& run) {

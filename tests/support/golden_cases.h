@@ -17,6 +17,7 @@ enum class GoldenKind : std::uint8_t {
   kStarved,  ///< make_starved_pool(number)
   kLarge,    ///< make_problem(number, kLarge): searches that are proven, not brute force
   kStages,   ///< run_kernels of make_problem(number): every array of every kernel
+  kSearch,   ///< the exact retriever, and lists as another index gives them
   kRecipe,   ///< a recipe over make_world(shape)
   kHuge,     ///< sampled rows of a batch whose rows x candidates exceed 2^31
 };
@@ -82,6 +83,8 @@ HugeBatch huge_batch(std::uint64_t num_rows, bool sampled_only);
 std::uint64_t huge_bytes(const HugeBatch& batch);
 /// Scores, orders, excludes, selects and merges lists of the batch in one launch each.
 GoldenHashes run_huge(const HugeBatch& batch, const Exec& exec);
+
+GoldenHashes run_search(std::uint64_t number, const Exec& exec);
 
 /// Collects bytes and names them by 16 hexadecimal digits.
 class GoldenHash {

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <source_location>
 #include <string>
 
 #include "kernels/admit/admit_row.h"
@@ -40,7 +42,8 @@ struct LaneDevice {
   test::Schedule schedule = test::Schedule::kInOrder;
   std::uint64_t seed = 1;
   std::uint64_t launches = 0;
-  std::uint64_t certified_lists = 0;  ///< lists that went through certify_row
+  std::map<std::string, std::uint64_t> launches_by;  ///< by the launcher's signature
+  std::uint64_t certified_lists = 0;                 ///< lists that went through certify_row
 };
 inline LaneDevice& lane_device() {
   static thread_local LaneDevice device;  // each thread is a device: cases may run side by side
@@ -49,9 +52,11 @@ inline LaneDevice& lane_device() {
 
 /// Runs `body(group, row)` for each row on fresh lanes.
 template <class Body>
-void run_rows(std::uint32_t num_rows, Body&& body) {
+void run_rows(std::uint32_t num_rows, Body&& body,
+              std::source_location launcher = std::source_location::current()) {
   LaneDevice& d = lane_device();
   d.launches += 1;
+  d.launches_by[launcher.function_name()] += 1;
   test::Lanes lanes(d.width, d.schedule, d.seed);
   for (std::uint32_t r = 0; r < num_rows; ++r) {
     lanes.run([&](test::LaneGroup& g) { body(g, r); });
