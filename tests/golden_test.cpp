@@ -21,17 +21,6 @@ namespace {
 using test::GoldenCase;
 using test::GoldenHashes;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t kEvery = 12;  // lanes are ten times slower there
-#else
-constexpr std::size_t kEvery = 1;
-#endif
-
-int scale() {
-  const char* text = std::getenv("QUARRY_TEST_SCALE");
-  return text != nullptr ? std::atoi(text) : 1;
-}
-
 /// `run(i)` for the numbers of some cases, on two threads.
 template <class Run>
 void for_cases(std::size_t count, std::size_t every, const Run& run) {
@@ -133,6 +122,17 @@ TEST(Golden, SampledRowsOfALargeBatchAreTheRowsAlone) {
 }
 
 #if !defined(QUARRY_HAS_CUDA)
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::size_t kEvery = 12;  // lanes are ten times slower there
+#else
+constexpr std::size_t kEvery = 1;
+#endif
+
+int scale() {
+  const char* text = std::getenv("QUARRY_TEST_SCALE");
+  return text != nullptr ? std::atoi(text) : 1;
+}
 
 /// Sanitizers see only what is launched under them.
 TEST(Golden, TheSanitizersCasesLaunchEveryRowKernel) {
