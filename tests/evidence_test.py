@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""tools/gpu_check and tools/verify_evidence on made-up evidence: every planted difference must be seen, and what was not
-shown must not be called so. Needs no GPU: a driver, a sanitizer and a device are played by scripts in a temporary folder,
-and evidence made here never leaves it.
+"""tools/gpu_check and tools/verify_evidence on made-up evidence: every planted difference must be seen, and what was
+not shown must not be called so. Needs no GPU: a driver, a sanitizer and a device are played by scripts in a temporary
+folder, and evidence made here never leaves it.
 
   evidence_test.py GOLDEN [unittest arguments]      GOLDEN: the program build/.../golden
 """
@@ -84,7 +84,8 @@ report = next(a for a in sys.argv if a.startswith("--gtest_output=json:")).split
 skip = os.environ.get("PLAY_TESTS") == "skip"
 tests = [{"name": "EveryKernel/threads", "status": "RUN", "result": "COMPLETED"},
          {"name": "EveryKernel/cuda", "status": "RUN", "result": "SKIPPED" if skip else "COMPLETED"}]
-json.dump({"tests": 2, "failures": 0, "testsuites": [{"name": "Against/Backend", "testsuite": tests}]}, open(report, "w"))
+suites = [{"name": "Against/Backend", "testsuite": tests}]
+json.dump({"tests": 2, "failures": 0, "testsuites": suites}, open(report, "w"))
 '''
 FAKE_QUARRY = r'''#!/usr/bin/env python3
 import json, sys
@@ -131,8 +132,8 @@ class Tree(unittest.TestCase):
             shutil.copy(SOURCE / file, self.root / file)
         (self.root / "build").mkdir()
         (self.root / "build/ptx").symlink_to(self.cache.name)
-        (self.root / "README.md").write_text("# A tree\n<!-- gpu status: written by tools/verify_evidence --update -->\n"
-                                             "<!-- end of gpu status -->\nMore.\n")
+        (self.root / "README.md").write_text("# A tree\n<!-- gpu status: written by tools/verify_evidence --update -->"
+                                             "\n<!-- end of gpu status -->\nMore.\n")
         (self.root / "tests/cuda_test.cpp").write_text("// CudaExec\n")
         self.evidence = self.root / "bench/results/gpu"
         self.evidence.mkdir(parents=True)
@@ -148,7 +149,7 @@ class Tree(unittest.TestCase):
 
     def load(self, name):
         """A fresh module of the tree's tools, as after an edit."""
-        loader = importlib.machinery.SourceFileLoader("loaded_" + re.sub(r"\W", "_", name), str(self.root / "tools" / name))
+        loader = importlib.machinery.SourceFileLoader("tree_evidence", str(self.root / "tools" / name))
         module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
         loader.exec_module(module)
         return module
@@ -161,13 +162,15 @@ class Tree(unittest.TestCase):
     def run_evidence(self, **changes):
         """Evidence as gpu_check would write it of a device that agrees with the CPU."""
         ptx = self.ge.ptx_hashes(self.nvcc, "90a") if self.nvcc else dict.fromkeys(NAMES, "a" * 64)
-        run = {"format": self.ge.FORMAT, "schema": self.ge.SCHEMA, "date": "2026-01-02T03:04:05+00:00", "complete": True,
-               "device": {"name": "Played GPU", "driver": "1.2", "compute_capability": "9.0"},
+        run = {"format": self.ge.FORMAT, "schema": self.ge.SCHEMA, "date": "2026-01-02T03:04:05+00:00",
+               "complete": True, "device": {"name": "Played GPU", "driver": "1.2", "compute_capability": "9.0"},
                "nvcc": self.ge.nvcc_version(self.nvcc) if self.nvcc else "13.0.88", "architecture": "90a",
                "golden": self.ge.pinned(), "steps": {"golden": {"state": "passed"}, "tests": {"state": "passed"}},
                "sanitizers": {tool: {"state": "passed"} for tool in self.ge.SANITIZERS},
-               "kernels": {name: {"sources": self.ge.sources_hash(name), "ptx": ptx[name], "launches": 5} for name in NAMES},
-               "cases": [dict(zip(self.ge.CASE_FIELDS, line.split(" ")), equal=True) for line in self.cases.splitlines()]}
+               "kernels": {name: {"sources": self.ge.sources_hash(name), "ptx": ptx[name], "launches": 5}
+                           for name in NAMES},
+               "cases": [dict(zip(self.ge.CASE_FIELDS, line.split(" ")), equal=True)
+                         for line in self.cases.splitlines()]}
         run.update(changes)
         return run
 
@@ -293,7 +296,8 @@ class Verify(Tree):
         good = self.run_evidence()
         for text, words in ((self.ge.evidence_text(good)[:900], "is not JSON"), ("[]", "is no evidence"),
                             (dict(good, format="other"), "is no evidence"), (dict(good, schema=2), "has schema 2"),
-                            (dict(good, cases=[{"name": "x"}]), "has a case without"), (dict(good, nvcc=5), "has no nvcc"),
+                            (dict(good, cases=[{"name": "x"}]), "has a case without"),
+                            (dict(good, nvcc=5), "has no nvcc"),
                             (dict(good, kernels={"k": {"launches": 1}}), "has a kernel k without"),
                             (dict(good, sanitizers={"memcheck": "fine"}), "memcheck without a state")):
             self.put(text)
@@ -306,12 +310,14 @@ class Verify(Tree):
     def test_a_sanitizer_that_did_not_run_is_not_shown_as_passed(self):
         run = self.run_evidence()
         run["sanitizers"]["racecheck"] = {"state": "unavailable", "why": "refused"}
+        run["sanitizers"]["synccheck"] = {"state": "timed out"}
+        run["steps"]["sanitizers"] = {"state": "timed out"}
         del run["sanitizers"]["initcheck"]
         self.put(run)
         self.verify("--update")
         code, text = self.verify()
         self.assertEqual(code, 0, text)
-        self.assertIn("memcheck passed; racecheck unavailable; synccheck passed; initcheck not run", text)
+        self.assertIn("memcheck passed; racecheck unavailable; synccheck timed out; initcheck not run", text)
 
     def test_what_went_wrong_on_the_device_is_a_failure(self):
         for change in ({"sanitizers": {"memcheck": {"state": "failed", "why": "2 errors"}}},
@@ -370,7 +376,8 @@ class Verify(Tree):
     def test_ptx_is_the_same_in_another_folder(self):
         if not self.nvcc:
             self.skipTest("there is no nvcc")
-        for text in ("_ZN43_INTERNAL_32db533f_12_setup_gpu_cu_c8f7fe424cuda3std", "a45_GLOBAL__N__32db533f_12_setup_gpu_cu_c8f7fe426"):
+        for text in ("_ZN43_INTERNAL_32db533f_12_setup_gpu_cu_c8f7fe424cuda3std",
+                     "a45_GLOBAL__N__32db533f_12_setup_gpu_cu_c8f7fe426"):
             other = text.replace("32db533f", "01234567").replace("c8f7fe42", "89abcdef")
             self.assertEqual(self.ge.normalised(text), self.ge.normalised(other))
             self.assertNotEqual(self.ge.normalised(text), self.ge.normalised(text + "x"))
@@ -381,7 +388,8 @@ class Verify(Tree):
 
     def test_entry_points_are_told_apart(self):
         ptx = ("// a comment\n.version 9.0\n.visible .entry _ZN6quarry17label_keys_kernelENS_9LabelArgsE(\n"
-               ".param .u32 a\n)\n{\n\t{ // inner\n\t}\n\tadd.u32 %r1, 1;\n}\n.visible .entry _ZN3cub4sortIiEEvv()\n{\n}\n")
+               ".param .u32 a\n)\n{\n\t{ // inner\n\t}\n\tadd.u32 %r1, 1;\n}\n"
+               ".visible .entry _ZN3cub4sortIiEEvv()\n{\n}\n")
         parts = self.ge.split_ptx(ptx, KERNELS[0])
         self.assertEqual(set(parts), {"label_keys_kernel", "thrust:label_keys"})
         changed = self.ge.split_ptx(ptx.replace("%r1, 1", "%r1, 2"), KERNELS[0])
@@ -457,7 +465,8 @@ class GpuCheck(Tree):
                                           PLAY_SANITIZER="racecheck=refuse,memcheck=error,initcheck=crash")
         self.assertEqual(code, 1)
         self.assertEqual({tool: r["state"] for tool, r in evidence["sanitizers"].items()},
-                         {"memcheck": "failed", "racecheck": "unavailable", "synccheck": "passed", "initcheck": "failed"})
+                         {"memcheck": "failed", "racecheck": "unavailable", "synccheck": "passed",
+                          "initcheck": "failed"})
         self.assertIn("not supported", evidence["sanitizers"]["racecheck"]["why"])
         self.assertEqual(evidence["sanitizers"]["memcheck"]["errors"], 2)
 
@@ -498,8 +507,9 @@ class GpuCheck(Tree):
 
     def test_what_was_recorded_survives_the_death_of_the_tool(self):
         environment = dict(os.environ, PATH=f"{self.bin}:{os.environ['PATH']}", PLAY_GOLDEN="hang")
-        process = subprocess.Popen([sys.executable, str(self.root / "tools/gpu_check"), "--prebuilt", str(self.prebuilt),
-                                    "--only", "matrix"], stdout=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen([sys.executable, str(self.root / "tools/gpu_check"), "--only", "matrix",
+                                    "--prebuilt", str(self.prebuilt)],
+                                   stdout=subprocess.PIPE, text=True, env=environment)
         self.assertIn("golden: passed", process.stdout.readline())
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -35,9 +35,10 @@ modes
   (none)        a line per case: name seeds inputs ids scores reasons
   --families    a line per family of cases: name, number of cases, hash of their lines
                 (tests/golden/cases.txt)
-  --matrix      the larger cases under every execution: name tile shards threads memory ids scores reasons
+  --matrix      the larger cases under every execution:
+                name tile shards threads memory ids scores reasons
   --ladder      one case with less and less device memory: limit outcome hashes
-  --huge        sampled rows of a batch whose rows x candidates exceed 2^31, in one launch per kernel
+  --huge        sampled rows of a batch whose rows x candidates exceed 2^31, a launch per kernel
   --device-info the device as "key value" lines
 options
   --device D    cpu, lanes (builds without CUDA), cuda or cuda:N; default cpu
