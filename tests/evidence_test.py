@@ -386,6 +386,12 @@ class Verify(Tree):
         self.assertEqual(self.ge.ptx_hashes(self.nvcc, "90a"), here)
         self.assertEqual(set(here), set(NAMES))
 
+    def test_a_kernel_in_another_form_is_not_overlooked(self):
+        self.edit(KERNELS[0], "__global__ void", "void __global__")
+        code, text = self.verify()
+        self.assertEqual(code, 1)
+        self.assertIn("label_keys_gpu.cu: a kernel is not written as", text)
+
     def test_entry_points_are_told_apart(self):
         ptx = ("// a comment\n.version 9.0\n.visible .entry _ZN6quarry17label_keys_kernelENS_9LabelArgsE(\n"
                ".param .u32 a\n)\n{\n\t{ // inner\n\t}\n\tadd.u32 %r1, 1;\n}\n"

@@ -70,7 +70,13 @@ def kernels():
     for unit in cuda_files():
         own = False
         for file in closure(unit):
-            for name in pattern.findall(code_of(file)) if file.endswith((".cu", ".cuh")) else ():
+            if not file.endswith((".cu", ".cuh")):
+                continue
+            names = pattern.findall(code_of(file))
+            if len(names) != len(re.findall(r"\b__global__\b", code_of(file))):  # one left out would never be missed
+                raise EvidenceError(f"{file}: a kernel is not written as '__global__ void name(' or '__global__ void "
+                                    "__launch_bounds__(...) name('; write it so, or teach tools/gpu_evidence.py")
+            for name in names:
                 own = True
                 was_in, units = found.get(name, (file, ()))
                 if was_in != file:
