@@ -1,6 +1,7 @@
-// The CPU backend of every row kernel on lists that retrieval really gives: up to 2,048 rows of
-// 1,024 candidates over a clustered catalogue. Report: rows and candidates per second, bytes of
-// candidates read, and the share of rows whose pool is complete at this depth.
+// Every row kernel on lists that retrieval really gives: up to 2,048 rows of 1,024 candidates over
+// a clustered catalogue, on CPU threads and, in builds with CUDA, on a GPU (waiting for each call).
+// Report: rows and candidates per second, bytes of candidates read, and the share of rows whose
+// pool is complete at this depth.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -10,7 +11,9 @@
 #include <vector>
 
 #include "host/mine/compile.h"
+#include "host/mine/placement.h"
 #include "index/retriever.h"
+#include "kernels/core/device.h"
 #include "kernels/exclude/exclude.h"
 #include "kernels/merge/merge.h"
 #include "kernels/sample/sample.h"
@@ -71,26 +74,25 @@ std::string recipe_text(bool similarity, bool sampled) {
 
 /// The arrays that select writes for one branch.
 struct OrderArrays {
-  std::vector<std::uint32_t> place, rank, order, pool_size, count, cut, cut_survivors;
-  std::vector<float> log_weight, key, log_total;
-  std::vector<std::uint8_t> open;
-  BranchOrder view(std::uint32_t rows, std::uint64_t stride) {
-    for (auto* v : {&place, &rank, &order}) v->resize(rows * stride);
-    for (auto* v : {&log_weight, &key}) v->resize(rows * stride);
-    for (auto* v : {&pool_size, &count, &cut, &cut_survivors}) v->resize(rows);
-    log_total.resize(rows);
-    open.resize(rows);
-    return {stride,       place.data(),         rank.data(),      log_weight.data(),
-            order.data(), key.data(),           pool_size.data(), count.data(),
-            cut.data(),   cut_survivors.data(), log_total.data(), open.data()};
+  TileArray<std::uint32_t> place, rank, order, pool_size, count, cut, cut_survivors;
+  TileArray<float> log_weight, key, log_total;
+  TileArray<std::uint8_t> open;
+  BranchOrder view(const Exec& exec, std::uint32_t rows, std::uint64_t stride) {
+    for (auto* v : {&place, &rank, &order}) v->resize(exec, rows * stride);
+    for (auto* v : {&log_weight, &key}) v->resize(exec, rows * stride);
+    for (auto* v : {&pool_size, &count, &cut, &cut_survivors}) v->resize(exec, rows);
+    log_total.resize(exec, rows);
+    open.resize(exec, rows);
+    return {stride,         place.at(exec),         rank.at(exec),      log_weight.at(exec),
+            order.at(exec), key.at(exec),           pool_size.at(exec), count.at(exec),
+            cut.at(exec),   cut_survivors.at(exec), log_total.at(exec), open.at(exec)};
   }
 };
 
 /// One compiled recipe over the synthetic world, with the lists of its branches.
 class Workload {
  public:
-  Workload(bool similarity, bool sampled, int threads) {
-    exec.threads = threads;
+  Workload(bool similarity, bool sampled, const Exec& where) : exec(where), placement_(where) {
     demo::SyntheticOptions options;
     options.num_users = kUsers;
     options.num_items = kItems;
@@ -140,10 +142,10 @@ class Workload {
   Candidates candidates(std::uint32_t branch) {
     Candidates c;
     c.stride = branch == 0 ? kDepth : kDraws;
-    c.items = branch == 0 ? found_.data() : drawn_.data();
-    c.scores = branch == 0 ? found_scores_.data() : drawn_scores_.data();
-    c.count = branch == 0 ? found_count_.data() : drawn_count_.data();
-    c.complete = branch == 0 ? complete_.data() : nullptr;
+    c.items = branch == 0 ? found_.at(exec) : drawn_.at(exec);
+    c.scores = branch == 0 ? found_scores_.at(exec) : drawn_scores_.at(exec);
+    c.count = branch == 0 ? found_count_.at(exec) : drawn_count_.at(exec);
+    c.complete = branch == 0 ? complete_.at(exec) : nullptr;
     return c;
   }
 
@@ -154,8 +156,8 @@ class Workload {
     args.rows = batch;
     args.branch = 2;
     args.stride = kDraws;
-    args.items = drawn_.data();
-    args.count = drawn_count_.data();
+    args.items = drawn_.at(exec);
+    args.count = drawn_count_.at(exec);
     args.scratch = scratch(sample_scratch_bytes(exec, num_rows(), kDraws));
     sample(exec, args);
   }
@@ -164,23 +166,23 @@ class Workload {
     args.world = &compiled->world;
     args.rows = batch;
     args.stride = kDraws;
-    args.items = drawn_.data();
-    args.scores = drawn_scores_.data();
-    args.count = drawn_count_.data();
+    args.items = drawn_.at(exec);
+    args.scores = drawn_scores_.at(exec);
+    args.count = drawn_count_.at(exec);
     args.order = order;
     if (order) args.scratch = scratch(score_scratch_bytes(exec, num_rows(), kDraws));
     score_lists(exec, args);
   }
   void judge(std::uint32_t branch) {
     const Candidates lists = candidates(branch);
-    reasons_[branch].resize(num_rows() * lists.stride);
+    reasons_[branch].resize(exec, num_rows() * lists.stride);
     ExcludeArgs args;
     args.world = &compiled->world;
     args.plan = &compiled->plan;
     args.rows = batch;
     args.candidates = lists;
     args.branch = branch;
-    args.reasons = reasons_[branch].data();
+    args.reasons = reasons_[branch].at(exec);
     exclude(exec, args);
   }
   void choose(std::uint32_t branch) {
@@ -191,8 +193,8 @@ class Workload {
     args.rows = batch;
     args.candidates = lists;
     args.branch = branch;
-    args.reasons = reasons_[branch].data();
-    args.out = orders_[branch].view(num_rows(), lists.stride);
+    args.reasons = reasons_[branch].at(exec);
+    args.out = orders_[branch].view(exec, num_rows(), lists.stride);
     args.scratch = scratch(select_scratch_bytes(exec, num_rows(), lists.stride));
     select(exec, args);
     merge_.candidates[branch] = lists;
@@ -202,32 +204,39 @@ class Workload {
   void join() {
     const Plan& plan = compiled->plan;
     const std::size_t slots = std::size_t{num_rows()} * plan.k;
-    for (auto* v : {&item_, &raw_rank_, &survivor_rank_, &stratum_}) v->resize(slots);
-    for (auto* v : {&score_, &logq_}) v->resize(slots);
-    for (auto* v : {&branch_, &fill_}) v->resize(slots);
-    kappa_.resize(std::size_t{num_rows()} * plan.num_branches);
-    tallies_.resize(std::size_t{num_rows()} * plan.num_branches);
-    count_.resize(num_rows());
-    deepen_.resize(num_rows());
-    positive_min_.resize(num_rows());
-    certified_.resize(num_rows());
+    for (auto* v : {&item_, &raw_rank_, &survivor_rank_, &stratum_}) v->resize(exec, slots);
+    for (auto* v : {&score_, &logq_}) v->resize(exec, slots);
+    for (auto* v : {&branch_, &fill_}) v->resize(exec, slots);
+    kappa_.resize(exec, std::size_t{num_rows()} * plan.num_branches);
+    tallies_.resize(exec, std::size_t{num_rows()} * plan.num_branches);
+    count_.resize(exec, num_rows());
+    deepen_.resize(exec, num_rows());
+    positive_min_.resize(exec, num_rows());
+    certified_.resize(exec, num_rows());
     merge_.world = &compiled->world;
     merge_.plan = &plan;
     merge_.rows = batch;
-    merge_.tallies = tallies_.data();
-    merge_.out = {item_.data(),          score_.data(),   branch_.data(),       raw_rank_.data(),
-                  survivor_rank_.data(), stratum_.data(), logq_.data(),         fill_.data(),
-                  count_.data(),         kappa_.data(),   positive_min_.data(), certified_.data()};
-    merge_.deepen = deepen_.data();
+    merge_.tallies = tallies_.at(exec);
+    merge_.out = {item_.at(exec),     score_.at(exec),         branch_.at(exec),
+                  raw_rank_.at(exec), survivor_rank_.at(exec), stratum_.at(exec),
+                  logq_.at(exec),     fill_.at(exec),          count_.at(exec),
+                  kappa_.at(exec),    positive_min_.at(exec),  certified_.at(exec)};
+    merge_.deepen = deepen_.at(exec);
     merge_.scratch = scratch(merge_scratch_bytes(exec, compiled->world, plan, num_rows()));
     merge(exec, merge_);
   }
 
   /// Rows whose pool is not complete are searched deeper by the miner and cost little here.
-  double final_share() const {
-    const auto open = std::count(orders_[0].open.begin(), orders_[0].open.end(), 1);
+  double final_share() {
+    orders_[0].open.pull(exec);
+    wait();
+    const std::uint8_t* const first = orders_[0].open.host();
+    const auto open = std::count(first, first + num_rows(), 1);
     return 1.0 - static_cast<double>(open) / num_rows();
   }
+
+  /// A call to a kernel on a GPU returns before it has run.
+  void wait() { synchronize(exec); }
 
   Exec exec;
   std::unique_ptr<Compiled> compiled;
@@ -244,35 +253,37 @@ class Workload {
       prepare_rows(inputs_.users, rows_.user[r], rows_.user[r] + 1, true,
                    queries_.data() + std::size_t{r} * kDim);
     }
-    batch.key = rows_.key.data();
-    batch.user = rows_.user.data();
-    batch.time = rows_.time.data();
-    batch.query = query_.data();
-    batch.queries = queries_.data();
-    batch.positive_offsets = rows_.positive_offsets.data();
-    batch.positives = rows_.positives.data();
-    positive_scores_.resize(std::size_t{batch.num_rows} * kNumPositiveScores);
-    score_positives(exec, compiled->world, compiled->plan, batch, positive_scores_.data());
-    batch.positive_scores = positive_scores_.data();
+    batch.key = placement_.borrow(rows_.key.data(), rows_.key.size());
+    batch.user = placement_.borrow(rows_.user.data(), rows_.user.size());
+    batch.time = placement_.borrow(rows_.time.data(), rows_.time.size());
+    batch.query = placement_.borrow(query_.data(), query_.size());
+    batch.queries = placement_.borrow(queries_.data(), queries_.size());
+    batch.positive_offsets =
+        placement_.borrow(rows_.positive_offsets.data(), rows_.positive_offsets.size());
+    batch.positives = placement_.borrow(rows_.positives.data(), rows_.positives.size());
+    positive_scores_.resize(exec, std::size_t{batch.num_rows} * kNumPositiveScores);
+    score_positives(exec, compiled->world, compiled->plan, batch, positive_scores_.at(exec));
+    batch.positive_scores = positive_scores_.at(exec);
   }
   void fill_lists() {
-    found_.resize(std::size_t{num_rows()} * kDepth);
-    found_scores_.resize(found_.size());
-    found_count_.resize(num_rows());
-    complete_.resize(num_rows());
-    const auto retriever =
-        make_exact_retriever({compiled->host_items, kItems, kDim, Metric::kCosine});
-    retriever->search(
-        exec, queries_.data(), num_rows(), kDepth,
-        {found_.data(), found_scores_.data(), found_count_.data(), complete_.data(), nullptr});
-    drawn_.resize(std::size_t{num_rows()} * kDraws);
-    drawn_scores_.resize(drawn_.size());
-    drawn_count_.resize(num_rows());
+    found_.resize(exec, std::size_t{num_rows()} * kDepth);
+    found_scores_.resize(exec, found_.size());
+    found_count_.resize(exec, num_rows());
+    complete_.resize(exec, num_rows());
+    ItemTable items{compiled->host_items, kItems, kDim, Metric::kCosine};
+    if (exec.device == Device::kCuda) items.device_rows = compiled->world.items;
+    const auto retriever = make_exact_retriever(items);
+    retriever->search(exec, batch.queries, num_rows(), kDepth,
+                      {found_.at(exec), found_scores_.at(exec), found_count_.at(exec),
+                       complete_.at(exec), nullptr});
+    drawn_.resize(exec, std::size_t{num_rows()} * kDraws);
+    drawn_scores_.resize(exec, drawn_.size());
+    drawn_count_.resize(exec, num_rows());
     draw();
     score(true);
   }
   void* scratch(std::uint64_t bytes) {
-    scratch_.resize(std::max<std::uint64_t>(scratch_.size(), bytes / 8 + 1));
+    scratch_.resize(exec, bytes / sizeof(std::uint64_t) + 1);
     return scratch_.data();
   }
 
@@ -283,14 +294,17 @@ class Workload {
   MinerInputs inputs_;
   MergeArgs merge_;
   OrderArrays orders_[3];
-  std::vector<float> items_, users_, queries_, positive_scores_;
-  std::vector<float> found_scores_, drawn_scores_, score_, logq_, kappa_, positive_min_;
-  std::vector<std::uint32_t> query_, found_, found_count_, drawn_, drawn_count_;
-  std::vector<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
-  std::vector<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_, certified_;
-  std::vector<std::uint16_t> count_;
-  std::vector<DrawTally> tallies_;
-  std::vector<std::uint64_t> scratch_;
+  Placement placement_;
+  std::vector<float> items_, users_, queries_;
+  std::vector<std::uint32_t> query_;
+  TileArray<float> positive_scores_, found_scores_, drawn_scores_, score_, logq_, kappa_,
+      positive_min_;
+  TileArray<std::uint32_t> found_, found_count_, drawn_, drawn_count_;
+  TileArray<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
+  TileArray<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_, certified_;
+  TileArray<std::uint16_t> count_;
+  TileArray<DrawTally> tallies_;
+  ExecBuffer<std::uint64_t> scratch_;
 };
 
 /// `per_row` candidates are handled for each row; a candidate is an item and a score.
@@ -301,63 +315,133 @@ void report(benchmark::State& state, const Workload& w, std::uint32_t per_row) {
   state.counters["bytes/s"] = benchmark::Counter(rows * per_row * 8, benchmark::Counter::kIsRate);
 }
 
-int threads_of(const benchmark::State& state) { return static_cast<int>(state.range(0)); }
+/// Where a benchmark runs, from its arguments: cuda, threads.
+class Place {
+ public:
+  explicit Place(benchmark::State& state) {
+    exec_.threads = static_cast<int>(state.range(1));
+    if (state.range(0) == 0) return;
+    std::string why;
+    if (cuda_device_count(&why) == 0) {
+      state.SkipWithError(("no CUDA device: " + why).c_str());
+      return;
+    }
+    device_ = std::make_unique<CudaExec>(0, exec_.threads);
+    exec_ = device_->exec();
+  }
+  /// False where the benchmark was skipped.
+  bool usable(const benchmark::State& state) const {
+    return state.range(0) == 0 || device_ != nullptr;
+  }
+  const Exec& exec() const { return exec_; }
+
+ private:
+  std::unique_ptr<CudaExec> device_;
+  Exec exec_;
+};
 
 void score_drawn_lists(benchmark::State& state) {
-  Workload w(false, false, threads_of(state));
-  for (auto _ : state) w.score(false);
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  for (auto _ : state) {
+    w.score(false);
+    w.wait();
+  }
   report(state, w, kDraws);
 }
 void score_and_sort_drawn_lists(benchmark::State& state) {
-  Workload w(false, false, threads_of(state));
-  for (auto _ : state) w.score(true);
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  for (auto _ : state) {
+    w.score(true);
+    w.wait();
+  }
   report(state, w, kDraws);
 }
 void sample_pools(benchmark::State& state) {
-  Workload w(false, false, threads_of(state));
-  for (auto _ : state) w.draw();
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  for (auto _ : state) {
+    w.draw();
+    w.wait();
+  }
   report(state, w, kDraws);
 }
 void exclude_by_lists_time_margin(benchmark::State& state) {
-  Workload w(false, false, threads_of(state));
-  for (auto _ : state) w.judge(0);
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  for (auto _ : state) {
+    w.judge(0);
+    w.wait();
+  }
   report(state, w, kDepth);
 }
 void exclude_and_near_duplicates(benchmark::State& state) {
-  Workload w(true, false, threads_of(state));
-  for (auto _ : state) w.judge(0);
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(true, false, place.exec());
+  for (auto _ : state) {
+    w.judge(0);
+    w.wait();
+  }
   report(state, w, kDepth);
 }
 void select_top(benchmark::State& state) {
-  Workload w(false, false, threads_of(state));
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
   w.judge(0);
-  for (auto _ : state) w.choose(0);
+  for (auto _ : state) {
+    w.choose(0);
+    w.wait();
+  }
   report(state, w, kDepth);
   state.counters["complete"] = w.final_share();
 }
 void select_sample_simans(benchmark::State& state) {
-  Workload w(false, true, threads_of(state));
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, true, place.exec());
   w.judge(0);
-  for (auto _ : state) w.choose(0);
+  for (auto _ : state) {
+    w.choose(0);
+    w.wait();
+  }
   report(state, w, kDepth);
   state.counters["complete"] = w.final_share();
 }
 void merge_three_branches(benchmark::State& state) {
-  Workload w(false, true, threads_of(state));
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, true, place.exec());
   for (const std::uint32_t branch : {0u, 2u}) {
     w.judge(branch);
     w.choose(branch);
   }
-  for (auto _ : state) w.join();
+  for (auto _ : state) {
+    w.join();
+    w.wait();
+  }
   report(state, w, kDepth + kDraws);
   state.counters["complete"] = w.final_share();
 }
 
+void on_cuda([[maybe_unused]] benchmark::internal::Benchmark* b) {
+#if defined(QUARRY_HAS_CUDA)
+  b->Args({1, 1});
+#endif
+}
+
 #define QUARRY_BENCHMARK(name)        \
   BENCHMARK(name)                     \
-      ->ArgName("threads")            \
-      ->Arg(1)                        \
-      ->Arg(2)                        \
+      ->ArgNames({"cuda", "threads"}) \
+      ->Args({0, 1})                  \
+      ->Args({0, 2})                  \
+      ->Apply(on_cuda)                \
       ->Unit(benchmark::kMillisecond) \
       ->UseRealTime()                 \
       ->MeasureProcessCPUTime()

@@ -36,6 +36,24 @@ foreach(source IN LISTS test_sources)
   endif()
 endforeach()
 
+# Golden cases on a device of choice: what tools/gpu_check and tools/verify_evidence run.
+add_executable(golden "${PROJECT_SOURCE_DIR}/tests/golden.cpp")
+quarry_compile_flags(golden)
+target_link_libraries(golden PRIVATE quarry_test_support Threads::Threads)
+if(QUARRY_CUDA)  # launches are counted on their way to the runtime (tests/support/launches_gpu.cu)
+  foreach(symbol __cudaRegisterFunction __cudaGetKernel __cudaLaunchKernel cudaLaunchKernel cudaLaunchKernelExC)
+    target_link_options(golden PRIVATE "LINKER:--wrap=${symbol}")
+  endforeach()
+endif()
+
+find_program(QUARRY_PYTHON python3)
+mark_as_advanced(QUARRY_PYTHON)
+if(QUARRY_PYTHON AND NOT QUARRY_SANITIZE)
+  add_test(NAME evidence_test COMMAND "${QUARRY_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/evidence_test.py"
+    $<TARGET_FILE:golden>)
+  set_tests_properties(evidence_test PROPERTIES TIMEOUT 900)
+endif()
+
 # The Thrust text of kernels/setup on Thrust's sequential CPU backend: needs CCCL's headers, no CUDA.
 find_path(QUARRY_CCCL_INCLUDE_DIR thrust/system/cpp/execution_policy.h
   HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDA_HOME}/include /usr/local/cuda/include PATH_SUFFIXES cccl)

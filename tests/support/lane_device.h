@@ -5,8 +5,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <source_location>
 #include <string>
 
 #include "kernels/admit/admit_row.h"
@@ -39,18 +42,21 @@ struct LaneDevice {
   test::Schedule schedule = test::Schedule::kInOrder;
   std::uint64_t seed = 1;
   std::uint64_t launches = 0;
-  std::uint64_t certified_lists = 0;  ///< lists that went through certify_row
+  std::map<std::string, std::uint64_t> launches_by;  ///< by the launcher's signature
+  std::uint64_t certified_lists = 0;                 ///< lists that went through certify_row
 };
 inline LaneDevice& lane_device() {
-  static LaneDevice device;
+  static thread_local LaneDevice device;  // each thread is a device: cases may run side by side
   return device;
 }
 
 /// Runs `body(group, row)` for each row on fresh lanes.
 template <class Body>
-void run_rows(std::uint32_t num_rows, Body&& body) {
+void run_rows(std::uint32_t num_rows, Body&& body,
+              std::source_location launcher = std::source_location::current()) {
   LaneDevice& d = lane_device();
   d.launches += 1;
+  d.launches_by[launcher.function_name()] += 1;
   test::Lanes lanes(d.width, d.schedule, d.seed);
   for (std::uint32_t r = 0; r < num_rows; ++r) {
     lanes.run([&](test::LaneGroup& g) { body(g, r); });
@@ -60,8 +66,7 @@ void run_rows(std::uint32_t num_rows, Body&& body) {
 // Device memory: apart from the host's, poisoned when new, guarded at both ends.
 inline constexpr std::size_t kGuardBytes = 64;
 
-template <>
-void* allocate_bytes<DeviceSpace>(const Exec&, std::size_t bytes) {
+inline void* allocate_guarded(void*, std::size_t bytes, const Exec&) {
   auto* p =
       static_cast<unsigned char*>(std::aligned_alloc(64, (bytes + 2 * kGuardBytes + 63) / 64 * 64));
   std::memset(p, 0xA5, kGuardBytes);
@@ -69,8 +74,7 @@ void* allocate_bytes<DeviceSpace>(const Exec&, std::size_t bytes) {
   std::memset(p + kGuardBytes + bytes, 0x5A, kGuardBytes);
   return p + kGuardBytes;
 }
-template <>
-void release_bytes<DeviceSpace>(const Exec&, void* pointer, std::size_t bytes) noexcept {
+inline void release_guarded(void*, void* pointer, std::size_t bytes, const Exec&) noexcept {
   auto* p = static_cast<unsigned char*>(pointer);
   for (std::size_t i = 0; i < kGuardBytes; ++i) {
     if (*(p - kGuardBytes + i) != 0xA5 || p[bytes + i] != 0x5A) {
@@ -79,6 +83,24 @@ void release_bytes<DeviceSpace>(const Exec&, void* pointer, std::size_t bytes) n
     }
   }
   std::free(p - kGuardBytes);
+}
+/// What the stand-in uses where an Exec brings no allocator of its own.
+inline const Allocator* lane_memory() {
+  static const Allocator allocator{allocate_guarded, release_guarded, nullptr};
+  return &allocator;
+}
+
+template <>
+void* allocate_bytes<DeviceSpace>(const Exec& exec, std::size_t bytes) {
+  const Allocator* from = exec.allocator != nullptr ? exec.allocator : lane_memory();
+  void* pointer = from->allocate(from->self, bytes, exec);
+  if (pointer == nullptr) throw OutOfMemory("no memory for " + std::to_string(bytes) + " bytes");
+  return pointer;
+}
+template <>
+void release_bytes<DeviceSpace>(const Exec& exec, void* pointer, std::size_t bytes) noexcept {
+  const Allocator* from = exec.allocator != nullptr ? exec.allocator : lane_memory();
+  from->release(from->self, pointer, bytes, exec);
 }
 void copy_to_device(const Exec&, void* device, const void* host, std::size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);
