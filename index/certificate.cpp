@@ -222,6 +222,8 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
       found.passed = passed_.data();
       source.find_toward(exec, args.items, args.queries, args.num_lists, depth, goal, workspace_,
                          found);
+      stats_.toward += args.num_lists;
+      for (std::uint32_t i = 0; i < args.num_lists; ++i) stats_.passed += passed_.data()[i];
     } else {
       source.find(exec, args.items, args.queries, args.num_lists, depth, workspace_, lists());
     }

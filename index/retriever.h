@@ -39,6 +39,8 @@ struct SearchStats {
   std::uint64_t certified = 0;  ///< proven by the error bound at some slack
   std::uint64_t fallback = 0;   ///< proven by exact brute force
   std::uint64_t widened = 0;    ///< searches repeated with a larger slack
+  std::uint64_t toward = 0;     ///< scans that went as deep as a goal said, repeated ones too
+  std::uint64_t passed = 0;     ///< items that these counted without listing them
 };
 
 /// Long enough for a caller who will reject a part of each list (kernels/topk/topk.h), with rows of

@@ -39,8 +39,10 @@ Searches expected_searches(
     expected.queries += distinct.size();
     for (const std::size_t r : rows) expected.candidates += length(users[r], depth);
     expected.deepest = depth;
-    std::erase_if(
-        rows, [&](std::size_t r) { return needs[r] <= length(users[r], depth) || depth == last; });
+    std::erase_if(rows, [&](std::size_t r) {
+      const std::uint32_t reached = length(users[r], depth);
+      return needs[r] <= reached || reached >= last;
+    });
     expected.again += rows.size();
     depth = std::min(depth * 4, last);
   }

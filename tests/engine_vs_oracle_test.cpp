@@ -47,6 +47,8 @@ std::string judge(const test::Problem& p, const MinerOptions& options, SearchSta
   });
   searches->queries += miner.report().search.queries;
   searches->certified += miner.report().search.certified;
+  searches->toward += miner.report().search.toward;
+  searches->passed += miner.report().search.passed;
   if (text.empty() && seen != p.rows_view.num_rows) text = "rows are missing";
   if (text.empty())
     text = oracle::difference(judge.counters, miner.report().counters, p.recipe.branches.size());
@@ -98,6 +100,38 @@ TEST_P(EngineVsOracle, EveryRowIsTheSame) {
     problems += 1;
     proven_problems += searches.certified > 0;
   }
+}
+
+/// Searches that are told what will be rejected, and count what they need not list.
+TEST(PushDown, EveryRowAndCounterIsTheSame) {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  const int problems = 200 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  int wrong = 0, refused = 0, toward = 0, passed = 0;
+  for (int n = 0; n < problems && wrong < 3; ++n) {
+    const auto p = test::make_scanned(static_cast<std::uint64_t>(n));
+    MinerOptions options;
+    options.seed = p->seed;
+    options.round = p->round;
+    SearchStats searches;
+    std::string why;
+    try {
+      why = judge(*p, options, &searches);
+    } catch (const ConfigError&) {  // windows twice, or weights of one branch in another
+      ++refused;
+      continue;
+    } catch (const std::exception& e) {
+      why = std::string("exception: ") + e.what();
+    }
+    EXPECT_EQ(why, "") << test::describe(*p);
+    wrong += !why.empty();
+    toward += searches.toward > 0;
+    passed += searches.passed > 0;
+  }
+  std::printf("%d problems, %d toward a goal, %d with items that were counted only, %d refused\n",
+              problems, toward, passed, refused);
+  EXPECT_GE(toward * 2, problems);
+  EXPECT_GE(passed * 5, problems);
+  EXPECT_LE(refused * 20, problems);
 }
 
 TEST(Enumeration, FillsPoolsInKeyOrderWhenTheirDrawsRunOut) {

@@ -13,6 +13,9 @@ namespace quarry {
 namespace {
 
 constexpr std::uint32_t kMaxTileRows = 8192;
+/// Candidates to spare where a scan knows all that will be rejected but for the last bits of
+/// scores.
+constexpr std::uint32_t kRounding = 8;
 /// Longest lists, in lengths of what is wanted of them.
 constexpr std::uint32_t kMaxReach = 64;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
@@ -122,6 +125,8 @@ void add(MinerReport& into, const MinerReport& from) {
   into.search.certified += from.search.certified;
   into.search.fallback += from.search.fallback;
   into.search.widened += from.search.widened;
+  into.search.toward += from.search.toward;
+  into.search.passed += from.search.passed;
   into.seconds.prepare += from.seconds.prepare;
   into.seconds.retrieve += from.seconds.retrieve;
   into.seconds.gather += from.seconds.gather;
@@ -141,6 +146,8 @@ SearchStats minus(SearchStats a, const SearchStats& b) {
   a.certified -= b.certified;
   a.fallback -= b.fallback;
   a.widened -= b.widened;
+  a.toward -= b.toward;
+  a.passed -= b.passed;
   return a;
 }
 
@@ -189,6 +196,8 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
       s.wasted.certified += lost.certified;
       s.wasted.fallback += lost.fallback;
       s.wasted.widened += lost.widened;
+      s.wasted.toward += lost.toward;
+      s.wasted.passed += lost.passed;
     }
     throw;
   }
@@ -252,8 +261,11 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.max_depth = deepest(*s.compiled);
   s.depth = first_depth(*s.compiled, s.max_depth);
   s.tile = make_tile(s);
-  if (s.tile->goals().any() && s.retriever->follows_goals(options.exec, kMaxTileRows))
-    s.reach = s.tile->goals().reach();
+  const SearchGoals& goals = s.tile->goals();
+  if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows)) {
+    s.reach = goals.reach();
+    if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
+  }
   const std::uint32_t longest = most_at(s, s.depth);
   s.tile_rows = options.tile_rows > 0
                     ? std::min(options.tile_rows, kMaxTileRows * 8)

@@ -73,13 +73,20 @@ SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
       for (std::uint32_t w = 0; w < words; ++w) eligible_[w] &= world.bitmaps[f.table][w] ^ flip;
     }
   }
+  const auto is_scanned = [&](const Filter& f) {
+    return std::any_of(scanned.begin(), scanned.end(),
+                       [&](const Filter* g) { return g->kind == f.kind && g->table == f.table; });
+  };
   passes_ = has_ceiling_ && std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
-              return passes_over(plan, world, *b, [&](const Filter& f) {
-                return std::any_of(scanned.begin(), scanned.end(), [&](const Filter* g) {
-                  return g->kind == f.kind && g->table == f.table;
-                });
-              });
+              return passes_over(plan, world, *b, is_scanned);
             });
+  complete_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
+    return std::all_of(plan.filters + b->first_filter,
+                       plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
+                         return is_scanned(f) || is_ceiling(f) ||
+                                f.kind == FilterKind::kSurvivorRank;
+                       });
+  });
   any_ = has_ceiling_ || !lists_.empty() || !eligible_.empty();
   double share = 1.0;
   if (!eligible_.empty()) {
@@ -88,7 +95,8 @@ SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
       passing += eligible_[i / 32] >> (i % 32) & 1;
     share = static_cast<double>(std::max<std::uint64_t>(passing, 1)) / world.num_items;
   }
-  reach_ = static_cast<std::uint32_t>(std::clamp((has_ceiling_ ? 8.0 : 2.0) / share, 2.0, 64.0));
+  reach_ = static_cast<std::uint32_t>(
+      std::clamp((has_ceiling_ && !passes_ ? 8.0 : 2.0) / share, 2.0, 64.0));
 }
 
 SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted) {
@@ -100,7 +108,8 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
     goal.ceiling = ceiling_.data();
     if (passes_) goal.pass_above = pass_above_.data();
   }
-  if (!lists_.empty() && compiled_.world.num_users > 0) {
+  const bool known = users != nullptr || rows.user != nullptr;
+  if (!lists_.empty() && known && compiled_.world.num_users > 0) {
     owner_.assign(rows.num_queries, 0);
     for (std::uint32_t q = 0; q < rows.num_queries; ++q) {
       if (users != nullptr) {

@@ -28,6 +28,9 @@ class SearchGoals {
   explicit SearchGoals(const Compiled& compiled);
   /// False if the recipe has nothing that a search could use.
   bool any() const { return any_; }
+  /// True if a scan applies every filter: what counts is what survives, but for the last bits of
+  /// scores.
+  bool complete() const { return complete_; }
   /// Lists this many times as long as what is wanted will do for most rows.
   std::uint32_t reach() const { return reach_; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each
@@ -41,6 +44,7 @@ class SearchGoals {
   const Compiled& compiled_;
   std::vector<const Branch*> branches_;  ///< the topk branches
   bool any_ = false;
+  bool complete_ = false;
   bool has_ceiling_ = false;
   bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;

@@ -477,6 +477,60 @@ std::unique_ptr<Problem> make_starved_pool(std::uint64_t number) {
   return p;
 }
 
+std::unique_ptr<Problem> make_scanned(std::uint64_t number) {
+  auto p = make_problem(5000 + number, ProblemSize::kLarge);
+  Rng rng{number * 104729 + 7};
+  const auto filter = [&](FilterType type) {
+    FilterSpec f;
+    f.type = type;
+    f.kind_text = "filter" + std::to_string(static_cast<int>(type));
+    return f;
+  };
+  std::vector<FilterSpec>& safety = p->recipe.safety;
+  if (!rng.chance(12)) safety.clear();
+  const auto scanned = [&](std::vector<FilterSpec>& to) {
+    if (rng.chance(70)) to.push_back(filter(FilterType::kPositives));
+    if (rng.chance(50)) {
+      to.push_back(filter(FilterType::kExposed));
+      to.back().classes = static_cast<std::uint32_t>(rng.in(1, 31));
+      if (rng.chance(40)) to.back().max_age = static_cast<std::int64_t>(rng.in(100, 9000));
+    }
+    if (rng.chance(25)) {
+      to.push_back(filter(FilterType::kAllowList));
+      to.back().table = "allowed";
+    }
+  };
+  scanned(safety);
+  for (std::size_t b = 0; b < p->recipe.branches.size() && b < 2; ++b) {
+    BranchSpec& branch = p->recipe.branches[b];
+    if (b == 1 && rng.chance(50)) break;
+    branch.source = {};
+    branch.source.kind = SourceKind::kTopk;
+    branch.source.pool = static_cast<std::uint32_t>(rng.in(3, 60));
+    if (rng.chance(10)) branch.source.max_rank = static_cast<std::uint32_t>(rng.in(50, 2000));
+    if (branch.select == SelectKind::kFirstViolator) branch.select = SelectKind::kTop;
+    std::vector<FilterSpec> others;
+    if (rng.chance(40)) others = std::move(branch.filters);
+    branch.filters.clear();
+    if (rng.chance(12)) branch.filters = others;
+    if (rng.chance(30)) scanned(branch.filters);
+    if (!rng.chance(10)) {
+      const FilterType types[] = {FilterType::kAbsoluteMargin, FilterType::kRelativeMargin,
+                                  FilterType::kScore};
+      FilterSpec f = filter(types[rng.in(0, 2)]);
+      f.against = static_cast<PositiveScore>(rng.in(0, 3));
+      f.bound = f.type == FilterType::kRelativeMargin ? 0.05 * static_cast<double>(rng.in(4, 20))
+                                                      : 0.05 * static_cast<double>(rng.in(0, 20));
+      f.lo = rng.chance(80) ? -std::numeric_limits<double>::infinity() : -2.0;
+      f.hi = 0.1 * static_cast<double>(rng.in(0, 20));
+      branch.filters.push_back(f);
+    }
+    if (branch.filters.empty() || branch.filters.size() + others.size() < 4)
+      branch.filters.insert(branch.filters.end(), others.begin(), others.end());
+  }
+  return p;
+}
+
 namespace {
 void describe(std::ostringstream& text, const FilterSpec& f) {
   static const char* const kTypes[] = {"positives", "exposed", "group",           "near_duplicate",

@@ -51,6 +51,9 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size = P
 /// A small problem whose first branch is a pool that one item's weight starves of distinct draws,
 /// so that it is filled by enumeration.
 std::unique_ptr<Problem> make_starved_pool(std::uint64_t number);
+/// A large problem whose topk branches mostly have a ceiling of scores and filters that a scan can
+/// apply, in any order, others among them.
+std::unique_ptr<Problem> make_scanned(std::uint64_t number);
 /// The recipe and sizes, to read a failure.
 std::string describe(const Problem& problem);
 

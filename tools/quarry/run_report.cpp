@@ -210,6 +210,8 @@ std::string run_to_json(const RunFacts& facts) {
                    {"certified", report.search.certified},
                    {"fallback", report.search.fallback},
                    {"widened", report.search.widened},
+                   {"toward_goals", report.search.toward},
+                   {"passed_over", report.search.passed},
                    {"certified_rows", report.certified_rows},
                    {"deepened_rows", report.deepened_rows},
                    {"deepest", report.deepest},
