@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <set>
 
 #include "host/mine/miner.h"
 #include "host/mine/snapshot.h"
 #include "kernels/core/errors.h"
+#include "kernels/exclude/exclude_row.h"
 #include "kernels/sample/draw_row.h"
 #include "tests/support/oracle.h"
 
@@ -344,6 +346,47 @@ TEST(Enumeration, GoesOnWhereCapsRefuseWhatAPassKept) {
       EXPECT_EQ(batch.fill[std::size_t{r} * 6 + 5], static_cast<std::uint8_t>(FillCode::kCap));
     }
   }
+}
+
+/// Pairs whose difference lies in the dimensions that are looked at first, and elsewhere: the bound
+/// is their own cosine, so that one bit decides.
+TEST(NearDuplicates, ALookAtTheFirstDimensionsNeverDecidesOtherwise) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  const auto unit = [](std::vector<float> v) {
+    double norm = 0;
+    for (const float x : v) norm += double{x} * x;
+    for (float& x : v) x = static_cast<float>(x / std::sqrt(norm));
+    return v;
+  };
+  std::uint32_t positives = 0;
+  std::uint64_t apart = 0;
+  for (const std::uint32_t dim : {8u, 33u, 64u, 128u, 300u, 1024u}) {
+    for (int n = 0; n < 4000; ++n) {
+      std::vector<float> x(dim), y(dim);
+      const float scale = std::pow(10.0f, -4.0f + 0.5f * static_cast<float>(n % 10));
+      const std::uint32_t changed = n % 3 == 0 ? std::min(dim, 16u) : n % 3 == 1 ? 1 : dim;
+      for (std::uint32_t d = 0; d < dim; ++d) {
+        x[d] = normal(random);
+        y[d] = x[d] + (d < changed ? scale * normal(random) : 0.0f);
+      }
+      if (n % 50 == 0) std::fill(x.begin(), x.end(), 0.0f);
+      std::vector<float> rows = n % 50 == 0 ? x : unit(x);
+      const std::vector<float> second = unit(y);
+      rows.insert(rows.end(), second.begin(), second.end());
+      const FeatureTable table{rows.data(), dim};
+      RowContext row{};
+      row.positives = &positives;
+      row.num_positives = 1;
+      const float cosine = exact_dot_portable(rows.data(), rows.data() + dim, dim);
+      EXPECT_TRUE(near_a_positive(table, row, 1, cosine)) << dim << " dimensions, pair " << n;
+      const float above = std::nextafter(cosine, 2.0f);
+      EXPECT_FALSE(near_a_positive(table, row, 1, above)) << dim << " dimensions, pair " << n;
+      apart += -exact_l2_portable(rows.data(), rows.data() + dim, std::min(dim, 16u)) >
+               apart_from(0.98f, dim);
+    }
+  }
+  EXPECT_GT(apart, 1000u) << "the first look never told a pair apart";
 }
 
 }  // namespace

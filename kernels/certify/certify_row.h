@@ -8,6 +8,7 @@
 #include "kernels/certify/candidate_lists.h"
 #include "kernels/core/exact_math.h"
 #include "kernels/core/group.h"
+#include "kernels/core/prefetch.h"
 #include "kernels/core/sort_row.h"
 
 namespace quarry {
@@ -62,13 +63,6 @@ struct Candidate {
     return args.items + std::uint64_t{item(j)} * args.bound.dim;
   }
 };
-
-/// Asks for a row of items in advance: candidates lie anywhere in memory.
-QUARRY_HD void prefetch_row([[maybe_unused]] const float* row, [[maybe_unused]] std::uint32_t dim) {
-#if !defined(__CUDA_ARCH__)
-  for (std::uint32_t i = 0; i < dim; i += 16) __builtin_prefetch(row + i);
-#endif
-}
 
 /// Keys of the exact scores of candidates 0 .. total - 1, a lane per candidate. A block has a form
 /// of its own, a warp per candidate (certify_gpu.cu).

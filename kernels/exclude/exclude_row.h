@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/core/group.h"
+#include "kernels/core/prefetch.h"
 #include "kernels/model/row_context.h"
 
 namespace quarry {
@@ -23,12 +24,25 @@ QUARRY_HD bool is_own_code(const RowContext& row, const std::uint32_t* codes, st
   return false;
 }
 
+/// Dimensions that tell most items apart: a cache line of each row instead of all of it.
+inline constexpr std::uint32_t kFirstDims = 16;
+
+/// What a squared distance over some dimensions of two unit rows must exceed so that their computed
+/// cosine is below `bound`. x.y = (|x|^2 + |y|^2 - |x-y|^2) / 2; the norms of computed unit rows,
+/// the cosine and the distance err by less than (dim + 64) 2^-24 each (Higham, Accuracy and
+/// Stability of Numerical Algorithms, section 3.1).
+QUARRY_HD float apart_from(float bound, std::uint32_t dim) {
+  return 2.0f * (1.0f - bound) + static_cast<float>(dim + 64) * 0x1p-21f;
+}
+
 /// Largest similarity between an item and the row's positives is at least `bound`.
 QUARRY_HD bool near_a_positive(const FeatureTable& table, const RowContext& row, std::uint32_t item,
                                float bound) {
   const float* x = table.rows + std::uint64_t{item} * table.dim;
+  const float apart = apart_from(bound, table.dim);
   for (std::uint32_t p = 0; p < row.num_positives; ++p) {
     const float* y = table.rows + std::uint64_t{row.positives[p]} * table.dim;
+    if (table.dim > 2 * kFirstDims && exact_score(Metric::kL2, x, y, kFirstDims) < -apart) continue;
     if (exact_dot(x, y, table.dim) >= bound) return true;
   }
   return false;
@@ -185,13 +199,28 @@ QUARRY_HD std::uint32_t first_rejection(const World& world, const Plan& plan, co
   return 0;
 }
 
+/// The table of the branch's first filter that compares an item with positives; null: none does.
+QUARRY_HD const FeatureTable* compared_features(const World& world, const Plan& plan,
+                                                const Branch& branch) {
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    if (f.kind == FilterKind::kSimilarity) return &world.features[f.table];
+  }
+  return nullptr;
+}
+
 /// Reasons of the candidates of one row. items, scores, raw_rank (may be null), reasons: [count].
 template <class Group>
 QUARRY_HD void exclude_row(Group& g, const World& world, const Plan& plan, const Branch& branch,
                            const RowContext& row, const std::uint32_t* items, const float* scores,
                            const std::uint32_t* raw_rank, std::uint32_t count,
                            std::uint8_t* reasons) {
+  constexpr std::uint32_t kAhead = 12;
+  const FeatureTable* compared = compared_features(world, plan, branch);
   for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
+    const std::uint64_t ahead = j + std::uint64_t{kAhead} * g.size();
+    if (compared != nullptr && ahead < count)
+      prefetch_row(compared->rows + std::uint64_t{items[ahead]} * compared->dim, kFirstDims);
     reasons[j] = static_cast<std::uint8_t>(first_rejection(
         world, plan, branch, row, items[j], scores[j], raw_rank != nullptr ? raw_rank[j] : j + 1));
   }
