@@ -176,10 +176,14 @@ TopkGoal CertifiedSearch::goal_of(const Request& request, const float* queries, 
       const QueryBound bound = bound_.of(queries + std::uint64_t{i} * items_.table().dim);
       ceiling_[i] -= static_cast<float>(bound.offset);
       if (goal.pass_above == nullptr) continue;
-      const double sure = double{wanted.pass_above[row]} - bound.offset + bound.error;
-      pass_above_[i] = std::max(
-          ceiling_[i],
-          std::nextafter(static_cast<float>(sure), std::numeric_limits<float>::infinity()));
+      // As in misses_nothing: the additions themselves round.
+      const double above = wanted.pass_above[row];
+      const double sure = above - bound.offset + bound.error +
+                          (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48;
+      constexpr float kNone = std::numeric_limits<float>::infinity();
+      const bool useful = sure < double{std::numeric_limits<float>::max()};
+      const float least = useful ? std::nextafter(static_cast<float>(sure), kNone) : kNone;
+      pass_above_[i] = std::max(ceiling_[i], least);
     }
     goal.ceiling = ceiling_.data();
     if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
@@ -203,7 +207,7 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
   const std::uint32_t* pending = place_pending(exec, request);
   CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth);
   proven_.resize(exec, request.pending);
-  const bool toward = request.goal != nullptr && source.follows_goals(exec, step);
+  const bool toward = request.goal != nullptr;
   if (toward) {
     args.spare = slack;
     passed_.resize(exec, step);
@@ -317,11 +321,14 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
 }
 
 std::uint64_t CertifiedSearch::memory_bytes() const {
+  std::uint64_t owners = 0;
+  for (const auto& owner : owners_) owners += owner.capacity();
   return workspace_.cpu.bytes() + heavy_.host_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
          proven_.host_bytes() + flags_.capacity_bytes() +
          (ceiling_.capacity() + pass_above_.capacity()) * sizeof(float) + passed_.capacity_bytes() +
-         eligible_.capacity() * sizeof(std::uint32_t) + pending_.capacity() * sizeof(std::uint32_t);
+         (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
+         pending_.capacity() * sizeof(std::uint32_t);
 }
 
 std::uint64_t CertifiedSearch::device_bytes() const {

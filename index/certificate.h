@@ -48,10 +48,9 @@ class CandidateSource {
   /// memory of exec.device. `items`: the rows of the table there.
   virtual void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
                     std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) = 0;
-  /// As topk_toward leaves them; only where follows_goals().
+  /// As topk_toward leaves them; only for kinds that Retriever::follows_goals().
   virtual void find_toward(const Exec&, const float*, const float*, std::uint32_t, std::uint32_t,
                            const TopkGoal&, SearchWorkspace&, const TopkResult&) {}
-  virtual bool follows_goals(const Exec&, std::uint32_t) const { return false; }
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 
@@ -64,7 +63,7 @@ class CertifiedSearch {
   /// As Retriever::search.
   void search(const Exec& exec, CandidateSource& source, const float* queries,
               std::uint32_t num_queries, std::uint32_t k, const SearchResult& out);
-  /// As Retriever::search_toward; without a goal where `source` follows none.
+  /// As Retriever::search_toward.
   void search_toward(const Exec& exec, CandidateSource& source, const float* queries,
                      std::uint32_t num_queries, std::uint32_t most, const SearchGoal& goal,
                      const SearchResult& out);

@@ -206,7 +206,7 @@ void set_search_parameters(faiss::Index& index, const FaissOptions& options) {
 std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
                                           const FaissOptions& options) {
   require_working_faiss();
-  const OneBlasThread one_blas_thread;
+  const OneBlasThread one_blas_thread(exec.threads);
   IndexIdentity identity;
   if (!options.cache.empty()) {
     identity = identify(items, options.index, options.seed);

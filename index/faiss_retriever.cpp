@@ -30,7 +30,7 @@ class CpuSearcher final : public FaissSearcher {
 
   void search(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k,
               float* distances, FaissId* labels) override {
-    const OneBlasThread one_blas_thread;
+    const OneBlasThread one_blas_thread(exec.threads);
     if (!is_flat(*index_)) {
       const OmpThreads threads(exec.threads);
       index_->search(rows, queries, k, distances, labels);

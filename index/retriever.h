@@ -28,8 +28,8 @@ struct SearchResult {
   std::uint32_t* count = nullptr;     ///< [queries]
   std::uint8_t* complete = nullptr;   ///< [queries] 1: a deeper search would find nothing more
   std::uint8_t* certified = nullptr;  ///< [queries] 1: proven equal to brute force; may be null
-  /// [queries] items ahead of a list's end that search_toward passed over; may be null, and is not
-  /// written by other searches.
+  /// [queries] items ahead of a list's end that search_toward passed over, whole where the list
+  /// goes down to the goal's pass_above; may be null, and is not written by other searches.
   std::uint32_t* passed = nullptr;
 };
 

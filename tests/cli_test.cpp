@@ -762,5 +762,22 @@ TEST_F(CliTest, AStoppedRunLeavesNothing) {
   }
 }
 
+/// OpenBLAS asks forever for memory that a limit denies it, also when the process ends.
+TEST_F(CliTest, ALimitOnAddressSpaceEndsARunWithItsCode) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers map more than any limit";
+#endif
+  const std::string command =
+      "ulimit -v 320000 && exec timeout -s KILL 60 " + program_ + " mine --items " +
+      path("items.npy") + " --users " + path("users.npy") + " --events " + path("events.csv") +
+      " --recipe nv-perc --threads 2 --out " + path("short") + " 2> " + path("short.txt");
+  const int status = std::system(("sh -c '" + command + "'").c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 6) << read_file("short.txt");
+  EXPECT_NE(read_file("short.txt").find("out of memory"), std::string::npos)
+      << read_file("short.txt");
+  EXPECT_FALSE(fs::exists(path("short")));
+}
+
 }  // namespace
 }  // namespace quarry

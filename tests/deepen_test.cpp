@@ -25,10 +25,11 @@ constexpr std::uint32_t kNever = 0xFFFFFFFFu;
 struct Searches {
   std::uint64_t again = 0, candidates = 0, queries = 0, deepest = 0;
 };
-Searches expected_searches(
-    const std::vector<std::uint32_t>& needs, const std::vector<std::uint32_t>& users,
-    std::uint32_t first, std::uint32_t last,
-    const std::function<std::uint32_t(std::uint32_t, std::uint32_t)>& length) {
+Searches expected_searches(const std::vector<std::uint32_t>& needs,
+                           const std::vector<std::uint32_t>& users, std::uint32_t first,
+                           std::uint32_t last,
+                           const std::function<std::uint32_t(std::uint32_t, std::uint32_t)>& length,
+                           const std::function<std::uint32_t(std::uint32_t)>& searched) {
   Searches expected;
   std::uint32_t depth = first;
   std::vector<std::size_t> rows(needs.size());
@@ -38,7 +39,7 @@ Searches expected_searches(
     for (const std::size_t r : rows) distinct.insert(users[r]);
     expected.queries += distinct.size();
     for (const std::size_t r : rows) expected.candidates += length(users[r], depth);
-    expected.deepest = depth;
+    expected.deepest = std::max<std::uint64_t>(expected.deepest, searched(depth));
     std::erase_if(rows, [&](std::size_t r) {
       const std::uint32_t reached = length(users[r], depth);
       return needs[r] <= reached || reached >= last;
@@ -144,9 +145,17 @@ TEST(Deepen, OnlyRowsThatAreShortAreSearchedAgain) {
     }
     const MinerOptions options{.seed = 1, .tile_rows = 1024};  // one tile
     const std::uint32_t first = Miner(recipe, w->inputs, options).plan(w->rows.size()).depth;
+    const auto most_at = [&](std::uint32_t depth) {
+      return std::min({2 * depth, kind.max_rank, kMany - kMany / 8});
+    };
+    // Without a goal: as deep as searches without one begin, and so on.
+    const auto searched = [&](std::uint32_t depth) {
+      const std::uint32_t plain = (kind.pool + kind.pool / 4 + 32) * (depth / first);
+      return most_at(depth) > depth ? depth : std::min(plain, kind.max_rank);
+    };
     const auto length = [&](std::uint32_t u, std::uint32_t depth) {
-      const std::uint32_t most = std::min({2 * depth, kind.max_rank, kMany - kMany / 8});
-      if (most <= depth) return depth;
+      const std::uint32_t most = most_at(depth);
+      if (most <= depth) return searched(depth);
       std::uint32_t free = 0, n = 0;
       for (; n < most + kProof; ++n)
         if (owned[u].count(ranking[u][n]) == 0 && free++ == depth + kProof) break;
@@ -158,7 +167,8 @@ TEST(Deepen, OnlyRowsThatAreShortAreSearchedAgain) {
       for (std::uint64_t r = 0; r < w->rows.size(); ++r)
         if (keep(r)) their_needs.push_back(needs[r]);
       const test::Mined mined = test::mine_all(recipe, w->inputs, test::view_of(rows), options);
-      const Searches e = expected_searches(their_needs, rows.user, first, kind.max_rank, length);
+      const Searches e =
+          expected_searches(their_needs, rows.user, first, kind.max_rank, length, searched);
       EXPECT_EQ(mined.report.deepened_rows, e.again) << kind.source;
       EXPECT_EQ(mined.report.candidates, e.candidates) << kind.source;
       EXPECT_EQ(mined.report.search.queries, e.queries) << kind.source;
@@ -196,6 +206,57 @@ TEST(Deepen, OnlyRowsThatAreShortAreSearchedAgain) {
         kind.quota ? ", quota" : "", first, static_cast<unsigned long long>(satisfied),
         static_cast<unsigned long long>(deepened), static_cast<unsigned long long>(unfillable));
   }
+}
+
+float score_of(const test::TestWorld& w, std::uint32_t user, std::uint32_t item) {
+  const std::size_t dim = w.inputs.items.dim;
+  const auto x = w.items.begin() + static_cast<std::ptrdiff_t>(item * dim);
+  const auto q = w.users.begin() + static_cast<std::ptrdiff_t>(user * dim);
+  const auto n = static_cast<std::ptrdiff_t>(dim);
+  return oracle::dot(std::vector<float>(q, q + n), std::vector<float>(x, x + n));
+}
+
+/// Under a low ceiling a list may hold all there is below it, few items or none: one scan proves
+/// it.
+TEST(Deepen, WhatLiesBelowALowCeilingIsFoundInOneScan) {
+  constexpr std::uint32_t kMany = 2000, kDim = 8;
+  const auto w = test::make_world({.users = 60,
+                                   .items = kMany,
+                                   .dim = kDim,
+                                   .rows_per_user = 1,
+                                   .events_per_user = 1,
+                                   .seed = 4});
+  std::vector<float> all;
+  for (std::uint32_t u = 0; u < 60; ++u) {
+    for (std::uint32_t i = 0; i < kMany; ++i) all.push_back(score_of(*w, u, i));
+  }
+  std::sort(all.begin(), all.end());
+  std::uint64_t passed = 0, few = 0;
+  for (const double share : {0.0, 0.0005, 0.01, 0.04, 0.3}) {
+    const float ceiling =
+        share == 0 ? all[0] - 1 : all[static_cast<std::size_t>(share * all.size())];
+    const Recipe recipe = parse_recipe(
+        "name = \"low\"\nk = 20\n[safety]\nallow_positives = true\n[[branch]]\nname = "
+        "\"hard\"\nsource = { kind = \"topk\", pool = "
+        "50 }\nfilters = [{ kind = \"score\", hi = " +
+            std::to_string(ceiling) + " }]\n",
+        "low.toml", 0);
+    const test::Mined mined =
+        test::mine_all(recipe, w->inputs, w->rows_view, {.seed = 1, .tile_rows = 1024});
+    EXPECT_EQ(mined.report.deepened_rows, 0u) << share;
+    EXPECT_EQ(mined.report.search.fallback, 0u) << share;
+    EXPECT_EQ(mined.report.search.queries, 60u) << share;
+    passed += mined.report.search.passed;
+    for (std::uint64_t r = 0; r < w->rows.size(); ++r) {
+      std::uint32_t below = 0;
+      for (std::uint32_t i = 0; i < kMany; ++i)
+        below += score_of(*w, w->rows.user[r], i) <= std::stof(std::to_string(ceiling)) ? 1 : 0;
+      ASSERT_EQ(mined.all.count[r], std::min(below, 20u)) << share << " row " << r;
+      few += below < 50;
+    }
+  }
+  EXPECT_GT(passed, 100000u);
+  EXPECT_GT(few, 100u);
 }
 
 }  // namespace

@@ -400,10 +400,10 @@ class BlasThreads : public testing::Test {
 
 TEST_F(BlasThreads, AreOneWithinAndPutBackAfterwards) {
   {
-    const OneBlasThread outer;
+    const OneBlasThread outer(1);
     EXPECT_EQ(blas_threads(), 1);
     {
-      const OneBlasThread inner;
+      const OneBlasThread inner(1);
       EXPECT_EQ(blas_threads(), 1);
     }
     EXPECT_EQ(blas_threads(), 1) << "the outer one is still alive";
@@ -423,7 +423,7 @@ TEST_F(BlasThreads, OverlappingUsersOnSeveralThreads) {
   for (int u = 0; u < 4; ++u) {
     users.emplace_back([&wrong] {
       for (int i = 0; i < 200; ++i) {
-        const OneBlasThread one;
+        const OneBlasThread one(1);
         wrong += blas_threads() != 1;
       }
     });

@@ -18,6 +18,8 @@ constexpr std::uint32_t kMaxTileRows = 8192;
 constexpr std::uint32_t kRounding = 8;
 /// Longest lists, in lengths of what is wanted of them.
 constexpr std::uint32_t kMaxReach = 64;
+/// Likewise, to begin with, where rows share their queries.
+constexpr std::uint32_t kSharedReach = 8;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
 constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
@@ -159,6 +161,16 @@ std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
 }
 
+/// Several rows of a user are one query, which counts by the lowest of their ceilings and passes
+/// over by the highest: more lies between.
+bool shares_queries(const TileJob& job, std::uint32_t first, std::uint32_t num_rows) {
+  if (job.rows.queries != nullptr || num_rows < 2) return false;
+  std::uint32_t repeats = 0;  // rows of a user mostly stand together
+  for (std::uint32_t i = 1; i < num_rows; ++i)
+    repeats += job.host_user[first + i] == job.host_user[first + i - 1] ? 1 : 0;
+  return repeats * 2 > num_rows;
+}
+
 /// Rows [first, first + num_rows) of a job, searched deeper until every one is final.
 void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::uint32_t num_rows,
                const std::atomic<bool>* stop) {
@@ -167,13 +179,16 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
   const std::uint64_t cut_short_before = s.tile->cut_short();
   try {
-    SearchDepth depth{s.depth, most_at(s, s.depth)};
+    if (s.reach > 1 && shares_queries(job, first, num_rows))
+      s.reach = std::max(s.reach, kSharedReach);
+    SearchDepth depth{s.plain_depth, s.depth, most_at(s, s.depth)};
     TileRows rows{first, num_rows, nullptr};
     while (rows.count > 0) {
       s.deeper.clear();
-      report.deepest = std::max<std::uint64_t>(report.deepest, depth.wanted);
-      const std::uint32_t step =
-          std::min(s.tile_rows, rows_within(*s.compiled, depth.most, s.run_bytes));
+      report.deepest = std::max<std::uint64_t>(
+          report.deepest, depth.most > depth.wanted ? depth.wanted : depth.plain);
+      const std::uint32_t step = std::min(
+          s.tile_rows, rows_within(*s.compiled, std::max(depth.most, depth.plain), s.run_bytes));
       for (std::uint32_t at = 0; at < rows.count; at += std::min(step, rows.count - at)) {
         stop_if_asked(stop);
         const TileRows part{rows.places != nullptr ? 0 : rows.first + at,
@@ -185,8 +200,12 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
       report.deepened_rows += s.deeper.size();
       std::swap(s.places, s.deeper);
       rows = {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()};
-      depth.wanted = static_cast<std::uint32_t>(
-          std::min<std::uint64_t>(std::uint64_t{depth.wanted} * 4, s.max_depth));
+      const auto deeper = [&](std::uint32_t d) {
+        return static_cast<std::uint32_t>(
+            std::min<std::uint64_t>(std::uint64_t{d} * 4, s.max_depth));
+      };
+      depth.plain = deeper(depth.plain);
+      depth.wanted = deeper(depth.wanted);
       depth.most = most_at(s, depth.wanted);
     }
   } catch (...) {
@@ -206,11 +225,17 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
   if (again * 8 > num_rows) {
-    if (cut_short * 2 > again && s.reach > 1 && s.reach < kMaxReach) {
+    const auto more = [&](std::uint32_t d) {
+      return static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(std::uint64_t{d} * 3 / 2, s.max_depth));
+    };
+    const bool toward = s.retriever->stats().toward > before.toward;
+    if (toward && cut_short * 2 > again && s.reach < kMaxReach) {
       s.reach *= 2;
+    } else if (toward) {
+      s.depth = more(s.depth);
     } else {
-      s.depth = static_cast<std::uint32_t>(
-          std::min<std::uint64_t>(std::uint64_t{s.depth} * 3 / 2, s.max_depth));
+      s.plain_depth = more(s.plain_depth);
     }
   }
   if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);
@@ -259,14 +284,14 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
     s.near_retriever = make_exact_retriever(unit);
   }
   s.max_depth = deepest(*s.compiled);
-  s.depth = first_depth(*s.compiled, s.max_depth);
+  s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);
   s.tile = make_tile(s);
   const SearchGoals& goals = s.tile->goals();
   if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows)) {
     s.reach = goals.reach();
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
   }
-  const std::uint32_t longest = most_at(s, s.depth);
+  const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
   s.tile_rows = options.tile_rows > 0
                     ? std::min(options.tile_rows, kMaxTileRows * 8)
                     : std::min(rows_within(*s.compiled, longest, options.host_memory),
@@ -382,7 +407,7 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   p.num_users = s.compiled->world.num_users;
   p.dim = s.compiled->world.dim;
   p.k = s.compiled->plan.k;
-  p.depth = s.depth;
+  p.depth = s.reach > 1 ? s.depth : s.plain_depth;
   p.tile_rows = static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, num_rows));
   const auto element = [](Dtype t) { return t == Dtype::kF32 ? 4u : 2u; };
   p.mapped_bytes = s.inputs.items.rows * s.inputs.items.dim * element(s.inputs.items.dtype) +
@@ -391,9 +416,11 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
                      s.compiled->snapshot.popularity.size() * sizeof(std::uint32_t) +
                      (s.retriever ? s.retriever->memory_bytes() : 0);
   // After some tiles: what they left allocated, which is what the next ones use.
-  p.tile_bytes = s.report.tiles > 0 ? s.tile->bytes()
-                                    : std::uint64_t{p.tile_rows} *
-                                          Tile::row_bytes(*s.compiled, most_at(s, s.depth));
+  p.tile_bytes =
+      s.report.tiles > 0
+          ? s.tile->bytes()
+          : std::uint64_t{p.tile_rows} *
+                Tile::row_bytes(*s.compiled, std::max(most_at(s, s.depth), s.plain_depth));
   for (const auto& replica : s.replicas) {
     const MinePlan other = replica->plan(num_rows);
     p.resident_bytes += other.resident_bytes;

@@ -24,36 +24,30 @@ bool has_filter(const Plan& plan, const Branch& branch, const Filter& wanted) {
       [&](const Filter& f) { return f.kind == wanted.kind && f.table == wanted.table; });
 }
 
-bool is_ceiling(const Filter& f) { return (kScoreKinds & kind_bit(f.kind)) != 0; }
-
-/// What is above the ceiling of the branch is rejected by it, or by a filter that `scanned` says a
+/// What is above the branch's first ceiling is rejected by it, or by a filter that `scanned` says a
 /// scan applies.
 template <class Scanned>
 bool passes_over(const Plan& plan, const World& world, const Branch& branch, Scanned&& scanned) {
-  std::uint32_t ceilings = 0;
+  const std::uint32_t ceiling = first_ceiling(plan, branch);
   for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
     const Filter& f = plan.filters[branch.first_filter + i];
-    if (is_ceiling(f)) {
-      ++ceilings;
-    } else if (f.kind == FilterKind::kRawRank ||
-               (ceilings == 0 && f.kind != FilterKind::kSurvivorRank && !scanned(f))) {
-      return false;
-    }
+    if (f.kind == FilterKind::kRawRank) return false;
+    if (i < ceiling && f.kind != FilterKind::kSurvivorRank && !scanned(f)) return false;
   }
-  return ceilings == 1 && branch.max_rank >= world.num_items;
+  return ceiling < branch.num_filters && branch.max_rank >= world.num_items;
 }
 
 }  // namespace
 
-SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
+SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_(compiled) {
+  if (exec.device != Device::kCpu) return;  // plan and world are where the host cannot read
   const Plan& plan = compiled.plan;
   const World& world = compiled.world;
   branches_ = topk_branches(plan);
   const std::vector<const Branch*>& branches = branches_;
   if (branches.empty()) return;
   has_ceiling_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
-    return std::any_of(plan.filters + b->first_filter,
-                       plan.filters + b->first_filter + b->num_filters, is_ceiling);
+    return first_ceiling(plan, *b) < b->num_filters;
   });
   std::vector<const Filter*> scanned;
   const std::uint32_t words = (world.num_items + 31) / 32;
@@ -83,7 +77,7 @@ SearchGoals::SearchGoals(const Compiled& compiled) : compiled_(compiled) {
   complete_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
-                         return is_scanned(f) || is_ceiling(f) ||
+                         return is_scanned(f) || (kScoreKinds & kind_bit(f.kind)) != 0 ||
                                 f.kind == FilterKind::kSurvivorRank;
                        });
   });
@@ -137,12 +131,19 @@ void SearchGoals::find_ceilings(const RowBatch& rows) {
   for (std::uint32_t i = 0; i < rows.num_rows; ++i) {
     if (rows.bad[i] != 0) continue;
     const RowContext row = row_context(compiled_.world, rows, i);
-    float ceiling = -kNone;
-    for (const Branch* branch : branches_)
-      ceiling = std::max(ceiling, score_ceiling(compiled_.plan, *branch, row));
     const std::uint32_t q = query_of(rows, i);
+    float ceiling = -kNone;
+    for (const Branch* branch : branches_) {
+      const Filter* filters = compiled_.plan.filters + branch->first_filter;
+      float lowest = kNone;
+      for (std::uint32_t f = 0; f < branch->num_filters; ++f)
+        lowest = std::min(lowest, ceiling_of(filters[f], row));
+      ceiling = std::max(ceiling, lowest);
+      const std::uint32_t first = first_ceiling(compiled_.plan, *branch);
+      if (first < branch->num_filters)
+        pass_above_[q] = std::max(pass_above_[q], ceiling_of(filters[first], row));
+    }
     ceiling_[q] = std::min(ceiling_[q], ceiling);
-    pass_above_[q] = std::max(pass_above_[q], ceiling);
   }
   for (std::uint32_t q = 0; q < rows.num_queries; ++q) {
     if (pass_above_[q] < ceiling_[q]) pass_above_[q] = kNone;  // a query of bad rows only

@@ -10,11 +10,11 @@
 
 namespace quarry {
 
-/// How deep a tile searches: as deep as `wanted` candidates that are not sure to be rejected, but
-/// no list longer than `most`.
+/// How deep a tile searches.
 struct SearchDepth {
-  std::uint32_t wanted = 0;
-  std::uint32_t most = 0;
+  std::uint32_t plain = 0;   ///< candidates of each query where searches follow no goal
+  std::uint32_t wanted = 0;  ///< else: candidates that are not sure to be rejected,
+  std::uint32_t most = 0;    ///< in lists no longer than this
 };
 
 /// The filters that all topk branches have in common and that a scan can apply: lists of items by
@@ -25,7 +25,7 @@ struct SearchDepth {
 /// nothing asks for raw ranks, what is above it is only counted: Candidates::passed.
 class SearchGoals {
  public:
-  explicit SearchGoals(const Compiled& compiled);
+  SearchGoals(const Exec& exec, const Compiled& compiled);
   /// False if the recipe has nothing that a search could use.
   bool any() const { return any_; }
   /// True if a scan applies every filter: what counts is what survives, but for the last bits of

@@ -122,9 +122,9 @@ void Tile::load_queries(const TileJob& job, const TileRows& rows) {
 
 void Tile::retrieve(SearchDepth depth) {
   const std::uint32_t n = batch_.num_queries;
-  const bool toward = goals_.any() && depth.wanted > 0 && depth.most > depth.wanted &&
-                      c_.retriever->follows_goals(c_.exec, n);
-  stride_ = toward ? depth.most : depth.wanted;
+  const bool toward =
+      depth.most > depth.wanted && goals_.any() && c_.retriever->follows_goals(c_.exec, n);
+  stride_ = toward ? depth.most : depth.plain;
   found_items_.resize(c_.exec, std::size_t{n} * stride_);
   found_scores_.resize(c_.exec, std::size_t{n} * stride_);
   found_count_.resize(c_.exec, n);
@@ -257,8 +257,7 @@ void Tile::finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, Mine
   for (std::uint32_t i = 0; i < num_rows_; ++i) {
     if (deepen_.host()[i] == 0) continue;
     deeper.push_back(rows.at(i));
-    if (c_.exec.device == Device::kCpu && found_count_.host()[query_of(batch_, i)] == stride_)
-      ++cut_short_;
+    if (passing_ && found_count_.host()[query_of(batch_, i)] == stride_) ++cut_short_;
   }
   add(report.counters, counters_.host()[0]);
   report.strata.resize(strata_.size());

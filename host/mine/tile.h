@@ -57,7 +57,7 @@ struct TileRows {
 
 class Tile {
  public:
-  explicit Tile(const TileContext& context) : c_(context), goals_(context.compiled) {}
+  explicit Tile(const TileContext& context) : c_(context), goals_(context.exec, context.compiled) {}
 
   /// Mines rows at `depth`, writes them to job.out, and appends the places of those that are not
   /// final to `deeper`. Counts final rows into `report`.

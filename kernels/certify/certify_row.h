@@ -129,16 +129,19 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
   g.sync();
 
   const std::uint32_t known = total - dropped;
-  std::uint32_t wanted = args.k < args.num_items ? args.k : args.num_items;
+  const std::uint32_t passed = args.lists.passed != nullptr ? args.lists.passed[list] : 0;
+  // What is passed over is in no list.
+  const std::uint32_t there = args.num_items - passed;
+  std::uint32_t wanted = args.k < there ? args.k : there;
   if (args.spare > 0 && args.lists.left_out[list] != 0) {
     const std::uint32_t ahead = listed > args.spare ? listed - args.spare : 0;
     wanted = ahead < wanted ? ahead : wanted;
   }
-  const std::uint32_t passed = args.lists.passed != nullptr ? args.lists.passed[list] : 0;
   bool write = !approximate;
-  if (approximate && wanted > 0 && known >= wanted) {
+  const bool useful = wanted > 0 || args.lists.left_out[list] == 0;
+  if (approximate && useful && known >= wanted) {
     write = known + passed == args.num_items;  // nothing was left out
-    if (!write && outside == 0 && args.lists.left_out[list] != 0)
+    if (!write && wanted > 0 && outside == 0 && args.lists.left_out[list] != 0)
       write = misses_nothing(args.lists.cut[list], score_of_key(keys[wanted - 1]), bound);
   }
 

@@ -146,31 +146,27 @@ inline constexpr std::uint32_t kQuickKinds =
     kind_bit(FilterKind::kTime) | kind_bit(FilterKind::kBitmapDeny) |
     kind_bit(FilterKind::kBitmapAllow) | kind_bit(FilterKind::kSegment);
 
-/// What scores at or above this, or not far below, is rejected by kScoreKinds of the branch;
-/// infinite where they have no upper end. For estimates: the filters themselves decide.
-QUARRY_HD float score_ceiling(const Plan& plan, const Branch& branch, const RowContext& row) {
-  float ceiling = float_of_bits(0x7F800000u);
-  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
-    const Filter& f = plan.filters[branch.first_filter + i];
-    float bound = ceiling;
-    if (f.kind == FilterKind::kScoreWindow) bound = f.b;
-    if (row.num_positives > 0) {
-      const float positive = row.positive_scores[static_cast<std::uint32_t>(f.against)];
-      if (f.kind == FilterKind::kAbsoluteMargin) bound = positive - f.a;
-      if (f.kind == FilterKind::kRelativeMargin) bound = fmaf(-f.a, fabsf(positive), positive);
-    }
-    ceiling = bound < ceiling ? bound : ceiling;
+/// What scores above this is rejected by the filter; infinite where it has no upper end.
+QUARRY_HD float ceiling_of(const Filter& f, const RowContext& row) {
+  if (f.kind == FilterKind::kScoreWindow) return f.b;
+  if (row.num_positives > 0) {
+    const float positive = row.positive_scores[static_cast<std::uint32_t>(f.against)];
+    if (f.kind == FilterKind::kAbsoluteMargin) return positive - f.a;
+    if (f.kind == FilterKind::kRelativeMargin) return fmaf(-f.a, fabsf(positive), positive);
   }
-  return ceiling;
+  return float_of_bits(0x7F800000u);
 }
 
-/// Place of the first filter of kScoreKinds among the branch's filters; their number if there is
-/// none.
-QUARRY_HD std::uint32_t score_filter(const Plan& plan, const Branch& branch) {
+/// Can have an upper end.
+QUARRY_HD bool is_ceiling(const Filter& f) {
+  return f.kind == FilterKind::kAbsoluteMargin || f.kind == FilterKind::kRelativeMargin ||
+         (f.kind == FilterKind::kScoreWindow && f.b < float_of_bits(0x7F800000u));
+}
+
+/// Place of the branch's first ceiling among its filters; their number if there is none.
+QUARRY_HD std::uint32_t first_ceiling(const Plan& plan, const Branch& branch) {
   std::uint32_t i = 0;
-  while (i < branch.num_filters &&
-         (kScoreKinds & kind_bit(plan.filters[branch.first_filter + i].kind)) == 0)
-    ++i;
+  while (i < branch.num_filters && !is_ceiling(plan.filters[branch.first_filter + i])) ++i;
   return i;
 }
 

@@ -59,8 +59,8 @@ struct Candidates {
   const std::uint32_t* items = nullptr;     ///< [lists, stride]
   const float* scores = nullptr;            ///< [lists, stride] exact scores
   const std::uint32_t* raw_rank = nullptr;  ///< [lists, stride]; null: passed + place + 1
-  /// [lists] items that rank ahead of every survivor and are not listed: the branch's only filter
-  /// of scores rejects them, and none before it; null: none.
+  /// [lists] items that rank ahead of every survivor and are not listed: the branch's first ceiling
+  /// of scores rejects them, and no filter before it; null: none.
   const std::uint32_t* passed = nullptr;
   const std::uint32_t* count = nullptr;  ///< [lists]
   const std::uint8_t* complete =

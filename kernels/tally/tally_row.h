@@ -60,7 +60,7 @@ QUARRY_HD void tally_row(Group& g, const Plan& plan, const MergeArgs& args, std:
           candidates.passed != nullptr ? candidates.passed[list_of(branch, args.rows, r)] : 0;
       if (g.rank() == 0) {
         add(&c->examined, std::uint64_t{cut} + passed);
-        if (passed > 0) add(&c->rejected[score_filter(plan, branch)], passed);
+        if (passed > 0) add(&c->rejected[first_ceiling(plan, branch)], passed);
         add(&c->pool, args.order[b].pool_size[r]);
       }
       for (std::uint32_t j = g.rank(); j < cut; j += g.size()) {

@@ -7,9 +7,13 @@ namespace quarry {
 /// holds one of these. The setting is the process's: the first of those alive makes it 1, the last
 /// puts the former value back. Nested and concurrent use is safe. Without effect on a BLAS other
 /// than OpenBLAS. Who else sets the number meanwhile is overruled at the end.
+///
+/// OpenBLAS asks again and again, forever, for memory that a limit on the address space denies it:
+/// where there is such a limit (ulimit -v), OutOfMemory is thrown if the work areas of `workers`
+/// cannot be had.
 class OneBlasThread {
  public:
-  OneBlasThread();
+  explicit OneBlasThread(int workers);
   ~OneBlasThread();
   OneBlasThread(const OneBlasThread&) = delete;
   OneBlasThread& operator=(const OneBlasThread&) = delete;

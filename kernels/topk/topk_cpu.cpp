@@ -208,7 +208,7 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     return;
   }
-  const OneBlasThread one_blas_thread;
+  const OneBlasThread one_blas_thread(exec.threads);
   const Job job{items, mask, queries, rows, k, workspace, &out, split_work(exec, items, rows, k)};
   reserve(exec, job);
   // One pointer captured: the closure fits into std::function without an allocation.
@@ -227,7 +227,7 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queries,
                     std::uint32_t rows, TopkWorkspace& workspace) {
   if (rows == 0 || items.num_items == 0) return;
-  const OneBlasThread one_blas_thread;
+  const OneBlasThread one_blas_thread(exec.threads);
   const Job job{items, {}, queries, rows, 1, workspace, nullptr, split_work(exec, items, rows, 1)};
   reserve(exec, job);
   const Job* const j = &job;

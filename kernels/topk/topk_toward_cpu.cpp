@@ -12,6 +12,9 @@
 namespace quarry {
 namespace {
 
+/// Fewer rows per worker leave the GEMM so slow that searching again, deeper, costs less.
+constexpr std::uint32_t kMinGoalRows = 16;
+
 struct Job {
   const TopkItems& items;
   const TopkGoal& goal;
@@ -188,7 +191,7 @@ void reserve(const Exec& exec, const Job& job) {
 }  // namespace
 
 bool topk_toward_pays(const Exec& exec, std::uint32_t rows) {
-  return exec.threads <= 1 || rows >= static_cast<std::uint32_t>(exec.threads) * kMinRowsPerWorker;
+  return exec.threads <= 1 || rows / static_cast<std::uint32_t>(exec.threads) >= kMinGoalRows;
 }
 
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
@@ -196,12 +199,13 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  TopkWorkspace& workspace, const TopkResult& out) {
   if (rows == 0) return;
   QUARRY_CHECK(goal.wanted > 0 && goal.wanted <= most && most > 0);
+  QUARRY_CHECK(goal.pass_above == nullptr || goal.ceiling != nullptr);
   if (items.num_items == 0) {
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
     return;
   }
-  const OneBlasThread one_blas_thread;
+  const OneBlasThread one_blas_thread(exec.threads);
   Job job{items, goal, queries, rows, most, workspace, out};
   job.keep = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(std::uint64_t{goal.wanted} + 1, 0xFFFFFFFFu));

@@ -1,6 +1,7 @@
 // The quarry program: parses the command line, runs one verb, maps errors to exit codes.
 #include <fcntl.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -98,6 +99,12 @@ int run_verb(const Context& context) {
   } catch (const Cancelled& error) {
     return fail(kStopped, "stopped", error.what());
   } catch (const std::system_error& error) {  // fmt's of a failed print, the file system's
+    if (error.code() == std::errc::resource_unavailable_try_again ||
+        error.code() == std::errc::not_enough_memory) {
+      const std::string what = std::string("no room for another thread (") + error.what() +
+                               "); raise the limits on memory and threads or take fewer --threads";
+      return fail(kOutOfMemory, "out of memory", what.c_str());
+    }
     return output_is_lost() ? fail_output() : fail(kIo, "I/O", error.what());
   } catch (const std::exception& error) {
     return fail(kInternal, "internal error (please report it)", error.what());
@@ -190,4 +197,10 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace quarry
 
-int main(int argc, char** argv) { return quarry::run(argc, argv); }
+int main(int argc, char** argv) {
+  const int code = quarry::run(argc, argv);
+  if (code != quarry::kOutOfMemory) return code;
+  // The BLAS joins threads at exit, which may wait forever for the memory that there is not.
+  std::fflush(nullptr);
+  ::_exit(code);
+}
