@@ -64,7 +64,7 @@ else:
         lines = [line for line in lines if arguments[arguments.index("--only") + 1] in line.split(" ")[0]]
     if on_device and play == "die-golden" and "--launches" in arguments: os.kill(os.getpid(), 11)
     if on_device and play == "lack": lines = lines[:-2] + lines[-1:]
-    if on_device and play == "twice": lines = lines[:-2] + lines[-1:] * 2
+    if on_device and play == "twice": lines = lines + lines[-1:]
     for n, line in enumerate(lines):
         if on_device and play == "flip" and n == 7: line = line[:-1] + ("0" if line[-1] != "0" else "1")
         print(line)
