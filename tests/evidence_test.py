@@ -32,11 +32,14 @@ arguments = sys.argv[1:]
 lines = (here / "cases").read_text().splitlines()
 if "--device-info" in arguments:
     if play == "no-device": sys.exit("golden: no usable CUDA device: played")
-    print("name Played GPU\ncompute_capability 9.0\ntotal_bytes 1\ndriver_cuda 13000\nruntime_cuda 13000")
+    if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID": sys.exit("golden: devices in another order")
+    name, capability = {"other-device": ("Other GPU", "9.0"), "other-capability": ("Played GPU", "8.0")}.get(
+        play, ("Played GPU", "9.0"))
+    print(f"name {name}\ncompute_capability {capability}\ntotal_bytes 1\ndriver_cuda 13000\nruntime_cuda 13000")
     sys.exit(0)
 if "--launches" in arguments:
     pathlib.Path(arguments[arguments.index("--launches") + 1]).write_text(
-        "gather_queries_kernel 3\nlabel_keys_kernel 0\nlibrary 1\n")
+        "gather_queries_kernel 3\nlabel_keys_kernel 0\nlibrary:_ZN3cub4sortEv 1\nlibrary:_ZN3cub4scanEv 0\n")
 by_name = {line.split(" ")[0]: line.split(" ") for line in lines}
 on_device = "--device" in arguments
 if "--matrix" in arguments:
@@ -59,6 +62,9 @@ else:
     if "--sanitizer" in arguments: lines = lines[:5]
     if "--only" in arguments:
         lines = [line for line in lines if arguments[arguments.index("--only") + 1] in line.split(" ")[0]]
+    if on_device and play == "die-golden" and "--launches" in arguments: os.kill(os.getpid(), 11)
+    if on_device and play == "lack": lines = lines[:-2] + lines[-1:]
+    if on_device and play == "twice": lines = lines + lines[-1:]
     for n, line in enumerate(lines):
         if on_device and play == "flip" and n == 7: line = line[:-1] + ("0" if line[-1] != "0" else "1")
         print(line)
@@ -126,7 +132,7 @@ class Tree(unittest.TestCase):
         import gpu_evidence as real
         sys.path.pop(0)
         files = {f for unit in KERNELS for f in real.closure(unit)}
-        for file in sorted(files) + ["tests/golden/cases.txt", "tools/gpu_check", "tools/verify_evidence",
+        for file in sorted(files) + ["tests/golden/cases.txt", "cmake/cuda_flags.txt", "CMakeLists.txt", "tools/gpu_check", "tools/verify_evidence",
                                      "tools/gpu_evidence.py"]:
             (self.root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / file, self.root / file)
@@ -164,6 +170,7 @@ class Tree(unittest.TestCase):
         ptx = self.ge.ptx_hashes(self.nvcc, "90a") if self.nvcc else dict.fromkeys(NAMES, "a" * 64)
         run = {"format": self.ge.FORMAT, "schema": self.ge.SCHEMA, "date": "2026-01-02T03:04:05+00:00",
                "complete": True, "device": {"name": "Played GPU", "driver": "1.2", "compute_capability": "9.0"},
+               "tree_sha256": "c" * 64, "programs": {"golden": "d" * 64}, "library": {},
                "nvcc": self.ge.nvcc_version(self.nvcc) if self.nvcc else "13.0.88", "architecture": "90a",
                "golden": self.ge.pinned(), "steps": {"golden": {"state": "passed"}, "tests": {"state": "passed"}},
                "sanitizers": {tool: {"state": "passed"} for tool in self.ge.SANITIZERS},
@@ -177,9 +184,10 @@ class Tree(unittest.TestCase):
     def put(self, run, name="run.json"):
         (self.evidence / name).write_text(run if isinstance(run, str) else self.ge.evidence_text(run))
 
-    def verify(self, *arguments, golden=None):
+    def verify(self, *arguments, golden=None, **environment):
         done = subprocess.run([sys.executable, str(self.root / "tools/verify_evidence"), "--golden",
-                               str(golden or self.prebuilt / "golden"), *arguments], capture_output=True, text=True)
+                               str(golden or self.prebuilt / "golden"), *arguments], capture_output=True, text=True,
+                              env=dict(os.environ, **environment))
         return done.returncode, done.stdout + done.stderr
 
     def label(self, kernel, text):
@@ -294,18 +302,41 @@ class Verify(Tree):
 
     def test_unreadable_evidence_is_a_clear_error(self):
         good = self.run_evidence()
-        for text, words in ((self.ge.evidence_text(good)[:900], "is not JSON"), ("[]", "is no evidence"),
-                            (dict(good, format="other"), "is no evidence"), (dict(good, schema=2), "has schema 2"),
-                            (dict(good, cases=[{"name": "x"}]), "has a case without"),
-                            (dict(good, nvcc=5), "has no nvcc"),
-                            (dict(good, kernels={"k": {"launches": 1}}), "has a kernel k without"),
-                            (dict(good, sanitizers={"memcheck": "fine"}), "memcheck without a state")):
+        golden, cases = good["golden"], good["cases"]
+        kernel = dict(good["kernels"][NAMES[0]])
+        cases_of = [
+            (self.ge.evidence_text(good)[:900], "is not JSON"), ("[]", "is no evidence"), ("[" * 99999, "is not JSON"),
+            (self.ge.evidence_text(good).replace('{', '{"nvcc": "1.0",', 1), "the key 'nvcc' stands 2 times"),
+            (dict(good, format="other"), "is no evidence"), (dict(good, schema=1), "has schema 1"),
+            (dict(good, cases=[{"name": "x"}]), "cases[0].seeds is null"), (dict(good, nvcc=5), "nvcc is 5"),
+            (dict(good, kernels={"k": {"launches": 1}}), "kernels.k.sources is null"),
+            (dict(good, sanitizers={"memcheck": "fine"}), 'sanitizers.memcheck is "fine"'),
+            (dict(good, sanitizers={"nocheck": {"state": "passed"}}), 'sanitizers is "nocheck"'),
+            (dict(good, steps={"golden": {"state": "fine"}}), 'steps.golden.state is "fine"'),
+            (dict(good, steps={"golden": {"state": []}}), "steps.golden.state is []"),
+            (dict(good, steps={"golden": {"state": "passed", "why": 5}}), "steps.golden.why is 5"),
+            (dict(good, golden=[1, 2]), "golden[0] is 1"), (dict(good, golden=golden + ["x y z"]), "is \"x y z\""),
+            (dict(good, golden=golden + golden[:1]), "golden holds problem-000 more than once"),
+            (dict(good, cases=cases + cases[7:8]), f"cases holds {cases[7]['name']} more than once"),
+            (dict(good, cases=[dict(cases[0], equal=False)] + cases[1:]), "cases[0].equal is false"),
+            (dict(good, cases=[dict(cases[0], equal=1)] + cases[1:]), "cases[0].equal is 1"),
+            (dict(good, architecture="80"), 'architecture is "80"; it must be that of the device, 90a'),
+            (dict(good, device={"name": "G|", "driver": "1", "compute_capability": "9.0"}), 'device.name is "G|"'),
+            (dict(good, device={"name": "G", "driver": "1"}), "device.compute_capability is null"),
+            (dict(good, date="yesterday"), 'date is "yesterday"'), (dict(good, programs={}), "programs is {}"),
+            (dict(good, library={"f": -1}), "library.f is -1"), (dict(good, matrix=[]), "matrix is []"),
+            (dict(good, kernels={"thrust:setup": dict(kernel, launches=1)}), "the sum of library")]
+        for launches in (-1, True, 1.0, None):
+            cases_of.append((dict(good, kernels={"k": dict(kernel, launches=launches)}),
+                             f"kernels.k.launches is {json.dumps(launches)}; it must be a whole number"))
+        for text, words in cases_of:
             self.put(text)
             code, said = self.verify()
             self.assertEqual(code, 1, said)
             self.assertIn(words, said)
             self.assertIn("run.json", said)
             self.assertNotIn("Traceback", said)
+            self.assertEqual(len(said.splitlines()), 1, said)
 
     def test_a_sanitizer_that_did_not_run_is_not_shown_as_passed(self):
         run = self.run_evidence()
@@ -337,9 +368,176 @@ class Verify(Tree):
         self.put(run)
         code, text = self.verify()
         self.assertEqual(code, 1)
-        self.assertIn("incomplete: problem-000", text)
+        self.assertIn(f"incomplete, 1 are missing: {self.run_evidence()['cases'][5]['name']}", text)
         self.put(self.run_evidence(steps={}))
         self.assertIn("were not run to their end", self.verify()[1])
+
+    def test_another_case_in_the_place_of_one_is_missed(self):
+        run = self.run_evidence()
+        run["cases"][5] = dict(run["cases"][5], name="problem-000/another")
+        self.put(run)
+        code, text = self.verify()
+        self.assertEqual(code, 1)
+        self.assertIn("incomplete, 1 are missing", text)
+        run = self.run_evidence(golden=[line.replace("dns 14 ", "dns 15 ") for line in self.ge.pinned()])
+        self.put(run)  # a family that was changed since must be as large as it was
+        self.assertIn("14 cases of dns instead of 15", self.verify()[1])
+
+    def test_a_family_that_the_run_lacks_makes_it_stale(self):
+        run = self.run_evidence()
+        run["golden"] = [line for line in run["golden"] if not line.startswith("dns ")]
+        run["cases"] = [case for case in run["cases"] if not case["name"].startswith("dns/")]
+        self.put(run)
+        self.verify("--update")
+        code, text = self.verify()
+        self.assertEqual(code, 0, text)
+        self.assertEqual(self.label(NAMES[0], text), "**STALE** (Played GPU, 2026-01-02): cases were added since")
+        self.assertEqual(self.verify("--strict")[0], 1)
+        run["golden"] = []
+        run["cases"] = run["cases"][:1]
+        self.put(run)
+        self.assertNotIn("**PROVEN**", self.verify()[1])
+
+    def test_a_program_of_other_cases_is_not_compared_with(self):
+        self.put(self.run_evidence())
+        (self.prebuilt / "cases").write_text("".join(self.cases.splitlines(True)[1:]))
+        code, text = self.verify()
+        self.assertEqual(code, 1)
+        self.assertIn("is not of this tree, build it again: 99 cases of problem-000 instead of 100", text)
+
+    def test_a_device_that_dies_is_a_failure(self):
+        run = self.run_evidence(cases=[], steps={"golden": {"state": "failed", "why": "exit code -11"}})
+        for kernel in run["kernels"].values():
+            kernel["launches"] = 0
+        self.put(run)
+        self.verify("--update")
+        code, text = self.verify()
+        self.assertEqual(code, 1)
+        self.assertEqual({self.label(name, text) for name in NAMES}, {"**FAILED** (Played GPU, 2026-01-02)"})
+
+    def test_a_changed_flag_makes_every_kernel_stale(self):
+        for old, new in (("--fmad=false", "--fmad=true"), ("-O2", "-O2\n-Xptxas=-O1"),
+                         ("-Xcompiler=-ffp-contract=off", "-Xcompiler=-ffp-contract=fast")):
+            with self.subTest(new):
+                text = (self.root / "cmake/cuda_flags.txt").read_text()
+                self.ge = self.load("gpu_evidence.py")
+                self.put(self.run_evidence())
+                self.assertEqual(self.verify("--update")[0], 0)
+                self.assertIn("**PROVEN**", self.label(NAMES[0], self.verify()[1]))
+                self.edit("cmake/cuda_flags.txt", old, new)
+                for arguments in ((), ("--nvcc", "none")):
+                    self.assertEqual(self.verify(*arguments)[0], 1)  # the table says otherwise
+                    said = self.verify(*arguments)[1]
+                    for name in NAMES:
+                        self.assertIn("**STALE**", self.label(name, said))
+                (self.root / "cmake/cuda_flags.txt").write_text(text)
+
+    def test_how_it_is_built_is_part_of_the_tree(self):
+        before = self.ge.tree_hash()
+        for file in ("CMakeLists.txt", "CMakePresets.json", "cmake/QuarryCuda.cmake", "cmake/cuda_flags.txt"):
+            path = self.root / file
+            was = path.read_text() if path.is_file() else ""
+            path.write_text(was + "\n# changed\n")
+            self.assertNotEqual(self.ge.tree_hash(), before, file)
+            path.write_text(was)
+            before = self.ge.tree_hash()
+
+    def test_flags_that_a_build_adds_or_lacks(self):
+        flags = " ".join(self.ge.flags())
+        folder = self.root / "build/some"
+        folder.mkdir()
+
+        def check(words, file=KERNELS[0]):
+            (folder / "compile_commands.json").write_text(json.dumps([{"file": str(self.root / file), "command":
+                f"ccache /opt/nvcc -forward-unknown-to-host-compiler -DFMT_SHARED -I/a -isystem=/b {words} "
+                f"--generate-code=arch=compute_80,code=[sm_80] -Xcompiler=-fPIC -x cu -c {file} -o {file}.o"}]))
+            self.ge.check_built_flags(folder)
+
+        check(flags + " -Xcompiler=-Wall,-Wextra -Werror=all-warnings")
+        check("-use_fast_math", "tests/support/launches_gpu.cu")  # no kernel of ours
+        for words, said in ((flags + " -use_fast_math", "-use_fast_math is not in it"),
+                            (flags.replace("--fmad=false", ""), "--fmad=false is missing")):
+            with self.assertRaisesRegex(self.ge.EvidenceError, said):
+                check(words)
+        os.environ["NVCC_APPEND_FLAGS"] = "--use_fast_math"
+        try:
+            with self.assertRaisesRegex(self.ge.EvidenceError, "NVCC_APPEND_FLAGS"):
+                check(flags)
+        finally:
+            del os.environ["NVCC_APPEND_FLAGS"]
+
+    def test_flags_are_written_in_one_place(self):
+        for flag in ("--fmad=", "-ffp-contract", "-DNDEBUG"):
+            for file in ("cmake/QuarryCuda.cmake", "tools/check_cuda", "tools/gpu_evidence.py"):
+                found = [line for line in (SOURCE / file).read_text().splitlines()
+                         if flag in line and "MATCHES" not in line]
+                self.assertEqual(found, [], file)
+
+    def test_a_compiler_that_is_none(self):
+        self.put(self.run_evidence())
+        for named, said in (("/bin/false", "is it nvcc?"), ("/no/such/nvcc", "CUDACXX is '/no/such/nvcc'"),
+                            ("no_such_nvcc", "there is no such program")):
+            code, text = self.verify(CUDACXX=named)
+            self.assertEqual(code, 1)
+            self.assertIn(said, text)
+            self.assertNotIn("Traceback", text)
+        self.assertIn("--nvcc is 'no_such_nvcc'", self.verify("--nvcc", "no_such_nvcc")[1])
+        if self.nvcc:
+            folder = str(pathlib.Path(self.nvcc).parent)
+            self.verify("--update")
+            code, text = self.verify(CUDACXX="nvcc", PATH=f"{folder}:{os.environ['PATH']}")
+            self.assertEqual(code, 0, text)
+            self.assertNotIn("not checked", text)
+
+    def test_a_bad_line_in_the_record(self):
+        record = self.evidence / "ptx_of_tree.txt"
+        good = f"13.0.88 90a label_keys_kernel {'a' * 64} {'b' * 64}"
+        for text, said in (("13.0.88 90a\n", "ptx_of_tree.txt:1: is not"), ("# x\n" + good[:-1], "txt:2: is not"),
+                           (good + "\n" + good, "txt:2: label_keys_kernel for 90a stands here twice")):
+            record.write_text(text)
+            code, words = self.verify()
+            self.assertEqual(code, 1)
+            self.assertIn(said, words)
+            self.assertNotIn("Traceback", words)
+
+    def test_library_kernels_that_were_not_launched_are_counted(self):
+        sys.path.insert(0, str(SOURCE / "tools"))
+        import gpu_evidence as real
+        sys.path.pop(0)
+        for file in real.closure("kernels/setup/setup_gpu.cu"):
+            (self.root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / file, self.root / file)
+        self.ge = self.load("gpu_evidence.py")
+        run = self.run_evidence(nvcc="1.2.3")  # nothing is compiled
+        for library, said in (({"_Z1a": 3, "_Z1b": 0, "_Z1c": 1},
+                               "**PROVEN** (Played GPU, 2026-01-02): 2 of 3 launched, the others never run"),
+                              ({"_Z1a": 3, "_Z1b": 1}, "**PROVEN** (Played GPU, 2026-01-02)"),
+                              ({"_Z1a": 0}, "**NEVER RUN**")):
+            run["library"] = library
+            run["kernels"]["thrust:setup"] = {"sources": self.ge.sources_hash("thrust:setup"), "ptx": "a" * 64,
+                                              "launches": sum(library.values())}
+            self.put(run)
+            text = self.verify("--nvcc", "none")[1]
+            self.assertEqual(re.search(r"Thrust's, for setup \| \S+ \| (.*) \|", text).group(1), said)
+
+    def test_two_files_with_library_kernels_are_refused(self):
+        for name in ("one", "two"):
+            (self.root / f"index/{name}_gpu.cu").parent.mkdir(exist_ok=True)
+            (self.root / f"index/{name}_gpu.cu").write_text("#include <thrust/sort.h>\n")
+        self.assertIn("thrust:one and thrust:two: whose library kernels", self.verify()[1])
+
+    def test_a_wrong_argument_gets_one_line(self):
+        for tool in ("verify_evidence", "gpu_check"):
+            for argument in ("--wrong", "--strict=1" if tool == "verify_evidence" else "--limit=x"):
+                done = subprocess.run([sys.executable, str(self.root / "tools" / tool), argument],
+                                      capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2)
+                self.assertEqual(len((done.stdout + done.stderr).splitlines()), 1)
+                self.assertIn(f"tools/{tool} --help", done.stderr)
+            done = subprocess.run([sys.executable, str(self.root / "tools" / tool), "--help"],
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(f"tools/{tool} ", done.stdout)
 
     def test_results_changed_on_purpose_make_old_evidence_stale(self):
         run = self.run_evidence()
@@ -357,7 +555,7 @@ class Verify(Tree):
         old = self.run_evidence(date="2025-01-01T00:00:00+00:00", steps={"golden": {"state": "failed"}})
         self.put(old, "a.json")
         self.put(self.run_evidence(), "b.json")
-        self.put(self.run_evidence(device={"name": "Another GPU"}), "c.json")
+        self.put(self.run_evidence(device={"name": "Another GPU", "driver": "1", "compute_capability": "9.0"}), "c.json")
         self.verify("--update")
         code, text = self.verify()
         self.assertEqual(code, 0, text)
@@ -403,6 +601,34 @@ class Verify(Tree):
         self.assertEqual(changed["thrust:label_keys"], parts["thrust:label_keys"])
 
 
+class CheckCuda(unittest.TestCase):
+    def run_it(self, *arguments, **environment):
+        done = subprocess.run([str(SOURCE / "tools/check_cuda"), *arguments], capture_output=True, text=True,
+                              env=dict(os.environ, **environment))
+        return done.returncode, done.stdout + done.stderr
+
+    def test_help_is_its_head(self):
+        code, text = self.run_it("--help")
+        self.assertEqual(code, 0)
+        self.assertTrue(text.startswith("Compiles every kernel"), text)
+        self.assertIn("tools/check_cuda --self-test", text)
+        self.assertNotIn("set -u", text)
+        code, text = self.run_it("--wrong")
+        self.assertEqual(code, 2)
+        self.assertEqual(text, "check_cuda: unknown argument --wrong; tools/check_cuda --help\n")
+
+    def test_cudacxx_is_the_compiler(self):
+        code, text = self.run_it(KERNELS[0], CUDACXX="no_such_nvcc")
+        self.assertEqual(code, 1)
+        self.assertIn("CUDACXX is 'no_such_nvcc'", text)
+        with tempfile.TemporaryDirectory() as folder:
+            write_program(pathlib.Path(folder) / "my_nvcc", "#!/bin/sh\necho \"my compiler: $*\"\nexit 1\n")
+            code, text = self.run_it(KERNELS[0], CUDACXX="my_nvcc", PATH=f"{folder}:{os.environ['PATH']}")
+        self.assertEqual(code, 1)
+        self.assertIn("my compiler: ", text)
+        self.assertIn("--fmad=false", text)
+
+
 class GpuCheck(Tree):
     def setUp(self):
         super().setUp()
@@ -415,7 +641,9 @@ class GpuCheck(Tree):
         ptx = self.ge.ptx_hashes(self.nvcc, "90a") if self.nvcc else dict.fromkeys(NAMES, "a" * 64)
         (self.prebuilt / "gpu_check.json").write_text(json.dumps({
             "nvcc": self.ge.nvcc_version(self.nvcc) if self.nvcc else "13.0.88", "architecture": "90a",
-            "tree_sha256": self.ge.tree_hash(),
+            "tree_sha256": self.ge.tree_hash(), "programs": {
+                name: self.ge.file_hash(self.prebuilt / name)
+                for name in ("golden", "quarry", "kernels_bench", "cuda_test")},
             "kernels": {n: {"file": "f", "sources": self.ge.sources_hash(n), "ptx": ptx[n]} for n in NAMES}}))
 
     def check(self, *arguments, **environment):
@@ -453,6 +681,50 @@ class GpuCheck(Tree):
         self.assertIn("**PROVEN** (Played GPU", self.label("gather_queries_kernel", text))
         self.assertEqual(self.label("label_keys_kernel", text), "**NEVER RUN**")
         self.assertEqual([p.name for p in self.evidence.iterdir() if p.name.startswith(".")], [])
+
+    def test_the_device_is_the_one_that_ran(self):
+        code, text, evidence = self.check("--only", "golden")
+        self.assertEqual(code, 0, text)
+        self.assertEqual(evidence["device"]["name"], "Played GPU")
+        self.assertEqual(evidence["device"]["driver"], "1.2.3")
+        self.assertEqual(set(evidence["programs"]), {"golden", "quarry", "kernels_bench", "cuda_test"})
+        self.assertEqual(evidence["library"], {"_ZN3cub4sortEv": 1, "_ZN3cub4scanEv": 0})
+        for file in self.evidence.iterdir():
+            file.unlink()
+        for play, said in (("other-device", "CUDA's device 0 is Other GPU (9.0), nvidia-smi's is Played GPU (9.0)"),
+                           ("other-capability", "CUDA's device 0 is Played GPU (8.0)")):
+            code, text, evidence = self.check(PLAY_GOLDEN=play)
+            self.assertEqual(code, 1)
+            self.assertIn(said, text)
+            self.assertIsNone(evidence)
+        write_program(self.bin / "nvidia-smi", "#!/bin/sh\necho 'Played GPU, 1.2.3, 8.0'\n")
+        code, text, evidence = self.check(PLAY_GOLDEN="other-capability")
+        self.assertIn("the programs were built for 90a, Played GPU is 80", text)
+        self.assertIsNone(evidence)
+
+    def test_programs_that_were_changed_are_refused(self):
+        write_program(self.prebuilt / "golden", FAKE_GOLDEN + "# changed\n")
+        code, text, evidence = self.check()
+        self.assertEqual(code, 1)
+        self.assertIn("are not those that were built there", text)
+        self.assertIsNone(evidence)
+
+    def test_a_device_that_dies_in_the_golden_cases(self):
+        code, text, evidence = self.check("--only", "golden", PLAY_GOLDEN="die-golden")
+        self.assertEqual(code, 1)
+        self.assertEqual(evidence["steps"]["golden"]["state"], "failed")
+        self.verify("--update")
+        code, text = self.verify()
+        self.assertEqual(code, 1)
+        self.assertEqual({self.label(name, text).split(" (")[0] for name in NAMES}, {"**FAILED**"})
+
+    def test_lacking_and_repeated_cases(self):
+        for play, said in (("lack", "other cases than on the CPU"), ("twice", "is there more than once")):
+            for file in self.evidence.iterdir():
+                file.unlink()
+            code, text, evidence = self.check("--only", "golden", PLAY_GOLDEN=play)
+            self.assertEqual(code, 1)
+            self.assertIn(said, evidence["steps"]["golden"]["why"])
 
     def test_differences_on_the_device_are_recorded(self):
         for play, step in (("flip", "golden"), ("flip-matrix", "matrix"), ("flip-ladder", "ladder")):

@@ -1,5 +1,7 @@
 """What tools/gpu_check and tools/verify_evidence share: the kernels of the tree, hashes of their sources and of their
 PTX, the evidence files of bench/results/gpu, and what each file proves. docs/gpu.md says it in words."""
+import argparse
+import collections
 import concurrent.futures
 import functools
 import hashlib
@@ -7,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -14,15 +17,66 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EVIDENCE = ROOT / "bench/results/gpu"
 PINNED = ROOT / "tests/golden/cases.txt"
-FORMAT, SCHEMA = "quarry.gpu_evidence", 1
+FLAGS = ROOT / "cmake/cuda_flags.txt"
+FORMAT, SCHEMA = "quarry.gpu_evidence", 2
+STEPS = ("golden", "tests", "sanitizers", "matrix", "ladder", "huge", "bench")
+STATES = ("passed", "failed", "timed out", "unavailable", "not run")
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 CASE_FIELDS = ("name", "seeds", "inputs", "ids", "scores", "reasons")
-# As in cmake/QuarryCuda.cmake, without warnings.
-PTX_FLAGS = ("-std=c++20", "-O2", "-DNDEBUG", "--fmad=false", "-DQUARRY_HAS_CUDA", "-Xcompiler=-ffp-contract=off")
 
 
 class EvidenceError(Exception):
     """Something that a person must put right; the text says what."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a tool whose --help is its description; a wrong argument gets one line."""
+
+    def __init__(self, tool):
+        super().__init__(prog=tool, add_help=False, allow_abbrev=False)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; tools/{self.prog} --help\n")
+
+
+# --- the flags of the kernels
+
+
+@functools.lru_cache(maxsize=None)
+def flags():
+    """Those of cmake/cuda_flags.txt, which CMake builds with."""
+    found = tuple(line.strip() for line in FLAGS.read_text(encoding="utf-8").splitlines() if line.startswith("-"))
+    if not found:
+        raise EvidenceError(f"{FLAGS} holds no flags")
+    return found
+
+
+def check_built_flags(folder):
+    """Raises unless a configured build compiles each kernel with exactly those flags, whatever CUDAFLAGS or a cache
+    added. Paths, architectures, warnings and macros of other libraries change no bit."""
+    for name in ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
+        if os.environ.get(name):
+            raise EvidenceError(f"{name} is set, and nvcc reads it: unset it")
+    harmless = re.compile(r"-forward-unknown-to-host-compiler|-D(FMT|SPDLOG|GTEST)_\S*|-I\S*|-isystem=?\S*|-ccbin=?\S*"
+                          r"|-Xcompiler=(-fPIC|-W\S*)|-Werror=all-warnings|--generate-code=\S*|-MD")
+    with_value = ("-o", "-c", "-x", "-MT", "-MF", "-isystem", "-I", "-ccbin")
+    commands = json.loads((pathlib.Path(folder) / "compile_commands.json").read_text())
+    for entry in commands:
+        file = os.path.relpath(entry["file"], ROOT)
+        if file not in cuda_files():
+            continue
+        words, left = shlex.split(entry["command"]), []
+        words = words[next(i for i, word in enumerate(words) if word.startswith("-")):]
+        while words:
+            word = words.pop(0)
+            if word in with_value:
+                words.pop(0)
+            elif not harmless.fullmatch(word):
+                left.append(word)
+        if set(left) != set(flags()):
+            odd = [f"{word} is not in it" for word in left if word not in flags()]
+            odd += [f"{word} is missing" for word in flags() if word not in left]
+            raise EvidenceError(f"{file} is not compiled with the flags of cmake/cuda_flags.txt: {', '.join(odd)}")
 
 
 # --- the kernels of the tree
@@ -84,6 +138,10 @@ def kernels():
                 found[name] = (file, units + (unit,))
         if not own and any("<thrust/" in code_of(f) or "<cub/" in code_of(f) for f in closure(unit)):
             found[library_name(unit)] = (unit, (unit,))
+    libraries = [name for name in found if name.startswith("thrust:")]
+    if len(libraries) > 1:  # their launches are counted together
+        raise EvidenceError(f"{' and '.join(libraries)}: whose library kernels were launched cannot be told apart; "
+                            "put them into one file, or teach tools/gpu_evidence.py")
     if not found:
         raise EvidenceError("no kernel found in kernels/ and index/")
     return dict(sorted(found.items(), key=lambda item: (item[1][0], item[0])))
@@ -91,41 +149,75 @@ def kernels():
 
 def sources_hash(name):
     """SHA-256 of the code and the flags that a kernel is compiled from; comments do not count."""
-    digest = hashlib.sha256(" ".join(PTX_FLAGS).encode())
+    digest = hashlib.sha256(" ".join(flags()).encode())
     for file in sorted({f for unit in kernels()[name][1] for f in closure(unit)}):
         digest.update(b"\0" + file.encode() + b"\0" + code_of(file).encode())
     return digest.hexdigest()
 
 
 def tree_hash():
-    """SHA-256 of all that decides results and tests of them."""
+    """SHA-256 of all that decides results and tests of them, and of how it is built."""
     digest = hashlib.sha256()
-    for folder in ("kernels", "index", "host", "tests", "tools/quarry", "tools/demo"):
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".cu", ".cuh", ".h", ".cpp", ".txt"):
-                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    paths = [ROOT / "CMakeLists.txt", ROOT / "CMakePresets.json"]
+    for folder in ("kernels", "index", "host", "tests", "tools/quarry", "tools/demo", "cmake"):
+        paths += [path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and (
+            folder == "cmake" or path.suffix in (".cu", ".cuh", ".h", ".cpp", ".txt"))]
+    for path in paths:
+        text = path.read_bytes() if path.is_file() else b""
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + text + b"\0")
     return digest.hexdigest()
+
+
+def file_hash(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def pinned():
     return PINNED.read_text(encoding="utf-8").splitlines()
 
 
+def unlike_pinned(names, lines=None):
+    """How names of cases differ from those that pinned lines count; None if they do not."""
+    twice = [name for name, times in collections.Counter(names).items() if times > 1]
+    if twice:
+        return f"{twice[0]} is there more than once"
+    wanted = {line.split(" ")[0]: int(line.split(" ")[1]) for line in (pinned() if lines is None else lines)}
+    seen = collections.Counter(name.split("/")[0] for name in names)
+    for family in sorted(set(wanted) | set(seen)):
+        if seen[family] != wanted.get(family, 0):
+            return f"{seen[family]} cases of {family} instead of {wanted.get(family, 0)}"
+    return None
+
+
 # --- PTX
+
+
+def find_program(named, what):
+    """A program by path or by name, as a shell finds it."""
+    found = shutil.which(named)
+    if found is None:
+        raise EvidenceError(f"{what} is {named!r}, and there is no such program")
+    return found
 
 
 def find_nvcc():
     """CUDACXX as CMake reads it, else the one on PATH, else where the toolkit installs it; None without one."""
-    found = os.environ.get("CUDACXX") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    return found if os.access(found, os.X_OK) else None
+    named = os.environ.get("CUDACXX")
+    if named:
+        return find_program(named, "CUDACXX")
+    return shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
 @functools.lru_cache(maxsize=None)
 def nvcc_version(nvcc):
-    text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"release [\d.]+, V([\d.]+)", text)
-    if not found:
-        raise EvidenceError(f"{nvcc} --version does not say its version")
+    try:
+        run = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EvidenceError(f"{nvcc} --version: {error}") from error
+    found = re.search(r"release [\d.]+, V([\d.]+)", run.stdout)
+    if run.returncode != 0 or not found:
+        raise EvidenceError(f"{nvcc} --version does not say its version (exit code {run.returncode}): is it nvcc? "
+                            "CUDACXX, if set, must name nvcc")
     return found.group(1)
 
 
@@ -166,8 +258,9 @@ def split_ptx(ptx, unit):
 
 
 def compile_ptx(nvcc, unit, architecture):
-    """{kernel: SHA-256 of its normalised PTX} of one file. Kept in build/ptx under what it was compiled from."""
-    digest = hashlib.sha256(" ".join((nvcc_version(nvcc), architecture) + PTX_FLAGS).encode())
+    """{kernel: SHA-256 of its flags and normalised PTX} of one file, kept in build/ptx under what it was compiled from.
+    Flags count by themselves: not all of them leave a trace in PTX."""
+    digest = hashlib.sha256(" ".join((nvcc_version(nvcc), architecture) + flags()).encode())
     for file in closure(unit):
         digest.update(b"\0" + file.encode() + b"\0" + code_of(file).encode())
     kept = ROOT / "build/ptx" / (digest.hexdigest() + ".json")
@@ -175,12 +268,14 @@ def compile_ptx(nvcc, unit, architecture):
         return json.loads(kept.read_text())
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out.ptx")
-        command = [nvcc, *PTX_FLAGS, "-I.", f"-arch=compute_{architecture}", "-ptx", unit, "-o", out]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        command = [nvcc, *flags(), "-I.", f"-arch=compute_{architecture}", "-ptx", unit, "-o", out]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300,
+                             env={k: v for k, v in os.environ.items() if not re.match("NVCC_.*_FLAGS", k)})
         if run.returncode != 0:
             raise EvidenceError(f"{unit} does not compile for {architecture}:\n{run.stdout}{run.stderr}")
         parts = split_ptx(pathlib.Path(out).read_text(), unit)
-    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(parts.items())}
+    before = " ".join(flags()) + "\0"
+    hashes = {name: hashlib.sha256((before + text).encode()).hexdigest() for name, text in sorted(parts.items())}
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(kept, json.dumps(hashes))
     return hashes
@@ -233,37 +328,96 @@ def evidence_text(evidence):
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def pairs_once(pairs):
+    """An object of JSON, in which a key stands once."""
+    for key, number in collections.Counter(key for key, _ in pairs).items():
+        if number > 1:
+            raise ValueError(f"the key {key!r} stands {number} times in an object")
+    return dict(pairs)
+
+
 def load(path):
-    """One evidence file, checked for what the code below reads of it."""
+    """One evidence file. Whatever is not as tools/gpu_check writes it is an error that names file and field."""
     def fail(why):
         raise EvidenceError(f"{path}: {why}")
 
+    def must(ok, field, value, what):
+        if not ok:
+            fail(f"{field} is {json.dumps(value)[:120]}; it must be {what}")
+
+    def text(holder, field, key, pattern, what):
+        value = holder.get(key)
+        must(type(value) is str and re.fullmatch(pattern, value), f"{field}{key}", value, what)
+
+    def kind(holder, field, key, wanted):
+        must(type(holder.get(key)) is wanted, f"{field}{key}", holder.get(key),
+             {dict: "an object", list: "a list", bool: "true or false"}[wanted])
+
+    def number(value, field):
+        must(type(value) is int and value >= 0, field, value, "a whole number, 0 or more")
+
     try:
-        run = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        run = json.loads(pathlib.Path(path).read_text(encoding="utf-8"), object_pairs_hook=pairs_once)
+    except (OSError, ValueError, RecursionError) as error:
         fail(f"is not JSON ({error}); it was cut off or edited: take it from the machine that wrote it once more")
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
+    if type(run) is not dict or run.get("format") != FORMAT:
         fail(f'is no evidence: its "format" is not "{FORMAT}"')
-    if run.get("schema") != SCHEMA:
+    if type(run.get("schema")) is not int or run["schema"] != SCHEMA:
         fail(f"has schema {run.get('schema')!r}, this tree reads schema {SCHEMA}; use the tools that wrote it, or run "
              "tools/gpu_check of this tree again")
-    types = {"date": str, "device": dict, "nvcc": str, "architecture": str, "golden": list, "steps": dict,
-             "kernels": dict, "cases": list, "sanitizers": dict}
-    for key, kind in types.items():
-        if not isinstance(run.get(key), kind):
-            fail(f"has no {key}, or not as {kind.__name__}")
-    if not isinstance(run["device"].get("name"), str):
-        fail("does not say on which device it ran")
-    for case in run["cases"]:
-        if not isinstance(case, dict) or any(not isinstance(case.get(f), str) for f in CASE_FIELDS):
-            fail(f"has a case without {', '.join(CASE_FIELDS)}: {case!r}"[:300])
+    sha256, hash64 = "[0-9a-f]{64}", "[0-9a-f]{16}"
+    text(run, "", "date", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "a time like 2026-01-02T03:04:05+00:00")
+    text(run, "", "nvcc", r"\d+(\.\d+)+", "a version like 13.0.88")
+    text(run, "", "tree_sha256", sha256, "a SHA-256")
+    for key, wanted in (("complete", bool), ("device", dict), ("golden", list), ("steps", dict), ("sanitizers", dict),
+                        ("kernels", dict), ("library", dict), ("programs", dict), ("cases", list)):
+        kind(run, "", key, wanted)
+    for key, wanted in (("tests", dict), ("matrix", dict), ("ladder", list), ("huge", dict), ("timings", dict)):
+        if key in run:
+            kind(run, "", key, wanted)
+    text(run["device"], "device.", "name", r"[\w .,:()/+-]+", "what the device is called")
+    text(run["device"], "device.", "driver", r"[\w.]+", "the version of the driver")
+    text(run["device"], "device.", "compute_capability", r"\d+\.\d", "a number like 9.0")
+    wanted = architecture_of(run["device"]["compute_capability"])
+    must(run.get("architecture") == wanted, "architecture", run.get("architecture"),
+         f"that of the device, {wanted}")
+    must("golden" in run["programs"], "programs", run["programs"], "an object with golden in it")
+    for name in run["programs"]:
+        text(run["programs"], "programs.", name, sha256, "a SHA-256")
+    for what, known in (("steps", STEPS), ("sanitizers", SANITIZERS)):
+        for name, result in run[what].items():
+            must(name in known, what, name, f"one of {', '.join(known)}")
+            must(type(result) is dict, f"{what}.{name}", result, "an object")
+            must(result.get("state") in STATES, f"{what}.{name}.state", result.get("state"),
+                 f"one of {', '.join(STATES)}")
+            must(type(result.get("why", "")) is str, f"{what}.{name}.why", result.get("why"), "text")
+    for i, line in enumerate(run["golden"]):
+        must(type(line) is str and re.fullmatch(rf"[^ ]+ \d+ {hash64}", line), f"golden[{i}]", line,
+             "a line of tests/golden/cases.txt")
     for name, kernel in run["kernels"].items():
-        if not isinstance(kernel, dict) or not isinstance(kernel.get("launches"), int) or any(
-                not re.fullmatch("[0-9a-f]{64}", str(kernel.get(f))) for f in ("sources", "ptx")):
-            fail(f"has a kernel {name} without launches and SHA-256 of sources and ptx")
-    for step, result in list(run["steps"].items()) + list(run["sanitizers"].items()):
-        if not isinstance(result, dict) or not isinstance(result.get("state"), str):
-            fail(f"has a step or sanitizer {step} without a state")
+        must(type(kernel) is dict, f"kernels.{name}", kernel, "an object")
+        number(kernel.get("launches"), f"kernels.{name}.launches")
+        for key in ("sources", "ptx"):
+            text(kernel, f"kernels.{name}.", key, sha256, "a SHA-256")
+        if name.startswith("thrust:"):
+            must(kernel["launches"] == sum(n for n in run["library"].values() if type(n) is int),
+                 f"kernels.{name}.launches", kernel["launches"], "the sum of library")
+    for name, launches in run["library"].items():
+        number(launches, f"library.{name}")
+    passed = run["steps"].get("golden", {}).get("state") == "passed"
+    for i, case in enumerate(run["cases"]):
+        field = f"cases[{i}]"
+        must(type(case) is dict, field, case, "an object")
+        for key in CASE_FIELDS:
+            text(case, field + ".", key, "[^ ]+" if key in ("name", "seeds") else hash64, "there, as golden prints it")
+        kind(case, field + ".", "equal", bool)
+        if passed and not case["equal"]:
+            fail(f"{field}.equal is false ({case['name']}), yet steps.golden.state is passed")
+    for field, names in (("golden", [line.split(" ")[0] for line in run["golden"]]),
+                         ("cases", [case["name"] for case in run["cases"]])):
+        twice = [name for name, times in collections.Counter(names).items() if times > 1]
+        if twice:
+            fail(f"{field} holds {twice[0]} more than once")
     run["path"] = str(path)
     return run
 

@@ -44,7 +44,7 @@ std::string short_name(const char* mangled) {
   std::free(text);
   if (name.find("quarry::") == std::string::npos || name.find("cub::") < name.find("quarry::") ||
       name.find("thrust::") < name.find("quarry::")) {
-    return "library";
+    return std::string("library:") + mangled;
   }
   name = name.substr(0, name.find_first_of("<("));
   const std::size_t scope = name.rfind("::");
