@@ -10,10 +10,11 @@ class Judge:
     def __init__(self, inputs, exclude):
         self.items = np.load(inputs / "items.npy", mmap_mode="r")
         self.users = np.load(inputs / "users.npy", mmap_mode="r")
-        self.num_rows = len(self.users)
-        self.positives, self.excluded = task.read_events(inputs / "events.csv", self.num_rows, exclude)
+        self.num_users = len(self.users)
+        self.positives, self.excluded = task.read_events(inputs / "events.csv", self.num_users, exclude)
         row, item = self.positives >> 32, self.positives & 0xFFFFFFFF
-        lowest = np.full(self.num_rows, np.inf)
+        self.rows = np.unique(row)  # a user without a positive teaches nothing, and Quarry makes no row of him
+        lowest = np.full(self.num_users, np.inf)
         np.minimum.at(lowest, row, self.scores(row, item))
         with np.errstate(invalid="ignore"):
             self.ceiling = np.where(np.isinf(lowest), lowest, lowest - (1 - task.RATIO) * np.abs(lowest))
@@ -44,7 +45,7 @@ class Judge:
 
     def against_brute_force(self, ids, sample):
         """What is wrong in rows spread evenly over all. Equal scores may come from other items: copies tie."""
-        rows = np.unique(np.linspace(0, self.num_rows - 1, min(sample, self.num_rows)).astype(np.int64))
+        rows = self.rows[np.unique(np.linspace(0, len(self.rows) - 1, min(sample, len(self.rows))).astype(np.int64))]
         right = self.exact(rows, ids.shape[1])
         row, column = np.nonzero(ids[rows] >= 0)
         found = np.full(right.shape, -np.inf)
@@ -55,12 +56,13 @@ class Judge:
         return {"rows": len(rows), "rows_wrong": int(wrong.any(axis=1).sum())}
 
     def judge(self, ids, reference):
-        """Counts over all rows; `reference` are the exact ids."""
-        filled = ids >= 0
-        row, column = np.nonzero(filled)
+        """Counts over all rows; `ids` and `reference`, the exact ones, have a line for every user."""
+        filled = ids[self.rows] >= 0
+        at, column = np.nonzero(filled)
+        row = self.rows[at]
         key = row << 32 | ids[row, column]
-        wanted = np.nonzero(reference >= 0)
-        wanted = wanted[0] << 32 | reference[wanted]
+        at, place = np.nonzero(reference[self.rows] >= 0)
+        wanted = self.rows[at] << 32 | reference[self.rows[at], place]
         above = self.scores(row, ids[row, column]) >= self.ceiling[row] + ROUNDING
         return {
             "rows_full": float(filled.all(axis=1).mean()),

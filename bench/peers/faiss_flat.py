@@ -4,8 +4,6 @@
   --until-full     fetch four times as many for the rows that are short, until none is; on a GPU FAISS's limit of 2,048
                    candidates ends it
 """
-import numpy as np
-
 import task
 
 
@@ -32,31 +30,11 @@ def main():
     with work.clock("mine"):
         users = task.normalised(work.users)
         ceiling = task.ceilings(users, items, work.positives, work.num_rows)
-        deepest = 2048 if args.device == "cuda" else work.num_items
-        fetch = min(args.fetch, deepest)
-        out = np.full((work.num_rows, args.k), -1, dtype=np.int64)
-        open_rows, rounds = np.arange(work.num_rows), []
-        while len(open_rows):
-            rounds.append([int(fetch), len(open_rows)])
-            # 2^22 candidates at once: 48 MB of scores and ids.
-            for begin, end in task.even_parts(len(open_rows), min(args.batch, max(1, (1 << 22) // fetch))):
-                rows = open_rows[begin:end]
-                out[rows] = find(users[rows], fetch, ceiling[rows], excluded_of_rows(work.excluded, rows), args.k)
-            if not args.until_full or fetch == deepest:
-                break
-            open_rows = open_rows[(out[open_rows] < 0).any(axis=1)]
-            fetch = min(fetch * 4, deepest)
+        limit = min(work.num_items, 2048) if args.device == "cuda" else work.num_items
+        deepest = limit if args.until_full else min(args.fetch, limit)
+        out, rounds = task.fetch_and_filter(work, users, ceiling, find, args.fetch, deepest, args.batch)
     work.facts["rounds"] = rounds  # [candidates per row, rows]
     work.finish(out, **versions)
-
-
-def excluded_of_rows(excluded, rows):
-    """Sorted keys of the named rows, with each row's place in `rows`, ascending, for its number."""
-    low, high = np.searchsorted(excluded, rows << 32), np.searchsorted(excluded, (rows + 1) << 32)
-    count = high - low
-    first = np.repeat(low - (np.cumsum(count) - count), count)
-    place = np.repeat(np.arange(len(rows)), count)
-    return (excluded[first + np.arange(count.sum())] & 0xFFFFFFFF) | place << 32
 
 
 def on_cpu(faiss):

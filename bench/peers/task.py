@@ -146,3 +146,30 @@ def even_parts(num_rows, at_most):
     count = max(1, -(-num_rows // at_most))
     edges = [num_rows * i // count for i in range(count + 1)]
     return list(zip(edges, edges[1:]))
+
+
+def excluded_of_rows(excluded, rows):
+    """Sorted keys of the named rows, which ascend, with each row's place in `rows` for its number."""
+    low, high = np.searchsorted(excluded, rows << 32), np.searchsorted(excluded, (rows + 1) << 32)
+    count = high - low
+    first = np.repeat(low - (np.cumsum(count) - count), count)
+    place = np.repeat(np.arange(len(rows)), count)
+    return (excluded[first + np.arange(count.sum())] & 0xFFFFFFFF) | place << 32
+
+
+def fetch_and_filter(work, users, ceiling, find, fetch, deepest, batch):
+    """(ids [rows, k], [[candidates, rows], ...]): `fetch` candidates for each row, then four times as many, up to
+    `deepest`, for the rows that are short. find(users, fetch, ceiling, excluded, k) gives ids of one batch."""
+    out = np.full((work.num_rows, work.k), -1, dtype=np.int64)
+    fetch, open_rows, rounds = min(fetch, deepest), np.arange(work.num_rows), []
+    while len(open_rows):
+        rounds.append([int(fetch), len(open_rows)])
+        # 2^22 candidates at once: 48 MB of scores and ids.
+        for begin, end in even_parts(len(open_rows), min(batch, max(1, (1 << 22) // fetch))):
+            rows = open_rows[begin:end]
+            out[rows] = find(users[rows], fetch, ceiling[rows], excluded_of_rows(work.excluded, rows), work.k)
+        if fetch == deepest:
+            break
+        open_rows = open_rows[(out[open_rows] < 0).any(axis=1)]
+        fetch = min(fetch * 4, deepest)
+    return out, rounds
