@@ -164,6 +164,9 @@ int run(int argc, char** argv) {
       "as negative.",
       "quarry"};
   app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 2 usage, 3 bad data, 4 locked, 5 files, 6 out of memory, 7 device, 75 "
+      "stopped (nothing is left; run it again), 1 a fault of quarry itself.");
   app.set_version_flag("--version", std::string("quarry ") + kVersion);
   app.get_formatter()->column_width(32);
   add_mine(app, context);

@@ -37,8 +37,9 @@ struct Probe {
   double fill = 1;  ///< share of slots filled
 };
 
-/// Mines the first two tiles as a run would, which takes the memory that a run takes, and then
-/// growing samples from all over the rows until the time is used up; the last gives the rate.
+/// Mines the first two tiles as a run would, which take the memory that a run takes, and then
+/// growing samples from all over the rows until the time is used up; the last gives the rate. At
+/// least one tile is mined.
 Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double seconds,
             const Context& context) {
   Probe result;
@@ -46,9 +47,10 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
   if (total == 0 || seconds <= 0) return result;
   const Clock::time_point start = Clock::now();
   std::uint64_t filled = 0;
-  std::uint64_t sample = std::min(total, 2 * std::uint64_t{miner.plan(total).tile_rows});
+  const std::uint64_t tile = std::max<std::uint64_t>(miner.plan(total).tile_rows, 1);
+  std::uint64_t sample = std::min(total, tile);
+  std::uint64_t begin = inputs.first_row;
   for (std::uint64_t turn = 0;; ++turn) {
-    const std::uint64_t begin = inputs.first_row + (total - sample) * (turn % 3) / 2;
     RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
     const Clock::time_point turn_start = Clock::now();
     feed.mine(
@@ -60,8 +62,15 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
     result.rows += sample;
     result.rows_per_second = static_cast<double>(sample) / std::max(turn_seconds, 1e-9);
     const double used = std::chrono::duration<double>(Clock::now() - start).count();
-    if (sample == total || used + 2 * turn_seconds > seconds) break;
-    sample = std::min(total, sample * 2);
+    if (sample == total) break;
+    if (turn == 0 && used < seconds) {  // the second tile
+      begin = inputs.first_row + sample;
+      sample = std::min(total - sample, tile);
+      continue;
+    }
+    if (used + 2 * turn_seconds > seconds) break;
+    sample = std::min(total, std::max(sample, tile) * 2);
+    begin = inputs.first_row + (total - sample) * (turn % 3) / 2;
   }
   result.fill = static_cast<double>(filled) / (static_cast<double>(result.rows) * recipe.k);
   return result;
@@ -167,7 +176,7 @@ void add_plan(CLI::App& app, Context& context) {
       app.add_subcommand("plan", "say what mining needs in memory and time, without mining");
   add_run_options(*verb, args->run);
   verb->add_option("--probe-seconds", args->probe_seconds,
-                   "time for trying rows, two tiles at least; 0: do not try")
+                   "time for trying rows, one tile at least; 0: do not try")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", args->json, "JSON on stdout instead of a table");
