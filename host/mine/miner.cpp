@@ -181,7 +181,7 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   try {
     if (s.reach > 1 && shares_queries(job, first, num_rows))
       s.reach = std::max(s.reach, kSharedReach);
-    SearchDepth depth{s.plain_depth, s.depth, most_at(s, s.depth)};
+    SearchDepth depth{std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
     TileRows rows{first, num_rows, nullptr};
     while (rows.count > 0) {
       s.deeper.clear();

@@ -571,13 +571,13 @@ std::unique_ptr<Problem> make_scanned(std::uint64_t number) {
     if (!rng.chance(10)) {
       const FilterType types[] = {FilterType::kAbsoluteMargin, FilterType::kRelativeMargin,
                                   FilterType::kScore};
-      FilterSpec f = filter(types[rng.in(0, 2)]);
+      FilterSpec f = filter(rng.chance(40) ? FilterType::kScore : types[rng.in(0, 2)]);
       f.against = static_cast<PositiveScore>(rng.in(0, 3));
       f.bound = f.type == FilterType::kRelativeMargin ? 0.05 * static_cast<double>(rng.in(4, 20))
                                                       : 0.05 * static_cast<double>(rng.in(0, 20));
       f.lo = rng.chance(80) ? -std::numeric_limits<double>::infinity() : -2.0;
       f.hi = 0.1 * static_cast<double>(rng.in(0, 20));
-      if (rng.chance(50)) f.hi = score_of_some_item(rng, *p);
+      if (rng.chance(80)) f.hi = score_of_some_item(rng, *p);
       if (f.lo > f.hi) f.lo = -std::numeric_limits<double>::infinity();
       branch.filters.push_back(f);
       if (rng.chance(15)) {  // a second one, perhaps without an upper end
