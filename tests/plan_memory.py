@@ -18,7 +18,7 @@ import time
 
 MOST = 0.25
 MILLION_BYTES = 1 << 30  # beyond mapped inputs
-SAMPLE = ("exact", "flat", "balanced, flat", "random", "one thread, small tiles")
+SAMPLE = ("exact", "flat", "balanced, flat", "random", "many per row", "one thread, small tiles")
 EXACT = ["--retriever", "exact"]
 CASES = [
     ("exact", ["--recipe", "nv-perc", "--rows-from", "users"] + EXACT),
@@ -30,6 +30,7 @@ CASES = [
     ("balanced", ["--recipe", "balanced"] + EXACT),
     ("balanced, flat", ["--recipe", "balanced", "--retriever", "Flat"]),
     ("deep", ["--recipe", "simans", "--set", "branch.ambiguous.source.pool=2000", "--rows-from", "users"] + EXACT),
+    ("many per row", ["--recipe", "ultragcn", "--rows-from", "users"]),
     ("random", ["--recipe", "random"]),
     ("popularity", ["--recipe", "word2vec"]),
     ("pool", ["--recipe", "dns-mn"]),

@@ -17,6 +17,7 @@
 #include "kernels/core/exact_math.h"
 #include "kernels/topk/blas_threads.h"
 #include "kernels/topk/topk_row.h"
+#include "tests/support/counting_allocator.h"
 #include "tests/support/lanes.h"
 
 namespace quarry {
@@ -183,25 +184,17 @@ TEST(Topk, AscendingScoresCutTheListManyTimes) {
 }
 
 TEST(Topk, NothingIsAllocatedAfterTheFirstCall) {
-  static int allocations = 0;
-  Allocator counting{[](void*, std::size_t bytes, const Exec&) -> void* {
-                       ++allocations;
-                       return ::operator new (bytes, std::align_val_t{64});
-                     },
-                     [](void*, void* pointer, std::size_t, const Exec&) noexcept {
-                       ::operator delete (pointer, std::align_val_t{64});
-                     },
-                     nullptr};
+  test::CountingAllocator counting;
   Exec exec;
   exec.threads = 2;
-  exec.allocator = &counting;
+  exec.allocator = counting.get();
   TopkWorkspace workspace;
   const Problem p = integer_problem(2000, 8, 100, 50, true, 5);
   check(p, exec, {}, workspace);
-  EXPECT_GT(allocations, 0);
-  const int before = allocations;
+  EXPECT_GT(counting.allocations(), 0);
+  const int before = counting.allocations();
   check(p, exec, {}, workspace);
-  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(counting.allocations(), before);
   EXPECT_GT(workspace.bytes(), 0u);
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/core/exact_math.h"
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
+#include "tests/support/counting_allocator.h"
 
 namespace quarry {
 namespace {
@@ -197,28 +198,20 @@ TEST(TopkToward, ScoresThatRiseOrFallThroughTheCatalogue) {
 }
 
 TEST(TopkToward, NothingIsAllocatedAfterTheFirstCall) {
-  static int allocations = 0;
-  Allocator counting{[](void*, std::size_t bytes, const Exec&) -> void* {
-                       ++allocations;
-                       return ::operator new (bytes, std::align_val_t{64});
-                     },
-                     [](void*, void* pointer, std::size_t, const Exec&) noexcept {
-                       ::operator delete (pointer, std::align_val_t{64});
-                     },
-                     nullptr};
+  test::CountingAllocator counting;
   Exec exec;
   exec.threads = 2;
-  exec.allocator = &counting;
+  exec.allocator = counting.get();
   TopkWorkspace workspace;
   const Problem p = make_problem(2000, 100, 7);
   check(p, exec, 50, 400, TopkScoring::kBlas, workspace);
-  EXPECT_GT(allocations, 0);
-  const int before = allocations;
+  EXPECT_GT(counting.allocations(), 0);
+  const int before = counting.allocations();
   check(p, exec, 50, 400, TopkScoring::kBlas, workspace);
-  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(counting.allocations(), before);
 }
 
-/// What append_two_rows_host is to decide, item by item.
+/// What append_two_lists_host is to decide, item by item.
 TEST(TopkToward, TheVectorFormDecidesItemByItem) {
   for (unsigned seed = 0; seed < 40; ++seed) {
     std::mt19937 random(seed);
@@ -256,7 +249,7 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
             }
           }
           const TopkBounds bounds{may, threshold, ceiling, pass_above};
-          const TopkAppended filled = append_two_rows_host(
+          const TopkAppended filled = append_two_lists_host(
               scores.data(), b, n, 9, bounds, got.data(), got_others.data(), {1, 1, 3});
           ASSERT_EQ(filled.passed, passed);
           got.resize(filled.counting);

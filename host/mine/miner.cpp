@@ -115,6 +115,15 @@ void stop_if_asked(const std::atomic<bool>* stop) {
     throw Cancelled("stopped on request");
 }
 
+void add(SearchStats& into, const SearchStats& from) {
+  into.queries += from.queries;
+  into.certified += from.certified;
+  into.fallback += from.fallback;
+  into.widened += from.widened;
+  into.toward += from.toward;
+  into.passed += from.passed;
+}
+
 /// Adds what another device did; seconds of all devices add up.
 void add(MinerReport& into, const MinerReport& from) {
   add(into.counters, from.counters);
@@ -123,12 +132,7 @@ void add(MinerReport& into, const MinerReport& from) {
     for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
       into.strata[i].slots[code] += from.strata[i].slots[code];
   }
-  into.search.queries += from.search.queries;
-  into.search.certified += from.search.certified;
-  into.search.fallback += from.search.fallback;
-  into.search.widened += from.search.widened;
-  into.search.toward += from.search.toward;
-  into.search.passed += from.search.passed;
+  add(into.search, from.search);
   into.seconds.prepare += from.seconds.prepare;
   into.seconds.retrieve += from.seconds.retrieve;
   into.seconds.gather += from.seconds.gather;
@@ -151,6 +155,12 @@ SearchStats minus(SearchStats a, const SearchStats& b) {
   a.toward -= b.toward;
   a.passed -= b.passed;
   return a;
+}
+
+std::uint32_t scaled(std::uint32_t depth, std::uint32_t by, std::uint32_t over,
+                     std::uint32_t most) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::uint64_t{depth} * by / over, most));
 }
 
 /// How long lists may become at a depth. Not nearly all items: these are found without a scan.
@@ -200,23 +210,13 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
       report.deepened_rows += s.deeper.size();
       std::swap(s.places, s.deeper);
       rows = {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()};
-      const auto deeper = [&](std::uint32_t d) {
-        return static_cast<std::uint32_t>(
-            std::min<std::uint64_t>(std::uint64_t{d} * 4, s.max_depth));
-      };
-      depth.plain = deeper(depth.plain);
-      depth.wanted = deeper(depth.wanted);
+      depth.plain = scaled(depth.plain, 4, 1, s.max_depth);
+      depth.wanted = scaled(depth.wanted, 4, 1, s.max_depth);
       depth.most = most_at(s, depth.wanted);
     }
   } catch (...) {
     if (s.retriever) {
-      const SearchStats lost = minus(s.retriever->stats(), before);
-      s.wasted.queries += lost.queries;
-      s.wasted.certified += lost.certified;
-      s.wasted.fallback += lost.fallback;
-      s.wasted.widened += lost.widened;
-      s.wasted.toward += lost.toward;
-      s.wasted.passed += lost.passed;
+      add(s.wasted, minus(s.retriever->stats(), before));
     }
     throw;
   }
@@ -225,17 +225,13 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
   if (again * 8 > num_rows) {
-    const auto more = [&](std::uint32_t d) {
-      return static_cast<std::uint32_t>(
-          std::min<std::uint64_t>(std::uint64_t{d} * 3 / 2, s.max_depth));
-    };
     const bool toward = s.retriever->stats().toward > before.toward;
     if (toward && cut_short * 2 > again && s.reach < kMaxReach) {
       s.reach *= 2;
     } else if (toward) {
-      s.depth = more(s.depth);
+      s.depth = scaled(s.depth, 3, 2, s.max_depth);
     } else {
-      s.plain_depth = more(s.plain_depth);
+      s.plain_depth = scaled(s.plain_depth, 3, 2, s.max_depth);
     }
   }
   if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);

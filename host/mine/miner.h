@@ -84,7 +84,7 @@ struct MinePlan {
   std::uint64_t resident_bytes = 0;  ///< item table copy, lists, snapshot
   std::uint64_t tile_bytes = 0;      ///< buffers of tiles in flight
   /// resident + tile. Before the first tile the work areas of searches are not in it, and never
-  /// what FAISS takes during a search; quarry plan measures both on two tiles.
+  /// what FAISS takes during a search; quarry plan measures both on a tile or two.
   std::uint64_t peak_bytes = 0;
   double gemm_flops = 0;
   std::string retriever;

@@ -2,7 +2,6 @@
 #include "host/mine/search_goal.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 
 #include "kernels/exclude/exclude_row.h"
@@ -44,16 +43,15 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
   const Plan& plan = compiled.plan;
   const World& world = compiled.world;
   branches_ = topk_branches(plan);
-  const std::vector<const Branch*>& branches = branches_;
-  if (branches.empty()) return;
-  has_ceiling_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
+  if (branches_.empty()) return;
+  has_ceiling_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return first_ceiling(plan, *b) < b->num_filters;
   });
   std::vector<const Filter*> scanned;
   const std::uint32_t words = (world.num_items + 31) / 32;
-  for (std::uint32_t i = 0; i < branches[0]->num_filters; ++i) {
-    const Filter& f = plan.filters[branches[0]->first_filter + i];
-    const bool common = std::all_of(branches.begin(), branches.end(),
+  for (std::uint32_t i = 0; i < branches_[0]->num_filters; ++i) {
+    const Filter& f = plan.filters[branches_[0]->first_filter + i];
+    const bool common = std::all_of(branches_.begin(), branches_.end(),
                                     [&](const Branch* b) { return has_filter(plan, *b, f); });
     if (!common) continue;
     if (f.kind == FilterKind::kUserList || f.kind == FilterKind::kPositives) {
@@ -71,10 +69,10 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
     return std::any_of(scanned.begin(), scanned.end(),
                        [&](const Filter* g) { return g->kind == f.kind && g->table == f.table; });
   };
-  passes_ = has_ceiling_ && std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
+  passes_ = has_ceiling_ && std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
               return passes_over(plan, world, *b, is_scanned);
             });
-  complete_ = std::all_of(branches.begin(), branches.end(), [&](const Branch* b) {
+  complete_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
                          return is_scanned(f) || (kScoreKinds & kind_bit(f.kind)) != 0 ||

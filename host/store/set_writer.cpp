@@ -22,6 +22,9 @@
 namespace quarry {
 namespace {
 
+/// Slots whose columns are made at a time, so that the writer's memory does not grow with k.
+constexpr std::uint64_t kChunkSlots = 32768;
+
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
@@ -318,7 +321,8 @@ void SetWriter::append(const NegativeBatch& batch, const std::uint64_t* row_key,
       throw Cancelled("stopped while writing; nothing was written to " + s.target.string());
     if (s.open.empty()) s.start_shard();
     const std::uint64_t count =
-        std::min<std::uint64_t>(batch.num_rows - begin, s.rows_per_shard - s.shard_rows);
+        std::min({std::uint64_t{batch.num_rows} - begin, s.rows_per_shard - s.shard_rows,
+                  std::max<std::uint64_t>(kChunkSlots / batch.k, 1)});
     s.append_rows(batch, row_key, user, begin, count);
     begin += count;
     if (s.shard_rows == s.rows_per_shard) s.close_shard();

@@ -153,10 +153,10 @@ struct TopkBounds {
 /// As append_row_host, every item that beats the threshold. One that may count goes to `counting`
 /// if it scores at most `ceiling` and is only counted if it scores above `pass_above`; all else
 /// goes to `others`. A bound that is not a number bounds nothing.
-TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
-                                  std::uint32_t first_item, const TopkBounds& bounds,
-                                  std::uint64_t* counting, std::uint64_t* others,
-                                  TopkAppended filled);
+TopkAppended append_two_lists_host(const float* scores, const float* bias, std::uint32_t n,
+                                   std::uint32_t first_item, const TopkBounds& bounds,
+                                   std::uint64_t* counting, std::uint64_t* others,
+                                   TopkAppended filled);
 /// "avx2" or "portable".
 const char* topk_instruction_set();
 

@@ -227,10 +227,10 @@ std::uint32_t append_row_host(const float* scores, const float* bias, std::uint3
   return kAppend(scores, bias, n, first_item, allowed, threshold, keys, count);
 }
 
-TopkAppended append_two_rows_host(const float* scores, const float* bias, std::uint32_t n,
-                                  std::uint32_t first_item, const TopkBounds& bounds,
-                                  std::uint64_t* counting, std::uint64_t* others,
-                                  TopkAppended filled) {
+TopkAppended append_two_lists_host(const float* scores, const float* bias, std::uint32_t n,
+                                   std::uint32_t first_item, const TopkBounds& bounds,
+                                   std::uint64_t* counting, std::uint64_t* others,
+                                   TopkAppended filled) {
   return kAppendTwo(scores, bias, n, first_item, bounds, counting, others, filled);
 }
 

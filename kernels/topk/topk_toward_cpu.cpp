@@ -137,9 +137,10 @@ void Job::run_block(std::uint64_t b) const {
       const TopkBounds bounds{counts, work.threshold.data()[r],
                               goal.ceiling != nullptr ? goal.ceiling[row] : no_threshold(),
                               goal.pass_above != nullptr ? goal.pass_above[row] : no_threshold()};
-      filled = append_two_rows_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
-                                    item, bounds, work.keys.data() + std::uint64_t{r} * capacity,
-                                    work.others.data() + std::uint64_t{r} * other_capacity, filled);
+      filled =
+          append_two_lists_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
+                                item, bounds, work.keys.data() + std::uint64_t{r} * capacity,
+                                work.others.data() + std::uint64_t{r} * other_capacity, filled);
       work.count.data()[r] = filled.counting;
       work.num_others.data()[r] = filled.others;
       work.num_passed.data()[r] = filled.passed;

@@ -154,7 +154,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
         {"tile_bytes", plan.tile_bytes},
         {"mapped_bytes", plan.mapped_bytes},
         {"peak_resident_bytes", peak_resident},
-        {"peak_anonymous_bytes", peak_private}}},
+        {"peak_anonymous_bytes", peak_private},
+        {"is_estimate", measured.rows == 0}}},
       {"output_bytes", output_bytes},
       {"gemm_flops", plan.gemm_flops},
       {"probe", measured.rows == 0 ? Json()

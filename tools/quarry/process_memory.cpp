@@ -54,7 +54,8 @@ void MemoryWatch::look() {
   static const auto page = static_cast<std::uint64_t>(std::max(sysconf(_SC_PAGESIZE), 1L));
   std::ifstream statm("/proc/self/statm");
   std::uint64_t size = 0, resident = 0, shared = 0;
-  if (statm >> size >> resident >> shared)
+  // The two are not counted at one moment.
+  if (statm >> size >> resident >> shared && resident > shared)
     peak_ = std::max<std::uint64_t>(peak_, (resident - shared) * page);
 }
 
