@@ -319,6 +319,7 @@ TEST_F(CliTest, FlagsAndRecipeAreCheckedBeforeDataIsRead) {
   const std::pair<Args, const char*> cases[] = {
       {{"--shard", "1"}, "--shard"},
       {{"--host-memory", "lots"}, "--host-memory"},
+      {{"--host-memory", "1"}, "holds no row"},
       {{"--device", "cuda:0x"}, "--device"},
       {{"--device", "tpu"}, "--device"},
       {{"--as-of", "yesterday"}, "--as-of"},

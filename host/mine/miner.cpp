@@ -288,6 +288,12 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
   }
   const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
+  const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);
+  if (options.tile_rows == 0 && options.host_memory < least) {
+    throw ConfigError("a host memory of " + std::to_string(options.host_memory) +
+                      " bytes for tiles in flight holds no row: one takes " + std::to_string(least) +
+                      " bytes by this recipe; give that at least, or the rows per tile (--tile)");
+  }
   s.tile_rows = options.tile_rows > 0
                     ? std::min(options.tile_rows, kMaxTileRows * 8)
                     : std::min(rows_within(*s.compiled, longest, options.host_memory),
