@@ -26,7 +26,7 @@ foreach(source IN LISTS test_sources)
   target_compile_definitions(${name} PRIVATE
     QUARRY_SOURCE_DIR="${PROJECT_SOURCE_DIR}" QUARRY_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+  set_tests_properties(${name} PROPERTIES TIMEOUT $<IF:$<BOOL:${QUARRY_SANITIZE}>,3600,900>)
   if(TARGET quarry_cli)
     add_dependencies(${name} quarry_cli)
     set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "QUARRY_PROGRAM=$<TARGET_FILE:quarry_cli>")

@@ -10,7 +10,18 @@
 namespace quarry {
 namespace {
 
+/// Entries to spare for the proof, pass by pass.
 constexpr std::uint32_t kSlacks[] = {16, 64, 256, 1024};
+/// Where a goal ends lists: entries within twice the error of the last, per slack. Nearly all rows
+/// have one or none.
+constexpr std::uint32_t kRoomPerSlack = 4;
+/// Likewise of a coarse pass, whose error is larger: at most this part of the items, but so many.
+constexpr std::uint32_t kCoarseShare = 256;
+constexpr std::uint32_t kLeastCoarseRoom = 256;
+constexpr std::uint32_t kMostCoarseRoom = 1024;
+/// A coarse pass that proves fewer of its rows, in percent, is left out for a while.
+constexpr std::uint64_t kCoarsePays = 75;
+constexpr std::uint32_t kLongestPause = 64;
 constexpr std::uint32_t kMaxHeavy = 64;
 /// Bytes of candidate lists in flight, and most rows of a chunk.
 constexpr std::uint64_t kChunkBytes = std::uint64_t{48} << 20;
@@ -23,8 +34,8 @@ std::uint32_t chunk_rows(std::uint32_t depth) {
 
 }  // namespace
 
-void ErrorBound::prepare(const Exec& exec, const ItemTable& items, Approximation approximation) {
-  bound_ = {items.dim, items.metric, approximation, 0.0};
+void ErrorBound::prepare(const Exec& exec, const ItemTable& items, bool coarse) {
+  bound_ = {.dim = items.dim, .metric = items.metric};
   heavy_.clear();
   const std::uint32_t n = items.num_items;
   if (n == 0) return;
@@ -52,6 +63,18 @@ void ErrorBound::prepare(const Exec& exec, const ItemTable& items, Approximation
       bound_.largest_norm = std::max(bound_.largest_norm, norms.data()[i]);
     }
   }
+  if (!coarse) return;
+  HostBuffer<double>& lost = norms;
+  parallel_for(exec, n, 4096, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const bool is_heavy = norms.data()[i] > limit;
+      lost.data()[i] =
+          is_heavy
+              ? 0.0
+              : norm_rounded_up(squared_residual(items.rows + i * items.dim, items.dim), items.dim);
+    }
+  });
+  bound_.largest_residual = *std::max_element(lost.data(), lost.data() + n);
 }
 
 std::uint64_t SearchWorkspace::device_bytes() const {
@@ -68,6 +91,13 @@ void topk_on(const Exec& exec, const TopkItems& items, const float* queries, std
   }
 }
 
+/// One way through the items.
+struct CertifiedSearch::Pass {
+  Approximation how;
+  std::uint32_t slack;     ///< entries of a list beyond those wanted
+  const SearchGoal* goal;  ///< null: lists of all that is wanted
+};
+
 struct CertifiedSearch::Request {
   const float* queries;
   std::uint32_t wanted;  ///< entries of each row: min(k, items)
@@ -78,8 +108,8 @@ struct CertifiedSearch::Request {
   std::uint32_t pending;
 };
 
-void CertifiedSearch::prepare(const Exec& exec) {
-  if (!prepared_) bound_.prepare(exec, items_.table(), approximation_);
+void CertifiedSearch::prepare(const Exec& exec, const CandidateSource& source) {
+  if (!prepared_) bound_.prepare(exec, items_.table(), source.has_coarse(exec));
   prepared_ = true;
   const std::vector<std::uint32_t>& heavy = bound_.heavy();
   heavy_.resize(exec, heavy.size());
@@ -96,7 +126,7 @@ CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& requ
   const ItemTable& table = items_.table();
   CertifyArgs args;
   args.kind = kind;
-  args.bound = bound_.bound();
+  args.bound = bound_.of(approximation_);
   args.items = items_.at(exec);
   args.num_items = table.num_items;
   if (kind == ListKind::kApproximate) {
@@ -152,42 +182,44 @@ void CertifiedSearch::prepare_goal(const SearchGoal& goal) {
   for (const std::uint32_t item : bound_.heavy()) eligible_[item / 32] &= ~(1u << (item % 32));
 }
 
-/// The goal for rows begin .. begin + count - 1 of those pending, with entries to spare for the
-/// proof. queries: theirs.
-TopkGoal CertifiedSearch::goal_of(const Request& request, const float* queries, std::uint32_t begin,
-                                  std::uint32_t count, std::uint32_t slack) {
-  const SearchGoal& wanted = *request.goal;
+/// The goal for rows begin .. begin + count - 1 of those pending, with room for the proof. queries:
+/// theirs.
+TopkGoal CertifiedSearch::goal_of(const Request& request, const Pass& pass,
+                                  const SearchGoal& wanted, const float* queries,
+                                  std::uint32_t begin, std::uint32_t count) {
   TopkGoal goal = wanted;
-  goal.wanted = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(std::uint64_t{goal.wanted} + slack, items_.table().num_items));
+  goal.room = pass.slack;
   if (!eligible_.empty()) goal.eligible = eligible_.data();
   const auto row_of = [&](std::uint32_t i) {
     return request.all_pending ? begin + i : pending_[begin + i];
   };
-  const bool l2 = items_.table().metric == Metric::kL2;
-  if (goal.ceiling != nullptr) {
-    ceiling_.resize(count);
-    if (goal.pass_above != nullptr) pass_above_.resize(count);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint32_t row = row_of(i);
-      ceiling_[i] = wanted.ceiling[row];
-      if (!l2 && goal.pass_above == nullptr) continue;
-      // Scores of the scan: without what is the same for all items of a query, and with an error.
-      const QueryBound bound = bound_.of(queries + std::uint64_t{i} * items_.table().dim);
-      ceiling_[i] -= static_cast<float>(bound.offset);
-      if (goal.pass_above == nullptr) continue;
-      // As in misses_nothing: the additions themselves round.
-      const double above = wanted.pass_above[row];
-      const double sure = above - bound.offset + bound.error +
-                          (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48;
-      constexpr float kNone = std::numeric_limits<float>::infinity();
-      const bool useful = sure < double{std::numeric_limits<float>::max()};
-      const float least = useful ? std::nextafter(static_cast<float>(sure), kNone) : kNone;
-      pass_above_[i] = std::max(ceiling_[i], least);
-    }
-    goal.ceiling = ceiling_.data();
-    if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
+  const ScoreBound score_bound = bound_.of(pass.how);
+  margin_.resize(count);
+  if (goal.ceiling != nullptr) ceiling_.resize(count);
+  if (goal.pass_above != nullptr) pass_above_.resize(count);
+  constexpr float kNone = std::numeric_limits<float>::infinity();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t row = row_of(i);
+    const QueryBound bound =
+        query_bound(score_bound, queries + std::uint64_t{i} * items_.table().dim);
+    // What is left out is behind the entry that reaches the goal, each of them off by the error,
+    // and a little more for the additions of misses_nothing.
+    margin_[i] = std::nextafter(static_cast<float>(bound.error * (2.0 + 0x1p-20)), kNone);
+    if (goal.ceiling == nullptr) continue;
+    // Scores of the scan: without what is the same for all items of a query, and with an error.
+    ceiling_[i] = wanted.ceiling[row] - static_cast<float>(bound.offset);
+    if (goal.pass_above == nullptr) continue;
+    // As in misses_nothing: the additions themselves round.
+    const double above = wanted.pass_above[row];
+    const double sure = above - bound.offset + bound.error +
+                        (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48;
+    const bool useful = sure < double{std::numeric_limits<float>::max()};
+    const float least = useful ? std::nextafter(static_cast<float>(sure), kNone) : kNone;
+    pass_above_[i] = std::max(ceiling_[i], least);
   }
+  goal.margin = margin_.data();
+  if (goal.ceiling != nullptr) goal.ceiling = ceiling_.data();
+  if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
   for (std::uint32_t s = 0; s < goal.num_skips; ++s) {
     const bool again = s > 0 && wanted.skips[s].owner == wanted.skips[s - 1].owner;
     if (!again) {
@@ -199,20 +231,22 @@ TopkGoal CertifiedSearch::goal_of(const Request& request, const float* queries, 
   return goal;
 }
 
-void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, const Request& request,
-                                  std::uint32_t slack) {
-  const auto depth = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(std::uint64_t{request.wanted} + slack, items_.table().num_items));
+void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Request& request,
+                                  const Pass& pass) {
+  const auto depth = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::uint64_t{request.wanted} + pass.slack, items_.table().num_items));
   const std::uint32_t step = std::min(chunk_rows(depth), request.pending);
   const std::uint32_t* pending = place_pending(exec, request);
   CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth);
+  args.bound = bound_.of(pass.how);
   proven_.resize(exec, request.pending);
-  const bool toward = request.goal != nullptr;
+  const bool toward = pass.goal != nullptr;
   if (toward) {
-    args.spare = slack;
     passed_.resize(exec, step);
+    needed_.resize(exec, step);
     args.lists.passed = passed_.data();
-    prepare_goal(*request.goal);
+    args.lists.needed = needed_.data();
+    prepare_goal(*pass.goal);
   }
   for (std::uint32_t begin = 0; begin < request.pending; begin += args.num_lists) {
     args.num_lists = std::min(step, request.pending - begin);
@@ -221,12 +255,13 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
     args.first_row = begin;
     args.proven = proven_.data() + begin;
     if (toward) {
-      const TopkGoal goal = goal_of(request, args.queries, begin, args.num_lists, slack);
+      const TopkGoal goal = goal_of(request, pass, *pass.goal, args.queries, begin, args.num_lists);
       TopkResult found = lists();
       found.passed = passed_.data();
-      source.find_toward(exec, args.items, args.queries, args.num_lists, depth, goal, workspace_,
-                         found);
-      stats_.toward += args.num_lists;
+      found.needed = needed_.data();
+      source.find_toward(exec, pass.how, args.items, args.queries, args.num_lists, depth, goal,
+                         workspace_, found);
+      if (request.goal != nullptr) stats_.toward += args.num_lists;
       for (std::uint32_t i = 0; i < args.num_lists; ++i) stats_.passed += passed_.data()[i];
     } else {
       source.find(exec, args.items, args.queries, args.num_lists, depth, workspace_, lists());
@@ -236,8 +271,31 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, con
   keep_pending(exec, request);
 }
 
+/// Scores of a larger error first, where that is faster: most rows are proven with them.
+void CertifiedSearch::coarse_pass(const Exec& exec, CandidateSource& source, Request& request) {
+  if (coarse_pause_ > 0) {
+    --coarse_pause_;
+    return;
+  }
+  const std::uint32_t tried = request.pending;
+  const std::uint32_t room =
+      std::clamp(items_.table().num_items / kCoarseShare, kLeastCoarseRoom, kMostCoarseRoom);
+  SearchGoal all;
+  all.wanted = request.wanted;
+  search_pass(exec, source, request,
+              {Approximation::kTopkBf16, room, request.goal != nullptr ? request.goal : &all});
+  const std::uint64_t proven = tried - request.pending;
+  stats_.coarse += proven;
+  if (proven * 100 >= tried * kCoarsePays) {
+    next_pause_ = 1;
+  } else {
+    coarse_pause_ = next_pause_;
+    next_pause_ = std::min(2 * next_pause_, kLongestPause);
+  }
+}
+
 /// Only the rows that the last pass did not prove stay. The one thing that comes to the host.
-void CertifiedSearch::keep_pending(const Exec& exec, const Request& request) {
+void CertifiedSearch::keep_pending(const Exec& exec, Request& request) {
   const std::uint8_t* proven = proven_.data();
   if (exec.device == Device::kCuda) {
     flags_.resize(exec, request.pending);
@@ -254,6 +312,8 @@ void CertifiedSearch::keep_pending(const Exec& exec, const Request& request) {
   }
   stats_.certified += request.pending - left;
   pending_.resize(left);
+  request.all_pending = false;
+  request.pending = left;
 }
 
 void CertifiedSearch::brute_force(const Exec& exec, const Request& request) {
@@ -304,18 +364,19 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
     stats_.certified += num_queries;
     return;
   }
-  prepare(exec);
+  prepare(exec, source);
   Request request{queries, wanted, k, out, goal, true, num_queries};
   // Nearly all items are wanted: their exact scores are needed anyway.
   const bool nearly_all = std::uint64_t{wanted} + kSlacks[0] >= num_items;
   pending_.clear();
+  if (!nearly_all && source.has_coarse(exec) && topk_toward_pays(exec, num_queries))
+    coarse_pass(exec, source, request);
   for (const std::uint32_t slack : kSlacks) {
     if (request.pending == 0 || nearly_all) break;
     if (std::uint64_t{wanted} + slack > source.max_depth()) break;
     if (!request.all_pending) stats_.widened += request.pending;
-    search_pass(exec, source, request, slack);
-    request.all_pending = false;
-    request.pending = static_cast<std::uint32_t>(pending_.size());
+    const std::uint32_t room = goal != nullptr ? kRoomPerSlack * slack : slack;
+    search_pass(exec, source, request, {approximation_, room, goal});
   }
   if (request.pending > 0) brute_force(exec, request);
 }
@@ -326,7 +387,8 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
   return workspace_.cpu.bytes() + heavy_.host_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
          proven_.host_bytes() + flags_.capacity_bytes() +
-         (ceiling_.capacity() + pass_above_.capacity()) * sizeof(float) + passed_.capacity_bytes() +
+         (ceiling_.capacity() + pass_above_.capacity() + margin_.capacity()) * sizeof(float) +
+         passed_.capacity_bytes() + needed_.capacity_bytes() +
          (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
          pending_.capacity() * sizeof(std::uint32_t);
 }

@@ -16,10 +16,13 @@ namespace quarry {
 /// The bound of kernels/certify/score_bound.h for one table of items.
 class ErrorBound {
  public:
-  /// Measures the norms of all items, on the host.
-  void prepare(const Exec& exec, const ItemTable& items, Approximation approximation);
-  const ScoreBound& bound() const { return bound_; }
-  QueryBound of(const float* query) const { return query_bound(bound_, query); }
+  /// Measures the norms of all items, on the host; with `coarse` also what bf16 takes away of them.
+  void prepare(const Exec& exec, const ItemTable& items, bool coarse);
+  ScoreBound of(Approximation approximation) const {
+    ScoreBound bound = bound_;
+    bound.approximation = approximation;
+    return bound;
+  }
   /// The few items, ascending, whose norm is far above the others': scored exactly for every query,
   /// so that one of them does not loosen the bound for all.
   const std::vector<std::uint32_t>& heavy() const { return heavy_; }
@@ -48,9 +51,13 @@ class CandidateSource {
   /// memory of exec.device. `items`: the rows of the table there.
   virtual void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
                     std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) = 0;
-  /// As topk_toward leaves them; only for kinds that Retriever::follows_goals().
-  virtual void find_toward(const Exec&, const float*, const float*, std::uint32_t, std::uint32_t,
-                           const TopkGoal&, SearchWorkspace&, const TopkResult&) {}
+  /// As topk_toward leaves them, with scores of kind `how`; only for kinds that
+  /// Retriever::follows_goals().
+  virtual void find_toward(const Exec&, Approximation /*how*/, const float*, const float*,
+                           std::uint32_t, std::uint32_t, const TopkGoal&, SearchWorkspace&,
+                           const TopkResult&) {}
+  /// True where find_toward is much faster with kTopkBf16, whose error is larger.
+  virtual bool has_coarse(const Exec&) const { return false; }
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 
@@ -73,16 +80,17 @@ class CertifiedSearch {
 
  private:
   struct Request;
-  void prepare(const Exec& exec);
+  struct Pass;
+  void prepare(const Exec& exec, const CandidateSource& source);
   void search(const Exec& exec, CandidateSource& source, const float* queries,
               std::uint32_t num_queries, std::uint32_t k, const SearchGoal* goal,
               const SearchResult& out);
-  TopkGoal goal_of(const Request& request, const float* queries, std::uint32_t begin,
-                   std::uint32_t count, std::uint32_t slack);
-  void search_pass(const Exec& exec, CandidateSource& source, const Request& request,
-                   std::uint32_t slack);
+  TopkGoal goal_of(const Request& request, const Pass& pass, const SearchGoal& wanted,
+                   const float* queries, std::uint32_t begin, std::uint32_t count);
+  void search_pass(const Exec& exec, CandidateSource& source, Request& request, const Pass& pass);
+  void coarse_pass(const Exec& exec, CandidateSource& source, Request& request);
   void brute_force(const Exec& exec, const Request& request);
-  void keep_pending(const Exec& exec, const Request& request);
+  void keep_pending(const Exec& exec, Request& request);
   const std::uint32_t* place_pending(const Exec& exec, const Request& request);
   const float* gather(const Exec& exec, const Request& request, const std::uint32_t* pending,
                       std::uint32_t begin, std::uint32_t count);
@@ -100,15 +108,17 @@ class CertifiedSearch {
   ExecBuffer<std::uint32_t> heavy_;
   ExecBuffer<std::uint64_t> keys_, scratch_;
   ExecBuffer<std::uint32_t> count_;
-  HostBuffer<std::uint32_t> passed_;
+  HostBuffer<std::uint32_t> passed_, needed_;
   std::vector<std::uint32_t> eligible_;  ///< of the goal, without heavy items
   ExecBuffer<float> cut_, gathered_;
   ExecBuffer<std::uint8_t> left_out_, proven_;
-  std::vector<float> ceiling_, pass_above_;           ///< of the goal, for the queries in work
+  std::vector<float> ceiling_, pass_above_, margin_;  ///< of the goal, for the queries in work
   std::vector<std::uint32_t> owners_[kMaxTopkSkips];  ///< likewise
   HostBuffer<std::uint8_t> flags_;      ///< `proven_` on the host, where that is elsewhere
   std::vector<std::uint32_t> pending_;  ///< rows that are not proven yet, ascending
   DeviceBuffer<std::uint32_t> device_pending_;
+  std::uint32_t coarse_pause_ = 0;  ///< searches that do without a coarse pass
+  std::uint32_t next_pause_ = 1;
 };
 
 }  // namespace quarry

@@ -1,14 +1,18 @@
 // Exact search by this project's own top-k kernel under the certificate.
 #include "index/certificate.h"
 #include "index/retriever.h"
+#include "kernels/topk/bf16_cpu.h"
 
 namespace quarry {
 namespace {
 
+/// Narrower rows gain little from a coarse pass.
+constexpr std::uint32_t kLeastCoarseDim = 24;
+
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
-  explicit ExactRetriever(const ItemTable& items)
-      : items_(items), certified_(items, Approximation::kTopk) {}
+  ExactRetriever(const ItemTable& items, CoarsePass coarse)
+      : items_(items), coarse_(coarse), certified_(items, Approximation::kTopk) {}
 
   void search(const Exec& exec, const float* queries, std::uint32_t num_queries, std::uint32_t k,
               const SearchResult& out) override {
@@ -22,7 +26,9 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     return exec.device == Device::kCpu && topk_toward_pays(exec, num_queries);
   }
   bool exact() const override { return true; }
-  std::string description() const override { return "exact"; }
+  std::string description() const override {
+    return coarse_ == CoarsePass::kNever ? "exact-fp32" : "exact";
+  }
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + bias_.capacity_bytes();
@@ -36,10 +42,17 @@ class ExactRetriever final : public Retriever, private CandidateSource {
             std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) override {
     topk_on(exec, scored(exec, items), queries, rows, depth, workspace, out);
   }
-  void find_toward(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
-                   std::uint32_t depth, const TopkGoal& goal, SearchWorkspace& workspace,
-                   const TopkResult& out) override {
-    topk_toward(exec, scored(exec, items), goal, queries, rows, depth, workspace.cpu, out);
+  void find_toward(const Exec& exec, Approximation how, const float* items, const float* queries,
+                   std::uint32_t rows, std::uint32_t depth, const TopkGoal& goal,
+                   SearchWorkspace& workspace, const TopkResult& out) override {
+    TopkItems table = scored(exec, items);
+    if (how == Approximation::kTopkBf16) table.scoring = TopkScoring::kBf16;
+    topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
+  }
+  bool has_coarse(const Exec& exec) const override {
+    if (exec.device != Device::kCpu || coarse_ == CoarsePass::kNever) return false;
+    if (coarse_ == CoarsePass::kAlways) return true;
+    return items_.dim >= kLeastCoarseDim && bf16_unit() != Bf16Unit::kPortable;
   }
 
   TopkItems scored(const Exec& exec, const float* items) {
@@ -72,6 +85,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   }
 
   ItemTable items_;
+  CoarsePass coarse_;
   CertifiedSearch certified_;
   HostBuffer<float> bias_;
   DeviceBuffer<float> device_bias_;
@@ -79,8 +93,8 @@ class ExactRetriever final : public Retriever, private CandidateSource {
 
 }  // namespace
 
-std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items) {
-  return std::make_unique<ExactRetriever>(items);
+std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items, CoarsePass coarse) {
+  return std::make_unique<ExactRetriever>(items, coarse);
 }
 
 }  // namespace quarry

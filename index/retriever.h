@@ -39,6 +39,7 @@ struct SearchStats {
   std::uint64_t certified = 0;  ///< proven by the error bound at some slack
   std::uint64_t fallback = 0;   ///< proven by exact brute force
   std::uint64_t widened = 0;    ///< searches repeated with a larger slack
+  std::uint64_t coarse = 0;     ///< of `certified`: proven with scores of bf16 rows
   std::uint64_t toward = 0;     ///< scans that went as deep as a goal said, repeated ones too
   std::uint64_t passed = 0;     ///< items that these counted without listing them
 };
@@ -77,8 +78,13 @@ class Retriever {
   virtual std::uint64_t device_bytes() const = 0;
 };
 
-/// Exact search by blocked GEMM, running top-k and certificate (this project's own).
-std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items);
+/// Whether an exact search begins with scores of bf16 rows, which have a larger error.
+enum class CoarsePass : std::uint8_t { kWhereFast, kNever, kAlways };
+
+/// Exact search by blocked products, running top-k and certificate (this project's own). kWhereFast
+/// asks for instructions for bf16 (bf16_unit()); results are the same bit for bit with and without.
+std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items,
+                                                CoarsePass coarse = CoarsePass::kWhereFast);
 
 struct FaissOptions {
   std::string index =
@@ -107,7 +113,7 @@ struct FaissOptions {
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options);
 
-/// "exact", "auto" (exact) or a FAISS string.
+/// "exact", "auto" (exact), "exact-fp32" (exact without a coarse pass) or a FAISS string.
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options);
 

@@ -40,6 +40,7 @@ struct Case {
   std::vector<std::uint32_t> count;
   std::vector<float> cut;
   std::vector<std::uint8_t> left_out;
+  std::vector<std::uint32_t> needed;  ///< empty: k
 };
 
 struct Answer {
@@ -71,6 +72,7 @@ Answer run(const Case& c, Each&& each) {
   args.heavy = c.heavy.data();
   args.num_heavy = static_cast<std::uint32_t>(c.heavy.size());
   args.lists = {c.keys.data(), c.count.data(), c.cut.data(), c.left_out.data(), c.depth};
+  args.lists.needed = c.needed.empty() ? nullptr : c.needed.data();
   args.num_lists = lists;
   args.whole = c.whole;
   args.rows = rows.data();
@@ -103,8 +105,8 @@ Case make_case(Data data, Metric metric, ListKind kind, std::uint32_t depth, std
   c.k = k;
   const Tables& t = c.tables;
   ErrorBound bound;
-  bound.prepare({}, t.view(), Approximation::kTopk);
-  c.largest_norm = bound.bound().largest_norm;
+  bound.prepare({}, t.view(), false);
+  c.largest_norm = bound.of(Approximation::kTopk).largest_norm;
   if (kind == ListKind::kApproximate) c.heavy = bound.heavy();
   std::mt19937 random(seed);
   std::uniform_real_distribution<float> moved(-noise, noise);
@@ -154,6 +156,17 @@ void check_against_sorting(const Case& c, const Answer& a) {
     }
     const std::size_t reached = expected.size();
     expected.resize(std::min<std::size_t>(reached, c.k));
+    if (!c.needed.empty() && c.left_out[q] != 0) {
+      // As many as are surely ahead of the cut, at least what is needed.
+      ASSERT_GE(a.count[row], std::min<std::size_t>(c.needed[q], expected.size()));
+      const QueryBound bound = query_bound({t.dim, t.metric, Approximation::kTopk, c.largest_norm},
+                                           &t.queries[std::size_t{q} * t.dim]);
+      const double cut = double{c.cut[q]} + bound.offset + bound.error;
+      std::size_t ahead = 0;
+      while (ahead < expected.size() && double{truth[q][ahead].first} > cut) ++ahead;
+      ASSERT_EQ(a.count[row], ahead);
+      expected.resize(ahead);
+    }
     ASSERT_EQ(a.count[row], expected.size());
     for (std::size_t j = 0; j < c.k; ++j) {
       const std::size_t at = std::size_t{row} * c.k + j;
@@ -191,6 +204,20 @@ std::vector<Case> cases() {
   all.push_back(heavy);
   heavy.k = 41;
   all.push_back(heavy);
+  // Lists that ended where a goal said: less is needed than k.
+  for (const Data data : {Data::kGaussian, Data::kDuplicates, Data::kOneHuge}) {
+    for (const Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
+      for (const std::uint32_t depth : {33u, 60u}) {
+        Case goal =
+            make_case(data, metric, ListKind::kApproximate, depth, depth, 0.0f, false, depth);
+        for (std::uint32_t q = 0; q < goal.tables.num_queries; ++q)
+          goal.needed.push_back(q * 7 % (depth + 4));
+        all.push_back(goal);
+        goal.k = 20;
+        all.push_back(goal);
+      }
+    }
+  }
   // An item twice in a list of an index that may repeat itself.
   Case twice = make_case(Data::kGaussian, Metric::kInnerProduct, ListKind::kUnproven, 33, 33, 0.1f,
                          false, 98);

@@ -15,7 +15,6 @@ namespace quarry {
 namespace {
 
 constexpr std::uint8_t kExhausted = 1, kMaxRank = 2, kQuota = 4;
-constexpr std::uint32_t kProof = 16;  // entries at the end of a list that only prove the others
 constexpr std::uint32_t kNever = 0xFFFFFFFFu;
 
 /// How searches of a call must go, by the ranks at which each row is satisfied: all rows once, then
@@ -156,10 +155,10 @@ TEST(Deepen, OnlyRowsThatAreShortAreSearchedAgain) {
     const auto length = [&](std::uint32_t u, std::uint32_t depth) {
       const std::uint32_t most = most_at(depth);
       if (most <= depth) return searched(depth);
-      std::uint32_t free = 0, n = 0;
-      for (; n < most + kProof; ++n)
-        if (owned[u].count(ranking[u][n]) == 0 && free++ == depth + kProof) break;
-      return n - kProof;
+      std::uint32_t free = 0;
+      for (std::uint32_t n = 0; n < most; ++n)
+        if (owned[u].count(ranking[u][n]) == 0 && ++free == depth) return n + 1;
+      return most;
     };
     const auto mine = [&](const std::function<bool(std::uint64_t)>& keep) {
       const RowTable rows = test::rows_where(w->rows, keep);

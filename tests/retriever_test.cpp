@@ -19,8 +19,9 @@ namespace {
 using namespace test;
 
 std::vector<std::string> exact_kinds() {
-  return have_faiss() ? std::vector<std::string>{"exact", "Flat"}
-                      : std::vector<std::string>{"exact"};
+  std::vector<std::string> kinds{"exact-fp32", "coarse"};
+  if (have_faiss()) kinds.push_back("Flat");
+  return kinds;
 }
 
 TEST(ExactRetriever, EqualsBruteForceBitForBit) {
@@ -89,7 +90,7 @@ TEST(ExactRetriever, LargerCataloguesCertifyOrFallBackWithoutAWrongRow) {
         if (data == Data::kGaussian) {
           EXPECT_EQ(s.fallback, 0u) << "well separated scores need no brute force";
         }
-        if (data == Data::kDuplicates) {
+        if (data == Data::kDuplicates && kind != "coarse") {
           EXPECT_GT(s.widened, 0u) << "a tie at the boundary cannot be certified at once";
         }
         if (data == Data::kAllEqual) {
@@ -129,6 +130,52 @@ TEST(ExactRetriever, EmptyInputsGiveEmptyResults) {
     other->search({}, nullptr, 0, 5, {});
     EXPECT_EQ(other->stats().queries, 0u);
   }
+}
+
+/// What is above a ceiling is counted, to the item: a ceiling is the exact score of an item here,
+/// so scores off in their last bits fall on either side of it.
+TEST(Goals, WhatIsPassedOverIsSurelyAboveTheCeiling) {
+  std::uint64_t passed_in_all = 0;
+  for (const Data data : {Data::kGaussian, Data::kDescending, Data::kDuplicates}) {
+    for (const Metric metric : kMetrics) {
+      const Tables t = make_tables(data, metric, 3000, 64, 33, 5);
+      const Ranking truth = brute_force(t);
+      for (const char* kind : {"exact-fp32", "coarse"}) {
+        const auto retriever = make(kind, t);
+        constexpr std::uint32_t kMost = 300;
+        std::vector<float> ceiling(t.num_queries);
+        for (std::uint32_t q = 0; q < t.num_queries; ++q) ceiling[q] = truth[q][q % 90].first;
+        SearchGoal goal;
+        goal.wanted = 20;
+        goal.ceiling = goal.pass_above = ceiling.data();
+        Found f;
+        f.items.assign(std::size_t{t.num_queries} * kMost, kUntouched);
+        f.scores.assign(f.items.size(), 0.0f);
+        f.count.assign(t.num_queries, 0);
+        f.complete.assign(t.num_queries, 9);
+        f.certified.assign(t.num_queries, 9);
+        std::vector<std::uint32_t> passed(t.num_queries, kUntouched);
+        retriever->search_toward({}, t.queries.data(), t.num_queries, kMost, goal,
+                                 {f.items.data(), f.scores.data(), f.count.data(),
+                                  f.complete.data(), f.certified.data(), passed.data()});
+        for (std::uint32_t q = 0; q < t.num_queries; ++q) {
+          for (std::uint32_t j = 0; j < f.count[q]; ++j) {
+            const std::size_t at = std::size_t{q} * kMost + j;
+            if (f.scores[at] > ceiling[q]) continue;
+            const std::size_t rank = passed[q] + j;
+            ASSERT_LT(rank, truth[q].size());
+            ASSERT_EQ(f.items[at], truth[q][rank].second)
+                << kind << ", " << name_of(data) << ", " << name_of(metric) << ", query " << q;
+            ASSERT_EQ(f.scores[at], truth[q][rank].first);
+          }
+          // The goal is counted by scores that are off: one at the ceiling may or may not count.
+          ASSERT_GE(f.count[q], 20u) << kind << ", query " << q;
+          passed_in_all += passed[q];
+        }
+      }
+    }
+  }
+  EXPECT_GT(passed_in_all, 10000u);
 }
 
 /// Scores with an error far above the bound, as a BLAS in reduced precision would give.
@@ -175,32 +222,52 @@ TEST(Certificate, ImpreciseScoresAreNoticedAndNotCertified) {
   EXPECT_EQ(certified.stats().certified, 0u);
 }
 
+/// The nearest number of 8 significant bits, ties to even, by frexp and nearbyint.
+float shortened(float value) {
+  int exponent = 0;
+  const float fraction = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
+
 TEST(Certificate, BoundHoldsForEveryPairAndIsNotIdle) {
   for (const Metric metric : {Metric::kInnerProduct, Metric::kL2}) {
     for (const std::uint32_t dim : {1u, 17u, 128u, 768u}) {
       const Tables t = make_tables(Data::kGaussian, metric, 400, 10, dim, dim);
       ErrorBound bound;
-      bound.prepare({}, t.view(), Approximation::kTopk);
+      bound.prepare({}, t.view(), true);
       double largest = 0.0;
+      double largest_coarse = 0.0;
       for (std::uint32_t q = 0; q < t.num_queries; ++q) {
         const float* query = &t.queries[std::size_t{q} * dim];
-        const QueryBound b = bound.of(query);
+        const QueryBound b = query_bound(bound.of(Approximation::kTopk), query);
+        const QueryBound coarse = query_bound(bound.of(Approximation::kTopkBf16), query);
         for (std::uint32_t i = 0; i < t.num_items; ++i) {
           const float* item = &t.items[std::size_t{i} * dim];
           // The worst order of addition at hand: one by one.
           float dot = 0.0f;
-          for (std::uint32_t d = 0; d < dim; ++d) dot += query[d] * item[d];
-          float approximate = dot;
-          if (metric == Metric::kL2)
-            approximate = 2.0f * dot - static_cast<float>(squared_norm(item, dim));
-          const double error = std::fabs(double{approximate} + b.offset -
-                                         double{naive_score(metric, query, item, dim)});
+          float coarse_dot = 0.0f;
+          for (std::uint32_t d = 0; d < dim; ++d) {
+            dot += query[d] * item[d];
+            coarse_dot += shortened(query[d]) * shortened(item[d]);
+          }
+          const double exact{naive_score(metric, query, item, dim)};
+          const auto error_of = [&](float product, double offset) {
+            float approximate = product;
+            if (metric == Metric::kL2)
+              approximate = 2.0f * product - static_cast<float>(squared_norm(item, dim));
+            return std::fabs(double{approximate} + offset - exact);
+          };
+          const double error = error_of(dot, b.offset);
+          const double coarse_error = error_of(coarse_dot, coarse.offset);
           ASSERT_LE(error, b.error);
+          ASSERT_LE(coarse_error, coarse.error);
           largest = std::max(largest, error / b.error);
+          largest_coarse = std::max(largest_coarse, coarse_error / coarse.error);
         }
       }
       if (dim > 1) {
         EXPECT_GT(largest, 1e-3) << "a bound a thousand times too wide certifies nothing";
+        EXPECT_GT(largest_coarse, 1e-2) << "that of bf16 is near what happens";
       }
     }
   }

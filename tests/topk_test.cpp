@@ -320,13 +320,15 @@ TEST(TopkRow, TunedHostFormsDecideAlike) {
       const float thresholds[] = {no_threshold(), 0.0f, 0.7f, -1.5f};
       for (const float threshold : thresholds) {
         Keys a(n + 2, 7);
-        Keys b(n + 2, 7);
         const std::uint32_t na =
             append_row(solo, c.scores.data(), bias, n, 1000, mask, threshold, a.data(), 1);
-        const std::uint32_t nb =
-            append_row_host(c.scores.data(), bias, n, 1000, mask, threshold, b.data(), 1);
-        ASSERT_EQ(na, nb);
-        ASSERT_EQ(a, b) << topk_instruction_set() << " n " << n << " seed " << seed;
+        for (const TopkScanForm& form : topk_scan_forms()) {
+          Keys b(n + 2, 7);
+          const std::uint32_t nb =
+              form.append(c.scores.data(), bias, n, 1000, mask, threshold, b.data(), 1);
+          ASSERT_EQ(na, nb);
+          ASSERT_EQ(a, b) << form.name << " n " << n << " seed " << seed;
+        }
         for (const std::uint32_t k : {1u, 2u, na / 2, na, na + 1}) {
           if (k == 0) continue;
           Keys x(a.begin(), a.begin() + na);

@@ -20,6 +20,8 @@ struct Problem {
   std::uint32_t num_items, dim, rows, num_owners;
   std::vector<float> items, queries, bias, ceiling;
   std::vector<float> pass_above;  ///< empty: everything is listed
+  std::vector<float> margin;
+  std::uint32_t room;
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -28,7 +30,7 @@ struct Problem {
 
 /// Small integers: every order of addition gives the same sum, and ties abound.
 Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed) {
-  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, 0, {}, {}, {}, {}, {}};
   std::mt19937 random(seed);
   const int spread = seed % 4 == 0 ? 0 : 4;  // 0: all scores are equal
   std::uniform_int_distribution<int> value(-spread, spread);
@@ -43,7 +45,11 @@ Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed)
     p.ceiling.push_back(ceilings[random() % 5]);
     p.owner.push_back(static_cast<std::uint32_t>(random()) % p.num_owners);
     if (seed % 7 < 4) p.pass_above.push_back(p.ceiling.back() + static_cast<float>(seed % 3));
+    const float margins[] = {0.0f, 0.0f, 1.0f, 3.0f, 40.0f};
+    p.margin.push_back(margins[random() % 5]);
   }
+  const std::uint32_t rooms[] = {0, 3, 64, 20000};
+  p.room = rooms[random() % 4];
   for (std::uint32_t w = 0; w < (num_items + 31) / 32; ++w) {
     const auto any = [&] { return static_cast<std::uint32_t>(random()); };
     p.eligible.push_back(seed % 2 == 0 ? 0xFFFFFFFFu : any() | any());
@@ -85,9 +91,11 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
                     TopkScoring scoring, TopkWorkspace& workspace) {
   TopkItems items{
       .rows = p.items.data(), .num_items = p.num_items, .dim = p.dim, .scoring = scoring};
-  items.bias = scoring == TopkScoring::kBlas ? p.bias.data() : nullptr;
+  items.bias = scoring == TopkScoring::kCanonical ? nullptr : p.bias.data();
   TopkGoal goal;
   goal.wanted = wanted;
+  goal.margin = p.margin.data();
+  goal.room = p.room;
   goal.ceiling = p.ceiling.data();
   goal.eligible = p.eligible.data();
   goal.pass_above = p.pass_above.empty() ? nullptr : p.pass_above.data();
@@ -98,9 +106,10 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
   std::vector<std::uint32_t> count(p.rows);
   std::vector<float> cut(p.rows);
   std::vector<std::uint8_t> left_out(p.rows);
-  std::vector<std::uint32_t> passed(p.rows, 77);
-  topk_toward(exec, items, goal, p.queries.data(), p.rows, most, workspace,
-              {keys.data(), count.data(), cut.data(), left_out.data(), passed.data()});
+  std::vector<std::uint32_t> passed(p.rows, 77), needed(p.rows, 78);
+  topk_toward(
+      exec, items, goal, p.queries.data(), p.rows, most, workspace,
+      {keys.data(), count.data(), cut.data(), left_out.data(), passed.data(), needed.data()});
   EXPECT_EQ(keys.back(), kSentinel);
 
   std::uint32_t at_goal = 0;
@@ -120,23 +129,36 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
       return gone;
     });
     const auto num_listed = static_cast<std::uint32_t>(all.size());
-    // Behind the last entry that is wanted comes the next one that counts: the list goes up to it.
-    std::uint32_t end = 0;
-    std::uint32_t counting = 0;
-    for (; end < num_listed; ++end) {
-      if (!counts(p, r, all[end].second, -all[end].first)) continue;
-      if (counting == wanted) break;
-      ++counting;
+    // The list goes down to the margin below the entry that reaches the goal, and ends sooner at
+    // the first one that counts and finds no room, or at `most`.
+    std::vector<std::uint32_t> counting;  // places
+    for (std::uint32_t j = 0; j < num_listed; ++j)
+      if (counts(p, r, all[j].second, -all[j].first)) counting.push_back(j);
+    std::uint32_t end = num_listed;
+    std::uint32_t goal_end = num_listed;
+    const bool reached = counting.size() >= wanted;
+    float floor = 0.0f;
+    if (reached) {
+      goal_end = counting[wanted - 1] + 1;
+      floor = -all[counting[wanted - 1]].first - p.margin[r];
+      end = 0;
+      while (end < num_listed && -all[end].first >= floor) ++end;
+      const std::size_t last = std::size_t{wanted} + p.room;
+      if (counting.size() > last) end = std::min(end, counting[last]);
     }
     at_goal += end < num_listed && end < most ? 1 : 0;
     end = std::min(end, most);
     EXPECT_EQ(count[r], end) << "row " << r;
-    EXPECT_EQ(left_out[r] != 0, end < num_listed) << "row " << r;
-    if (end < num_listed && left_out[r] != 0) {
-      EXPECT_EQ(cut[r], -all[end].first) << "row " << r;
+    EXPECT_EQ(needed[r], std::min(goal_end, end)) << "row " << r;
+    EXPECT_TRUE(left_out[r] != 0 || end == num_listed) << "row " << r;
+    EXPECT_TRUE(left_out[r] == 0 || end < num_listed || reached) << "row " << r;
+    if (left_out[r] != 0) {
+      const float best = end < num_listed ? -all[end].first : floor;
+      EXPECT_TRUE(end == num_listed || cut[r] >= best) << "row " << r;
+      EXPECT_TRUE(cut[r] <= best || (reached && cut[r] < floor)) << "row " << r;
     }
     // A list that ends above what is passed over is of no use; any other count is whole.
-    if (end == num_listed || p.pass_above.empty() || -all[end].first <= p.pass_above[r]) {
+    if (left_out[r] == 0 || p.pass_above.empty() || cut[r] <= p.pass_above[r]) {
       EXPECT_EQ(passed[r], num_passed) << "row " << r;
     }
     const auto first = keys.begin() + static_cast<std::ptrdiff_t>(std::size_t{r} * most);
@@ -149,6 +171,13 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
     }
   }
   return at_goal;
+}
+
+/// Small integers have the same scores by all of them.
+TopkScoring scoring_of(unsigned seed) {
+  const TopkScoring kinds[] = {TopkScoring::kCanonical, TopkScoring::kBlas, TopkScoring::kBf16,
+                               TopkScoring::kBlas, TopkScoring::kBf16};
+  return kinds[seed % 5];
 }
 
 TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
@@ -167,9 +196,7 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
             SCOPED_TRACE(testing::Message()
                          << num_items << " items, " << rows << " rows, wanted " << wanted
                          << ", most " << most << ", threads " << threads << ", seed " << seed);
-            at_goal +=
-                check(p, exec, wanted, most,
-                      seed % 5 == 0 ? TopkScoring::kCanonical : TopkScoring::kBlas, workspace);
+            at_goal += check(p, exec, wanted, most, scoring_of(seed), workspace);
             if (HasFailure()) return;
           }
         }
@@ -211,7 +238,7 @@ TEST(TopkToward, NothingIsAllocatedAfterTheFirstCall) {
   EXPECT_EQ(counting.allocations(), before);
 }
 
-/// What append_two_lists_host is to decide, item by item.
+/// What append_two_lists_host is to decide, item by item, in the form of every processor.
 TEST(TopkToward, TheVectorFormDecidesItemByItem) {
   for (unsigned seed = 0; seed < 40; ++seed) {
     std::mt19937 random(seed);
@@ -233,7 +260,7 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
       for (const float threshold : {no_threshold(), -1.0f, 0.0f}) {
         for (const float ceiling : {no_threshold(), 0.5f, 2.0f}) {
           const float pass_above = seed % 5 < 2 || std::isnan(ceiling) ? no_threshold() : 2.0f;
-          std::vector<std::uint64_t> counting{1}, others{2}, got(n + 2, 1), got_others(n + 2, 2);
+          std::vector<std::uint64_t> counting{1}, others{2};
           std::uint32_t passed = 3;
           for (std::uint32_t i = 0; i < n; ++i) {
             const float score = b == nullptr ? scores[i] : scores[i] + b[i];
@@ -249,13 +276,18 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
             }
           }
           const TopkBounds bounds{may, threshold, ceiling, pass_above};
-          const TopkAppended filled = append_two_lists_host(
-              scores.data(), b, n, 9, bounds, got.data(), got_others.data(), {1, 1, 3});
-          ASSERT_EQ(filled.passed, passed);
-          got.resize(filled.counting);
-          got_others.resize(filled.others);
-          ASSERT_EQ(got, counting);
-          ASSERT_EQ(got_others, others);
+          for (const TopkScanForm& form : topk_scan_forms()) {
+            std::vector<std::uint64_t> got(n + 2, 1), got_others(n + 2, 2);
+            const TopkAppended filled = form.append_two(scores.data(), b, n, 9, bounds, got.data(),
+                                                        got_others.data(), {1, 1, 3});
+            ASSERT_EQ(filled.passed, passed) << form.name;
+            ASSERT_EQ(got.back(), 1u) << form.name << ": beyond the room";
+            ASSERT_EQ(got_others.back(), 2u) << form.name << ": beyond the room";
+            got.resize(filled.counting);
+            got_others.resize(filled.others);
+            ASSERT_EQ(got, counting) << form.name;
+            ASSERT_EQ(got_others, others) << form.name;
+          }
         }
       }
     }

@@ -120,6 +120,7 @@ void add(SearchStats& into, const SearchStats& from) {
   into.certified += from.certified;
   into.fallback += from.fallback;
   into.widened += from.widened;
+  into.coarse += from.coarse;
   into.toward += from.toward;
   into.passed += from.passed;
 }
@@ -152,6 +153,7 @@ SearchStats minus(SearchStats a, const SearchStats& b) {
   a.certified -= b.certified;
   a.fallback -= b.fallback;
   a.widened -= b.widened;
+  a.coarse -= b.coarse;
   a.toward -= b.toward;
   a.passed -= b.passed;
   return a;
@@ -291,7 +293,8 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);
   if (options.tile_rows == 0 && options.host_memory < least) {
     throw ConfigError("a host memory of " + std::to_string(options.host_memory) +
-                      " bytes for tiles in flight holds no row: one takes " + std::to_string(least) +
+                      " bytes for tiles in flight holds no row: one takes " +
+                      std::to_string(least) +
                       " bytes by this recipe; give that at least, or the rows per tile (--tile)");
   }
   s.tile_rows = options.tile_rows > 0

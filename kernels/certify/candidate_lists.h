@@ -25,6 +25,9 @@ struct CandidateLists {
   std::uint32_t depth = 0;
   /// [num_lists] items that are ahead of all that a list is asked for and not in it; null: none.
   const std::uint32_t* passed = nullptr;
+  /// [num_lists] entries that are to be proven at least of a list that left something out, up to
+  /// args.k; as many more are written as are proven. Null: args.k.
+  const std::uint32_t* needed = nullptr;
 };
 
 /// Results by query: list l has count[l] <= k entries at l * k.
@@ -52,9 +55,6 @@ struct CertifyArgs {
   const std::uint32_t* rows = nullptr;  ///< [num_lists] place of each list in `out`; null: in order
   std::uint32_t first_row = 0;          ///< place of the first list where rows is null
   std::uint32_t k = 0;                  ///< entries per row of `out`
-  /// Lists that end where a goal was reached: of each that left something out, this many of the
-  /// last are there to prove the others. 0: k are to be proven.
-  std::uint32_t spare = 0;
   RankedLists out;
   std::uint8_t* proven = nullptr;    ///< [num_lists] 1: written to `out`. Only for kApproximate
   std::uint64_t* scratch = nullptr;  ///< certify_scratch_size(...) numbers

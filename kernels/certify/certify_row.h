@@ -133,17 +133,25 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
   // What is passed over is in no list.
   const std::uint32_t there = args.num_items - passed;
   std::uint32_t wanted = args.k < there ? args.k : there;
-  if (args.spare > 0 && args.lists.left_out[list] != 0) {
-    const std::uint32_t ahead = listed > args.spare ? listed - args.spare : 0;
-    wanted = ahead < wanted ? ahead : wanted;
-  }
+  const std::uint32_t most = wanted;
+  const bool whole = known + passed == args.num_items;  // nothing was left out
+  const bool partial = approximate && !whole && args.lists.left_out[list] != 0;
+  if (partial && args.lists.needed != nullptr && args.lists.needed[list] < wanted)
+    wanted = args.lists.needed[list];
   bool write = !approximate;
-  const bool useful = wanted > 0 || args.lists.left_out[list] == 0;
-  if (approximate && useful && known >= wanted) {
-    write = known + passed == args.num_items;  // nothing was left out
-    if (!write && wanted > 0 && outside == 0 && args.lists.left_out[list] != 0)
+  if (approximate && known >= wanted) {
+    write = whole;
+    if (partial && wanted > 0 && outside == 0)
       write = misses_nothing(args.lists.cut[list], score_of_key(keys[wanted - 1]), bound);
   }
+  // Where a goal says how much is needed, what else is proven is worth having.
+  const bool longer = partial && write && args.lists.needed != nullptr;
+  std::uint32_t end = total < most ? total : most;
+  for (std::uint32_t j = wanted + g.rank(); j < (longer ? end : 0); j += g.size()) {
+    if (!misses_nothing(args.lists.cut[list], score_of_key(keys[j]), bound)) end = j;
+  }
+  const auto proven = static_cast<std::uint32_t>(g.min(end));
+  if (longer) wanted = proven;
 
   const std::uint32_t row = args.rows != nullptr ? args.rows[list] : args.first_row + list;
   const std::uint64_t to = std::uint64_t{row} * args.k;

@@ -21,6 +21,12 @@
 //     additions: every term passes at most d + 2 roundings and the terms' magnitudes add up to at
 //     most (|q| + X)^2, so gamma(d + 3) (|q| + X)^2 covers both. FAISS raises negative results to
 //     0, which only brings them nearer to D.
+//   kTopkBf16: as kTopk with q' and x', the rows rounded to bf16, in the dot product. With r = |q -
+//   q'| from double and R, the largest |x - x'| of an item: q.x - q'.x' = (q - q').x + q'.(x - x'),
+//   so
+//     |q'.x' by any order - q.x| <= r X + (|q| + r) R + gamma(d + 2) (|q| + r) (X + R)
+//   for every metric; products of two bf16 are exact in fp32, and d + 2 roundings are more than any
+//   unit makes of a sum of d (rounded up to a multiple of 32, but zeros round nothing).
 //
 // Underflow is not covered by gamma: every operation may lose up to 2^-126 even if a library
 // flushes denormals, and there are fewer than 4 (d + 8) operations in both computations together.
@@ -32,6 +38,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/core/bf16.h"
 #include "kernels/core/exact_score.h"
 #include "kernels/core/hd.h"
 
@@ -41,6 +48,7 @@ namespace quarry {
 enum class Approximation : std::uint8_t {
   kTopk,  ///< kernels/topk: dot by BLAS; for L2 2 dot - |x|^2, to which -|q|^2 is still to be added
   kFaissFlat,  ///< FAISS flat: dot; for L2 the negated distance, direct or expanded with fp32 norms
+  kTopkBf16,   ///< as kTopk, the dot product of rows rounded to bf16
 };
 
 /// What the bound needs to know of the items.
@@ -48,7 +56,8 @@ struct ScoreBound {
   std::uint32_t dim = 0;
   Metric metric = Metric::kInnerProduct;
   Approximation approximation = Approximation::kTopk;
-  double largest_norm = 0.0;  ///< of the items that are not heavy, rounded up
+  double largest_norm = 0.0;      ///< of the items that are not heavy, rounded up
+  double largest_residual = 0.0;  ///< kTopkBf16: likewise of what rounding to bf16 takes away
 };
 
 /// |approximate + offset - exact| <= error for every item that is not heavy; error may be infinite.
@@ -81,6 +90,16 @@ QUARRY_HD double gamma_of(double n) {
   return nu < 0.5 ? nu / (1.0 - nu) : unbounded();
 }
 
+/// Sum of squares, in double, of what rounding to bf16 changes.
+QUARRY_HD double squared_residual(const float* row, std::uint32_t dim) {
+  double sum = 0.0;
+  for (std::uint32_t i = 0; i < dim; ++i) {
+    const double lost = double{row[i]} - double{from_bf16(to_bf16(row[i]))};
+    sum += lost * lost;
+  }
+  return sum;
+}
+
 /// query: [bound.dim].
 QUARRY_HD QueryBound query_bound(const ScoreBound& bound, const float* query) {
   const double squared = squared_norm(query, bound.dim);
@@ -91,15 +110,24 @@ QUARRY_HD QueryBound query_bound(const ScoreBound& bound, const float* query) {
   const double e = steps + 5;
   QueryBound result;
   double magnitude = q * x;
+  double dot_error = gamma_of(d) * q * x;  // of the approximate dot product
+  if (bound.approximation == Approximation::kTopkBf16) {
+    const double r = norm_rounded_up(squared_residual(query, bound.dim), bound.dim);
+    const double lost = bound.largest_residual;
+    dot_error = r * x + (q + r) * lost + gamma_of(d + 2) * (q + r) * (x + lost);
+  }
   if (bound.metric != Metric::kL2) {
-    result.error = (gamma_of(d) + gamma_of(e)) * q * x;
+    result.error = dot_error + gamma_of(e) * q * x;
   } else {
     const double sum = (q + x) * (q + x);
     magnitude = sum;
     result.error = gamma_of(e + 2) * sum;
-    if (bound.approximation == Approximation::kTopk) {
+    if (bound.approximation != Approximation::kFaissFlat) {
+      const double products = bound.approximation == Approximation::kTopk
+                                  ? gamma_of(d + 2) * q * x
+                                  : dot_error * (1.0 + 0x1p-23) + 0x1p-23 * q * x;
       result.offset = -squared;
-      result.error += 2.0 * gamma_of(d + 2) * q * x + 2.5 * 0x1p-24 * x * x + d * 0x1p-53 * squared;
+      result.error += 2.0 * products + 2.5 * 0x1p-24 * x * x + d * 0x1p-53 * squared;
     } else {
       result.error += gamma_of(d + 3) * sum;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/core/buffer.h"
@@ -12,10 +13,13 @@
 namespace quarry {
 
 /// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and
-/// approximate. kCanonical: by exact_score, so that the result is brute force itself.
-enum class TopkScoring : std::uint8_t { kBlas, kCanonical };
+/// approximate. kCanonical: by exact_score, so that the result is brute force itself. kBf16: of
+/// rows rounded to bf16, faster still where bf16_unit() has instructions for it and with a larger
+/// error; CPU only.
+enum class TopkScoring : std::uint8_t { kBlas, kCanonical, kBf16 };
 
-/// What is searched. Under kBlas an item's score is `scale * dot + bias`, `scale` a power of two.
+/// What is searched. But for kCanonical an item's score is `scale * dot + bias`, `scale` a power of
+/// two.
 struct TopkItems {
   const float* rows = nullptr;  ///< [num_items, dim]
   std::uint32_t num_items = 0;
@@ -43,6 +47,9 @@ struct TopkResult {
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
   std::uint32_t* passed = nullptr;   ///< [rows] of topk_toward: items passed over; neither listed
                                      ///< nor left out. Null: not wanted
+  /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; all,
+  /// if it is not. Null: not wanted.
+  std::uint32_t* needed = nullptr;
 };
 
 /// Items of each row that a caller is sure to reject, such as what a user has seen.
@@ -58,7 +65,11 @@ inline constexpr std::uint32_t kMaxTopkSkips = 8;
 /// `wanted` entries are not sure to be rejected. It says where a list ends, never what is in it, so
 /// it need not be exact.
 struct TopkGoal {
-  std::uint32_t wanted = 0;                 ///< 1 or more
+  std::uint32_t wanted = 0;  ///< 1 or more
+  /// [rows] The list goes on down to this much below the score of the entry that reaches the goal:
+  /// with twice the error of a score nothing is missing that could be ahead of it. Null: 0.
+  const float* margin = nullptr;
+  std::uint32_t room = 64;                  ///< entries that count beyond `wanted`, at most
   const float* ceiling = nullptr;           ///< [rows] what scores above is rejected; null: nothing
   const std::uint32_t* eligible = nullptr;  ///< bit per item: 0 is rejected in every row; null: all
   std::uint32_t num_skips = 0;
@@ -69,17 +80,27 @@ struct TopkGoal {
   const float* pass_above = nullptr;
 };
 
+/// A row of topk_toward on its way through the items.
+struct TopkProgress {
+  std::uint64_t bar = 0;   ///< nothing at or below this key is listed; 0: nothing was left out
+  std::uint64_t goal = 0;  ///< key of the entry that reaches the goal so far; 0: none does
+  float threshold = 0.0f;  ///< score of `bar`
+  std::uint32_t counting = 0, others = 0, passed = 0;
+  std::uint32_t trim_at = 0;  ///< entries that count at which the list is cut back
+};
+
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.
 struct TopkWorkspace {
   struct Worker {
-    HostBuffer<float> scores;        ///< one tile
+    HostBuffer<float> scores;                  ///< one strip of a tile
+    HostBuffer<std::uint16_t> packed_queries;  ///< kBf16: of a block, of a tile
+    HostBuffer<std::uint16_t> packed_items;
     HostBuffer<std::uint64_t> keys;  ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;
     HostBuffer<float> threshold;
-    HostBuffer<std::uint64_t> cursor;  ///< next exclusion of each row, or of each of its lists
-    HostBuffer<std::uint64_t> others;  ///< topk_toward: entries that do not count
-    HostBuffer<std::uint64_t> bar;     ///< topk_toward: best key that was left out; 0: none
-    HostBuffer<std::uint32_t> num_others, num_passed;
+    HostBuffer<std::uint64_t> cursor;   ///< next exclusion of each row, or of each of its lists
+    HostBuffer<std::uint64_t> others;   ///< topk_toward: entries that do not count
+    HostBuffer<TopkProgress> progress;  ///< topk_toward
   };
   std::vector<Worker> workers;
   HostBuffer<std::uint64_t>
@@ -101,9 +122,10 @@ inline constexpr std::uint32_t kTopkTileItems = 512;
 void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const float* queries,
           std::uint32_t rows, std::uint32_t k, TopkWorkspace& workspace, const TopkResult& out);
 
-/// Lists that are long enough: each row's best items in unbroken order down to the last that counts
-/// toward goal.wanted, but at most `most`. Otherwise as topk with k = most, whose lists these
-/// begin. For rows enough to give every worker a block (topk_toward_pays).
+/// Lists that are long enough: each row's best items in unbroken order down to goal.margin below
+/// the last that counts toward goal.wanted, but at most `most`, and at most goal.room that count
+/// beyond goal.wanted. `cut` may be above all that was left out. Otherwise as topk with k = most,
+/// whose lists these begin. For rows enough to give every worker a block (topk_toward_pays).
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);
@@ -133,6 +155,8 @@ void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queri
 std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n,
                               std::uint32_t first_item, const std::uint32_t* allowed,
                               float threshold, std::uint64_t* keys, std::uint32_t count);
+/// Moves the k largest of `keys[0, count)`, distinct, to the front, in any order; 1 <= k <= count.
+void partition_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k);
 /// compact_row of one thread, without its counting passes: the same set of keys (in another order)
 /// and threshold.
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
@@ -157,7 +181,16 @@ TopkAppended append_two_lists_host(const float* scores, const float* bias, std::
                                    std::uint32_t first_item, const TopkBounds& bounds,
                                    std::uint64_t* counting, std::uint64_t* others,
                                    TopkAppended filled);
-/// "avx2" or "portable".
+/// One pair of these two for a kind of processor.
+struct TopkScanForm {
+  const char* name;  ///< "avx512", "avx2" or "portable"
+  std::uint32_t (*append)(const float*, const float*, std::uint32_t, std::uint32_t,
+                          const std::uint32_t*, float, std::uint64_t*, std::uint32_t);
+  TopkAppended (*append_two)(const float*, const float*, std::uint32_t, std::uint32_t,
+                             const TopkBounds&, std::uint64_t*, std::uint64_t*, TopkAppended);
+};
+/// All that this processor runs, the one in use first.
+std::span<const TopkScanForm> topk_scan_forms();
 const char* topk_instruction_set();
 
 }  // namespace quarry

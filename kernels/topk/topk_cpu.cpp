@@ -40,6 +40,13 @@ Split split_work(const Exec& exec, const TopkItems& items, std::uint32_t rows, s
   return s;
 }
 
+/// Rows of a block that are scored together.
+struct Strip {
+  std::uint32_t first_row = 0;  ///< of the block
+  std::uint32_t begin = 0;      ///< of the strip, within the block
+  std::uint32_t rows = 0;
+};
+
 /// Everything the workers see; read-only but for the work areas and the output.
 struct Job {
   const TopkItems& items;
@@ -51,10 +58,47 @@ struct Job {
   const TopkResult* out;
   Split split;
   void run_block(std::uint64_t task) const;
+  void scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
+                  std::uint32_t item, std::uint32_t n) const;
   void merge_segments(std::uint32_t row) const;
   void finish_row(std::uint32_t row, std::uint64_t* keys, std::uint32_t count) const;
   void multiply_block(std::uint64_t block) const;
 };
+
+/// Rows of a strip against a tile of items.
+void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
+                     std::uint32_t item, std::uint32_t n) const {
+  const float* scores = scorer.score(strip.begin, strip.rows);
+  const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
+  for (std::uint32_t r = strip.begin; r < strip.begin + strip.rows; ++r) {
+    const std::uint32_t* allowed = eligible;
+    std::uint32_t words[kTopkTileItems / 32];
+    if (mask.exclusion_offsets != nullptr) {
+      std::uint64_t& next = work.cursor.data()[r];
+      const std::uint64_t last = mask.exclusion_offsets[strip.first_row + r + 1];
+      if (next < last && mask.exclusions[next] - item < n) {
+        if (eligible == nullptr) {
+          std::memset(words, 0xFF, sizeof words);
+        } else {
+          std::memcpy(words, eligible, divide_up(n, 32) * sizeof(std::uint32_t));
+        }
+        for (; next < last && mask.exclusions[next] - item < n; ++next) {
+          const std::uint32_t j = mask.exclusions[next] - item;
+          words[j / 32] &= ~(1u << (j % 32));
+        }
+        allowed = words;
+      }
+    }
+    std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * split.capacity;
+    std::uint32_t& count = work.count.data()[r];
+    float& threshold = work.threshold.data()[r];
+    // Cut back when another tile might not fit; a list with room for its whole segment never is.
+    if (std::uint64_t{count} + n > split.capacity)
+      count = compact_row_host(keys, count, split.keep, &threshold);
+    count = append_row_host(scores + std::uint64_t{r - strip.begin} * kTopkTileItems, scorer.bias(),
+                            n, item, allowed, threshold, keys, count);
+  }
+}
 
 /// One block of rows against one segment of the items.
 void Job::run_block(std::uint64_t task) const {
@@ -79,40 +123,14 @@ void Job::run_block(std::uint64_t task) const {
         mask.exclusions);
   }
 
-  for (std::uint32_t item = begin; item < end; item += std::min(kTopkTileItems, end - item)) {
-    const std::uint32_t n = std::min(kTopkTileItems, end - item);
-    score_tile(items, queries + std::uint64_t{first_row} * items.dim, m, item, n,
-               work.scores.data());
-    const float* bias =
-        items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias + item : nullptr;
-    const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
-    for (std::uint32_t r = 0; r < m; ++r) {
-      const std::uint32_t* allowed = eligible;
-      std::uint32_t words[kTopkTileItems / 32];
-      if (mask.exclusion_offsets != nullptr) {
-        std::uint64_t& next = cursor[r];
-        const std::uint64_t last = mask.exclusion_offsets[first_row + r + 1];
-        if (next < last && mask.exclusions[next] - item < n) {
-          if (eligible == nullptr) {
-            std::memset(words, 0xFF, sizeof words);
-          } else {
-            std::memcpy(words, eligible, divide_up(n, 32) * sizeof(std::uint32_t));
-          }
-          for (; next < last && mask.exclusions[next] - item < n; ++next) {
-            const std::uint32_t j = mask.exclusions[next] - item;
-            words[j / 32] &= ~(1u << (j % 32));
-          }
-          allowed = words;
-        }
-      }
-      std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * split.capacity;
-      // Cut back when another tile might not fit; a list with room for its whole segment never is.
-      if (std::uint64_t{count[r]} + n > split.capacity) {
-        count[r] = compact_row_host(keys, count[r], split.keep, &threshold[r]);
-      }
-      count[r] = append_row_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
-                                 item, allowed, threshold[r], keys, count[r]);
-    }
+  TileScorer scorer(items, work, split.block_rows);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
+  for (std::uint32_t item = begin; item < end; item += std::min(scorer.tile_items(), end - item)) {
+    const std::uint32_t n = std::min(scorer.tile_items(), end - item);
+    scorer.begin_tile(item, n);
+    for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows())
+      scan_strip(work, scorer, {first_row, strip, std::min(scorer.strip_rows(), m - strip)}, item,
+                 n);
   }
 
   for (std::uint32_t r = 0; r < m; ++r) {
@@ -161,11 +179,13 @@ void Job::multiply_block(std::uint64_t block) const {
   TopkWorkspace::Worker& work = workspace.workers[static_cast<std::size_t>(worker_index())];
   const auto first_row = static_cast<std::uint32_t>(block * split.block_rows);
   const std::uint32_t m = std::min(split.block_rows, rows - first_row);
-  for (std::uint64_t item = 0; item < items.num_items; item += kTopkTileItems) {
-    const auto n =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(kTopkTileItems, items.num_items - item));
-    score_tile(items, queries + std::uint64_t{first_row} * items.dim, m,
-               static_cast<std::uint32_t>(item), n, work.scores.data());
+  TileScorer scorer(items, work, split.block_rows);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
+  for (std::uint32_t item = 0; item < items.num_items;
+       item += std::min(scorer.tile_items(), items.num_items - item)) {
+    scorer.begin_tile(item, std::min(scorer.tile_items(), items.num_items - item));
+    for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows())
+      scorer.score(strip, std::min(scorer.strip_rows(), m - strip));
   }
 }
 
@@ -176,7 +196,7 @@ void reserve(const Exec& exec, const Job& job) {
     workers.resize(static_cast<std::size_t>(std::max(exec.threads, 1)));
   }
   for (auto& w : workers) {
-    w.scores.resize(exec, std::size_t{s.block_rows} * kTopkTileItems);
+    TileScorer::reserve(exec, job.items, s.block_rows, w);
     w.keys.resize(exec, std::size_t{s.block_rows} * s.capacity);
     w.count.resize(exec, s.block_rows);
     w.threshold.resize(exec, s.block_rows);
@@ -193,9 +213,10 @@ void reserve(const Exec& exec, const Job& job) {
 std::uint64_t TopkWorkspace::bytes() const {
   std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
   for (const auto& w : workers) {
-    total += w.scores.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
+    total += w.scores.capacity_bytes() + w.packed_queries.capacity_bytes() +
+             w.packed_items.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
              w.threshold.capacity_bytes() + w.cursor.capacity_bytes() + w.others.capacity_bytes() +
-             w.bar.capacity_bytes() + w.num_others.capacity_bytes() + w.num_passed.capacity_bytes();
+             w.progress.capacity_bytes();
   }
   return total;
 }

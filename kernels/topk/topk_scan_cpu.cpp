@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <span>
 
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
+#include "kernels/topk/topk_scan_cpu.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -14,20 +16,12 @@
 namespace quarry {
 namespace {
 
-using AppendFunction = std::uint32_t (*)(const float*, const float*, std::uint32_t, std::uint32_t,
-                                         const std::uint32_t*, float, std::uint64_t*,
-                                         std::uint32_t);
-
 std::uint32_t append_portable(const float* scores, const float* bias, std::uint32_t n,
                               std::uint32_t first_item, const std::uint32_t* allowed,
                               float threshold, std::uint64_t* keys, std::uint32_t count) {
   SoloGroup solo;
   return append_row(solo, scores, bias, n, first_item, allowed, threshold, keys, count);
 }
-
-using AppendTwoFunction = TopkAppended (*)(const float*, const float*, std::uint32_t, std::uint32_t,
-                                           const TopkBounds&, std::uint64_t*, std::uint64_t*,
-                                           TopkAppended);
 
 /// Written to both lists and counted once: no branch to mispredict. An infinite score is listed,
 /// for its exact one may not be a number.
@@ -165,22 +159,27 @@ TopkAppended append_two_avx2(const float* scores, const float* bias, std::uint32
                              first_item + j, rest, counting, others, filled);
 }
 
-AppendTwoFunction choose_two() {
-  return __builtin_cpu_supports("avx2") ? append_two_avx2 : append_two_portable;
+/// What this processor runs, fastest first.
+std::span<const TopkScanForm> find_forms() {
+  static const TopkScanForm all[] = {{"avx512", append_avx512, append_two_avx512},
+                                     {"avx2", append_avx2, append_two_avx2},
+                                     {"portable", append_portable, append_two_portable}};
+  const std::size_t first = __builtin_cpu_supports("avx512f") ? 0
+                            : __builtin_cpu_supports("avx2")  ? 1
+                                                              : 2;
+  return std::span(all).subspan(first);
 }
-AppendFunction choose() { return __builtin_cpu_supports("avx2") ? append_avx2 : append_portable; }
-const char* name_of(AppendFunction f) { return f == append_avx2 ? "avx2" : "portable"; }
 
 #else
 
-AppendTwoFunction choose_two() { return append_two_portable; }
-AppendFunction choose() { return append_portable; }
-const char* name_of(AppendFunction) { return "portable"; }
+std::span<const TopkScanForm> find_forms() {
+  static const TopkScanForm all[] = {{"portable", append_portable, append_two_portable}};
+  return all;
+}
 
 #endif
 
-const AppendFunction kAppend = choose();
-const AppendTwoFunction kAppendTwo = choose_two();
+const TopkScanForm kForm = find_forms().front();
 
 /// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose partition has
 /// no branch to mispredict and whose pivot is the sample that stands where the k-th is expected.
@@ -224,14 +223,18 @@ void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
 std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n,
                               std::uint32_t first_item, const std::uint32_t* allowed,
                               float threshold, std::uint64_t* keys, std::uint32_t count) {
-  return kAppend(scores, bias, n, first_item, allowed, threshold, keys, count);
+  return kForm.append(scores, bias, n, first_item, allowed, threshold, keys, count);
 }
 
 TopkAppended append_two_lists_host(const float* scores, const float* bias, std::uint32_t n,
                                    std::uint32_t first_item, const TopkBounds& bounds,
                                    std::uint64_t* counting, std::uint64_t* others,
                                    TopkAppended filled) {
-  return kAppendTwo(scores, bias, n, first_item, bounds, counting, others, filled);
+  return kForm.append_two(scores, bias, n, first_item, bounds, counting, others, filled);
+}
+
+void partition_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k) {
+  keep_largest(keys, count, k);
 }
 
 std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k,
@@ -243,6 +246,7 @@ std::uint32_t compact_row_host(std::uint64_t* keys, std::uint32_t count, std::ui
   return k;
 }
 
-const char* topk_instruction_set() { return name_of(kAppend); }
+std::span<const TopkScanForm> topk_scan_forms() { return find_forms(); }
+const char* topk_instruction_set() { return kForm.name; }
 
 }  // namespace quarry

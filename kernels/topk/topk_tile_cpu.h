@@ -11,9 +11,36 @@ inline constexpr std::uint32_t kMinRowsPerWorker = 32;
 
 inline std::uint64_t divide_up(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
 
-/// Scores of m queries against items `item .. item + n - 1`, [m, kTopkTileItems].
-void score_tile(const TopkItems& items, const float* queries, std::uint32_t m, std::uint32_t item,
-                std::uint32_t n, float* scores);
+/// Scores of a block of rows against one tile of items after another, strip by strip of the rows,
+/// so that they are read while they are in cache. Holds nothing: the work areas are the worker's.
+class TileScorer {
+ public:
+  TileScorer(const TopkItems& items, TopkWorkspace::Worker& work, std::uint32_t block_rows);
+  /// Sizes the work areas of a worker for blocks of so many rows.
+  static void reserve(const Exec& exec, const TopkItems& items, std::uint32_t block_rows,
+                      TopkWorkspace::Worker& work);
+  std::uint32_t strip_rows() const { return strip_rows_; }
+  /// Items of a tile, a multiple of 32: kTopkTileItems, or fewer of wide ones.
+  std::uint32_t tile_items() const { return tile_items_; }
+  /// queries: [m, dim], m <= block_rows.
+  void begin_block(const float* queries, std::uint32_t m);
+  /// Items `item .. item + n - 1`, n <= tile_items().
+  void begin_tile(std::uint32_t item, std::uint32_t n);
+  /// Of rows first .. first + rows - 1 of the block, [rows, kTopkTileItems]; `first` is a multiple
+  /// of strip_rows(). Valid until the next call.
+  const float* score(std::uint32_t first, std::uint32_t rows);
+  /// What is to be added to the scores of the tile; null: nothing.
+  const float* bias() const;
+
+ private:
+  const TopkItems& items_;
+  TopkWorkspace::Worker& work_;
+  std::uint32_t strip_rows_;
+  std::uint32_t tile_items_;
+  const float* queries_ = nullptr;
+  std::uint32_t item_ = 0;
+  std::uint32_t n_ = 0;
+};
 
 /// Room of a running list for `keep` entries, what is appended between two cuts, and one tile.
 std::uint32_t list_capacity(std::uint32_t items, std::uint32_t keep);

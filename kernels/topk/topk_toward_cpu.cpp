@@ -1,7 +1,10 @@
 // Lists that are as long as a caller needs who will reject a part of them. Each row runs two: what
-// counts, whose worst entry is the floor, and what does not, which is kept down to that floor.
+// counts, of which the entry that reaches the goal, less the margin, is the floor, and what does
+// not, which is kept down to that floor.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/core/errors.h"
 #include "kernels/topk/blas_threads.h"
@@ -15,6 +18,14 @@ namespace {
 /// Fewer rows per worker leave the GEMM so slow that searching again, deeper, costs less.
 constexpr std::uint32_t kMinGoalRows = 16;
 
+/// Entries that count beyond what is kept, between two cuts: a list that is cut back often costs
+/// sorting, one that is cut back late keeps a low threshold. About as many as are kept.
+constexpr std::uint32_t kMinGrowth = 64;
+
+std::uint32_t within(std::uint64_t entries) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(entries, 0xFFFFFFFFu));
+}
+
 struct Job {
   const TopkItems& items;
   const TopkGoal& goal;
@@ -23,21 +34,27 @@ struct Job {
   std::uint32_t most;
   TopkWorkspace& workspace;
   const TopkResult& out;
-  std::uint32_t keep = 0;  ///< of entries that count: the one beyond goal.wanted ends the list
-  std::uint32_t keep_others = 0;     ///< of the others: more would make the list longer than `most`
+  std::uint32_t wanted = 0;          ///< goal.wanted, or more than there are items
+  std::uint32_t growth = 0;          ///< of a list of what counts between two cuts
   std::uint32_t capacity = 0;        ///< of a list of what counts
   std::uint32_t other_capacity = 0;  ///< of a list of what does not
   std::uint32_t block = 0;           ///< rows
 
   void run_block(std::uint64_t b) const;
+  void scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
+                const float* scores, const float* bias, std::uint32_t item, std::uint32_t n) const;
   const std::uint32_t* counting_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
                                      std::uint32_t r, std::uint32_t item, std::uint32_t n,
                                      std::uint32_t* words) const;
-  void make_room(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t n) const;
+  void cut_counting(std::uint64_t* keys, float margin, TopkProgress& row) const;
+  void cut_others(std::uint64_t* keys, TopkProgress& row) const;
   void finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
+  float margin_of(std::uint32_t row) const {
+    return goal.margin != nullptr ? goal.margin[row] : 0.0f;
+  }
 };
 
-/// Drops what is at or behind the bar; keeps the order.
+/// Drops what is at or below the bar; keeps the order.
 std::uint32_t drop_behind(std::uint64_t* keys, std::uint32_t count, std::uint64_t bar) {
   std::uint32_t kept = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -48,17 +65,21 @@ std::uint32_t drop_behind(std::uint64_t* keys, std::uint32_t count, std::uint64_
   return kept;
 }
 
-/// Cuts back to the `keep` best if there are more, and takes the worst of these away as the new
-/// bar, if it is ahead of it.
-std::uint32_t raise_bar(std::uint64_t* keys, std::uint32_t count, std::uint32_t keep,
+/// Cuts back to the `keep` best if there are more; the best of what goes is a bar.
+std::uint32_t keep_best(std::uint64_t* keys, std::uint32_t count, std::uint32_t keep,
                         std::uint64_t* bar) {
-  if (count < keep) return count;
-  float ignored = 0.0f;
-  count = compact_row_host(keys, count, keep, &ignored);
-  std::uint64_t* least = std::min_element(keys, keys + count);
-  *bar = std::max(*bar, *least);
-  *least = keys[count - 1];
-  return count - 1;
+  if (count <= keep) return count;
+  partition_row_host(keys, count, keep);
+  *bar = std::max(*bar, *std::max_element(keys + keep, keys + count));
+  return keep;
+}
+
+/// The key below which scores are more than `margin` worse; 0 where that is not a number.
+std::uint64_t bar_below(float score, float margin) {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  // One step for the rounding of the difference, one to be strictly below it.
+  const float floor = std::nextafter(std::nextafter(score - margin, kLowest), kLowest);
+  return std::isfinite(floor) ? score_key(clear_negative_zero(floor), 0) : 0;
 }
 
 /// Which of items `item .. item + n - 1` may count in row r of the block: null for all.
@@ -85,22 +106,49 @@ const std::uint32_t* Job::counting_bits(TopkWorkspace::Worker& work, std::uint32
   return bits;
 }
 
-/// Room for n more entries in both lists of row r.
-void Job::make_room(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t n) const {
+/// Down to the margin below the entry that reaches the goal, if one does, and to the room there is.
+void Job::cut_counting(std::uint64_t* keys, float margin, TopkProgress& row) const {
+  std::uint32_t count = drop_behind(keys, row.counting, row.bar);
+  if (count >= wanted) {
+    partition_row_host(keys, count, wanted);
+    row.goal = *std::min_element(keys, keys + wanted);
+    row.bar = std::max(row.bar, bar_below(score_of_key(row.goal), margin));
+    count = wanted + drop_behind(keys + wanted, count - wanted, row.bar);
+    count = keep_best(keys, count, within(std::uint64_t{wanted} + goal.room), &row.bar);
+  }
+  row.counting = count;
+  row.trim_at = within(std::uint64_t{std::max(count, wanted)} + growth);
+  if (row.bar != 0) row.threshold = score_of_key(row.bar);
+}
+
+/// More than `most` of them would make the list longer than that.
+void Job::cut_others(std::uint64_t* keys, TopkProgress& row) const {
+  row.others = drop_behind(keys, row.others, row.bar);
+  row.others = keep_best(keys, row.others, most, &row.bar);
+  if (row.bar != 0) row.threshold = score_of_key(row.bar);
+}
+
+/// A row against the scores of items `item .. item + n - 1`.
+void Job::scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
+                   const float* scores, const float* bias, std::uint32_t item,
+                   std::uint32_t n) const {
+  std::uint32_t words[kTopkTileItems / 32];
+  const std::uint32_t* counts = counting_bits(work, first_row, r, item, n, words);
+  const std::uint32_t at = first_row + r;
+  TopkProgress& row = work.progress.data()[r];
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
-  std::uint32_t& count = work.count.data()[r];
-  std::uint32_t& num_others = work.num_others.data()[r];
-  std::uint64_t& bar = work.bar.data()[r];
-  if (std::uint64_t{count} + n > capacity) {
-    count = drop_behind(counting, count, bar);
-    count = raise_bar(counting, count, keep, &bar);
-  }
-  if (std::uint64_t{num_others} + n > other_capacity) {
-    num_others = drop_behind(others, num_others, bar);
-    if (num_others >= keep_others) num_others = raise_bar(others, num_others, keep_others, &bar);
-  }
-  if (bar != 0) work.threshold.data()[r] = score_of_key(bar);
+  if (row.counting >= row.trim_at || std::uint64_t{row.counting} + n > capacity)
+    cut_counting(counting, margin_of(at), row);
+  if (std::uint64_t{row.others} + n > other_capacity) cut_others(others, row);
+  const TopkBounds bounds{counts, row.threshold,
+                          goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
+                          goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
+  const TopkAppended filled = append_two_lists_host(scores, bias, n, item, bounds, counting, others,
+                                                    {row.counting, row.others, row.passed});
+  row.counting = filled.counting;
+  row.others = filled.others;
+  row.passed = filled.passed;
 }
 
 void Job::run_block(std::uint64_t b) const {
@@ -108,42 +156,27 @@ void Job::run_block(std::uint64_t b) const {
   const auto first_row = static_cast<std::uint32_t>(b * block);
   const std::uint32_t m = std::min(block, rows - first_row);
   for (std::uint32_t r = 0; r < m; ++r) {
-    work.count.data()[r] = work.num_others.data()[r] = work.num_passed.data()[r] = 0;
-    work.bar.data()[r] = 0;
-    work.threshold.data()[r] = no_threshold();
+    TopkProgress& row = work.progress.data()[r];
+    row = {};
+    row.threshold = no_threshold();
+    row.trim_at = within(std::uint64_t{wanted} + growth);
     for (std::uint32_t s = 0; s < goal.num_skips; ++s)
       work.cursor.data()[std::uint64_t{r} * goal.num_skips + s] =
           goal.skips[s].offsets[goal.skips[s].owner[first_row + r]];
   }
+  TileScorer scorer(items, work, block);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
   for (std::uint32_t item = 0; item < items.num_items;
-       item += std::min(kTopkTileItems, items.num_items - item)) {
-    const std::uint32_t n = std::min(kTopkTileItems, items.num_items - item);
-    score_tile(items, queries + std::uint64_t{first_row} * items.dim, m, item, n,
-               work.scores.data());
-    const float* bias =
-        items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias + item : nullptr;
-    for (std::uint32_t r = 0; r < m; ++r) {
-      std::uint32_t words[kTopkTileItems / 32];
-      const std::uint32_t* counts = counting_bits(work, first_row, r, item, n, words);
-      const std::uint32_t row = first_row + r;
-      TopkAppended filled{work.count.data()[r], work.num_others.data()[r],
-                          work.num_passed.data()[r]};
-      if (std::uint64_t{filled.counting} + n > capacity ||
-          std::uint64_t{filled.others} + n > other_capacity) {
-        make_room(work, r, n);
-        filled.counting = work.count.data()[r];
-        filled.others = work.num_others.data()[r];
+       item += std::min(scorer.tile_items(), items.num_items - item)) {
+    const std::uint32_t n = std::min(scorer.tile_items(), items.num_items - item);
+    scorer.begin_tile(item, n);
+    for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
+      const std::uint32_t strip_rows = std::min(scorer.strip_rows(), m - strip);
+      const float* scores = scorer.score(strip, strip_rows);
+      for (std::uint32_t r = 0; r < strip_rows; ++r) {
+        scan_row(work, first_row, strip + r, scores + std::uint64_t{r} * kTopkTileItems,
+                 scorer.bias(), item, n);
       }
-      const TopkBounds bounds{counts, work.threshold.data()[r],
-                              goal.ceiling != nullptr ? goal.ceiling[row] : no_threshold(),
-                              goal.pass_above != nullptr ? goal.pass_above[row] : no_threshold()};
-      filled =
-          append_two_lists_host(work.scores.data() + std::uint64_t{r} * kTopkTileItems, bias, n,
-                                item, bounds, work.keys.data() + std::uint64_t{r} * capacity,
-                                work.others.data() + std::uint64_t{r} * other_capacity, filled);
-      work.count.data()[r] = filled.counting;
-      work.num_others.data()[r] = filled.others;
-      work.num_passed.data()[r] = filled.passed;
     }
   }
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);
@@ -153,25 +186,23 @@ void Job::run_block(std::uint64_t b) const {
 void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const {
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
-  std::uint64_t bar = work.bar.data()[r];
-  std::uint32_t count = raise_bar(counting, work.count.data()[r], keep, &bar);
-  count = drop_behind(counting, count, bar);
-  std::uint32_t num_others = drop_behind(others, work.num_others.data()[r], bar);
-  std::uint64_t* to = out.keys + std::uint64_t{first_row + r} * most;
-  if (std::uint64_t{count} + num_others > most) {
-    // The list ends sooner, behind the best `most` of both: they meet in the room of the others.
-    num_others = raise_bar(others, num_others, most + 1, &bar);
-    count = drop_behind(counting, count, bar);
-    std::copy(counting, counting + count, others + num_others);
-    num_others = raise_bar(others, num_others + count, most + 1, &bar);
-    count = 0;
+  TopkProgress& row = work.progress.data()[r];
+  const std::uint32_t at = first_row + r;
+  cut_counting(counting, margin_of(at), row);
+  cut_others(others, row);
+  row.counting = drop_behind(counting, row.counting, row.bar);
+  // Both meet in the room of the others; where they are too many the list ends sooner.
+  std::copy(counting, counting + row.counting, others + row.others);
+  const std::uint32_t count = keep_best(others, row.others + row.counting, most, &row.bar);
+  std::copy(others, others + count, out.keys + std::uint64_t{at} * most);
+  out.count[at] = count;
+  out.left_out[at] = row.bar != 0 ? 1 : 0;
+  if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
+  if (out.passed != nullptr) out.passed[at] = row.passed;
+  if (out.needed != nullptr) {
+    out.needed[at] = static_cast<std::uint32_t>(
+        std::count_if(others, others + count, [&](std::uint64_t key) { return key >= row.goal; }));
   }
-  std::copy(counting, counting + count, to);
-  std::copy(others, others + num_others, to + count);
-  out.count[first_row + r] = count + num_others;
-  out.left_out[first_row + r] = bar != 0 ? 1 : 0;
-  if (bar != 0) out.cut[first_row + r] = score_of_key(bar);
-  if (out.passed != nullptr) out.passed[first_row + r] = work.num_passed.data()[r];
 }
 
 void reserve(const Exec& exec, const Job& job) {
@@ -179,12 +210,10 @@ void reserve(const Exec& exec, const Job& job) {
   const auto threads = static_cast<std::size_t>(std::max(exec.threads, 1));
   if (workers.size() < threads) workers.resize(threads);
   for (auto& w : workers) {
-    w.scores.resize(exec, std::size_t{job.block} * kTopkTileItems);
+    TileScorer::reserve(exec, job.items, job.block, w);
     w.keys.resize(exec, std::size_t{job.block} * job.capacity);
     w.others.resize(exec, std::size_t{job.block} * job.other_capacity);
-    for (auto* per_row : {&w.count, &w.num_others, &w.num_passed}) per_row->resize(exec, job.block);
-    w.bar.resize(exec, job.block);
-    w.threshold.resize(exec, job.block);
+    w.progress.resize(exec, job.block);
     w.cursor.resize(exec, std::size_t{job.block} * std::max(job.goal.num_skips, 1u));
   }
 }
@@ -204,19 +233,18 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   if (items.num_items == 0) {
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
+    if (out.needed != nullptr) std::fill_n(out.needed, rows, 0u);
     return;
   }
   const OneBlasThread one_blas_thread(exec.threads);
   Job job{items, goal, queries, rows, most, workspace, out};
-  job.keep = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(std::uint64_t{goal.wanted} + 1, 0xFFFFFFFFu));
-  job.keep_others =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{most} + 1, 0xFFFFFFFFu));
-  job.capacity = list_capacity(items.num_items, job.keep);
-  // Not cut back for its own sake: a little room beyond what is kept at most, and room for the
-  // counting entries at the end.
-  job.other_capacity = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      std::uint64_t{job.keep_others} + goal.wanted + 2 * kTopkTileItems, 0xFFFFFFFFu));
+  job.wanted = std::min(goal.wanted, within(std::uint64_t{items.num_items} + 1));
+  job.growth = std::max(job.wanted, kMinGrowth);
+  const std::uint64_t kept = std::uint64_t{job.wanted} + goal.room;
+  const std::uint64_t all = divide_up(items.num_items, kTopkTileItems) * kTopkTileItems;
+  job.capacity = within(std::min(kept + job.growth + kTopkTileItems, all));
+  // Not cut back for its own sake: room for a tile, and for the counting entries at the end.
+  job.other_capacity = within(std::uint64_t{most} + job.capacity + kTopkTileItems);
   job.block = block_rows(exec, items, rows, std::uint64_t{job.capacity} + job.other_capacity, true);
   reserve(exec, job);
   const Job* const j = &job;

@@ -356,8 +356,9 @@ int bench(BenchArguments args, const Context& context) {
       variant.passes.push_back(mine_once(request, inputs, retriever, variant, context));
     }
     variants.push_back(std::move(variant));
-    const bool exhaustive = (retriever == "exact" || retriever == "auto" || retriever == "Flat") &&
-                            has_ranked_branch(request.recipe);
+    const bool exhaustive =
+        (retriever.starts_with("exact") || retriever == "auto" || retriever == "Flat") &&
+        has_ranked_branch(request.recipe);
     results.push_back(
         variant_json(variants.back(), variants.front(), limits, rows, distinct.size(), exhaustive));
     std::fputs(variant_words(results.back(), rows).c_str(), words);

@@ -209,6 +209,7 @@ std::string run_to_json(const RunFacts& facts) {
                    {"queries", report.search.queries},
                    {"certified", report.search.certified},
                    {"fallback", report.search.fallback},
+                   {"certified_coarsely", report.search.coarse},
                    {"widened", report.search.widened},
                    {"toward_goals", report.search.toward},
                    {"passed_over", report.search.passed},

@@ -1,0 +1,182 @@
+// The running list of one thread by AVX-512: what passes is compressed into the lists without a
+// branch per item.
+#include "kernels/topk/topk_scan_cpu.h"
+
+#if defined(__x86_64__)
+
+#include <algorithm>
+#include <limits>
+
+// GCC up to 12 warns of its own header (its bug 105593).
+#if !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace quarry {
+namespace {
+
+constexpr std::uint32_t kLanes = 16;
+constexpr std::uint32_t kVectors = kTopkTileItems / kLanes;
+
+/// Of 16 items, and zeros behind the last one.
+struct Scored {
+  __m512 scores;
+  __mmask16 there;
+};
+
+[[gnu::target("avx512f")]] inline Scored load(const float* scores, const float* bias,
+                                              std::uint32_t at, std::uint32_t n) {
+  const std::uint32_t left = n - at;
+  const auto there = static_cast<__mmask16>(left >= kLanes ? 0xFFFFu : (1u << left) - 1);
+  __m512 s = _mm512_maskz_loadu_ps(there, scores + at);
+  if (bias != nullptr) s = _mm512_add_ps(s, _mm512_maskz_loadu_ps(there, bias + at));
+  return {s, there};
+}
+
+/// Bits of items at .. at + 15; `at` is a multiple of 16.
+inline __mmask16 bits_at(const std::uint32_t* bits, std::uint32_t at) {
+  return bits == nullptr ? static_cast<__mmask16>(0xFFFF)
+                         : static_cast<__mmask16>(bits[at / 32] >> (at % 32));
+}
+
+/// Which of the vectors of a chunk have a score that `beats` the threshold: one mask for all, so
+/// that the loop over them ends with one mispredicted branch.
+[[gnu::target("avx512f")]] inline std::uint32_t find_passing(const float* scores, const float* bias,
+                                                             std::uint32_t n, __m512 floor,
+                                                             __mmask16* pass) {
+  std::uint32_t some = 0;
+  for (std::uint32_t at = 0; at < n; at += kLanes) {
+    const Scored v = load(scores, bias, at, n);
+    // _CMP_NLE_UQ is `beats`: not less or equal, true for unordered operands.
+    const __mmask16 mask = _mm512_mask_cmp_ps_mask(v.there, v.scores, floor, _CMP_NLE_UQ);
+    pass[at / kLanes] = mask;
+    some |= (mask != 0 ? 1u : 0u) << (at / kLanes);
+  }
+  return some;
+}
+
+/// Keys of 16 items (score_key, -0 cleared).
+struct Keys {
+  __m512i low, high;
+};
+
+[[gnu::target("avx512f")]] inline __m512i join(__m256i upper, __m256i lower) {
+  return _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(upper), 32),
+                         _mm512_cvtepu32_epi64(lower));
+}
+
+[[gnu::target("avx512f")]] inline Keys keys_of(__m512 scores, std::uint32_t first_item) {
+  const __mmask16 zero = _mm512_cmp_ps_mask(scores, _mm512_setzero_ps(), _CMP_EQ_OQ);
+  const __m512i bits =
+      _mm512_mask_mov_epi32(_mm512_castps_si512(scores), zero, _mm512_setzero_si512());
+  // Negative: all bits turn, else the sign: the order of unsigned integers.
+  const __m512i turn =
+      _mm512_or_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(static_cast<int>(1u << 31)));
+  const __m512i ordered = _mm512_xor_si512(bits, turn);
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i item = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first_item)), lane);
+  const __m512i tie = _mm512_xor_si512(item, _mm512_set1_epi32(-1));
+  return {join(_mm512_castsi512_si256(ordered), _mm512_castsi512_si256(tie)),
+          join(_mm512_extracti64x4_epi64(ordered, 1), _mm512_extracti64x4_epi64(tie, 1))};
+}
+
+/// Appends the keys of a mask. Compressed in a register: into memory it is slow on some processors.
+[[gnu::target("avx512f,popcnt")]] inline std::uint32_t append(const Keys& keys, std::uint32_t mask,
+                                                              std::uint64_t* list,
+                                                              std::uint32_t count) {
+  const std::uint32_t low = mask & 0xFFu;
+  const std::uint32_t high = mask >> 8;
+  const auto num_low = static_cast<std::uint32_t>(__builtin_popcount(low));
+  const auto num_high = static_cast<std::uint32_t>(__builtin_popcount(high));
+  _mm512_mask_storeu_epi64(list + count, static_cast<__mmask8>((1u << num_low) - 1),
+                           _mm512_maskz_compress_epi64(static_cast<__mmask8>(low), keys.low));
+  count += num_low;
+  _mm512_mask_storeu_epi64(list + count, static_cast<__mmask8>((1u << num_high) - 1),
+                           _mm512_maskz_compress_epi64(static_cast<__mmask8>(high), keys.high));
+  return count + num_high;
+}
+
+[[gnu::target("avx512f,bmi,popcnt")]] std::uint32_t append_chunk(
+    const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
+    const std::uint32_t* allowed, __m512 floor, std::uint64_t* keys, std::uint32_t count) {
+  __mmask16 pass[kVectors];
+  for (std::uint32_t some = find_passing(scores, bias, n, floor, pass); some != 0;
+       some &= some - 1) {
+    const auto v = static_cast<std::uint32_t>(__builtin_ctz(some));
+    const std::uint32_t at = v * kLanes;
+    count = append(keys_of(load(scores, bias, at, n).scores, first_item + at),
+                   pass[v] & bits_at(allowed, at), keys, count);
+  }
+  return count;
+}
+
+/// What every row of a chunk is compared with.
+struct Bounds {
+  __m512 floor, ceiling, pass_above;
+};
+
+[[gnu::target("avx512f,bmi,popcnt")]] TopkAppended append_two_chunk(
+    const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
+    const std::uint32_t* counts, const Bounds& bounds, std::uint64_t* counting,
+    std::uint64_t* others, TopkAppended filled) {
+  const __m512 largest = _mm512_set1_ps(std::numeric_limits<float>::max());
+  __mmask16 pass[kVectors];
+  for (std::uint32_t some = find_passing(scores, bias, n, bounds.floor, pass); some != 0;
+       some &= some - 1) {
+    const auto v = static_cast<std::uint32_t>(__builtin_ctz(some));
+    const std::uint32_t at = v * kLanes;
+    const __m512 s = load(scores, bias, at, n).scores;
+    const auto may = static_cast<__mmask16>(pass[v] & bits_at(counts, at));
+    const std::uint32_t above = _mm512_mask_cmp_ps_mask(may, s, bounds.ceiling, _CMP_GT_OQ);
+    // An infinite score is listed, for its exact one may not be a number.
+    const auto finite = _mm512_mask_cmp_ps_mask(may, s, largest, _CMP_LE_OQ);
+    const std::uint32_t passed = _mm512_mask_cmp_ps_mask(finite, s, bounds.pass_above, _CMP_GT_OQ);
+    const std::uint32_t within = may & ~above;
+    const Keys keys = keys_of(s, first_item + at);
+    filled.counting = append(keys, within, counting, filled.counting);
+    filled.passed += static_cast<std::uint32_t>(__builtin_popcount(passed));
+    const std::uint32_t rest = pass[v] & ~within & ~passed;
+    if (rest != 0) filled.others = append(keys, rest, others, filled.others);
+  }
+  return filled;
+}
+
+}  // namespace
+
+[[gnu::target("avx512f")]] std::uint32_t append_avx512(const float* scores, const float* bias,
+                                                       std::uint32_t n, std::uint32_t first_item,
+                                                       const std::uint32_t* allowed,
+                                                       float threshold, std::uint64_t* keys,
+                                                       std::uint32_t count) {
+  const __m512 floor = _mm512_set1_ps(threshold);
+  for (std::uint32_t at = 0; at < n; at += kTopkTileItems) {
+    count = append_chunk(scores + at, bias == nullptr ? nullptr : bias + at,
+                         std::min(n - at, kTopkTileItems), first_item + at,
+                         allowed == nullptr ? nullptr : allowed + at / 32, floor, keys, count);
+  }
+  return count;
+}
+
+[[gnu::target("avx512f")]] TopkAppended append_two_avx512(
+    const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
+    const TopkBounds& bounds, std::uint64_t* counting, std::uint64_t* others, TopkAppended filled) {
+  const Bounds wide{_mm512_set1_ps(bounds.threshold), _mm512_set1_ps(bounds.ceiling),
+                    _mm512_set1_ps(bounds.pass_above)};
+  for (std::uint32_t at = 0; at < n; at += kTopkTileItems) {
+    filled = append_two_chunk(scores + at, bias == nullptr ? nullptr : bias + at,
+                              std::min(n - at, kTopkTileItems), first_item + at,
+                              bounds.counts == nullptr ? nullptr : bounds.counts + at / 32, wide,
+                              counting, others, filled);
+  }
+  return filled;
+}
+
+}  // namespace quarry
+
+#endif
