@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "host/mine/rank.h"
 #include "host/mine/spread.h"
 #include "host/mine/state.h"
 #include "kernels/core/device.h"
@@ -259,14 +260,42 @@ void halve_tiles(Miner::State& s) {
 }  // namespace
 
 Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions& options)
-    : state_(std::make_unique<State>()) {
+    : Miner() {
   State& s = *state_;
   s.recipe = recipe;
   s.options = options;
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
+  prepare_searches();
+  for (const Exec& exec : options.more) {
+    MinerOptions other = options;
+    other.exec = exec;
+    other.more.clear();
+    s.replicas.push_back(std::make_unique<Miner>(recipe, inputs, other));
+  }
+}
+
+Miner::Miner() : state_(std::make_unique<State>()) {}
+
+std::unique_ptr<Miner> Miner::exact_twin() const {
+  std::unique_ptr<Miner> twin(new Miner);
+  State& s = *twin->state_;
+  s.recipe = state_->recipe;
+  s.options = state_->options;
+  s.options.retriever = "exact";
+  s.options.more.clear();
+  s.inputs = state_->inputs;
+  s.compiled = state_->compiled;
+  twin->prepare_searches();
+  return twin;
+}
+
+/// Everything behind the compiled recipe: the retrievers, and how deep and how many rows at once.
+void Miner::prepare_searches() {
+  State& s = *state_;
+  const MinerOptions& options = s.options;
   ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim,
-                  recipe.metric};
+                  s.recipe.metric};
   if (options.exec.device == Device::kCuda) items.device_rows = s.compiled->world.items;
   if (has_source(*s.compiled, SourceKind::kTopk)) {
     FaissOptions faiss = options.faiss;
@@ -294,12 +323,6 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
                                rows_in_time(*s.compiled, options.exec));
   s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, longest),
                          std::min(kLeastRunBytes, options.host_memory));
-  for (const Exec& exec : options.more) {
-    MinerOptions other = options;
-    other.exec = exec;
-    other.more.clear();
-    s.replicas.push_back(std::make_unique<Miner>(recipe, inputs, other));
-  }
 }
 
 Miner::~Miner() = default;
@@ -452,8 +475,23 @@ std::uint32_t Miner::segment_code(std::string_view value) const {
   return at == names.end() ? 0 : static_cast<std::uint32_t>(at - names.begin());
 }
 
-std::string Miner::promise() const {
-  return !state_->retriever || state_->retriever->exact() ? "cpu_gpu_identical" : "same_index";
+std::string Miner::promise() const { return exact() ? "cpu_gpu_identical" : "same_index"; }
+
+bool Miner::exact() const { return !state_->retriever || state_->retriever->exact(); }
+
+std::uint32_t Miner::pool_depth() const {
+  return std::min(state_->compiled->topk_depth, state_->compiled->world.num_items);
+}
+
+void Miner::rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_t>& items,
+                 std::vector<std::uint32_t>& count) {
+  State& s = *state_;
+  if (!s.retriever) throw ConfigError("no branch of the recipe searches: there is no ranking");
+  require_columns(rows, s);
+  check(rows, s);
+  const SearchStats before = s.retriever->stats();
+  rank_rows(s.options.exec, *s.retriever, *s.compiled, s.inputs, rows, k, items, count);
+  add(s.wasted, minus(s.retriever->stats(), before));
 }
 
 }  // namespace quarry

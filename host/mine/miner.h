@@ -130,11 +130,26 @@ class Miner {
   std::uint32_t segment_code(std::string_view value) const;
   /// "cpu_gpu_identical" or "same_index".
   std::string promise() const;
+  /// True if candidates are what brute force finds, or no branch searches.
+  bool exact() const;
+  /// Depth of the deepest pool of the topk branches, at most the number of items; 0 without one.
+  std::uint32_t pool_depth() const;
+  /// The items that the retriever ranks first for each row's query, before any filter: row r has
+  /// count[r] <= k of them at r * k of `items` ([rows, k], [rows]; resized). Rows in host memory,
+  /// checked as by mine(). Holds 8 bytes per row and place meanwhile. Not in report(). Throws as
+  /// mine(), and ConfigError where no branch searches.
+  void rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_t>& items,
+            std::vector<std::uint32_t>& count);
+  /// A miner of the same compiled recipe, on the same device, that searches exactly; the tables
+  /// are shared. Inputs must outlive it as they must this one.
+  std::unique_ptr<Miner> exact_twin() const;
 
   struct State;  ///< compiled plan, world, retriever, work areas
   const State& state() const { return *state_; }
 
  private:
+  Miner();
+  void prepare_searches();
   void mine_alone(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
                   const std::atomic<bool>* stop);
   std::unique_ptr<State> state_;

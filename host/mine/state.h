@@ -11,7 +11,7 @@ struct Miner::State {
   Recipe recipe;
   MinerOptions options;
   MinerInputs inputs;
-  std::unique_ptr<Compiled> compiled;
+  std::shared_ptr<Compiled> compiled;  ///< shared with exact twins
   std::unique_ptr<Retriever> retriever;
   std::unique_ptr<Retriever> near_retriever;
   std::unique_ptr<Tile> tile;
