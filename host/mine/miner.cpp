@@ -54,6 +54,25 @@ bool has_source(const Compiled& compiled, SourceKind kind) {
   return false;
 }
 
+/// What "auto" stands for here, or what is named.
+RetrieverChoice choose(const Compiled& compiled, const MinerOptions& options,
+                       const FaissOptions& faiss) {
+  if (options.retriever != "auto") return {{.retriever = options.retriever}, "it was named"};
+  RetrievalTask task;
+  task.num_items = compiled.world.num_items;
+  task.rows = options.expected_rows;
+  task.dim = compiled.world.dim;
+  task.depth = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::uint64_t{faiss.first_depth} * SearchGoals(options.exec, compiled).rejected(),
+      faiss.max_depth));
+  task.recall = options.recall;
+  task.metric = compiled.world.metric;
+  task.device = options.exec.device;
+  task.threads = options.exec.threads;
+  task.faiss = faiss_version() != "none";
+  return choose_retriever(task);
+}
+
 /// Rows per tile that keep one exact search within a second or two, so that a stop is heard.
 std::uint32_t rows_in_time(const Compiled& compiled, const Exec& exec) {
   constexpr double kFlopsPerThread = 1.0e11;
@@ -301,7 +320,12 @@ void Miner::prepare_searches() {
     FaissOptions faiss = options.faiss;
     faiss.max_depth = deepest(*s.compiled);
     faiss.first_depth = first_depth(*s.compiled, faiss.max_depth);
-    s.retriever = make_retriever(options.exec, items, options.retriever, faiss);
+    s.choice = choose(*s.compiled, options, faiss);
+    const RetrieverCost& chosen = s.choice.chosen;
+    if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
+    if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
+    const StageTimer timer(s.build_seconds);
+    s.retriever = make_retriever(options.exec, items, chosen.retriever, faiss);
   }
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
@@ -450,6 +474,7 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
       s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim
                   : 0;
   p.retriever = s.retriever ? s.retriever->description() : "none";
+  p.build_seconds = s.build_seconds;
   return p;
 }
 
@@ -476,6 +501,8 @@ std::uint32_t Miner::segment_code(std::string_view value) const {
 }
 
 std::string Miner::promise() const { return exact() ? "cpu_gpu_identical" : "same_index"; }
+
+const RetrieverChoice& Miner::choice() const { return state_->choice; }
 
 bool Miner::exact() const { return !state_->retriever || state_->retriever->exact(); }
 
