@@ -287,6 +287,50 @@ TEST(Recall, RowsThatCannotBeMinedAreNotSampled) {
   EXPECT_EQ(report.negatives.found, report.negatives.wanted);
 }
 
+TEST(Recall, AutoTakesAnIndexOnlyWhereLessIsAllowedAndRowsPayForIt) {
+  if (!faiss_info().present) GTEST_SKIP() << "this build has no FAISS";
+  // As many numbers as make an index worth its while; what they are does not matter.
+  const auto w = test::make_world({.users = 20, .items = 24000, .dim = 160, .seed = 3});
+  w->rows_view.segment = nullptr;
+  std::string text = kRecipe;
+  text.replace(text.find("pool = 20"), 9, "pool = 4");
+  const Recipe small = parse_recipe(text, "recall.toml", 0);
+  MinerOptions options;
+  options.recall = 0.6;
+  options.expected_rows = 1000000000;
+  Miner approximate(small, w->inputs, options);
+  EXPECT_FALSE(approximate.exact());
+  EXPECT_EQ(approximate.promise(), "same_index");
+  const RetrieverCost& chosen = approximate.choice().chosen;
+  EXPECT_EQ(chosen.retriever.rfind("IVF", 0), 0u) << chosen.retriever;
+  EXPECT_NE(approximate.plan(1).retriever.find(chosen.retriever +
+                                               " nprobe=" + std::to_string(chosen.nprobe) + " "),
+            std::string::npos)
+      << approximate.plan(1).retriever;
+  EXPECT_GT(approximate.plan(1).build_seconds, 0.0);
+  // What the caller says of the index stands.
+  options.faiss.nprobe = chosen.nprobe + 3;
+  const Miner own(small, w->inputs, options);
+  EXPECT_NE(own.plan(1).retriever.find("nprobe=" + std::to_string(chosen.nprobe + 3)),
+            std::string::npos)
+      << own.plan(1).retriever;
+  options.faiss.nprobe = 0;
+  // Its exact twin is none.
+  EXPECT_TRUE(approximate.exact_twin()->exact());
+  for (const auto& [recall, rows, words] : {std::tuple{1.0, std::uint64_t{1000000000}, "all"},
+                                            std::tuple{0.6, std::uint64_t{0}, "not known"},
+                                            std::tuple{0.6, std::uint64_t{1}, "do not pay"}}) {
+    options.recall = recall;
+    options.expected_rows = rows;
+    const Miner exact(small, w->inputs, options);
+    EXPECT_TRUE(exact.exact());
+    EXPECT_EQ(exact.plan(1).retriever, "exact");
+    EXPECT_NE(exact.choice().rule.find(words), std::string::npos) << exact.choice().rule;
+  }
+  options.recall = 0.0;
+  EXPECT_THROW(Miner(small, w->inputs, options), ConfigError);
+}
+
 TEST(Recall, AStopIsHeard) {
   const auto w = world();
   SampledRun run(*w, w->rows_view, 30, options_of("exact"));
