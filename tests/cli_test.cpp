@@ -703,6 +703,21 @@ TEST_F(CliTest, WhatAutoChoseIsSaidAndKept) {
     const Result r = run({"explain", path("set"), "--row", "0", "--item", "1"});
     EXPECT_EQ(r.code, other.is_object() ? 3 : 0) << other.dump() << r.err;
   }
+  const Json options = manifest["run"]["options"];
+  manifest["run"]["options"] = 7;
+  write_file("set/manifest.json", manifest.dump());
+  expect({"explain", path("set"), "--row", "0", "--item", "1"}, 3, "not an object");
+  manifest["run"]["options"] = options;
+  manifest["run"]["search"]["choice"] = nullptr;
+  // What a damaged manifest says of recall is not believed, nor a reason to fail.
+  for (const Json& other : {Json(7), Json({{"rows", -3}}), Json({{"rows", 3}, {"depth", "x"}}),
+                            Json({{"rows", 0}, {"why", "\x1b[2J"}})}) {
+    manifest["run"]["recall"] = other;
+    write_file("set/manifest.json", manifest.dump());
+    const Result r = run({"show", path("set")});
+    EXPECT_EQ(r.code, 0) << other.dump() << r.err;
+    EXPECT_EQ(r.out.find('\x1b'), std::string::npos);
+  }
 }
 
 TEST_F(CliTest, ConfigFilesAreOverriddenByFlags) {

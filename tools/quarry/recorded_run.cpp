@@ -48,7 +48,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
   const Json search = run.value("search", Json::object());
   const Json choice = search.is_object() ? search.value("choice", Json()) : Json();
   const CLI::Option* named = verb.get_option_no_throw("--retriever");
-  if (options.value("retriever", Json()) == "auto" && choice.is_object() &&
+  if (options.is_object() && options.value("retriever", Json()) == "auto" && choice.is_object() &&
       (named == nullptr || named->count() == 0)) {
     options["retriever"] = choice.value("retriever", Json("auto"));
     for (const char* key : {"nprobe", "ef_search"}) {
