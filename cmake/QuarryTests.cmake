@@ -52,6 +52,7 @@ if(QUARRY_PYTHON AND NOT QUARRY_SANITIZE)
   add_test(NAME evidence_test COMMAND "${QUARRY_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/evidence_test.py"
     $<TARGET_FILE:golden>)
   set_tests_properties(evidence_test PROPERTIES TIMEOUT 900)
+  add_test(NAME gpu_kernels_test COMMAND "${QUARRY_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/gpu_kernels_test.py")
 endif()
 
 # The Thrust text of kernels/setup on Thrust's sequential CPU backend: needs CCCL's headers, no CUDA.

@@ -331,6 +331,7 @@ TEST_F(CliTest, FlagsAndRecipeAreCheckedBeforeDataIsRead) {
       {{"--recall", ""}, "--recall"},
       {{"--recall-rows", "-1"}, "from 0 to 4294967295"},
       {{"--recall-rows", "65537"}, "--recall-rows: at most 65536"},
+      {{"--host-memory", "1"}, "holds no row"},
       {{"--device", "cuda:0x"}, "--device"},
       {{"--device", "tpu"}, "--device"},
       {{"--as-of", "yesterday"}, "--as-of"},

@@ -219,6 +219,31 @@ TEST(Recall, SharesAreThoseOfBruteForce) {
   EXPECT_EQ(run.miner.report().search.queries, 2 * before.search.queries);
 }
 
+TEST(Recall, ABudgetThatHoldsTheRunHoldsItsTwin) {
+  if (!faiss_info().present) GTEST_SKIP() << "this build has no FAISS";
+  const auto w = world();
+  MinerOptions options = options_of("IVF16,Flat");
+  const auto fits = [&](std::uint64_t bytes) {
+    options.host_memory = bytes;
+    try {
+      const Miner miner(parse_recipe(kRecipe, "recall.toml", 0), w->inputs, options);
+    } catch (const ConfigError&) {
+      return false;
+    }
+    return true;
+  };
+  std::uint64_t too_little = 1, enough = 1 << 20;
+  ASSERT_TRUE(fits(enough) && !fits(too_little));
+  while (enough - too_little > 1) {
+    const std::uint64_t middle = too_little + (enough - too_little) / 2;
+    (fits(middle) ? enough : too_little) = middle;
+  }
+  options.host_memory = enough;
+  SampledRun run(*w, w->rows_view, 20, options);
+  const RowTable rows = rows_at(w->rows, run.sample.rows());
+  EXPECT_EQ(run.sample.measure(run.miner, test::view_of(rows)).rows, 20u);
+}
+
 TEST(Recall, TheSampleIsChosenByKeysAlone) {
   const auto w = world();
   const auto keys_of = [](const RowTable& rows, const std::vector<std::uint64_t>& places) {

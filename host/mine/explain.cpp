@@ -275,7 +275,9 @@ class Explainer {
     v.candidate = at != list.items.end();
     if (!v.candidate) {
       filters(b, {out_.item, out_.score, 0, 0}, v);
-      v.outcome = "the source does not offer it";
+      v.outcome = branch.source == SourceKind::kPool
+                      ? fmt::format("not among the {} items that were drawn for this row", count)
+                      : "the source does not offer it";
       return;
     }
     const auto place = static_cast<std::uint32_t>(at - list.items.begin());

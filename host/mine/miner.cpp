@@ -21,6 +21,8 @@ constexpr std::uint32_t kRounding = 8;
 constexpr std::uint32_t kMaxReach = 64;
 /// Likewise, to begin with, where rows share their queries.
 constexpr std::uint32_t kSharedReach = 8;
+/// Rows at a time of an exact twin, which mines samples.
+constexpr std::uint32_t kTwinRows = 256;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
 constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
@@ -303,6 +305,8 @@ std::unique_ptr<Miner> Miner::exact_twin() const {
   s.options = state_->options;
   s.options.retriever = "exact";
   s.options.more.clear();
+  // Its lists may be longer; a budget that holds this miner's rows is not refused for them.
+  s.options.tile_rows = std::min(state_->tile_rows, kTwinRows);
   s.inputs = state_->inputs;
   s.compiled = state_->compiled;
   twin->prepare_searches();
@@ -341,6 +345,13 @@ void Miner::prepare_searches() {
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
   }
   const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
+  const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);
+  if (options.tile_rows == 0 && options.host_memory < least) {
+    throw ConfigError("a host memory of " + std::to_string(options.host_memory) +
+                      " bytes for tiles in flight holds no row: one takes " +
+                      std::to_string(least) +
+                      " bytes by this recipe; give that at least, or the rows per tile (--tile)");
+  }
   s.tile_rows = options.tile_rows > 0
                     ? std::min(options.tile_rows, kMaxTileRows * 8)
                     : std::min(rows_within(*s.compiled, longest, options.host_memory),

@@ -149,8 +149,8 @@ class Miner {
   /// mine(), and ConfigError where no branch searches.
   void rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_t>& items,
             std::vector<std::uint32_t>& count);
-  /// A miner of the same compiled recipe, on the same device, that searches exactly; the tables
-  /// are shared. Inputs must outlive it as they must this one.
+  /// A miner of the same compiled recipe, on the same device, that searches exactly, up to 256
+  /// rows at a time; the tables are shared. Inputs must outlive it as they must this one.
   std::unique_ptr<Miner> exact_twin() const;
 
   struct State;  ///< compiled plan, world, retriever, work areas

@@ -89,7 +89,8 @@ bool settle_shares(Reader& reader, ReadRecipe& read) {
     if (read.recipe.k != 0 && sum != read.recipe.k) {
       reader.problems.add(branches[0].share_at,
                           "the counts of the branches sum to " + std::to_string(sum) + " (" + list +
-                              "); they must sum to k = " + std::to_string(read.recipe.k));
+                              "); they must sum to k = " + std::to_string(read.recipe.k) +
+                              ": change k or a count, or give shares instead");
       return false;
     }
     read.recipe.share_sum = sum;

@@ -31,6 +31,9 @@ struct ExplainArgs {
 
 Json to_json(float value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
+/// Ranks and places count from 1; 0 is none.
+Json rank_json(std::uint32_t rank) { return rank > 0 ? Json(rank) : Json(nullptr); }
+
 Json to_json(const BranchVerdict& v) {
   Json filters = Json::array();
   for (const FilterVerdict& f : v.filters) {
@@ -43,8 +46,8 @@ Json to_json(const BranchVerdict& v) {
           {"source", v.source},
           {"candidate", v.candidate},
           {"candidates", v.num_candidates},
-          {"raw_rank", v.raw_rank},
-          {"survivor_rank", v.survivor_rank},
+          {"raw_rank", rank_json(v.raw_rank)},
+          {"survivor_rank", rank_json(v.survivor_rank)},
           {"filters", std::move(filters)},
           {"rejected_by", v.rejected_by >= 0
                               ? Json(v.filters[static_cast<std::size_t>(v.rejected_by)].filter)
@@ -54,7 +57,7 @@ Json to_json(const BranchVerdict& v) {
           {"log_weight", v.in_pool && v.sampled ? to_json(v.log_weight) : Json(nullptr)},
           {"sampling_key", v.place > 0 && v.sampled ? to_json(v.sampling_key) : Json(nullptr)},
           {"draw_probability", to_json(v.draw_probability)},
-          {"place", v.place},
+          {"place", rank_json(v.place)},
           {"ordered", v.ordered},
           {"picked", v.picked},
           {"outcome", v.outcome}};
