@@ -83,6 +83,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME peers_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/peers_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(peers_test PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+    add_test(NAME auto_bench_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/auto_bench_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(auto_bench_test PROPERTIES TIMEOUT 300)
   endif()
   add_test(NAME check_install COMMAND "${checks}/check_install" "${PROJECT_BINARY_DIR}")
   set_tests_properties(check_layers check_format check_headers check_install PROPERTIES

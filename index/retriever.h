@@ -113,7 +113,8 @@ struct FaissOptions {
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options);
 
-/// "exact", "auto" (exact), "exact-fp32" (exact without a coarse pass) or a FAISS string.
+/// "exact", "exact-fp32" (exact without a coarse pass) or a FAISS string; "auto" is exact here,
+/// where nothing is known of the task (index/choose_retriever.h).
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "host/mine/rank.h"
 #include "host/mine/spread.h"
 #include "host/mine/state.h"
 #include "kernels/core/device.h"
@@ -20,6 +21,8 @@ constexpr std::uint32_t kRounding = 8;
 constexpr std::uint32_t kMaxReach = 64;
 /// Likewise, to begin with, where rows share their queries.
 constexpr std::uint32_t kSharedReach = 8;
+/// Rows at a time of an exact twin, which mines samples.
+constexpr std::uint32_t kTwinRows = 256;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
 constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
@@ -51,6 +54,25 @@ bool has_source(const Compiled& compiled, SourceKind kind) {
     if (compiled.plan.branches[b].source == kind) return true;
   }
   return false;
+}
+
+/// What "auto" stands for here, or what is named.
+RetrieverChoice choose(const Compiled& compiled, const MinerOptions& options,
+                       const FaissOptions& faiss) {
+  if (options.retriever != "auto") return {{.retriever = options.retriever}, "it was named"};
+  RetrievalTask task;
+  task.num_items = compiled.world.num_items;
+  task.rows = options.expected_rows;
+  task.dim = compiled.world.dim;
+  task.depth = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::uint64_t{faiss.first_depth} * SearchGoals(options.exec, compiled).rejected(),
+      faiss.max_depth));
+  task.recall = options.recall;
+  task.metric = compiled.world.metric;
+  task.device = options.exec.device;
+  task.threads = options.exec.threads;
+  task.faiss = faiss_version() != "none";
+  return choose_retriever(task);
 }
 
 /// Rows per tile that keep one exact search within a second or two, so that a stop is heard.
@@ -261,20 +283,55 @@ void halve_tiles(Miner::State& s) {
 }  // namespace
 
 Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions& options)
-    : state_(std::make_unique<State>()) {
+    : Miner() {
   State& s = *state_;
   s.recipe = recipe;
   s.options = options;
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
+  prepare_searches();
+  for (const Exec& exec : options.more) {
+    MinerOptions other = options;
+    other.exec = exec;
+    other.more.clear();
+    s.replicas.push_back(std::make_unique<Miner>(recipe, inputs, other));
+  }
+}
+
+Miner::Miner() : state_(std::make_unique<State>()) {}
+
+std::unique_ptr<Miner> Miner::exact_twin() const {
+  std::unique_ptr<Miner> twin(new Miner);
+  State& s = *twin->state_;
+  s.recipe = state_->recipe;
+  s.options = state_->options;
+  s.options.retriever = "exact";
+  s.options.more.clear();
+  // Its lists may be longer; a budget that holds this miner's rows is not refused for them.
+  s.options.tile_rows = std::min(state_->tile_rows, kTwinRows);
+  s.inputs = state_->inputs;
+  s.compiled = state_->compiled;
+  twin->prepare_searches();
+  return twin;
+}
+
+/// Everything behind the compiled recipe: the retrievers, and how deep and how many rows at once.
+void Miner::prepare_searches() {
+  State& s = *state_;
+  const MinerOptions& options = s.options;
   ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim,
-                  recipe.metric};
+                  s.recipe.metric};
   if (options.exec.device == Device::kCuda) items.device_rows = s.compiled->world.items;
   if (has_source(*s.compiled, SourceKind::kTopk)) {
     FaissOptions faiss = options.faiss;
     faiss.max_depth = deepest(*s.compiled);
     faiss.first_depth = first_depth(*s.compiled, faiss.max_depth);
-    s.retriever = make_retriever(options.exec, items, options.retriever, faiss);
+    s.choice = choose(*s.compiled, options, faiss);
+    const RetrieverCost& chosen = s.choice.chosen;
+    if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
+    if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
+    const StageTimer timer(s.build_seconds);
+    s.retriever = make_retriever(options.exec, items, chosen.retriever, faiss);
   }
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
@@ -303,12 +360,6 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
                                rows_in_time(*s.compiled, options.exec));
   s.run_bytes = std::max(s.tile_rows * Tile::row_bytes(*s.compiled, longest),
                          std::min(kLeastRunBytes, options.host_memory));
-  for (const Exec& exec : options.more) {
-    MinerOptions other = options;
-    other.exec = exec;
-    other.more.clear();
-    s.replicas.push_back(std::make_unique<Miner>(recipe, inputs, other));
-  }
 }
 
 Miner::~Miner() = default;
@@ -436,6 +487,7 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
       s.retriever ? 2.0 * static_cast<double>(num_rows) * static_cast<double>(p.num_items) * p.dim
                   : 0;
   p.retriever = s.retriever ? s.retriever->description() : "none";
+  p.build_seconds = s.build_seconds;
   return p;
 }
 
@@ -461,8 +513,25 @@ std::uint32_t Miner::segment_code(std::string_view value) const {
   return at == names.end() ? 0 : static_cast<std::uint32_t>(at - names.begin());
 }
 
-std::string Miner::promise() const {
-  return !state_->retriever || state_->retriever->exact() ? "cpu_gpu_identical" : "same_index";
+std::string Miner::promise() const { return exact() ? "cpu_gpu_identical" : "same_index"; }
+
+const RetrieverChoice& Miner::choice() const { return state_->choice; }
+
+bool Miner::exact() const { return !state_->retriever || state_->retriever->exact(); }
+
+std::uint32_t Miner::pool_depth() const {
+  return std::min(state_->compiled->topk_depth, state_->compiled->world.num_items);
+}
+
+void Miner::rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_t>& items,
+                 std::vector<std::uint32_t>& count) {
+  State& s = *state_;
+  if (!s.retriever) throw ConfigError("no branch of the recipe searches: there is no ranking");
+  require_columns(rows, s);
+  check(rows, s);
+  const SearchStats before = s.retriever->stats();
+  rank_rows(s.options.exec, *s.retriever, *s.compiled, s.inputs, rows, k, items, count);
+  add(s.wasted, minus(s.retriever->stats(), before));
 }
 
 }  // namespace quarry

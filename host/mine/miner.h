@@ -10,6 +10,7 @@
 
 #include "host/mine/inputs.h"
 #include "host/recipe/recipe.h"
+#include "index/choose_retriever.h"
 #include "index/retriever.h"
 #include "kernels/core/exec.h"
 #include "kernels/model/rows.h"
@@ -57,6 +58,11 @@ struct MinerOptions {
   std::uint32_t tile_rows = 0;               ///< 0: chosen to stay under host_memory
   std::uint64_t host_memory = 512ull << 20;  ///< bytes for tiles in flight
   std::string retriever = "auto";
+  /// For "auto": the share of nearest items that must be found, (0, 1], and how many rows will be
+  /// mined in all (0: not known). Below 1 it may be an approximate index, where the rows pay for
+  /// it.
+  double recall = 1;
+  std::uint64_t expected_rows = 0;
   FaissOptions faiss = {};
 };
 
@@ -88,6 +94,7 @@ struct MinePlan {
   std::uint64_t peak_bytes = 0;
   double gemm_flops = 0;
   std::string retriever;
+  double build_seconds = 0;  ///< what making the retriever took
 };
 
 class Miner {
@@ -130,11 +137,28 @@ class Miner {
   std::uint32_t segment_code(std::string_view value) const;
   /// "cpu_gpu_identical" or "same_index".
   std::string promise() const;
+  /// What "auto" stood for, and why; where a retriever was named: that, with no estimates.
+  const RetrieverChoice& choice() const;
+  /// True if candidates are what brute force finds, or no branch searches.
+  bool exact() const;
+  /// Depth of the deepest pool of the topk branches, at most the number of items; 0 without one.
+  std::uint32_t pool_depth() const;
+  /// The items that the retriever ranks first for each row's query, before any filter: row r has
+  /// count[r] <= k of them at r * k of `items` ([rows, k], [rows]; resized). Rows in host memory,
+  /// checked as by mine(). Holds 8 bytes per row and place meanwhile. Not in report(). Throws as
+  /// mine(), and ConfigError where no branch searches.
+  void rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_t>& items,
+            std::vector<std::uint32_t>& count);
+  /// A miner of the same compiled recipe, on the same device, that searches exactly, up to 256
+  /// rows at a time; the tables are shared. Inputs must outlive it as they must this one.
+  std::unique_ptr<Miner> exact_twin() const;
 
   struct State;  ///< compiled plan, world, retriever, work areas
   const State& state() const { return *state_; }
 
  private:
+  Miner();
+  void prepare_searches();
   void mine_alone(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
                   const std::atomic<bool>* stop);
   std::unique_ptr<State> state_;

@@ -87,6 +87,7 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
       passing += eligible_[i / 32] >> (i % 32) & 1;
     share = static_cast<double>(std::max<std::uint64_t>(passing, 1)) / world.num_items;
   }
+  rejected_ = static_cast<std::uint32_t>(std::clamp((has_ceiling_ ? 8.0 : 1.0) / share, 1.0, 64.0));
   reach_ = static_cast<std::uint32_t>(
       std::clamp((has_ceiling_ && !passes_ ? 8.0 : 2.0) / share, 2.0, 64.0));
 }

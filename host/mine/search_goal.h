@@ -33,6 +33,8 @@ class SearchGoals {
   bool complete() const { return complete_; }
   /// Lists this many times as long as what is wanted will do for most rows.
   std::uint32_t reach() const { return reach_; }
+  /// Nearest items to look at for each one that is wanted, roughly, where searches follow no goal.
+  std::uint32_t rejected() const { return rejected_; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each
   /// query, or null: query i is row i. Valid until the next call.
   SearchGoal of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted);
@@ -48,6 +50,7 @@ class SearchGoals {
   bool has_ceiling_ = false;
   bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;
+  std::uint32_t rejected_ = 1;
   std::vector<std::uint32_t> eligible_;
   std::vector<UserLists> lists_;
   std::vector<float> ceiling_, pass_above_;

@@ -11,8 +11,10 @@ struct Miner::State {
   Recipe recipe;
   MinerOptions options;
   MinerInputs inputs;
-  std::unique_ptr<Compiled> compiled;
+  std::shared_ptr<Compiled> compiled;  ///< shared with exact twins
+  RetrieverChoice choice;
   std::unique_ptr<Retriever> retriever;
+  double build_seconds = 0;  ///< of the retriever
   std::unique_ptr<Retriever> near_retriever;
   std::unique_ptr<Tile> tile;
   std::vector<std::unique_ptr<Miner>> replicas;  ///< on the other devices

@@ -23,6 +23,7 @@
 #include "tools/quarry/machine_limits.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/recall_report.h"
 #include "tools/quarry/row_feed.h"
 #include "tools/quarry/run_options.h"
 #include "tools/quarry/run_report.h"
@@ -84,10 +85,13 @@ struct Variant {
   std::vector<std::uint32_t> items;  ///< [rows, k] of the last pass, to compare retrievers
   std::uint64_t deepest_pick[3] = {
       0, 0, 0};  ///< raw rank of a row's deepest pick: median, 95th percentile, largest
+  std::string recall = "null", choice = "null";  ///< JSON, of the last pass
+  bool exact = false;
 };
 
+/// `judge`: whether what an approximate retriever loses is measured too, out of the pass's time.
 Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::string& retriever,
-               Variant& variant, const Context& context) {
+               bool judge, Variant& variant, const Context& context) {
   Pass pass;
   malloc_trim(0);  // what an earlier pass freed must not count as held by this one
   reset_peak_memory();
@@ -99,10 +103,13 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   pass.prepare = seconds_since(start);
   RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
   variant.items.clear();
+  const std::uint32_t recall_rows = request.options.recall_rows;
+  RecallSample sample(judge && !miner.exact() ? recall_rows : 0);
   std::vector<std::uint32_t> deepest;
   start = Clock::now();
   feed.mine(
-      [&](const NegativeBatch& batch, const RowIdentity&) {
+      [&](const NegativeBatch& batch, const RowIdentity& rows) {
+        sample.offer(batch, rows.key, rows.first);
         variant.items.insert(variant.items.end(), batch.item.begin(), batch.item.end());
         for (std::uint64_t r = 0; r < batch.num_rows; ++r) {
           const auto row = batch.raw_rank.begin() + static_cast<std::ptrdiff_t>(r * batch.k);
@@ -115,6 +122,12 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   pass.plan = miner.plan(inputs.end_row - inputs.first_row);
   const ProcessMemory memory = process_memory();
   pass.peak_resident = memory.peak_resident;
+  if (judge) {
+    const auto recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
+    variant.recall = recall_json(miner, recall, recall_rows, pass.mine);
+  }
+  variant.choice = choice_json(miner);
+  variant.exact = miner.exact();
   variant.retriever = pass.plan.retriever.empty() ? retriever : pass.plan.retriever;
   std::sort(deepest.begin(), deepest.end());
   if (!deepest.empty()) {
@@ -170,8 +183,11 @@ Json variant_json(const Variant& v, const Variant& first, const Limits& limits, 
   const Counters& counters = last.report.counters;
   return {
       {"retriever", v.retriever},
+      {"choice", Json::parse(v.choice)},
       {"seconds",
        {{"construct", to_json(over_passes(v, [](const Pass& p) { return p.prepare; }))},
+        {"build_index",
+         to_json(over_passes(v, [](const Pass& p) { return p.plan.build_seconds; }))},
         {"mine", to_json(mine)},
         {"stages",
          {{"prepare", stage(&MinerTimes::prepare)},
@@ -199,6 +215,7 @@ Json variant_json(const Variant& v, const Variant& first, const Limits& limits, 
       {"raw_rank_of_deepest_pick",
        {{"median", v.deepest_pick[0]}, {"p95", v.deepest_pick[1]}, {"max", v.deepest_pick[2]}}},
       {"rows_equal_to_first", equal_rows},
+      {"recall", Json::parse(v.recall)},
       {"memory",
        {{"peak_resident_bytes", last.peak_resident},
         {"resident_before_bytes", last.resident_before},
@@ -211,6 +228,8 @@ std::string variant_words(const Json& v, std::uint64_t rows) {
   const Json& seconds = v["seconds"];
   const Json& rate = v["rows_per_second"];
   words += fmt::format("\n{}\n", v["retriever"].get<std::string>());
+  if (v["choice"].is_object() && !v["choice"]["estimate"].is_null())
+    words += "  chosen: " + v["choice"]["rule"].get<std::string>() + "\n";
   words += fmt::format("  {:<22}{:>12.0f} rows/s (from {:.0f} to {:.0f}), {:.3g} candidates/s\n",
                        "rate", rate["median"].get<double>(), rate["min"].get<double>(),
                        rate["max"].get<double>(), v["candidates_per_second"].get<double>());
@@ -250,7 +269,7 @@ std::string variant_words(const Json& v, std::uint64_t rows) {
   words += fmt::format("  {:<22}{:>11.2f} % of the rows equal the first retriever's\n", "agreement",
                        100.0 * v["rows_equal_to_first"].get<double>() /
                            static_cast<double>(std::max<std::uint64_t>(rows, 1)));
-  return words;
+  return words + recall_words(v["recall"].dump());
 }
 
 /// Fills in synthetic data and a recipe where none is given.
@@ -353,12 +372,11 @@ int bench(BenchArguments args, const Context& context) {
   for (const std::string& retriever : retrievers) {
     Variant variant;
     for (std::uint32_t pass = 0; pass < args.repetitions; ++pass) {
-      variant.passes.push_back(mine_once(request, inputs, retriever, variant, context));
+      variant.passes.push_back(
+          mine_once(request, inputs, retriever, pass + 1 == args.repetitions, variant, context));
     }
     variants.push_back(std::move(variant));
-    const bool exhaustive =
-        (retriever.starts_with("exact") || retriever == "auto" || retriever == "Flat") &&
-        has_ranked_branch(request.recipe);
+    const bool exhaustive = variants.back().exact && has_ranked_branch(request.recipe);
     results.push_back(
         variant_json(variants.back(), variants.front(), limits, rows, distinct.size(), exhaustive));
     std::fputs(variant_words(results.back(), rows).c_str(), words);

@@ -129,13 +129,15 @@ void open_rows(const RunRequest& request, const Context& context, Inputs& inputs
                                     o.number_duplicates);
 }
 
-void choose_rows(const RunRequest& request, Inputs& inputs) {
+void choose_rows(RunRequest& request, Inputs& inputs) {
   std::uint64_t count = inputs.rows.size();
   if (request.options.limit_rows > 0) count = std::min(count, request.options.limit_rows);
   const auto cut = [&](std::uint64_t i) {
     return static_cast<std::uint64_t>(static_cast<unsigned __int128>(count) * i /
                                       request.num_shards);
   };
+  // Of the largest shard, so that all shards choose the same retriever.
+  request.miner.expected_rows = count / request.num_shards + (count % request.num_shards > 0);
   inputs.first_row = cut(request.shard);
   inputs.end_row = cut(request.shard + 1);
 }

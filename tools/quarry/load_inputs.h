@@ -64,8 +64,8 @@ struct Inputs {
 };
 
 /// Loads and checks everything; stops between files with Cancelled. With bad items,
-/// `request.recipe` gains a safety filter that keeps them out. Throws InputError, IoError,
-/// ConfigError.
+/// `request.recipe` gains a safety filter that keeps them out. `request.miner` is told how many
+/// rows there will be. Throws InputError, IoError, ConfigError.
 std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context);
 
 /// Only what names need: ids, titles and what users did; for showing a set. Rows, pairs and lists

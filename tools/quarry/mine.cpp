@@ -13,6 +13,7 @@
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/recall_report.h"
 #include "tools/quarry/row_feed.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
@@ -36,11 +37,13 @@ double seconds_since(Clock::time_point start) {
 }
 
 /// Mines the chosen rows into the writer.
-void mine_into(SetWriter& writer, RowFeed& feed, const Inputs& inputs, const Context& context) {
+void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inputs& inputs,
+               const Context& context) {
   Progress progress("rows", inputs.end_row - inputs.first_row);
   feed.mine(
       [&](const NegativeBatch& batch, const RowIdentity& rows) {
         writer.append(batch, rows.key, rows.user, context.stop);
+        sample.offer(batch, rows.key, rows.first);
         progress.update(rows.first + batch.num_rows);
       },
       context.stop);
@@ -89,8 +92,10 @@ int run_mine(const MineArgs& args, const Context& context) {
   SetWriter writer(args.out, schema, args.rows_per_shard, existing);
   start = Clock::now();
   RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
-  mine_into(writer, feed, inputs, context);
+  RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
+  mine_into(writer, sample, feed, inputs, context);
   facts.mine_seconds = seconds_since(start);
+  facts.recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   if (context.stop->load())
     throw Cancelled("stopped after the last row; nothing was written to " + args.out);
   check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
@@ -100,6 +105,8 @@ int run_mine(const MineArgs& args, const Context& context) {
   facts.miner = &miner;
   facts.bad_rows = feed.bad_rows();
   facts.warnings = run_warnings(request, inputs, feed.unknown_segments());
+  if (std::string words = recall_warning(facts.recall, args.run.recall); !words.empty())
+    facts.warnings.push_back(std::move(words));
   facts.peak_resident = process_memory().peak_resident;
   facts.peak_anonymous = memory.peak_anonymous();
   const std::string run_json = run_to_json(facts);

@@ -12,6 +12,7 @@
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/recall_report.h"
 #include "tools/quarry/row_feed.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
@@ -39,9 +40,9 @@ struct Probe {
 
 /// Mines the first two tiles as a run would, which take the memory that a run takes, and then
 /// growing samples from all over the rows until the time is used up; the last gives the rate. At
-/// least one tile is mined.
+/// least one tile is mined. Of the first tile rows are offered to `sample`.
 Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double seconds,
-            const Context& context) {
+            RecallSample& sample_of_first, const Context& context) {
   Probe result;
   const std::uint64_t total = inputs.end_row - inputs.first_row;
   if (total == 0 || seconds <= 0) return result;
@@ -54,7 +55,8 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
     RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
     const Clock::time_point turn_start = Clock::now();
     feed.mine(
-        [&](const NegativeBatch& batch, const RowIdentity&) {
+        [&](const NegativeBatch& batch, const RowIdentity& rows) {
+          if (turn == 0) sample_of_first.offer(batch, rows.key, rows.first);
           for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
         },
         context.stop);
@@ -85,9 +87,15 @@ int run_plan(const PlanArgs& args, const Context& context) {
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const ProcessMemory loaded = process_memory();
   const std::uint64_t load_peak = memory.peak_anonymous();
+  const Clock::time_point prepare_start = Clock::now();
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
+  const double prepare_seconds =
+      std::chrono::duration<double>(Clock::now() - prepare_start).count();
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
-  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, context);
+  RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
+  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, sample, context);
+  const std::optional<RecallReport> recall =
+      measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   const MinePlan plan = miner.plan(rows);  // knows what the probe needed
   // What the probe was seen to take, FAISS's own work areas included, or what is known without one.
   const std::uint64_t mining =
@@ -110,6 +118,7 @@ int run_plan(const PlanArgs& args, const Context& context) {
                                         words_of_count(plan.num_users), plan.dim));
   line("negatives per row", std::to_string(plan.k));
   line("retriever", plan.retriever);
+  if (args.run.retriever == "auto") line("chosen, because", miner.choice().rule);
   line("search depth", words_of_count(plan.depth));
   line("tile",
        fmt::format(
@@ -131,9 +140,15 @@ int run_plan(const PlanArgs& args, const Context& context) {
     line("probe", "none: time is not known, memory is an estimate");
   }
   line("time",
-       fmt::format("load {}, mine {}", words_of_seconds(load_seconds),
+       fmt::format("load {}, prepare {} (of it building the index {}), mine {}",
+                   words_of_seconds(load_seconds), words_of_seconds(prepare_seconds),
+                   words_of_seconds(plan.build_seconds),
                    measured.rows > 0 ? "about " + words_of_seconds(mine_seconds) : "not known"));
-  const std::vector<std::string> warnings = run_warnings(request, inputs, 0);
+  const std::string recall_text = recall_json(miner, recall, args.run.recall_rows, mine_seconds);
+  words += recall_words(recall_text);
+  std::vector<std::string> warnings = run_warnings(request, inputs, 0);
+  if (std::string text = recall_warning(recall, args.run.recall); !text.empty())
+    warnings.push_back(std::move(text));
   for (const std::string& warning : warnings) words += "warning: " + warning + "\n";
   if (!args.json) {
     std::fputs(words.c_str(), stdout);
@@ -146,6 +161,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
       {"dim", plan.dim},
       {"k", plan.k},
       {"retriever", plan.retriever},
+      {"retriever_choice", Json::parse(choice_json(miner))},
+      {"recall", Json::parse(recall_text)},
       {"depth", plan.depth},
       {"tile_rows", plan.tile_rows},
       {"memory",
@@ -163,7 +180,10 @@ int run_plan(const PlanArgs& args, const Context& context) {
                                           {"rows_per_second", measured.rows_per_second},
                                           {"fill", measured.fill}}},
       {"seconds",
-       {{"load", load_seconds}, {"mine", measured.rows == 0 ? Json() : Json(mine_seconds)}}},
+       {{"load", load_seconds},
+        {"prepare", prepare_seconds},
+        {"build_index", plan.build_seconds},
+        {"mine", measured.rows == 0 ? Json() : Json(mine_seconds)}}},
       {"warnings", warnings}};
   std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   return 0;

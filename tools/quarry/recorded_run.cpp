@@ -44,6 +44,18 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
     const CLI::Option* option = verb.get_option_no_throw("--" + key);
     if (option != nullptr && option->count() > 0) options[key] = value;
   }
+  // What auto chose then, whatever it would choose now.
+  const Json search = run.value("search", Json::object());
+  const Json choice = search.is_object() ? search.value("choice", Json()) : Json();
+  const CLI::Option* named = verb.get_option_no_throw("--retriever");
+  if (options.is_object() && options.value("retriever", Json()) == "auto" && choice.is_object() &&
+      (named == nullptr || named->count() == 0)) {
+    options["retriever"] = choice.value("retriever", Json("auto"));
+    for (const char* key : {"nprobe", "ef_search"}) {
+      const std::string flag = key == std::string("nprobe") ? "nprobe" : "ef-search";
+      if (options.value(flag, Json(0)) == 0) options[flag] = choice.value(key, Json(0));
+    }
+  }
   RecordedRun recorded;
   recorded.options = options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace),
                                        set.path(), where);

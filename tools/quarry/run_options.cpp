@@ -26,6 +26,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+constexpr std::uint32_t kMostRecallRows = 65536;
+
 /// "user=a,item=b" into the named texts. `flag` and the allowed keys go into the message.
 void map_columns(const std::string& text, const std::string& flag,
                  std::initializer_list<std::pair<std::string_view, std::string*>> fields) {
@@ -264,6 +266,16 @@ CLI::Validator whole_number() {
   return CLI::Validator(judge, "", "whole number");
 }
 
+CLI::Validator number() {
+  const auto judge = [](const std::string& text) -> std::string {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size()) return "";
+    return fmt::format("'{}' is not a number", text);
+  };
+  return CLI::Validator(judge, "", "number");
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& verb, RunOptions& options) {
@@ -277,6 +289,8 @@ void add_run_options(CLI::App& verb, RunOptions& options) {
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     } else if constexpr (std::is_integral_v<Member>) {
       verb.add_option(flag, member, help)->capture_default_str()->check(whole_number<Member>());
+    } else if constexpr (std::is_floating_point_v<Member>) {
+      verb.add_option(flag, member, help)->capture_default_str()->check(number());
     } else {
       verb.add_option(flag, member, help)->capture_default_str();
     }
@@ -368,10 +382,17 @@ RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> re
   r.miner.tile_rows = options.tile;
   r.miner.host_memory = parse_bytes(options.host_memory, "--host-memory");
   r.miner.retriever = options.retriever;
+  r.miner.recall = options.recall;
   r.miner.faiss.nprobe = options.nprobe;
   r.miner.faiss.ef_search = options.ef_search;
   r.miner.faiss.cache = options.index_cache;
   check_index_cache(options);
+  if (!(options.recall > 0 && options.recall <= 1))
+    throw ConfigError(
+        fmt::format("--recall: must be above 0 and at most 1, not {}", options.recall));
+  if (options.recall_rows > kMostRecallRows)
+    throw ConfigError(fmt::format("--recall-rows: at most {}, not {}: their negatives are held",
+                                  kMostRecallRows, options.recall_rows));
   r.recipe = recorded ? std::move(*recorded)
                       : load_recipe(options.recipe, options.round, options.overrides);
   check_recipe_against_flags(r);

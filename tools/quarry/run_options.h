@@ -37,6 +37,8 @@ struct RunOptions {
   std::string retriever = "auto";
   std::uint32_t nprobe = 0, ef_search = 0;
   std::string index_cache;
+  double recall = 1;
+  std::uint32_t recall_rows = 256;
   std::string unknown_ids = "reject";
   std::string bad_rows = "reject";
   bool number_duplicates = false;
@@ -99,6 +101,12 @@ void each_option(Options& o, Visit&& visit) {
   visit("--ef-search", o.ef_search, R::kPlain,
         "HNSW search width, and all it finds; 0: from the recipe's pool");
   visit("--index-cache", o.index_cache, R::kPath, "index file to load, or to write after building");
+  visit(
+      "--recall", o.recall, R::kPlain,
+      "share of nearest items and negatives to be found, above 0; 1: all. Below 1 auto may take an "
+      "approximate index; a warning says if one finds less");
+  visit("--recall-rows", o.recall_rows, R::kPlain,
+        "rows mined again exactly, to say what an approximate index loses; 0: none");
   visit("--unknown-ids", o.unknown_ids, R::kPlain, "reject | drop ids that have no embedding");
   visit("--bad-rows", o.bad_rows, R::kPlain, "reject | drop embedding rows that cannot be scored");
   visit("--number-duplicates", o.number_duplicates, R::kPlain,

@@ -10,6 +10,7 @@
 
 #include "index/retriever.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/recall_report.h"
 #include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/version.h"
 
@@ -115,12 +116,32 @@ double rows_per_second(const RunFacts& facts, const Counters& c) {
   return facts.mine_seconds > 0 ? static_cast<double>(c.rows) / facts.mine_seconds : 0;
 }
 
+std::string recall_of(const RunFacts& facts) {
+  return recall_json(*facts.miner, facts.recall, facts.request->options.recall_rows,
+                     facts.mine_seconds);
+}
+
 }  // namespace
 
 const char* fill_code_name(std::uint32_t code) {
   static constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
                                                         "cap",    "quota",     "bad_row"};
   return code < kNumFillCodes ? kNames[code] : "unknown";
+}
+
+std::string choice_json(const Miner& miner) {
+  const RetrieverChoice& choice = miner.choice();
+  if (choice.rule.empty()) return "null";  // no branch searches
+  Json json = {{"retriever", choice.chosen.retriever},
+               {"nprobe", choice.chosen.nprobe},
+               {"ef_search", choice.chosen.ef_search},
+               {"rule", choice.rule},
+               {"estimate", nullptr}};
+  if (choice.chosen.rows_per_second > 0) {
+    json["estimate"] = {{"build_seconds", choice.chosen.build_seconds},
+                        {"rows_per_second", choice.chosen.rows_per_second}};
+  }
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string versions_json() {
@@ -205,6 +226,8 @@ std::string run_to_json(const RunFacts& facts) {
   run["strata"] = strata_json(facts);
   run["branches"] = branches_json(facts, counters);
   run["search"] = {{"retriever", facts.miner->plan(1).retriever},
+                   {"choice", Json::parse(choice_json(*facts.miner))},
+                   {"build_seconds", facts.miner->plan(1).build_seconds},
                    {"promise", facts.miner->promise()},
                    {"queries", report.search.queries},
                    {"certified", report.search.certified},
@@ -218,6 +241,7 @@ std::string run_to_json(const RunFacts& facts) {
                    {"deepest", report.deepest},
                    {"tiles", report.tiles},
                    {"candidates", report.candidates}};
+  run["recall"] = Json::parse(recall_of(facts));
   const MinerTimes& t = report.seconds;
   run["seconds"] = {{"load", facts.load_seconds},
                     {"prepare", facts.prepare_seconds},
@@ -285,6 +309,9 @@ std::string run_to_words(const RunFacts& facts) {
       facts.miner->plan(1).retriever, share(report.certified_rows, c.rows),
       words_of_count(report.search.fallback), words_of_count(report.search.queries),
       words_of_count(report.deepened_rows), words_of_count(report.deepest));
+  if (facts.request->options.retriever == "auto")
+    out += "  chosen: " + facts.miner->choice().rule + "\n";
+  out += recall_words(recall_of(facts));
   const MinerTimes& t = report.seconds;
   out += fmt::format("time: load {}, prepare {}, mine {} ({} rows/s)\n",
                      words_of_seconds(facts.load_seconds), words_of_seconds(facts.prepare_seconds),

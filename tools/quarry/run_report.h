@@ -2,10 +2,12 @@
 // reads.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/mine/miner.h"
+#include "host/mine/recall.h"
 #include "tools/quarry/load_inputs.h"
 
 namespace quarry {
@@ -20,8 +22,9 @@ struct RunFacts {
   double load_seconds = 0;
   double prepare_seconds = 0;  ///< making the Miner
   double mine_seconds = 0;
-  std::uint64_t peak_resident = 0;   ///< bytes
-  std::uint64_t peak_anonymous = 0;  ///< bytes, without mapped files
+  std::optional<RecallReport> recall;  ///< of an approximate retriever
+  std::uint64_t peak_resident = 0;     ///< bytes
+  std::uint64_t peak_anonymous = 0;    ///< bytes, without mapped files
   std::string command_line;
   std::string set_folder;  ///< where paths are relative to
 };
@@ -37,6 +40,8 @@ std::string run_to_words(const RunFacts& facts);
 const char* fill_code_name(std::uint32_t code);
 /// What the BLAS in use calls itself.
 std::string blas_description();
+/// What "auto" chose, why, and what was expected of it; "null" where nothing is searched.
+std::string choice_json(const Miner& miner);
 /// Versions of this program and the libraries in it, as a JSON object.
 std::string versions_json();
 

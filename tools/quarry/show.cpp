@@ -13,6 +13,7 @@
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/recall_report.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
@@ -233,6 +234,14 @@ Background load_background(const NegativeSet& set, const ShowArgs& args, const C
   return background;
 }
 
+/// What the manifest says of an approximate retriever; null if it says nothing.
+Json recorded_recall(const NegativeSet& set) {
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  if (!manifest.is_object() || !manifest.contains("run") || !manifest["run"].is_object())
+    return nullptr;
+  return manifest["run"].value("recall", Json());
+}
+
 int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context) {
   if (args.hash) return show_hash(args);
   if (args.sets.size() != 1)
@@ -258,18 +267,18 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
     rows = find_rows(set, args.choice, background.inputs ? background.inputs->user_ids : numbers);
     if (rows.size() > args.rows) rows.resize(std::max<std::uint64_t>(args.rows, 1));
   }
+  const Json recall = recorded_recall(set);
   if (args.json) {
-    Json out = {{"set", set.path()},
-                {"rows", set.rows()},
-                {"k", set.k()},
-                {"content_hash", set.content_hash()},
-                {"changed_inputs", changed}};
+    Json out = {{"set", set.path()}, {"rows", set.rows()},
+                {"k", set.k()},      {"content_hash", set.content_hash()},
+                {"recall", recall},  {"changed_inputs", changed}};
     for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, background));
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return 0;
   }
   fmt::print("{}: {} rows of {} negatives, content hash {}\n", set.path(),
              words_of_count(set.rows()), set.k(), set.content_hash());
+  fmt::print("{}", recall_words(recall.dump()));
   for (const std::uint64_t row : rows)
     fmt::print("\n{}", row_words(set, row, background, args.history));
   return 0;
