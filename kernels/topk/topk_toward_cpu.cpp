@@ -19,8 +19,8 @@ namespace {
 constexpr std::uint32_t kMinGoalRows = 16;
 
 /// Entries that count beyond what is kept, between two cuts: a list that is cut back often costs
-/// sorting, one that is cut back late keeps a low threshold. About as many as are kept.
-constexpr std::uint32_t kMinGrowth = 64;
+/// sorting, one that is cut back late keeps a low threshold.
+constexpr std::uint32_t kMinGrowth = 256;
 
 std::uint32_t within(std::uint64_t entries) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(entries, 0xFFFFFFFFu));
