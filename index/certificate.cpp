@@ -18,7 +18,9 @@ constexpr std::uint32_t kRoomPerSlack = 4;
 /// Likewise of a coarse pass, whose error is larger: at most this part of the items, but so many.
 constexpr std::uint32_t kCoarseShare = 256;
 constexpr std::uint32_t kLeastCoarseRoom = 256;
-constexpr std::uint32_t kMostCoarseRoom = 1024;
+constexpr std::uint32_t kMostCoarseRoom = 4096;
+/// Fewer rows per worker do not pay for packing all items.
+constexpr std::uint32_t kLeastCoarseRows = 4;
 /// A coarse pass that proves fewer of its rows, in percent, is left out for a while.
 constexpr std::uint64_t kCoarsePays = 75;
 constexpr std::uint32_t kLongestPause = 64;
@@ -184,7 +186,7 @@ void CertifiedSearch::prepare_goal(const SearchGoal& goal) {
 
 /// The goal for rows begin .. begin + count - 1 of those pending, with room for the proof. queries:
 /// theirs.
-TopkGoal CertifiedSearch::goal_of(const Request& request, const Pass& pass,
+TopkGoal CertifiedSearch::goal_of(const Exec& exec, const Request& request, const Pass& pass,
                                   const SearchGoal& wanted, const float* queries,
                                   std::uint32_t begin, std::uint32_t count) {
   TopkGoal goal = wanted;
@@ -198,25 +200,34 @@ TopkGoal CertifiedSearch::goal_of(const Request& request, const Pass& pass,
   if (goal.ceiling != nullptr) ceiling_.resize(count);
   if (goal.pass_above != nullptr) pass_above_.resize(count);
   constexpr float kNone = std::numeric_limits<float>::infinity();
-  for (std::uint32_t i = 0; i < count; ++i) {
+  const auto up = [](double value) {
+    return value < double{std::numeric_limits<float>::max()}
+               ? std::nextafter(static_cast<float>(value), kNone)
+               : kNone;
+  };
+  const auto bound_row = [&](std::uint32_t i) {
     const std::uint32_t row = row_of(i);
     const QueryBound bound =
         query_bound(score_bound, queries + std::uint64_t{i} * items_.table().dim);
     // What is left out is behind the entry that reaches the goal, each of them off by the error,
     // and a little more for the additions of misses_nothing.
-    margin_[i] = std::nextafter(static_cast<float>(bound.error * (2.0 + 0x1p-20)), kNone);
-    if (goal.ceiling == nullptr) continue;
+    margin_[i] = up(bound.error * (2.0 + 0x1p-20));
+    if (goal.ceiling == nullptr) return;
     // Scores of the scan: without what is the same for all items of a query, and with an error.
-    ceiling_[i] = wanted.ceiling[row] - static_cast<float>(bound.offset);
-    if (goal.pass_above == nullptr) continue;
+    // What counts is surely not above the ceiling, or the list might end before the goal.
+    ceiling_[i] = wanted.ceiling[row];
+    if (std::isfinite(ceiling_[i]))
+      ceiling_[i] = -up(bound.offset + bound.error - double{ceiling_[i]});
+    if (goal.pass_above == nullptr) return;
     // As in misses_nothing: the additions themselves round.
     const double above = wanted.pass_above[row];
     const double sure = above - bound.offset + bound.error +
                         (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48;
-    const bool useful = sure < double{std::numeric_limits<float>::max()};
-    const float least = useful ? std::nextafter(static_cast<float>(sure), kNone) : kNone;
-    pass_above_[i] = std::max(ceiling_[i], least);
-  }
+    pass_above_[i] = std::max(ceiling_[i], up(sure));
+  };
+  parallel_for(exec, count, 64, [&](std::uint64_t first, std::uint64_t last) {
+    for (std::uint64_t i = first; i < last; ++i) bound_row(static_cast<std::uint32_t>(i));
+  });
   goal.margin = margin_.data();
   if (goal.ceiling != nullptr) goal.ceiling = ceiling_.data();
   if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
@@ -255,7 +266,8 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
     args.first_row = begin;
     args.proven = proven_.data() + begin;
     if (toward) {
-      const TopkGoal goal = goal_of(request, pass, *pass.goal, args.queries, begin, args.num_lists);
+      const TopkGoal goal =
+          goal_of(exec, request, pass, *pass.goal, args.queries, begin, args.num_lists);
       TopkResult found = lists();
       found.passed = passed_.data();
       found.needed = needed_.data();
@@ -278,8 +290,10 @@ void CertifiedSearch::coarse_pass(const Exec& exec, CandidateSource& source, Req
     return;
   }
   const std::uint32_t tried = request.pending;
+  const std::uint32_t wanted = request.goal != nullptr ? request.goal->wanted : request.wanted;
   const std::uint32_t room =
-      std::clamp(items_.table().num_items / kCoarseShare, kLeastCoarseRoom, kMostCoarseRoom);
+      std::clamp(std::max(items_.table().num_items / kCoarseShare, wanted / 4), kLeastCoarseRoom,
+                 kMostCoarseRoom);
   SearchGoal all;
   all.wanted = request.wanted;
   search_pass(exec, source, request,
@@ -369,7 +383,9 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
   // Nearly all items are wanted: their exact scores are needed anyway.
   const bool nearly_all = std::uint64_t{wanted} + kSlacks[0] >= num_items;
   pending_.clear();
-  if (!nearly_all && source.has_coarse(exec) && topk_toward_pays(exec, num_queries))
+  const auto workers = static_cast<std::uint32_t>(std::max(exec.threads, 1));
+  if (!nearly_all && source.has_coarse(exec) && num_queries / workers >= kLeastCoarseRows &&
+      topk_toward_pays(exec, num_queries))
     coarse_pass(exec, source, request);
   for (const std::uint32_t slack : kSlacks) {
     if (request.pending == 0 || nearly_all) break;

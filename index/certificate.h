@@ -85,8 +85,9 @@ class CertifiedSearch {
   void search(const Exec& exec, CandidateSource& source, const float* queries,
               std::uint32_t num_queries, std::uint32_t k, const SearchGoal* goal,
               const SearchResult& out);
-  TopkGoal goal_of(const Request& request, const Pass& pass, const SearchGoal& wanted,
-                   const float* queries, std::uint32_t begin, std::uint32_t count);
+  TopkGoal goal_of(const Exec& exec, const Request& request, const Pass& pass,
+                   const SearchGoal& wanted, const float* queries, std::uint32_t begin,
+                   std::uint32_t count);
   void search_pass(const Exec& exec, CandidateSource& source, Request& request, const Pass& pass);
   void coarse_pass(const Exec& exec, CandidateSource& source, Request& request);
   void brute_force(const Exec& exec, const Request& request);

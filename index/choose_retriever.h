@@ -43,9 +43,9 @@ struct RetrieverChoice {
 /// (choose_retriever.cpp). Approximate ones only if task.recall is below 1 and task.faiss holds.
 std::vector<RetrieverCost> retriever_costs(const RetrievalTask& task);
 
-/// A pure function of the task, except for task.threads, which changes seconds and never the
-/// choice: a run gives the same set on every machine with FAISS. Never approximate if task.recall
-/// is 1. Throws ConfigError for a recall outside (0, 1].
+/// A pure function of the task; task.threads changes seconds and never the choice, while device and
+/// faiss may change it: machines that have both alike choose the same retriever. Never approximate
+/// if task.recall is 1. Throws ConfigError for a recall outside (0, 1].
 RetrieverChoice choose_retriever(const RetrievalTask& task);
 
 }  // namespace quarry

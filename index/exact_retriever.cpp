@@ -46,7 +46,10 @@ class ExactRetriever final : public Retriever, private CandidateSource {
                    std::uint32_t rows, std::uint32_t depth, const TopkGoal& goal,
                    SearchWorkspace& workspace, const TopkResult& out) override {
     TopkItems table = scored(exec, items);
-    if (how == Approximation::kTopkBf16) table.scoring = TopkScoring::kBf16;
+    if (how == Approximation::kTopkBf16) {
+      table.scoring = TopkScoring::kBf16;
+      table.unit = bf16_unit();
+    }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
   bool has_coarse(const Exec& exec) const override {

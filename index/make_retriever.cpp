@@ -13,6 +13,7 @@ bool Retriever::follows_goals(const Exec&, std::uint32_t) const { return false; 
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options) {
   if (kind == "exact" || kind == "auto") return make_exact_retriever(items);
+  if (kind == "exact-bf16") return make_exact_retriever(items, CoarsePass::kAlways);
   if (kind == "exact-fp32") return make_exact_retriever(items, CoarsePass::kNever);
   FaissOptions named = options;
   named.index = kind;

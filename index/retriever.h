@@ -38,7 +38,7 @@ struct SearchStats {
   std::uint64_t queries = 0;
   std::uint64_t certified = 0;  ///< proven by the error bound at some slack
   std::uint64_t fallback = 0;   ///< proven by exact brute force
-  std::uint64_t widened = 0;    ///< searches repeated with a larger slack
+  std::uint64_t widened = 0;    ///< searches repeated in fp32 or with a larger slack
   std::uint64_t coarse = 0;     ///< of `certified`: proven with scores of bf16 rows
   std::uint64_t toward = 0;     ///< scans that went as deep as a goal said, repeated ones too
   std::uint64_t passed = 0;     ///< items that these counted without listing them
@@ -67,7 +67,8 @@ class Retriever {
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
-  /// As written in the manifest: "exact", or FAISS's index string with its parameters.
+  /// As written in the manifest: "exact", "exact-fp32", or FAISS's index string with its
+  /// parameters.
   virtual std::string description() const = 0;
   virtual SearchStats stats() const = 0;
   /// Host bytes held beside the item table. Work areas are kept between calls. FAISS allocates its
@@ -113,8 +114,9 @@ struct FaissOptions {
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options);
 
-/// "exact", "exact-fp32" (exact without a coarse pass) or a FAISS string; "auto" is exact here,
-/// where nothing is known of the task (index/choose_retriever.h).
+/// "exact", "exact-fp32" (without a coarse pass), "exact-bf16" (with one, slow where a processor
+/// has no instructions for it; for tests) or a FAISS string; "auto" is exact here, where nothing is
+/// known of the task (index/choose_retriever.h).
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options);
 

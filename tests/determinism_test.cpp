@@ -18,22 +18,23 @@ struct Execution {
 };
 
 constexpr std::uint32_t kTiles[] = {1, 7, 64, 1024};
-constexpr const char* kRetrievers[] = {"exact", "Flat"};
+constexpr const char* kRetrievers[] = {"exact-bf16", "Flat"};
 
-/// All 32.
+/// All 48.
 std::vector<Execution> every_execution() {
   std::vector<Execution> all;
   for (const std::uint32_t tile : kTiles) {
     for (const int threads : {1, 2}) {
       for (const std::uint32_t shards : {1u, 3u}) {
         for (const char* retriever : kRetrievers) all.push_back({tile, threads, shards, retriever});
+        all.push_back({tile, threads, shards, "exact-fp32"});
       }
     }
   }
   return all;
 }
 
-/// Eight of them, in which every two values of two settings meet.
+/// Ten of them, in eight of which every two values of two settings meet.
 std::vector<Execution> covering_executions() {
   std::vector<Execution> some;
   for (const std::uint32_t tile : kTiles) {
@@ -46,6 +47,8 @@ std::vector<Execution> covering_executions() {
                       kRetrievers[flip(t / 2 == 1)]});
     }
   }
+  some.push_back({64, 2, 3, "exact-fp32"});
+  some.push_back({1024, 1, 1, "exact-fp32"});
   return some;
 }
 

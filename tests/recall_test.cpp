@@ -322,7 +322,7 @@ TEST(Recall, RowsThatCannotBeMinedAreNotSampled) {
 TEST(Recall, AutoTakesAnIndexOnlyWhereLessIsAllowedAndRowsPayForIt) {
   if (!faiss_info().present) GTEST_SKIP() << "this build has no FAISS";
   // As many numbers as make an index worth its while; what they are does not matter.
-  const auto w = test::make_world({.users = 20, .items = 24000, .dim = 160, .seed = 3});
+  const auto w = test::make_world({.users = 20, .items = 48000, .dim = 256, .seed = 3});
   w->rows_view.segment = nullptr;
   std::string text = kRecipe;
   text.replace(text.find("pool = 20"), 9, "pool = 4");

@@ -17,11 +17,12 @@ namespace quarry {
 namespace {
 
 struct Problem {
-  std::uint32_t num_items, dim, rows, num_owners;
+  std::uint32_t num_items = 0, dim = 0, rows = 0, num_owners = 0;
   std::vector<float> items, queries, bias, ceiling;
   std::vector<float> pass_above;  ///< empty: everything is listed
   std::vector<float> margin;
-  std::uint32_t room;
+  std::uint32_t room = 0;
+  Bf16Unit unit = Bf16Unit::kPortable;
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -29,8 +30,13 @@ struct Problem {
 };
 
 /// Small integers: every order of addition gives the same sum, and ties abound.
-Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed) {
-  Problem p{num_items, 6, rows, 5, {}, {}, {}, {}, {}, {}, 0, {}, {}, {}, {}, {}};
+Problem make_problem(std::uint32_t num_items, std::uint32_t rows, unsigned seed,
+                     std::uint32_t dim = 6) {
+  Problem p;
+  p.num_items = num_items;
+  p.dim = dim;
+  p.rows = rows;
+  p.num_owners = 5;
   std::mt19937 random(seed);
   const int spread = seed % 4 == 0 ? 0 : 4;  // 0: all scores are equal
   std::uniform_int_distribution<int> value(-spread, spread);
@@ -92,6 +98,7 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
   TopkItems items{
       .rows = p.items.data(), .num_items = p.num_items, .dim = p.dim, .scoring = scoring};
   items.bias = scoring == TopkScoring::kCanonical ? nullptr : p.bias.data();
+  items.unit = p.unit;
   TopkGoal goal;
   goal.wanted = wanted;
   goal.margin = p.margin.data();
@@ -204,6 +211,24 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
     }
   }
   EXPECT_GT(at_goal, 1000u);
+}
+
+/// Tiles of wide rows hold fewer items; each unit of this processor multiplies.
+TEST(TopkToward, WideRowsByEveryUnit) {
+  TopkWorkspace workspace;
+  Exec exec;
+  unsigned seed = 1000;
+  for (const Bf16Unit unit : {Bf16Unit::kPortable, Bf16Unit::kAvx512, Bf16Unit::kAmx}) {
+    if (unit > bf16_unit()) continue;
+    for (const std::uint32_t dim : {40u, 700u, 2100u}) {
+      for (const std::uint32_t rows : {3u, 33u}) {
+        Problem p = make_problem(1100, rows, ++seed, dim);
+        p.unit = unit;
+        SCOPED_TRACE(testing::Message() << name_of(unit) << ", " << dim << " wide, seed " << seed);
+        check(p, exec, 20, 400, TopkScoring::kBf16, workspace);
+      }
+    }
+  }
 }
 
 TEST(TopkToward, ScoresThatRiseOrFallThroughTheCatalogue) {

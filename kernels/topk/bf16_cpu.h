@@ -15,7 +15,8 @@ enum class Bf16Unit : std::uint8_t {
   kAmx,       ///< AMX-BF16 tiles
 };
 /// The fastest unit of this processor that the system lets programs use; kPortable where there is
-/// none. Asks the kernel for AMX once.
+/// none. The first call asks the kernel for AMX, for the whole process: alternate signal stacks
+/// that the program makes later must have room for the tiles (sigaltstack(2), AT_MINSIGSTKSZ).
 Bf16Unit bf16_unit();
 const char* name_of(Bf16Unit unit);
 

@@ -9,6 +9,7 @@
 #include "kernels/core/buffer.h"
 #include "kernels/core/exact_score.h"
 #include "kernels/core/exec.h"
+#include "kernels/topk/bf16_cpu.h"
 
 namespace quarry {
 
@@ -27,7 +28,8 @@ struct TopkItems {
   TopkScoring scoring = TopkScoring::kBlas;
   Metric metric = Metric::kInnerProduct;  ///< read under kCanonical
   float scale = 1.0f;
-  const float* bias = nullptr;  ///< [num_items]; null: none
+  const float* bias = nullptr;          ///< [num_items]; null: none
+  Bf16Unit unit = Bf16Unit::kPortable;  ///< kBf16: what multiplies; bf16_unit() is the fastest
 };
 
 /// What may be found; applied before selection, so k counts only what is allowed.

@@ -68,7 +68,7 @@ void TileScorer::begin_tile(std::uint32_t item, std::uint32_t n) {
   item_ = item;
   n_ = n;
   if (items_.scoring == TopkScoring::kBf16) {
-    bf16_pack_items(bf16_unit(), items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
+    bf16_pack_items(items_.unit, items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
                     work_.packed_items.data());
   }
 }
@@ -80,7 +80,7 @@ const float* TileScorer::score(std::uint32_t first, std::uint32_t rows) {
   float* scores = work_.scores.data();
   if (items_.scoring == TopkScoring::kBf16) {
     const std::uint32_t width = bf16_width(items_.dim);
-    bf16_multiply(bf16_unit(), work_.packed_queries.data() + std::uint64_t{first} * width,
+    bf16_multiply(items_.unit, work_.packed_queries.data() + std::uint64_t{first} * width,
                   work_.packed_items.data(), n_, width, scores, kTopkTileItems);
   } else if (items_.scoring == TopkScoring::kBlas) {
     const int dim = static_cast<int>(items_.dim);
@@ -124,7 +124,9 @@ std::uint32_t block_rows(const Exec& exec, const TopkItems& items, std::uint32_t
   // Few blocks: make their number a multiple of the workers, so that none waits for a last big one.
   if (spread && blocks < 4ull * threads)
     blocks = std::min<std::uint64_t>(divide_up(blocks, threads) * threads, rows);
-  return static_cast<std::uint32_t>(divide_up(rows, blocks));
+  const auto each = static_cast<std::uint32_t>(divide_up(rows, blocks));
+  // Whole strips, of which the rest would be multiplied in vain.
+  return items.scoring == TopkScoring::kBf16 ? bf16_rows(each) : each;
 }
 
 }  // namespace quarry

@@ -37,6 +37,7 @@ struct Job {
   std::uint32_t wanted = 0;          ///< goal.wanted, or more than there are items
   std::uint32_t growth = 0;          ///< of a list of what counts between two cuts
   std::uint32_t capacity = 0;        ///< of a list of what counts
+  bool has_others = false;           ///< some items may not count
   std::uint32_t other_capacity = 0;  ///< of a list of what does not
   std::uint32_t block = 0;           ///< rows
 
@@ -140,7 +141,7 @@ void Job::scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::ui
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
   if (row.counting >= row.trim_at || std::uint64_t{row.counting} + n > capacity)
     cut_counting(counting, margin_of(at), row);
-  if (std::uint64_t{row.others} + n > other_capacity) cut_others(others, row);
+  if (has_others && std::uint64_t{row.others} + n > other_capacity) cut_others(others, row);
   const TopkBounds bounds{counts, row.threshold,
                           goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
                           goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
@@ -189,19 +190,24 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   TopkProgress& row = work.progress.data()[r];
   const std::uint32_t at = first_row + r;
   cut_counting(counting, margin_of(at), row);
-  cut_others(others, row);
-  row.counting = drop_behind(counting, row.counting, row.bar);
-  // Both meet in the room of the others; where they are too many the list ends sooner.
-  std::copy(counting, counting + row.counting, others + row.others);
-  const std::uint32_t count = keep_best(others, row.others + row.counting, most, &row.bar);
-  std::copy(others, others + count, out.keys + std::uint64_t{at} * most);
+  std::uint64_t* list = counting;
+  if (has_others) {
+    cut_others(others, row);
+    row.counting = drop_behind(counting, row.counting, row.bar);
+    // Both meet in the room of the others.
+    std::copy(counting, counting + row.counting, others + row.others);
+    list = others;
+  }
+  // Where they are too many the list ends sooner.
+  const std::uint32_t count = keep_best(list, row.others + row.counting, most, &row.bar);
+  std::copy(list, list + count, out.keys + std::uint64_t{at} * most);
   out.count[at] = count;
   out.left_out[at] = row.bar != 0 ? 1 : 0;
   if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
   if (out.passed != nullptr) out.passed[at] = row.passed;
   if (out.needed != nullptr) {
     out.needed[at] = static_cast<std::uint32_t>(
-        std::count_if(others, others + count, [&](std::uint64_t key) { return key >= row.goal; }));
+        std::count_if(list, list + count, [&](std::uint64_t key) { return key >= row.goal; }));
   }
 }
 
@@ -244,7 +250,9 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   const std::uint64_t all = divide_up(items.num_items, kTopkTileItems) * kTopkTileItems;
   job.capacity = within(std::min(kept + job.growth + kTopkTileItems, all));
   // Not cut back for its own sake: room for a tile, and for the counting entries at the end.
-  job.other_capacity = within(std::uint64_t{most} + job.capacity + kTopkTileItems);
+  job.has_others = goal.ceiling != nullptr || goal.eligible != nullptr || goal.num_skips > 0;
+  job.other_capacity =
+      job.has_others ? within(std::uint64_t{most} + job.capacity + kTopkTileItems) : 1;
   job.block = block_rows(exec, items, rows, std::uint64_t{job.capacity} + job.other_capacity, true);
   reserve(exec, job);
   const Job* const j = &job;

@@ -170,12 +170,10 @@ inline int wrong_rows(const Tables& t, const Ranking& truth, const Found& f, std
 
 inline bool have_faiss() { return faiss_info().present; }
 
-/// kind: as of make_retriever, or "coarse": exact, with a coarse pass on every processor.
 inline std::unique_ptr<Retriever> make(const std::string& kind, const Tables& t,
                                        const FaissOptions& options = {}) {
   Exec exec;
   exec.threads = 2;
-  if (kind == "coarse") return make_exact_retriever(t.view(), CoarsePass::kAlways);
   return make_retriever(exec, t.view(), kind, options);
 }
 
