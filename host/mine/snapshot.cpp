@@ -107,11 +107,11 @@ std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells
       for (const auto& [name, share] : quota.shares) {
         const auto at = std::find(cells.names.begin(), cells.names.end(), name);
         if (at == cells.names.end()) {
-          std::string known;
+          std::string words = "[quota] names '" + name + "' of '" + quota.attribute +
+                              "', which does not exist; the first values are";
           for (std::size_t i = 0; i < cells.names.size() && i < 10; ++i)
-            known.append(" '").append(cells.names[i]).append("'");
-          throw ConfigError("[quota] names '" + name + "' of '" + quota.attribute +
-                            "', which does not exist; the first values are" + known);
+            words.append(" '").append(cells.names[i]).append("'");
+          throw ConfigError(words);
         }
         weights[static_cast<std::size_t>(at - cells.names.begin())] = share;
       }
