@@ -19,8 +19,6 @@ constexpr std::uint32_t kRoomPerSlack = 4;
 constexpr std::uint32_t kCoarseShare = 256;
 constexpr std::uint32_t kLeastCoarseRoom = 256;
 constexpr std::uint32_t kMostCoarseRoom = 4096;
-/// Fewer rows per worker do not pay for packing all items.
-constexpr std::uint32_t kLeastCoarseRows = 4;
 /// A coarse pass that proves fewer of its rows, in percent, is left out for a while.
 constexpr std::uint64_t kCoarsePays = 75;
 constexpr std::uint32_t kLongestPause = 64;
@@ -111,7 +109,7 @@ struct CertifiedSearch::Request {
 };
 
 void CertifiedSearch::prepare(const Exec& exec, const CandidateSource& source) {
-  if (!prepared_) bound_.prepare(exec, items_.table(), source.has_coarse(exec));
+  if (!prepared_) bound_.prepare(exec, items_.table(), source.has_coarse(exec, 0xFFFFFFFFu));
   prepared_ = true;
   const std::vector<std::uint32_t>& heavy = bound_.heavy();
   heavy_.resize(exec, heavy.size());
@@ -383,9 +381,7 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
   // Nearly all items are wanted: their exact scores are needed anyway.
   const bool nearly_all = std::uint64_t{wanted} + kSlacks[0] >= num_items;
   pending_.clear();
-  const auto workers = static_cast<std::uint32_t>(std::max(exec.threads, 1));
-  if (!nearly_all && source.has_coarse(exec) && num_queries / workers >= kLeastCoarseRows &&
-      topk_toward_pays(exec, num_queries))
+  if (!nearly_all && source.has_coarse(exec, num_queries) && topk_toward_pays(exec, num_queries))
     coarse_pass(exec, source, request);
   for (const std::uint32_t slack : kSlacks) {
     if (request.pending == 0 || nearly_all) break;

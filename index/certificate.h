@@ -56,8 +56,8 @@ class CandidateSource {
   virtual void find_toward(const Exec&, Approximation /*how*/, const float*, const float*,
                            std::uint32_t, std::uint32_t, const TopkGoal&, SearchWorkspace&,
                            const TopkResult&) {}
-  /// True where find_toward is much faster with kTopkBf16, whose error is larger.
-  virtual bool has_coarse(const Exec&) const { return false; }
+  /// True where find_toward of so many rows is much faster with kTopkBf16, whose error is larger.
+  virtual bool has_coarse(const Exec&, std::uint32_t /*rows*/) const { return false; }
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 

@@ -1,4 +1,6 @@
 // Exact search by this project's own top-k kernel under the certificate.
+#include <algorithm>
+
 #include "index/certificate.h"
 #include "index/retriever.h"
 #include "kernels/topk/bf16_cpu.h"
@@ -8,6 +10,8 @@ namespace {
 
 /// Narrower rows gain little from a coarse pass.
 constexpr std::uint32_t kLeastCoarseDim = 24;
+/// Fewer rows per worker do not pay for packing all items.
+constexpr std::uint32_t kLeastCoarseRows = 4;
 
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
@@ -52,10 +56,12 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
-  bool has_coarse(const Exec& exec) const override {
+  bool has_coarse(const Exec& exec, std::uint32_t rows) const override {
     if (exec.device != Device::kCpu || coarse_ == CoarsePass::kNever) return false;
     if (coarse_ == CoarsePass::kAlways) return true;
-    return items_.dim >= kLeastCoarseDim && bf16_unit() != Bf16Unit::kPortable;
+    const auto workers = static_cast<std::uint32_t>(std::max(exec.threads, 1));
+    return rows / workers >= kLeastCoarseRows && items_.dim >= kLeastCoarseDim &&
+           bf16_unit() != Bf16Unit::kPortable;
   }
 
   TopkItems scored(const Exec& exec, const float* items) {

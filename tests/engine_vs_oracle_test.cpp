@@ -49,6 +49,7 @@ std::string judge(const test::Problem& p, const MinerOptions& options, SearchSta
   searches->certified += miner.report().search.certified;
   searches->toward += miner.report().search.toward;
   searches->passed += miner.report().search.passed;
+  searches->coarse += miner.report().search.coarse;
   if (text.empty() && seen != p.rows_view.num_rows) text = "rows are missing";
   if (text.empty())
     text = oracle::difference(judge.counters, miner.report().counters, p.recipe.branches.size());
