@@ -97,6 +97,8 @@ std::string judge_faiss() {
   constexpr FaissId kVectors = 64;
   constexpr FaissId kQueries = 4;
   constexpr FaissId kDepth = 10;
+  // Outside of the try block: memory that is denied says nothing of FAISS.
+  const OneBlasThread one_blas_thread(1);
   try {
     const OmpThreads one(1);
     std::vector<float> data(kDim * kVectors);

@@ -69,18 +69,6 @@ std::vector<Execution> executions(const std::string& recipe) {
   return chosen;
 }
 
-/// Rows [first, last) of a view; offsets stay absolute.
-RowsView slice(const RowsView& rows, std::uint64_t first, std::uint64_t last) {
-  RowsView part = rows;
-  part.num_rows = last - first;
-  part.key += first;
-  part.user += first;
-  part.time += first;
-  if (part.segment != nullptr) part.segment += first;
-  part.positive_offsets += first;
-  return part;
-}
-
 struct Mined {
   std::string bytes;  ///< ids, scores, strata and fill codes in row order
   std::uint64_t tiles = 0;
@@ -98,21 +86,23 @@ Mined mined(const Recipe& recipe, const test::TestWorld& w, const Execution& e) 
   for (std::uint32_t s = 0; s < e.shards; ++s) {
     Miner miner(recipe, w.inputs, options);
     const std::uint64_t n = w.rows_view.num_rows;
+    const std::uint64_t first = n * s / e.shards;
     // One column after the other for each row keeps the bytes independent of how rows fall into
     // tiles.
-    miner.mine(
-        slice(w.rows_view, n * s / e.shards, n * (s + 1) / e.shards), [&](const NegativeBatch& b) {
-          for (std::uint32_t r = 0; r < b.num_rows; ++r) {
-            const auto row = [&](const auto& column) {
-              bytes.append(reinterpret_cast<const char*>(column.data() + std::size_t{r} * b.k),
-                           b.k * sizeof(column[0]));
-            };
-            row(b.item);
-            row(b.score);
-            row(b.stratum);
-            row(b.fill);
-          }
-        });
+    miner.mine(part_of(w.rows_view, first, n * (s + 1) / e.shards - first, w.inputs.items.dim),
+               [&](const NegativeBatch& b) {
+                 for (std::uint32_t r = 0; r < b.num_rows; ++r) {
+                   const auto row = [&](const auto& column) {
+                     bytes.append(
+                         reinterpret_cast<const char*>(column.data() + std::size_t{r} * b.k),
+                         b.k * sizeof(column[0]));
+                   };
+                   row(b.item);
+                   row(b.score);
+                   row(b.stratum);
+                   row(b.fill);
+                 }
+               });
     result.tiles += miner.report().tiles;
     result.search.queries += miner.report().search.queries;
     result.search.certified += miner.report().search.certified;

@@ -110,18 +110,6 @@ struct Columns {
   }
 };
 
-RowsView rows_from(const RowsView& rows, std::uint64_t first, std::uint64_t count,
-                   std::uint32_t dim) {
-  RowsView part = rows;
-  part.num_rows = count;
-  part.key += first;
-  if (part.user != nullptr) part.user += first;
-  part.time += first;
-  part.positive_offsets += first;
-  if (part.queries != nullptr) part.queries += first * dim;
-  return part;
-}
-
 /// All rows by mine().
 Columns mined_whole(const Recipe& recipe, const test::TestWorld& w, const MinerOptions& options) {
   Miner miner(recipe, w.inputs, options);
@@ -146,7 +134,7 @@ Columns mined_in_batches(Miner& miner, const Recipe& recipe, const RowsView& row
   Columns out(rows.num_rows, recipe.k, recipe.branches.size());
   for (std::uint64_t first = 0; first < rows.num_rows; first += batch_rows) {
     const std::uint64_t n = std::min(batch_rows, rows.num_rows - first);
-    miner.mine_batch(rows_from(rows, first, n, dim),
+    miner.mine_batch(part_of(rows, first, n, dim),
                      out.from(first, recipe.k, recipe.branches.size()));
   }
   return out;

@@ -363,6 +363,19 @@ void Miner::prepare_searches() {
                          std::min(kLeastRunBytes, options.host_memory));
 }
 
+RowsView part_of(const RowsView& rows, std::uint64_t first, std::uint64_t count,
+                 std::uint32_t dim) {
+  RowsView part = rows;
+  part.num_rows = count;
+  part.key += first;
+  if (part.user != nullptr) part.user += first;
+  if (part.time != nullptr) part.time += first;
+  if (part.segment != nullptr) part.segment += first;
+  if (part.positive_offsets != nullptr) part.positive_offsets += first;
+  if (part.queries != nullptr) part.queries += first * dim;
+  return part;
+}
+
 Miner::~Miner() = default;
 
 void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
@@ -372,23 +385,12 @@ void Miner::mine(const RowsView& rows, const std::function<void(const NegativeBa
   require_columns(rows, s);
   check(rows, s);
   if (s.replicas.empty()) return mine_alone(rows, sink, stop);
-  const auto part_of = [&](std::uint64_t first, std::uint64_t count) {
-    RowsView part = rows;
-    part.num_rows = count;
-    part.key += first;
-    if (part.user != nullptr) part.user += first;
-    if (part.time != nullptr) part.time += first;
-    if (part.segment != nullptr) part.segment += first;
-    if (part.positive_offsets != nullptr) part.positive_offsets += first;
-    if (part.queries != nullptr) part.queries += first * s.compiled->world.dim;
-    return part;
-  };
   spread_rows(
       rows.num_rows, s.tile_rows, static_cast<std::uint32_t>(s.replicas.size() + 1),
       [&](std::uint32_t worker, std::uint64_t first, std::uint64_t count, const auto& take,
           const std::atomic<bool>& ended) {
         Miner& miner = worker == 0 ? *this : *s.replicas[worker - 1];
-        miner.mine_alone(part_of(first, count), take, &ended);
+        miner.mine_alone(part_of(rows, first, count, s.compiled->world.dim), take, &ended);
       },
       sink, stop);
 }

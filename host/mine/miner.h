@@ -35,6 +35,9 @@ struct RowsView {
       nullptr;  ///< [rows, dim] query vectors to use instead of the user table; null: the table
 };
 
+/// Rows first .. first + count - 1 of a view, offsets into the same positives. dim: of its queries.
+RowsView part_of(const RowsView& rows, std::uint64_t first, std::uint64_t count, std::uint32_t dim);
+
 /// Negatives of the rows of one call or tile; layout of Picks, host memory.
 struct NegativeBatch {
   std::uint64_t first_row = 0;

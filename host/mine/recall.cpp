@@ -33,19 +33,6 @@ std::uint32_t in_both(const std::vector<std::uint32_t>& a, const std::vector<std
   return static_cast<std::uint32_t>(both.size());
 }
 
-RowsView part_of(const RowsView& rows, std::uint64_t first, std::uint64_t count,
-                 std::uint32_t dim) {
-  RowsView part = rows;
-  part.num_rows = count;
-  part.key += first;
-  if (part.user != nullptr) part.user += first;
-  if (part.time != nullptr) part.time += first;
-  if (part.segment != nullptr) part.segment += first;
-  if (part.positive_offsets != nullptr) part.positive_offsets += first;
-  if (part.queries != nullptr) part.queries += first * dim;
-  return part;
-}
-
 }  // namespace
 
 RecallShare recall_share(const std::vector<std::uint32_t>& found,

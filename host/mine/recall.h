@@ -42,6 +42,7 @@ class RecallSample {
  public:
   /// `most` rows at most.
   explicit RecallSample(std::uint32_t most) : most_(most) {}
+  std::uint32_t most() const { return most_; }
   /// A batch of the run: row r of it has the key keys[r] ([batch.num_rows]) and is row
   /// first_row + r of the run. Rows that cannot be mined (code kBadRow) are passed over.
   void offer(const NegativeBatch& batch, const std::uint64_t* keys, std::uint64_t first_row);

@@ -5,22 +5,13 @@
 #include <cstring>
 
 #include "kernels/core/bf16.h"
+#include "kernels/core/x86_vectors.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #define QUARRY_BF16_X86 1
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-// GCC up to 12 warns of its own header (its bug 105593).
-#if !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 #endif
 
 namespace quarry {

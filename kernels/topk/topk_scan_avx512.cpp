@@ -2,21 +2,12 @@
 // branch per item.
 #include "kernels/topk/topk_scan_cpu.h"
 
+#include "kernels/core/x86_vectors.h"
+
 #if defined(__x86_64__)
 
 #include <algorithm>
 #include <limits>
-
-// GCC up to 12 warns of its own header (its bug 105593).
-#if !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 namespace quarry {
 namespace {

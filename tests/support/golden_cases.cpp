@@ -74,19 +74,6 @@ void add_inputs(GoldenHash& hash, const MinerInputs& inputs, const RowsView& row
     column(rows.positives, rows.positive_offsets[rows.num_rows]);
 }
 
-/// Rows [first, last) of a view; offsets stay absolute.
-RowsView slice(const RowsView& rows, std::uint64_t first, std::uint64_t last, std::uint32_t dim) {
-  RowsView part = rows;
-  part.num_rows = last - first;
-  part.key += first;
-  if (part.user != nullptr) part.user += first;
-  if (part.time != nullptr) part.time += first;
-  if (part.segment != nullptr) part.segment += first;
-  if (part.positive_offsets != nullptr) part.positive_offsets += first;
-  if (part.queries != nullptr) part.queries += first * dim;
-  return part;
-}
-
 void mine(GoldenHashes& out, const Recipe& recipe, const MinerInputs& inputs, const RowsView& rows,
           std::uint32_t seed, std::uint32_t round, const GoldenExecution& execution) {
   MinerOptions options;
@@ -102,7 +89,8 @@ void mine(GoldenHashes& out, const Recipe& recipe, const MinerInputs& inputs, co
   for (std::uint32_t s = 0; s < execution.shards; ++s) {
     Miner miner(recipe, inputs, options);
     const RowsView part =
-        slice(rows, n * s / execution.shards, n * (s + 1) / execution.shards, inputs.items.dim);
+        part_of(rows, n * s / execution.shards,
+                n * (s + 1) / execution.shards - n * s / execution.shards, inputs.items.dim);
     miner.mine(part, [&](const NegativeBatch& b) {
       // Row by row, so that the bytes do not depend on how rows fall into tiles.
       for (std::uint32_t r = 0; r < b.num_rows; ++r) {

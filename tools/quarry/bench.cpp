@@ -103,8 +103,7 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   pass.prepare = seconds_since(start);
   RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
   variant.items.clear();
-  const std::uint32_t recall_rows = request.options.recall_rows;
-  RecallSample sample(judge && !miner.exact() ? recall_rows : 0);
+  RecallSample sample(judge && !miner.exact() ? request.options.recall_rows : 0);
   std::vector<std::uint32_t> deepest;
   start = Clock::now();
   feed.mine(
@@ -124,7 +123,7 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   pass.peak_resident = memory.peak_resident;
   if (judge) {
     const auto recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
-    variant.recall = recall_json(miner, recall, recall_rows, pass.mine);
+    variant.recall = recall_json(recall, pass.mine);
   }
   variant.choice = choice_json(miner);
   variant.exact = miner.exact();

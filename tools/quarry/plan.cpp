@@ -94,7 +94,7 @@ int run_plan(const PlanArgs& args, const Context& context) {
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
   RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
   const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, sample, context);
-  const std::optional<RecallReport> recall =
+  const MeasuredRecall recall =
       measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   const MinePlan plan = miner.plan(rows);  // knows what the probe needed
   // What the probe was seen to take, FAISS's own work areas included, or what is known without one.
@@ -144,7 +144,7 @@ int run_plan(const PlanArgs& args, const Context& context) {
                    words_of_seconds(load_seconds), words_of_seconds(prepare_seconds),
                    words_of_seconds(plan.build_seconds),
                    measured.rows > 0 ? "about " + words_of_seconds(mine_seconds) : "not known"));
-  const std::string recall_text = recall_json(miner, recall, args.run.recall_rows, mine_seconds);
+  const std::string recall_text = recall_json(recall, mine_seconds);
   words += recall_words(recall_text);
   std::vector<std::string> warnings = run_warnings(request, inputs, 0);
   if (std::string text = recall_warning(recall, args.run.recall); !text.empty())

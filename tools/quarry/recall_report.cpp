@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/errors.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/row_feed.h"
@@ -34,11 +36,13 @@ std::string share_words(const Json& share) {
 
 }  // namespace
 
-std::optional<RecallReport> measure_recall(const RecallSample& sample, const Inputs& inputs,
-                                           std::uint64_t first_row, Miner& miner,
-                                           const std::atomic<bool>* stop) {
+MeasuredRecall measure_recall(const RecallSample& sample, const Inputs& inputs,
+                              std::uint64_t first_row, Miner& miner,
+                              const std::atomic<bool>* stop) {
   const std::vector<std::uint64_t> places = sample.rows();
-  if (miner.exact() || places.empty()) return std::nullopt;
+  if (miner.exact()) return {};
+  if (sample.most() == 0) return {{}, "switched off: --recall-rows 0"};
+  if (places.empty()) return {{}, "no row was mined"};
   RowTable rows, one;
   rows.positive_offsets = {0};
   std::vector<std::uint32_t> segments;
@@ -51,16 +55,21 @@ std::optional<RecallReport> measure_recall(const RecallSample& sample, const Inp
     rows.positive_offsets.push_back(rows.positives.size());
     for (const std::uint32_t code : segment_codes(one, miner)) segments.push_back(code);
   }
-  return sample.measure(miner, view_of(rows, segments), stop);
+  try {
+    return {sample.measure(miner, view_of(rows, segments), stop), ""};
+  } catch (const OutOfMemory& error) {
+    return {{}, std::string("out of memory: ") + error.what()};
+  } catch (const std::bad_alloc&) {
+    return {{}, "out of memory"};
+  }
 }
 
-std::string recall_json(const Miner& miner, const std::optional<RecallReport>& report,
-                        std::uint64_t asked, double mine_seconds) {
-  if (miner.exact()) return "null";
+std::string recall_json(const MeasuredRecall& recall, double mine_seconds) {
+  const std::optional<RecallReport>& report = recall.report;
   if (!report) {
-    const Json none = {{"rows", 0},
-                       {"why", asked == 0 ? "switched off: --recall-rows 0" : "no row was mined"}};
-    return none.dump();
+    if (recall.why.empty()) return "null";
+    return Json({{"rows", 0}, {"why", recall.why}})
+        .dump(-1, ' ', false, Json::error_handler_t::replace);
   }
   const double all = mine_seconds + report->seconds;
   const Json json = {{"rows", report->rows},
@@ -99,7 +108,8 @@ std::string recall_words(const std::string& text) {
       share("ranked_negatives"));
 }
 
-std::string recall_warning(const std::optional<RecallReport>& report, double wanted) {
+std::string recall_warning(const MeasuredRecall& recall, double wanted) {
+  const std::optional<RecallReport>& report = recall.report;
   if (!report) return "";
   // Filters may pass over the nearest items, so that negatives lie where an index finds less.
   const bool deeper = report->ranked_negatives.share < report->candidates.share;

@@ -116,11 +116,6 @@ double rows_per_second(const RunFacts& facts, const Counters& c) {
   return facts.mine_seconds > 0 ? static_cast<double>(c.rows) / facts.mine_seconds : 0;
 }
 
-std::string recall_of(const RunFacts& facts) {
-  return recall_json(*facts.miner, facts.recall, facts.request->options.recall_rows,
-                     facts.mine_seconds);
-}
-
 }  // namespace
 
 const char* fill_code_name(std::uint32_t code) {
@@ -241,7 +236,7 @@ std::string run_to_json(const RunFacts& facts) {
                    {"deepest", report.deepest},
                    {"tiles", report.tiles},
                    {"candidates", report.candidates}};
-  run["recall"] = Json::parse(recall_of(facts));
+  run["recall"] = Json::parse(recall_json(facts.recall, facts.mine_seconds));
   const MinerTimes& t = report.seconds;
   run["seconds"] = {{"load", facts.load_seconds},
                     {"prepare", facts.prepare_seconds},
@@ -311,7 +306,7 @@ std::string run_to_words(const RunFacts& facts) {
       words_of_count(report.deepened_rows), words_of_count(report.deepest));
   if (facts.request->options.retriever == "auto")
     out += "  chosen: " + facts.miner->choice().rule + "\n";
-  out += recall_words(recall_of(facts));
+  out += recall_words(recall_json(facts.recall, facts.mine_seconds));
   const MinerTimes& t = report.seconds;
   out += fmt::format("time: load {}, prepare {}, mine {} ({} rows/s)\n",
                      words_of_seconds(facts.load_seconds), words_of_seconds(facts.prepare_seconds),

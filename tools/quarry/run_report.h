@@ -2,13 +2,12 @@
 // reads.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/mine/miner.h"
-#include "host/mine/recall.h"
 #include "tools/quarry/load_inputs.h"
+#include "tools/quarry/recall_report.h"
 
 namespace quarry {
 
@@ -22,9 +21,9 @@ struct RunFacts {
   double load_seconds = 0;
   double prepare_seconds = 0;  ///< making the Miner
   double mine_seconds = 0;
-  std::optional<RecallReport> recall;  ///< of an approximate retriever
-  std::uint64_t peak_resident = 0;     ///< bytes
-  std::uint64_t peak_anonymous = 0;    ///< bytes, without mapped files
+  MeasuredRecall recall;             ///< of an approximate retriever
+  std::uint64_t peak_resident = 0;   ///< bytes
+  std::uint64_t peak_anonymous = 0;  ///< bytes, without mapped files
   std::string command_line;
   std::string set_folder;  ///< where paths are relative to
 };
