@@ -119,15 +119,19 @@ struct FaissEngine {
  private:
   void ask(const Exec& exec, const float* queries, std::uint32_t rows, std::uint32_t k,
            float* found, FaissId* found_labels) {
+    const auto what = [&] { return std::to_string(rows) + " queries, k = " + std::to_string(k); };
+    const auto no_memory = [&] {
+      return OutOfMemory("no memory for a FAISS search of " + what() + "; try a smaller tile");
+    };
     try {
       searcher->search(exec, queries, rows, k, found, found_labels);
     } catch (const faiss::FaissException& error) {
-      throw ConfigError("FAISS refused a search of " + std::to_string(rows) +
-                        " queries, k = " + std::to_string(k) + ", in " + description + ": " +
+      // What FAISS's own threads throw arrives as words.
+      if (std::string(error.what()).find("bad_alloc") != std::string::npos) throw no_memory();
+      throw ConfigError("FAISS refused a search of " + what() + ", in " + description + ": " +
                         error.what() + "; try the index kind exact");
     } catch (const std::bad_alloc&) {
-      throw OutOfMemory("no memory for a FAISS search of " + std::to_string(rows) +
-                        " queries, k = " + std::to_string(k) + "; try a smaller tile");
+      throw no_memory();
     }
   }
 };
