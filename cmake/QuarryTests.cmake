@@ -36,6 +36,9 @@ foreach(source IN LISTS test_sources)
   endif()
 endforeach()
 
+# Parts of the program that a test calls by themselves.
+target_sources(blas_test PRIVATE "${PROJECT_SOURCE_DIR}/tools/quarry/blas.cpp")
+
 # Golden cases on a device of choice: what tools/gpu_check and tools/verify_evidence run.
 add_executable(golden "${PROJECT_SOURCE_DIR}/tests/golden.cpp")
 quarry_compile_flags(golden)

@@ -31,7 +31,15 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   }
   bool exact() const override { return true; }
   std::string description() const override {
-    return coarse_ == CoarsePass::kNever ? "exact-fp32" : "exact";
+    switch (coarse_) {
+      case CoarsePass::kNever:
+        return "exact-fp32";
+      case CoarsePass::kAlways:
+        return "exact-bf16";
+      case CoarsePass::kWhereFast:
+        break;
+    }
+    return "exact";
   }
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
@@ -61,7 +69,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     if (coarse_ == CoarsePass::kAlways) return true;
     const auto workers = static_cast<std::uint32_t>(std::max(exec.threads, 1));
     return rows / workers >= kLeastCoarseRows && items_.dim >= kLeastCoarseDim &&
-           bf16_unit() != Bf16Unit::kPortable;
+           bf16_pays(bf16_unit());
   }
 
   TopkItems scored(const Exec& exec, const float* items) {

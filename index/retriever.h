@@ -67,8 +67,8 @@ class Retriever {
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
-  /// As written in the manifest: "exact", "exact-fp32", or FAISS's index string with its
-  /// parameters.
+  /// As written in the manifest: "exact", "exact-fp32", "exact-bf16", or FAISS's index string with
+  /// its parameters.
   virtual std::string description() const = 0;
   virtual SearchStats stats() const = 0;
   /// Host bytes held beside the item table. Work areas are kept between calls. FAISS allocates its
@@ -83,7 +83,7 @@ class Retriever {
 enum class CoarsePass : std::uint8_t { kWhereFast, kNever, kAlways };
 
 /// Exact search by blocked products, running top-k and certificate (this project's own). kWhereFast
-/// asks for instructions for bf16 (bf16_unit()); results are the same bit for bit with and without.
+/// asks for instructions for bf16 (bf16_pays()); results are the same bit for bit with and without.
 std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items,
                                                 CoarsePass coarse = CoarsePass::kWhereFast);
 

@@ -102,6 +102,32 @@ TEST_F(CliTest, DoctorAlwaysSucceeds) {
   expect({"doctor"}, 0, "exact scores use");
 }
 
+/// OpenBLAS takes a processor it does not know for its oldest; the program asks for better kernels,
+/// and leaves a user's own choice alone.
+TEST_F(CliTest, BlasRunsKernelsOfThisProcessor) {
+  const auto blas = [this] {
+    const Result r = run({"doctor", "--json"});
+    EXPECT_EQ(r.code, 0) << r.err;
+    return Json::parse(r.out)["blas"].get<std::string>();
+  };
+  const char* former = std::getenv("OPENBLAS_CORETYPE");
+  const std::string kept = former != nullptr ? former : "";
+  ::unsetenv("OPENBLAS_CORETYPE");
+  const std::string chosen = blas();
+  ::setenv("OPENBLAS_CORETYPE", "Prescott", 1);
+  const std::string asked = blas();
+  former != nullptr ? ::setenv("OPENBLAS_CORETYPE", kept.c_str(), 1)
+                    : ::unsetenv("OPENBLAS_CORETYPE");
+  if (chosen.find("DYNAMIC_ARCH") == std::string::npos) GTEST_SKIP() << chosen;
+  EXPECT_NE(asked.find("Prescott"), std::string::npos) << asked;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    for (const char* old : {"Prescott", "Nehalem", "Sandybridge", "Barcelona"})
+      EXPECT_EQ(chosen.find(old), std::string::npos) << chosen;
+  }
+#endif
+}
+
 TEST_F(CliTest, RecipesAreListedAndShown) {
   expect({"recipes"}, 0, "balanced");
   expect({"recipes", "list"}, 0, "balanced");

@@ -1,6 +1,6 @@
 // Products of rows rounded to bf16, by the processor's matrix or dot-product instructions: several
 // times as fast as fp32, for a first pass under its own error bound. Private to kernels/topk but
-// for bf16_unit().
+// for bf16_unit() and bf16_pays().
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,10 @@ enum class Bf16Unit : std::uint8_t {
 /// that the program makes later must have room for the tiles (sigaltstack(2), AT_MINSIGSTKSZ).
 Bf16Unit bf16_unit();
 const char* name_of(Bf16Unit unit);
+/// Whether a first pass by this unit is faster than fp32 without one. Tiles multiply eight times as
+/// fast as fp32 does; dot products of AVX-512 no faster on an Intel Xeon, so that the pass costs
+/// more than it saves (bench/results/cpu/mine_200k_avx512_bf16.json).
+inline bool bf16_pays(Bf16Unit unit) { return unit == Bf16Unit::kAmx; }
 
 /// Queries of a strip, which are multiplied together.
 inline constexpr std::uint32_t kBf16StripRows = 32;

@@ -15,7 +15,7 @@ namespace quarry {
 
 /// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and
 /// approximate. kCanonical: by exact_score, so that the result is brute force itself. kBf16: of
-/// rows rounded to bf16, faster still where bf16_unit() has instructions for it and with a larger
+/// rows rounded to bf16, faster still where bf16_pays() and with a larger
 /// error; CPU only.
 enum class TopkScoring : std::uint8_t { kBlas, kCanonical, kBf16 };
 

@@ -3,12 +3,14 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "index/retriever.h"
 #include "kernels/core/exact_score.h"
 #include "kernels/topk/bf16_cpu.h"
+#include "tools/quarry/blas.h"
 #include "tools/quarry/device.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/run_report.h"
@@ -43,9 +45,8 @@ int run_doctor(bool json) {
   const std::uint64_t free_memory = page * static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES));
   const int threads = available_threads();
   // What is faster than fp32 goes first; what it leaves is scored in fp32, so results are the same.
-  const std::string first_pass = bf16_unit() == Bf16Unit::kPortable
-                                     ? std::string("fp32")
-                                     : std::string("bf16 by ") + name_of(bf16_unit());
+  const std::string first_pass =
+      bf16_pays(bf16_unit()) ? std::string("bf16 by ") + name_of(bf16_unit()) : std::string("fp32");
   if (json) {
     const Json out = {{"version", kVersion},
                       {"cpu",
@@ -55,6 +56,7 @@ int run_doctor(bool json) {
                         {"first_pass", first_pass}}},
                       {"memory", {{"bytes", memory}, {"free_bytes", free_memory}}},
                       {"blas", blas_description()},
+                      {"blas_took_processor_for", blas_core_before_restart()},
                       {"faiss",
                        {{"present", faiss.present},
                         {"gpu", faiss.gpu},
@@ -81,7 +83,15 @@ int run_doctor(bool json) {
            "; exact retrieval passes over the items in " + first_pass);
   line("memory", fmt::format("{}, free {}", words_of_bytes(memory), words_of_bytes(free_memory)),
        "tiles stay under --host-memory (default 512M)");
-  line("blas", blas_description(), "");
+  const std::string taken_for = blas_core_before_restart();
+  line(
+      "blas", blas_description(),
+      taken_for.empty()
+          ? ""
+          : fmt::format("OpenBLAS does not know this processor (it takes it for a {}); quarry asks "
+                        "for the kernels named\n{:<10} above. In programs of your own set "
+                        "OPENBLAS_CORETYPE={} before they start",
+                        taken_for, "", std::getenv("OPENBLAS_CORETYPE")));
   if (!faiss.present) {
     line("faiss", "none",
          "--retriever exact works; IVF, HNSW and other index strings need a build with FAISS");

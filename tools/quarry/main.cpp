@@ -13,6 +13,7 @@
 
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/blas.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/mapping_faults.h"
 #include "tools/quarry/verbs.h"
@@ -201,6 +202,7 @@ int run(int argc, char** argv) {
 }  // namespace quarry
 
 int main(int argc, char** argv) {
+  quarry::restart_with_better_blas(argv);
   const int code = quarry::run(argc, argv);
   if (code != quarry::kOutOfMemory) return code;
   // The BLAS joins threads at exit, which may wait forever for the memory that there is not.

@@ -1,7 +1,6 @@
 // The report of a mining run.
 #include "tools/quarry/run_report.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <xxhash.h>
 
@@ -9,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "index/retriever.h"
+#include "tools/quarry/blas.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
 #include "tools/quarry/safety_inputs.h"
@@ -148,15 +148,6 @@ std::string versions_json() {
                {"exact_score", exact_score_instruction_set()},
                {"blas", blas_description()}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string blas_description() {
-  // Present in OpenBLAS only; looked up so that any BLAS can be linked.
-  using Describe = char* (*)();
-  if (const auto describe =
-          reinterpret_cast<Describe>(::dlsym(RTLD_DEFAULT, "openblas_get_config")))
-    return describe();
-  return "a BLAS that does not say its name";
 }
 
 std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,

@@ -37,8 +37,6 @@ std::string run_to_json(const RunFacts& facts);
 std::string run_to_words(const RunFacts& facts);
 /// Names of FillCode values.
 const char* fill_code_name(std::uint32_t code);
-/// What the BLAS in use calls itself.
-std::string blas_description();
 /// What "auto" chose, why, and what was expected of it; "null" where nothing is searched.
 std::string choice_json(const Miner& miner);
 /// Versions of this program and the libraries in it, as a JSON object.
