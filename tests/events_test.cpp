@@ -122,6 +122,15 @@ TEST(ReadExposure, FixedKindAndMappedColumns) {
   EXPECT_EQ(e.as_of, 891717742);
 }
 
+TEST(ReadExposure, AFixedKindDoesNotHideAColumnOfKinds) {
+  const TempDir dir;
+  const std::string path = dir.write("e.csv", "user,item,time,kind,value\n0,1,100,dislike,\n");
+  const IdMap two = IdMap::identity(2);
+  const EventColumns columns{.fixed_kind = "like"};
+  EXPECT_THROW(read_exposure(path, columns, shop_rules(), two, two, {}, UnknownIds::kReject),
+               ConfigError);
+}
+
 TEST(ReadExposure, EmptyLogAndUnknownIds) {
   const TempDir dir;
   const IdMap two = IdMap::identity(2);

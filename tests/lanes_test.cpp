@@ -1,5 +1,5 @@
-// The whole miner on lanes: every width and schedule gives the CPU backend's bits, and planted
-// mistakes are caught.
+// The whole miner on lanes: every width and schedule gives the CPU backend's bits. Planted mistakes
+// are group_test's and tools/mutate's.
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -12,6 +12,7 @@
 #include "kernels/topk/topk.h"
 #include "kernels/topk/topk_row.h"
 #include "tests/support/counting_allocator.h"
+#include "tests/support/upper_halves.h"
 
 namespace quarry {
 namespace {
@@ -305,6 +306,7 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
             std::vector<std::uint64_t> got(n + 2, 1), got_others(n + 2, 2);
             const TopkAppended filled = form.append_two(scores.data(), b, n, 9, bounds, got.data(),
                                                         got_others.data(), {1, 1, 3});
+            ASSERT_FALSE(test::upper_halves_in_use()) << form.name;
             ASSERT_EQ(filled.passed, passed) << form.name;
             ASSERT_EQ(got.back(), 1u) << form.name << ": beyond the room";
             ASSERT_EQ(got_others.back(), 2u) << form.name << ": beyond the room";
@@ -314,6 +316,32 @@ TEST(TopkToward, TheVectorFormDecidesItemByItem) {
             ASSERT_EQ(got_others, others) << form.name;
           }
         }
+      }
+    }
+  }
+}
+
+/// Code for any x86-64 runs after each form, and is many times slower where registers are left in
+/// use.
+TEST(TopkToward, EveryFormLeavesTheUpperHalvesOfRegistersClear) {
+  const std::vector<float> scores(700, 1.0f);
+  std::vector<std::uint64_t> keys(1000), others(1000);
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && test::can_tell_use()) {
+    __asm__ volatile("vpcmpeqd %%ymm1, %%ymm1, %%ymm1" ::: "xmm1");
+    const bool seen = test::upper_halves_in_use();
+    __asm__ volatile("vzeroupper" ::: "xmm1");
+    EXPECT_TRUE(seen);
+  }
+#endif
+  for (const TopkScanForm& form : topk_scan_forms()) {
+    for (const std::uint32_t n : {0u, 1u, 64u, 512u, 700u}) {
+      for (const float threshold : {no_threshold(), 0.0f, 2.0f}) {
+        form.append(scores.data(), nullptr, n, 0, nullptr, threshold, keys.data(), 0);
+        EXPECT_FALSE(test::upper_halves_in_use()) << form.name << ", " << n;
+        form.append_two(scores.data(), nullptr, n, 0, {nullptr, threshold, 1.5f, 1.5f}, keys.data(),
+                        others.data(), {});
+        EXPECT_FALSE(test::upper_halves_in_use()) << form.name << ", " << n;
       }
     }
   }

@@ -1,9 +1,11 @@
-// A training loop asks for negatives batch by batch: the query vectors of the batch go in, item
-// indices come out.
+// A training loop asks for negatives batch by batch: pointers to the rows and query vectors of the
+// batch go in, item indices come out in memory of the caller's. Nothing is allocated once the first
+// batch has been seen, which this program counts.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -17,6 +19,20 @@ constexpr std::uint32_t kDim = 64;
 constexpr std::uint32_t kEventsPerUser = 20;
 constexpr std::uint32_t kBatchRows = 512;
 constexpr int kBatches = 100;
+
+int allocations = 0;
+
+/// Host memory as the library would take it, counted.
+quarry::Allocator counting_allocator() {
+  return {[](void*, std::size_t bytes, const quarry::Exec&) -> void* {
+            ++allocations;
+            return ::operator new (bytes, std::align_val_t{64});
+          },
+          [](void*, void* pointer, std::size_t, const quarry::Exec&) noexcept {
+            ::operator delete (pointer, std::align_val_t{64});
+          },
+          nullptr};
+}
 
 std::vector<float> random_vectors(std::mt19937& random, std::uint32_t rows) {
   std::normal_distribution<float> normal;
@@ -54,8 +70,10 @@ int run() {
   inputs.items = {items.data(), kItems, kDim, quarry::Dtype::kF32};
   inputs.users = {users.data(), kUsers, kDim, quarry::Dtype::kF32};
   inputs.exposure = &exposure;
+  const quarry::Allocator allocator = counting_allocator();
   quarry::MinerOptions options;
   options.exec.threads = 2;
+  options.exec.allocator = &allocator;
   options.seed = 42;
   options.tile_rows = kBatchRows;
   quarry::Miner miner(recipe, inputs, options);
@@ -64,6 +82,13 @@ int run() {
   std::vector<std::uint32_t> batch_users(kBatchRows);
   std::vector<std::uint64_t> offsets(kBatchRows + 1);
   std::vector<std::uint32_t> positives(kBatchRows);
+  // What the loop wants of each batch: items [rows, k] and how many there are [rows].
+  std::vector<std::uint32_t> negatives(std::size_t{kBatchRows} * recipe.k);
+  std::vector<std::uint16_t> count(kBatchRows);
+  quarry::Picks picks;
+  picks.item = negatives.data();
+  picks.count = count.data();
+  int after_warm_up = 0;
   std::uint64_t emitted = 0;
   std::uint64_t wrong = 0;
   double seconds = 0;
@@ -88,26 +113,30 @@ int run() {
     rows.positives = positives.data();
     rows.queries = queries.data();
     const auto start = std::chrono::steady_clock::now();
-    miner.mine(rows, [&](const quarry::NegativeBatch& negatives) {
-      for (std::uint32_t r = 0; r < negatives.num_rows; ++r) {
-        emitted += negatives.count[r];
-        for (std::uint32_t slot = 0; slot < negatives.count[r]; ++slot) {
-          const std::uint32_t item = negatives.item[std::size_t{r} * negatives.k + slot];
-          wrong += item >= kItems || item == positives[negatives.first_row + r] ? 1 : 0;
-        }
+    miner.mine_batch(rows, picks);  // with a GPU: device pointers, and the caller's stream
+    const double taken =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    for (std::uint32_t r = 0; r < kBatchRows; ++r) {
+      emitted += count[r];
+      for (std::uint32_t slot = 0; slot < count[r]; ++slot) {
+        const std::uint32_t item = negatives[std::size_t{r} * recipe.k + slot];
+        wrong += item >= kItems || item == positives[r] ? 1 : 0;
       }
-    });
+    }
     // A first batch warms up; it is not counted.
-    if (batch > 0)
-      seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (batch == 0) after_warm_up = allocations;
+    if (batch > 0) seconds += taken;
   }
+  const int later = allocations - after_warm_up;
 
   const double rows_per_second = kBatchRows * (kBatches - 1) / seconds;
-  std::printf("%d batches of %u rows: %llu of %llu negatives, %llu wrong, %.0f rows/s\n", kBatches,
-              kBatchRows, static_cast<unsigned long long>(emitted),
-              static_cast<unsigned long long>(std::uint64_t{kBatchRows} * kBatches * recipe.k),
-              static_cast<unsigned long long>(wrong), rows_per_second);
-  return wrong == 0 && emitted > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  std::printf(
+      "%d batches of %u rows: %llu of %llu negatives, %llu wrong, %d allocations after "
+      "the first batch, %.0f rows/s\n",
+      kBatches, kBatchRows, static_cast<unsigned long long>(emitted),
+      static_cast<unsigned long long>(std::uint64_t{kBatchRows} * kBatches * recipe.k),
+      static_cast<unsigned long long>(wrong), later, rows_per_second);
+  return wrong == 0 && emitted > 0 && allocations > 0 && later == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 }  // namespace

@@ -90,6 +90,12 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   const std::size_t item_slot = add(columns.item, "item");
   const std::size_t time_slot = add(columns.time, "time");
   const bool fixed = !columns.fixed_kind.empty();
+  const std::vector<std::string>& there = scan.column_names();
+  if (fixed && std::find(there.begin(), there.end(), columns.kind) != there.end()) {
+    throw ConfigError(text_of("--event-kind ", columns.fixed_kind, " would hide the column ",
+                              shown(columns.kind), " of ", scan.name(),
+                              "; leave it out, or remove the column if it is not the kind"));
+  }
   const std::size_t kind_slot =
       fixed ? TableScan::kAbsent
             : add(columns.kind, "kind", ", or give every event one kind with --event-kind");

@@ -2,11 +2,14 @@
 #include "tools/quarry/blas.h"
 
 #include <dlfcn.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 
 namespace quarry {
 namespace {
@@ -45,12 +48,24 @@ void restart_with_better_blas(char** argv) {
   const bool avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  // Others have one set of kernels and do not read the variable.
+  if (ask_openblas("openblas_get_config").find("DYNAMIC_ARCH") == std::string::npos) return;
   const std::string core = ask_openblas("openblas_get_corename");
   const std::string better = better_blas_core(core, avx2_fma, avx512);
   if (better.empty()) return;
   ::setenv(kCoreType, better.c_str(), 1);
   ::setenv(kFormerCore, core.c_str(), 1);
-  ::execv("/proc/self/exe", argv);
+  // By its path, so that the process keeps its name. Not where that is another file than the one
+  // the kernel was asked to run: under a loader or an emulator.
+  std::array<char, 4096> path{};
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  const char* asked = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  struct stat running = {};
+  struct stat named = {};
+  if (length > 0 && asked != nullptr && ::stat(path.data(), &running) == 0 &&
+      ::stat(asked, &named) == 0 && running.st_ino == named.st_ino &&
+      running.st_dev == named.st_dev && std::strstr(path.data(), "/ld-") == nullptr)
+    ::execv(path.data(), argv);
   // Nothing is lost where that is not allowed: slower kernels give the same results.
   ::unsetenv(kCoreType);
   ::unsetenv(kFormerCore);

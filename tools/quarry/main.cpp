@@ -48,8 +48,9 @@ void give_memory_back() {
 
 extern "C" void request_stop(int) { stop_requested.store(true); }
 
-/// The first Ctrl-C or SIGTERM asks for an orderly end; a second one ends the process at once.
-/// Without SA_RESTART: a call that waits (a pipe nobody reads, a hung mount) returns to be told.
+/// The first Ctrl-C, SIGTERM or SIGHUP asks for an orderly end; a second one ends the process at
+/// once. Without SA_RESTART: a call that waits (a pipe nobody reads, a hung mount) returns to be
+/// told.
 void install_signal_handlers() {
   struct sigaction action = {};
   action.sa_handler = request_stop;
@@ -57,6 +58,9 @@ void install_signal_handlers() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  struct sigaction hangup = {};  // a terminal that went away; nohup's choice is left alone
+  if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_DFL)
+    ::sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a crash
 }
 
