@@ -4,6 +4,7 @@
 #include "index/certificate.h"
 #include "index/retriever.h"
 #include "kernels/topk/bf16_cpu.h"
+#include "kernels/topk/int8_cpu.h"
 
 namespace quarry {
 namespace {
@@ -12,11 +13,14 @@ namespace {
 constexpr std::uint32_t kLeastCoarseDim = 24;
 /// Fewer rows per worker do not pay for packing all items.
 constexpr std::uint32_t kLeastCoarseRows = 4;
+/// Likewise of 8 bits, where packing costs as much as some 60 rows gain.
+constexpr std::uint32_t kLeastInt8Rows = 128;
+constexpr std::uint32_t kLeastInt8Dim = 32;
 
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
-  ExactRetriever(const ItemTable& items, CoarsePass coarse)
-      : items_(items), coarse_(coarse), certified_(items, Approximation::kTopk) {}
+  ExactRetriever(const ItemTable& items, FirstPass pass)
+      : items_(items), pass_(pass), certified_(items, Approximation::kTopk) {}
 
   void search(const Exec& exec, const float* queries, std::uint32_t num_queries, std::uint32_t k,
               const SearchResult& out) override {
@@ -30,17 +34,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     return exec.device == Device::kCpu && topk_toward_pays(exec, num_queries);
   }
   bool exact() const override { return true; }
-  std::string description() const override {
-    switch (coarse_) {
-      case CoarsePass::kNever:
-        return "exact-fp32";
-      case CoarsePass::kAlways:
-        return "exact-bf16";
-      case CoarsePass::kWhereFast:
-        break;
-    }
-    return "exact";
-  }
+  std::string description() const override { return name_of(pass_); }
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + bias_.capacity_bytes();
@@ -52,7 +46,9 @@ class ExactRetriever final : public Retriever, private CandidateSource {
  private:
   void find(const Exec& exec, const float* items, const float* queries, std::uint32_t rows,
             std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) override {
-    topk_on(exec, scored(exec, items), queries, rows, depth, workspace, out);
+    TopkItems table = scored(exec, items);
+    choose_int8(exec, rows, table);
+    topk_on(exec, table, queries, rows, depth, workspace, out);
   }
   void find_toward(const Exec& exec, Approximation how, const float* items, const float* queries,
                    std::uint32_t rows, std::uint32_t depth, const TopkGoal& goal,
@@ -61,15 +57,31 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     if (how == Approximation::kTopkBf16) {
       table.scoring = TopkScoring::kBf16;
       table.unit = bf16_unit();
+    } else {
+      choose_int8(exec, rows, table);
     }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
   bool has_coarse(const Exec& exec, std::uint32_t rows) const override {
-    if (exec.device != Device::kCpu || coarse_ == CoarsePass::kNever) return false;
-    if (coarse_ == CoarsePass::kAlways) return true;
-    const auto workers = static_cast<std::uint32_t>(std::max(exec.threads, 1));
-    return rows / workers >= kLeastCoarseRows && items_.dim >= kLeastCoarseDim &&
+    if (exec.device != Device::kCpu) return false;
+    if (pass_ != FirstPass::kFastest) return pass_ == FirstPass::kBf16;
+    return rows_per_worker(exec, rows) >= kLeastCoarseRows && items_.dim >= kLeastCoarseDim &&
            bf16_pays(bf16_unit());
+  }
+
+  static std::uint32_t rows_per_worker(const Exec& exec, std::uint32_t rows) {
+    return rows / static_cast<std::uint32_t>(std::max(exec.threads, 1));
+  }
+
+  /// By upper bounds of 8 bits, or not.
+  void choose_int8(const Exec& exec, std::uint32_t rows, TopkItems& table) const {
+    if (exec.device != Device::kCpu || items_.dim > kMostInt8Dim) return;
+    const bool pays = pass_ == FirstPass::kFastest && int8_pays(int8_unit()) &&
+                      rows_per_worker(exec, rows) >= kLeastInt8Rows && items_.dim >= kLeastInt8Dim;
+    if (!pays && pass_ != FirstPass::kInt8) return;
+    table.scoring = TopkScoring::kInt8;
+    table.int8 = int8_unit();
+    table.always_by_bounds = !pays;
   }
 
   TopkItems scored(const Exec& exec, const float* items) {
@@ -102,7 +114,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   }
 
   ItemTable items_;
-  CoarsePass coarse_;
+  FirstPass pass_;
   CertifiedSearch certified_;
   HostBuffer<float> bias_;
   DeviceBuffer<float> device_bias_;
@@ -110,8 +122,8 @@ class ExactRetriever final : public Retriever, private CandidateSource {
 
 }  // namespace
 
-std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items, CoarsePass coarse) {
-  return std::make_unique<ExactRetriever>(items, coarse);
+std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items, FirstPass pass) {
+  return std::make_unique<ExactRetriever>(items, pass);
 }
 
 }  // namespace quarry

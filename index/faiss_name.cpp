@@ -15,7 +15,7 @@
 namespace quarry {
 
 void check_index_name(const std::string& kind, std::uint32_t dim, Metric metric) {
-  if (kind == "exact" || kind == "exact-fp32" || kind == "exact-bf16" || kind == "auto") return;
+  if (kind == "auto" || exact_kind(kind)) return;
 #if defined(QUARRY_HAS_FAISS)
   try {
     const std::unique_ptr<faiss::Index> index(faiss::index_factory(

@@ -8,7 +8,7 @@
 
 namespace quarry {
 
-/// Throws ConfigError if `kind` is neither "exact", "exact-fp32", "exact-bf16" nor "auto" nor an
+/// Throws ConfigError if `kind` is neither an exact_kind() nor "auto" nor an
 /// index string that FAISS takes for vectors of `dim` numbers, or if this build has no FAISS.
 /// Builds nothing.
 void check_index_name(const std::string& kind, std::uint32_t dim, Metric metric);

@@ -10,11 +10,32 @@ void Retriever::search_toward(const Exec& exec, const float* queries, std::uint3
 
 bool Retriever::follows_goals(const Exec&, std::uint32_t) const { return false; }
 
+std::optional<FirstPass> exact_kind(const std::string& name) {
+  for (const FirstPass pass :
+       {FirstPass::kFastest, FirstPass::kFp32, FirstPass::kInt8, FirstPass::kBf16}) {
+    if (name == name_of(pass)) return pass;
+  }
+  return std::nullopt;
+}
+
+const char* name_of(FirstPass pass) {
+  switch (pass) {
+    case FirstPass::kFp32:
+      return "exact-fp32";
+    case FirstPass::kInt8:
+      return "exact-int8";
+    case FirstPass::kBf16:
+      return "exact-bf16";
+    case FirstPass::kFastest:
+      break;
+  }
+  return "exact";
+}
+
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options) {
-  if (kind == "exact" || kind == "auto") return make_exact_retriever(items);
-  if (kind == "exact-bf16") return make_exact_retriever(items, CoarsePass::kAlways);
-  if (kind == "exact-fp32") return make_exact_retriever(items, CoarsePass::kNever);
+  if (kind == "auto") return make_exact_retriever(items);
+  if (const auto pass = exact_kind(kind)) return make_exact_retriever(items, *pass);
   FaissOptions named = options;
   named.index = kind;
   return make_faiss_retriever(exec, items, named);

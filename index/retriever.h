@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/core/exact_score.h"
@@ -67,7 +68,7 @@ class Retriever {
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
-  /// As written in the manifest: "exact", "exact-fp32", "exact-bf16", or FAISS's index string with
+  /// As written in the manifest: an exact_kind(), or FAISS's index string with
   /// its parameters.
   virtual std::string description() const = 0;
   virtual SearchStats stats() const = 0;
@@ -79,13 +80,19 @@ class Retriever {
   virtual std::uint64_t device_bytes() const = 0;
 };
 
-/// Whether an exact search begins with scores of bf16 rows, which have a larger error.
-enum class CoarsePass : std::uint8_t { kWhereFast, kNever, kAlways };
+/// What an exact search on the CPU multiplies first: scores of bf16 rows, which have a larger error
+/// and leave rows to fp32; upper bounds from 8-bit rows, which leave pairs to fp32; or fp32 alone.
+/// kFastest: bf16 where bf16_pays(), else 8 bits where int8_pays(), each where rows are enough. The
+/// other three ask for one of them, slow as it may be here.
+enum class FirstPass : std::uint8_t { kFastest, kFp32, kInt8, kBf16 };
+/// "exact", "exact-fp32", "exact-int8", "exact-bf16"; nothing for other names.
+std::optional<FirstPass> exact_kind(const std::string& name);
+const char* name_of(FirstPass pass);
 
-/// Exact search by blocked products, running top-k and certificate (this project's own). kWhereFast
-/// asks for instructions for bf16 (bf16_pays()); results are the same bit for bit with and without.
+/// Exact search by blocked products, running top-k and certificate (this project's own). Results
+/// are the same bit for bit with any first pass.
 std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items,
-                                                CoarsePass coarse = CoarsePass::kWhereFast);
+                                                FirstPass pass = FirstPass::kFastest);
 
 struct FaissOptions {
   std::string index =
@@ -114,9 +121,8 @@ struct FaissOptions {
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options);
 
-/// "exact", "exact-fp32" (without a coarse pass), "exact-bf16" (with one, slow where a processor
-/// has no instructions for it; for tests) or a FAISS string; "auto" is exact here, where nothing is
-/// known of the task (index/choose_retriever.h).
+/// An exact_kind() or a FAISS string; "auto" is exact here, where nothing is known of the task
+/// (index/choose_retriever.h).
 std::unique_ptr<Retriever> make_retriever(const Exec& exec, const ItemTable& items,
                                           const std::string& kind, const FaissOptions& options);
 

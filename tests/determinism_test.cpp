@@ -18,7 +18,7 @@ struct Execution {
 };
 
 constexpr std::uint32_t kTiles[] = {1, 7, 64, 1024};
-constexpr const char* kRetrievers[] = {"exact-bf16", "exact-fp32", "Flat"};
+constexpr const char* kRetrievers[] = {"exact-bf16", "exact-int8", "Flat"};
 
 /// All 48.
 std::vector<Execution> every_execution() {

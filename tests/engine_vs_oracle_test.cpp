@@ -114,7 +114,8 @@ TEST(PushDown, EveryRowAndCounterIsTheSame) {
     options.seed = p->seed;
     options.round = p->round;
     options.exec.threads = n % 8 == 1 ? 2 : 1;  // those have rows enough to share
-    options.retriever = n % 2 == 0 ? "exact-bf16" : "exact-fp32";
+    const char* passes[] = {"exact-bf16", "exact-fp32", "exact-bf16", "exact-int8"};
+    options.retriever = passes[n % 4];
     SearchStats searches;
     std::string why;
     try {

@@ -19,7 +19,7 @@ namespace {
 using namespace test;
 
 std::vector<std::string> exact_kinds() {
-  std::vector<std::string> kinds{"exact-fp32", "exact-bf16"};
+  std::vector<std::string> kinds{"exact-fp32", "exact-int8", "exact-bf16"};
   if (have_faiss()) kinds.push_back("Flat");
   return kinds;
 }
@@ -140,7 +140,7 @@ TEST(Goals, WhatIsPassedOverIsSurelyAboveTheCeiling) {
     for (const Metric metric : kMetrics) {
       const Tables t = make_tables(data, metric, 3000, 64, 33, 5);
       const Ranking truth = brute_force(t);
-      for (const char* kind : {"exact-fp32", "exact-bf16"}) {
+      for (const char* kind : {"exact-fp32", "exact-int8", "exact-bf16"}) {
         const auto retriever = make(kind, t);
         constexpr std::uint32_t kMost = 300;
         std::vector<float> ceiling(t.num_queries);

@@ -24,6 +24,8 @@ struct Problem {
   std::vector<float> margin;
   std::uint32_t room = 0;
   Bf16Unit unit = Bf16Unit::kPortable;
+  Int8Unit int8 = Int8Unit::kPortable;
+  bool always_by_bounds = false;
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -100,6 +102,8 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
       .rows = p.items.data(), .num_items = p.num_items, .dim = p.dim, .scoring = scoring};
   items.bias = scoring == TopkScoring::kCanonical ? nullptr : p.bias.data();
   items.unit = p.unit;
+  items.int8 = p.int8;
+  items.always_by_bounds = p.always_by_bounds;
   TopkGoal goal;
   goal.wanted = wanted;
   goal.margin = p.margin.data();
@@ -184,8 +188,8 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
 /// Small integers have the same scores by all of them.
 TopkScoring scoring_of(unsigned seed) {
   const TopkScoring kinds[] = {TopkScoring::kCanonical, TopkScoring::kBlas, TopkScoring::kBf16,
-                               TopkScoring::kBlas, TopkScoring::kBf16};
-  return kinds[seed % 5];
+                               TopkScoring::kInt8,      TopkScoring::kBf16, TopkScoring::kInt8};
+  return kinds[seed % 6];
 }
 
 TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
@@ -198,7 +202,9 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
         for (const std::uint32_t most : {wanted, wanted + 1, 8 * wanted, 5000u}) {
           for (const int threads : {1, 2}) {
             if (rows == 150 && num_items == 4000 && threads == 2 && most != 8 * wanted) continue;
-            const Problem p = make_problem(num_items, rows, ++seed);
+            Problem p = make_problem(num_items, rows, ++seed);
+            p.int8 = seed % 4 < 3 ? int8_unit() : Int8Unit::kPortable;
+            p.always_by_bounds = seed / 6 % 2 == 0;
             Exec exec;
             exec.threads = threads;
             SCOPED_TRACE(testing::Message()
@@ -227,6 +233,24 @@ TEST(TopkToward, WideRowsByEveryUnit) {
         p.unit = unit;
         SCOPED_TRACE(testing::Message() << name_of(unit) << ", " << dim << " wide, seed " << seed);
         check(p, exec, 20, 400, TopkScoring::kBf16, workspace);
+      }
+    }
+  }
+}
+
+TEST(TopkToward, WideRowsByBounds) {
+  TopkWorkspace workspace;
+  Exec exec;
+  unsigned seed = 2000;
+  for (const Int8Unit unit : {Int8Unit::kPortable, Int8Unit::kAvx512Vnni}) {
+    if (unit > int8_unit()) continue;
+    for (const std::uint32_t dim : {40u, 700u, 2100u}) {
+      for (const std::uint32_t rows : {3u, 33u}) {
+        Problem p = make_problem(1100, rows, ++seed, dim);
+        p.int8 = unit;
+        p.always_by_bounds = seed % 2 == 0;
+        SCOPED_TRACE(testing::Message() << name_of(unit) << ", " << dim << " wide, seed " << seed);
+        check(p, exec, 20, 400, TopkScoring::kInt8, workspace);
       }
     }
   }

@@ -336,8 +336,8 @@ void Miner::prepare_searches() {
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
     if (unit.rows == items.rows) unit.device_rows = items.device_rows;
-    s.near_retriever = make_exact_retriever(
-        unit, options.retriever == "exact-fp32" ? CoarsePass::kNever : CoarsePass::kWhereFast);
+    s.near_retriever =
+        make_exact_retriever(unit, exact_kind(options.retriever).value_or(FirstPass::kFastest));
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);

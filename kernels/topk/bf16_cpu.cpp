@@ -116,10 +116,12 @@ void multiply_portable(const std::uint16_t* queries, const std::uint16_t* items,
     const std::uint16_t* right = left + std::uint64_t{kGroup} * width;
     for (std::uint32_t r = 0; r < kBf16StripRows; r += kRows) {
       __m512 sum[kRows][2];
+#pragma GCC unroll 8
       for (auto& s : sum) s[0] = s[1] = _mm512_setzero_ps();
       for (std::uint32_t p = 0; p < width / 2; ++p) {
         const auto b0 = reinterpret_cast<__m512bh>(load_pairs(left, p));
         const auto b1 = reinterpret_cast<__m512bh>(load_pairs(right, p));
+#pragma GCC unroll 8
         for (std::uint32_t i = 0; i < kRows; ++i) {
           std::int32_t pair;
           std::memcpy(&pair, queries + std::uint64_t{r + i} * width + 2 * p, sizeof pair);
@@ -128,6 +130,7 @@ void multiply_portable(const std::uint16_t* queries, const std::uint16_t* items,
           sum[i][1] = _mm512_dpbf16_ps(sum[i][1], a, b1);
         }
       }
+#pragma GCC unroll 8
       for (std::uint32_t i = 0; i < kRows; ++i) {
         float* out = products + std::uint64_t{r + i} * stride + first;
         _mm512_storeu_ps(out, sum[i][0]);

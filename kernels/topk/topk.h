@@ -10,14 +10,16 @@
 #include "kernels/core/exact_score.h"
 #include "kernels/core/exec.h"
 #include "kernels/topk/bf16_cpu.h"
+#include "kernels/topk/int8_cpu.h"
 
 namespace quarry {
 
 /// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and
-/// approximate. kCanonical: by exact_score, so that the result is brute force itself. kBf16: of
-/// rows rounded to bf16, faster still where bf16_pays() and with a larger
-/// error; CPU only.
-enum class TopkScoring : std::uint8_t { kBlas, kCanonical, kBf16 };
+/// approximate. kCanonical: by exact_score, so that the result is brute force itself. kInt8: as
+/// kBlas for what an upper bound from rows rounded to 8 bits does not exclude, faster where
+/// int8_pays(); what is excluded surely does not beat a row's threshold. kBf16: of rows rounded to
+/// bf16, faster still where bf16_pays() and with a larger error. The last two are for the CPU only.
+enum class TopkScoring : std::uint8_t { kBlas, kCanonical, kInt8, kBf16 };
 
 /// What is searched. But for kCanonical an item's score is `scale * dot + bias`, `scale` a power of
 /// two.
@@ -30,6 +32,8 @@ struct TopkItems {
   float scale = 1.0f;
   const float* bias = nullptr;          ///< [num_items]; null: none
   Bf16Unit unit = Bf16Unit::kPortable;  ///< kBf16: what multiplies; bf16_unit() is the fastest
+  Int8Unit int8 = Int8Unit::kPortable;  ///< kInt8: what multiplies; int8_unit() is the fastest
+  bool always_by_bounds = false;        ///< kInt8: also where bounds exclude too little to pay
 };
 
 /// What may be found; applied before selection, so k counts only what is allowed.
@@ -97,7 +101,12 @@ struct TopkWorkspace {
     HostBuffer<float> scores;                  ///< one strip of a tile
     HostBuffer<std::uint16_t> packed_queries;  ///< kBf16: of a block, of a tile
     HostBuffer<std::uint16_t> packed_items;
-    HostBuffer<std::uint64_t> keys;  ///< running lists of one block of rows
+    HostBuffer<std::int8_t> int8_queries;  ///< kInt8: of a block, of a tile
+    HostBuffer<Int8Query> int8_info;
+    HostBuffer<std::uint8_t> int8_items;
+    HostBuffer<float> int8_item_info;        ///< steps, norms, residuals
+    HostBuffer<std::int32_t> int8_products;  ///< of a group of rows
+    HostBuffer<std::uint64_t> keys;          ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;
     HostBuffer<float> threshold;
     HostBuffer<std::uint64_t> cursor;   ///< next exclusion of each row, or of each of its lists

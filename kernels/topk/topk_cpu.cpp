@@ -68,7 +68,7 @@ struct Job {
 /// Rows of a strip against a tile of items.
 void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
                      std::uint32_t item, std::uint32_t n) const {
-  const float* scores = scorer.score(strip.begin, strip.rows);
+  scorer.begin_strip(strip.begin, strip.rows);
   const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
   for (std::uint32_t r = strip.begin; r < strip.begin + strip.rows; ++r) {
     const std::uint32_t* allowed = eligible;
@@ -95,8 +95,8 @@ void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Stri
     // Cut back when another tile might not fit; a list with room for its whole segment never is.
     if (std::uint64_t{count} + n > split.capacity)
       count = compact_row_host(keys, count, split.keep, &threshold);
-    count = append_row_host(scores + std::uint64_t{r - strip.begin} * kTopkTileItems, scorer.bias(),
-                            n, item, allowed, threshold, keys, count);
+    count = append_row_host(scorer.row(r - strip.begin, threshold), scorer.bias(), n, item, allowed,
+                            threshold, keys, count);
   }
 }
 
@@ -185,7 +185,7 @@ void Job::multiply_block(std::uint64_t block) const {
        item += std::min(scorer.tile_items(), items.num_items - item)) {
     scorer.begin_tile(item, std::min(scorer.tile_items(), items.num_items - item));
     for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows())
-      scorer.score(strip, std::min(scorer.strip_rows(), m - strip));
+      scorer.begin_strip(strip, std::min(scorer.strip_rows(), m - strip));
   }
 }
 
@@ -214,9 +214,11 @@ std::uint64_t TopkWorkspace::bytes() const {
   std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
   for (const auto& w : workers) {
     total += w.scores.capacity_bytes() + w.packed_queries.capacity_bytes() +
-             w.packed_items.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
-             w.threshold.capacity_bytes() + w.cursor.capacity_bytes() + w.others.capacity_bytes() +
-             w.progress.capacity_bytes();
+             w.packed_items.capacity_bytes() + w.int8_queries.capacity_bytes() +
+             w.int8_info.capacity_bytes() + w.int8_items.capacity_bytes() +
+             w.int8_item_info.capacity_bytes() + w.int8_products.capacity_bytes() +
+             w.keys.capacity_bytes() + w.count.capacity_bytes() + w.threshold.capacity_bytes() +
+             w.cursor.capacity_bytes() + w.others.capacity_bytes() + w.progress.capacity_bytes();
   }
   return total;
 }

@@ -16,9 +16,19 @@ constexpr std::uint64_t kListBytes = std::uint64_t{16} << 20;
 /// enough.
 constexpr std::uint32_t kCanonicalTileRows = 32;
 /// Items are packed once per block, which tall blocks spread over more rows.
-constexpr std::uint32_t kBf16BlockRows = 1024;
+constexpr std::uint32_t kPackedBlockRows = 1024;
 /// Bytes of packed items, which are read again for every strip.
 constexpr std::uint64_t kPackedBytes = std::uint64_t{512} << 10;
+
+/// Where a larger part of the pairs of a group of rows has to be scored after all, fp32 alone is
+/// faster.
+constexpr std::uint32_t kMostScored = 6;
+/// Strips without bounds before they are tried again, at most.
+constexpr std::uint32_t kLongestPause = 32;
+
+bool is_packed(TopkScoring scoring) {
+  return scoring == TopkScoring::kBf16 || scoring == TopkScoring::kInt8;
+}
 
 std::uint32_t strip_of(const TopkItems& items, std::uint32_t block_rows) {
   switch (items.scoring) {
@@ -26,6 +36,8 @@ std::uint32_t strip_of(const TopkItems& items, std::uint32_t block_rows) {
       return kCanonicalTileRows;
     case TopkScoring::kBf16:
       return kBf16StripRows;
+    case TopkScoring::kInt8:
+      return std::min(kTopkTileRows, int8_rows(block_rows));
     case TopkScoring::kBlas:
       break;
   }
@@ -33,10 +45,12 @@ std::uint32_t strip_of(const TopkItems& items, std::uint32_t block_rows) {
 }
 
 std::uint32_t tile_of(const TopkItems& items) {
-  if (items.scoring != TopkScoring::kBf16) return kTopkTileItems;
-  const std::uint64_t fitting = kPackedBytes / (sizeof(std::uint16_t) * bf16_width(items.dim));
+  std::uint64_t bytes = 0;
+  if (items.scoring == TopkScoring::kBf16) bytes = sizeof(std::uint16_t) * bf16_width(items.dim);
+  if (items.scoring == TopkScoring::kInt8) bytes = int8_width(items.dim);
+  if (bytes == 0) return kTopkTileItems;
   return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(fitting / 64 * 64, 64, kTopkTileItems));
+      std::clamp<std::uint64_t>(kPackedBytes / bytes / 64 * 64, 64, kTopkTileItems));
 }
 
 }  // namespace
@@ -52,50 +66,126 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
                          TopkWorkspace::Worker& work) {
   const TileScorer scorer(items, work, block_rows);
   work.scores.resize(exec, std::size_t{scorer.strip_rows_} * kTopkTileItems);
-  if (items.scoring != TopkScoring::kBf16) return;
-  const std::size_t width = bf16_width(items.dim);
-  work.packed_queries.resize(exec, bf16_rows(block_rows) * width);
-  work.packed_items.resize(exec, scorer.tile_items_ * width);
+  if (items.scoring == TopkScoring::kBf16) {
+    const std::size_t width = bf16_width(items.dim);
+    work.packed_queries.resize(exec, bf16_rows(block_rows) * width);
+    work.packed_items.resize(exec, scorer.tile_items_ * width);
+  } else if (items.scoring == TopkScoring::kInt8) {
+    const std::size_t width = int8_width(items.dim);
+    work.int8_queries.resize(exec, int8_rows(block_rows) * width);
+    work.int8_info.resize(exec, int8_rows(block_rows));
+    work.int8_items.resize(exec, scorer.tile_items_ * width);
+    work.int8_item_info.resize(exec, std::size_t{3} * scorer.tile_items_);
+    work.int8_products.resize(exec, std::size_t{kInt8Rows} * kTopkTileItems);
+  }
 }
 
 void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   queries_ = queries;
-  if (items_.scoring == TopkScoring::kBf16)
+  if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
+  } else if (items_.scoring == TopkScoring::kInt8) {
+    int8_pack_queries(queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
+                      work_.int8_info.data());
+    // No row has a threshold in the first tile.
+    pause_ = static_cast<std::uint32_t>(divide_up(m, strip_rows_));
+    next_pause_ = 1;
+  }
 }
 
 void TileScorer::begin_tile(std::uint32_t item, std::uint32_t n) {
   item_ = item;
   n_ = n;
+  packed_ = false;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_items(items_.unit, items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
                     work_.packed_items.data());
   }
 }
 
-const float* TileScorer::score(std::uint32_t first, std::uint32_t rows) {
+void TileScorer::begin_strip(std::uint32_t first, std::uint32_t rows) {
+  first_ = first;
+  rows_ = rows;
+  by_bounds_ = items_.scoring == TopkScoring::kInt8 && (pause_ == 0 || items_.always_by_bounds);
+  scored_ = 0;
+  if (by_bounds_) return;
+  if (pause_ > 0) --pause_;
+  multiply(0);
+}
+
+/// The rows of the strip from `place` on, each against all items of the tile.
+void TileScorer::multiply(std::uint32_t place) {
   const std::uint64_t d = items_.dim;
   const float* x = items_.rows + item_ * d;
-  const float* q = queries_ + first * d;
-  float* scores = work_.scores.data();
+  const float* q = queries_ + (first_ + place) * d;
+  float* scores = work_.scores.data() + std::uint64_t{place} * kTopkTileItems;
   if (items_.scoring == TopkScoring::kBf16) {
     const std::uint32_t width = bf16_width(items_.dim);
-    bf16_multiply(items_.unit, work_.packed_queries.data() + std::uint64_t{first} * width,
+    bf16_multiply(items_.unit, work_.packed_queries.data() + std::uint64_t{first_} * width,
                   work_.packed_items.data(), n_, width, scores, kTopkTileItems);
-  } else if (items_.scoring == TopkScoring::kBlas) {
-    const int dim = static_cast<int>(items_.dim);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(rows),
-                static_cast<int>(n_), dim, items_.scale, q, dim, x, dim, 0.0f, scores,
-                static_cast<int>(kTopkTileItems));
-  } else {
-    for (std::uint32_t r = 0; r < rows; ++r) {
+  } else if (items_.scoring == TopkScoring::kCanonical) {
+    for (std::uint32_t r = 0; r < rows_; ++r) {
       for (std::uint32_t j = 0; j < n_; ++j) {
         scores[std::uint64_t{r} * kTopkTileItems + j] =
             exact_score(items_.metric, q + r * d, x + j * d, items_.dim);
       }
     }
+  } else {
+    const int dim = static_cast<int>(items_.dim);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(rows_ - place),
+                static_cast<int>(n_), dim, items_.scale, q, dim, x, dim, 0.0f, scores,
+                static_cast<int>(kTopkTileItems));
   }
-  return scores;
+}
+
+const float* TileScorer::row(std::uint32_t place, float threshold) {
+  if (by_bounds_ && place % kInt8Rows == 0) begin_int8_group(place);
+  if (by_bounds_) return row_by_bounds(place, threshold);
+  return work_.scores.data() + std::uint64_t{place} * kTopkTileItems;
+}
+
+Int8Items TileScorer::packed_items() const {
+  float* info = work_.int8_item_info.data();
+  return {info, info + tile_items_, info + std::size_t{2} * tile_items_};
+}
+
+/// Integer products of the next rows, or, if those before show that bounds exclude too little,
+/// scores of all that are left of the strip.
+void TileScorer::begin_int8_group(std::uint32_t place) {
+  if (!items_.always_by_bounds &&
+      std::uint64_t{scored_} * kMostScored > std::uint64_t{kInt8Rows} * n_) {
+    by_bounds_ = false;
+    pause_ = next_pause_;
+    next_pause_ = std::min(2 * next_pause_, kLongestPause);
+    multiply(place);
+    return;
+  }
+  if (place > 0) next_pause_ = 1;
+  scored_ = 0;
+  if (!packed_) {
+    int8_pack_items(items_.int8, items_.rows + std::uint64_t{item_} * items_.dim, n_, items_.dim,
+                    work_.int8_items.data(), packed_items());
+    packed_ = true;
+  }
+  const std::uint32_t width = int8_width(items_.dim);
+  const std::uint64_t at = first_ + place;
+  int8_multiply(items_.int8, work_.int8_queries.data() + at * width, work_.int8_info.data() + at,
+                work_.int8_items.data(), n_, width, work_.int8_products.data(), kTopkTileItems);
+}
+
+/// Upper bounds, and in place of those that reach the threshold the scores themselves: in any order
+/// of addition, as the BLAS's.
+const float* TileScorer::row_by_bounds(std::uint32_t place, float threshold) {
+  std::uint32_t reaching[kTopkTileItems / 32];
+  float* upper = work_.scores.data();
+  scored_ += int8_upper_bounds(
+      items_.int8, work_.int8_products.data() + std::uint64_t{place % kInt8Rows} * kTopkTileItems,
+      work_.int8_info.data()[first_ + place], packed_items(), n_, bias(), threshold, upper,
+      reaching);
+  const std::uint64_t d = items_.dim;
+  int8_score_reaching(items_.int8, queries_ + (first_ + place) * d, items_.rows + item_ * d, n_,
+                      items_.dim, items_.scale, reaching, upper);
+  return upper;
 }
 
 const float* TileScorer::bias() const {
@@ -116,9 +206,9 @@ std::uint32_t block_rows(const Exec& exec, const TopkItems& items, std::uint32_t
                          std::uint64_t entries, bool spread) {
   const auto threads = static_cast<std::uint32_t>(std::max(exec.threads, 1));
   const std::uint64_t fitting = kListBytes / (sizeof(std::uint64_t) * entries);
-  const std::uint32_t widest = items.scoring == TopkScoring::kBlas   ? kTopkTileRows
-                               : items.scoring == TopkScoring::kBf16 ? kBf16BlockRows
-                                                                     : kCanonicalTileRows;
+  const std::uint32_t widest = items.scoring == TopkScoring::kBlas ? kTopkTileRows
+                               : is_packed(items.scoring)          ? kPackedBlockRows
+                                                                   : kCanonicalTileRows;
   const std::uint64_t most = std::clamp<std::uint64_t>(fitting, std::min(widest, 16u), widest);
   std::uint64_t blocks = divide_up(rows, most);
   // Few blocks: make their number a multiple of the workers, so that none waits for a last big one.
@@ -126,7 +216,7 @@ std::uint32_t block_rows(const Exec& exec, const TopkItems& items, std::uint32_t
     blocks = std::min<std::uint64_t>(divide_up(blocks, threads) * threads, rows);
   const auto each = static_cast<std::uint32_t>(divide_up(rows, blocks));
   // Whole strips, of which the rest would be multiplied in vain.
-  return items.scoring == TopkScoring::kBf16 ? bf16_rows(each) : each;
+  return is_packed(items.scoring) ? bf16_rows(each) : each;
 }
 
 }  // namespace quarry

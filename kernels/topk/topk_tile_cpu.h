@@ -26,13 +26,21 @@ class TileScorer {
   void begin_block(const float* queries, std::uint32_t m);
   /// Items `item .. item + n - 1`, n <= tile_items().
   void begin_tile(std::uint32_t item, std::uint32_t n);
-  /// Of rows first .. first + rows - 1 of the block, [rows, kTopkTileItems]; `first` is a multiple
-  /// of strip_rows(). Valid until the next call.
-  const float* score(std::uint32_t first, std::uint32_t rows);
+  /// Rows first .. first + rows - 1 of the block; `first` is a multiple of strip_rows().
+  void begin_strip(std::uint32_t first, std::uint32_t rows);
+  /// Scores [tile_items()] of row `place` of the strip, without the bias. Under kInt8 what stands
+  /// there of an item that does not beat `threshold` with the bias may be any number that does not.
+  /// Rows in order, each once; valid until the next call.
+  const float* row(std::uint32_t place, float threshold);
   /// What is to be added to the scores of the tile; null: nothing.
   const float* bias() const;
 
  private:
+  void multiply(std::uint32_t place);
+  void begin_int8_group(std::uint32_t place);
+  Int8Items packed_items() const;
+  const float* row_by_bounds(std::uint32_t place, float threshold);
+
   const TopkItems& items_;
   TopkWorkspace::Worker& work_;
   std::uint32_t strip_rows_;
@@ -40,6 +48,12 @@ class TileScorer {
   const float* queries_ = nullptr;
   std::uint32_t item_ = 0;
   std::uint32_t n_ = 0;
+  std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip
+  // kInt8: bounds are left out while they exclude too little.
+  bool by_bounds_ = false;                    ///< the rows of the strip from here on
+  bool packed_ = false;                       ///< the tile is
+  std::uint32_t scored_ = 0;                  ///< pairs of the group that were not excluded
+  std::uint32_t pause_ = 0, next_pause_ = 1;  ///< strips without bounds
 };
 
 /// Room of a running list for `keep` entries, what is appended between two cuts, and one tile.

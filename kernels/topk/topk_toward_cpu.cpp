@@ -42,8 +42,9 @@ struct Job {
   std::uint32_t block = 0;           ///< rows
 
   void run_block(std::uint64_t b) const;
-  void scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
-                const float* scores, const float* bias, std::uint32_t item, std::uint32_t n) const;
+  void scan_row(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
+                std::uint32_t strip, std::uint32_t place, std::uint32_t item,
+                std::uint32_t n) const;
   const std::uint32_t* counting_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
                                      std::uint32_t r, std::uint32_t item, std::uint32_t n,
                                      std::uint32_t* words) const;
@@ -129,10 +130,11 @@ void Job::cut_others(std::uint64_t* keys, TopkProgress& row) const {
   if (row.bar != 0) row.threshold = score_of_key(row.bar);
 }
 
-/// A row against the scores of items `item .. item + n - 1`.
-void Job::scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
-                   const float* scores, const float* bias, std::uint32_t item,
+/// The row at a place of a strip of the block against items `item .. item + n - 1`.
+void Job::scan_row(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
+                   std::uint32_t strip, std::uint32_t place, std::uint32_t item,
                    std::uint32_t n) const {
+  const std::uint32_t r = strip + place;
   std::uint32_t words[kTopkTileItems / 32];
   const std::uint32_t* counts = counting_bits(work, first_row, r, item, n, words);
   const std::uint32_t at = first_row + r;
@@ -145,8 +147,9 @@ void Job::scan_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::ui
   const TopkBounds bounds{counts, row.threshold,
                           goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
                           goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
-  const TopkAppended filled = append_two_lists_host(scores, bias, n, item, bounds, counting, others,
-                                                    {row.counting, row.others, row.passed});
+  const TopkAppended filled =
+      append_two_lists_host(scorer.row(place, row.threshold), scorer.bias(), n, item, bounds,
+                            counting, others, {row.counting, row.others, row.passed});
   row.counting = filled.counting;
   row.others = filled.others;
   row.passed = filled.passed;
@@ -173,11 +176,9 @@ void Job::run_block(std::uint64_t b) const {
     scorer.begin_tile(item, n);
     for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
       const std::uint32_t strip_rows = std::min(scorer.strip_rows(), m - strip);
-      const float* scores = scorer.score(strip, strip_rows);
-      for (std::uint32_t r = 0; r < strip_rows; ++r) {
-        scan_row(work, first_row, strip + r, scores + std::uint64_t{r} * kTopkTileItems,
-                 scorer.bias(), item, n);
-      }
+      scorer.begin_strip(strip, strip_rows);
+      for (std::uint32_t r = 0; r < strip_rows; ++r)
+        scan_row(work, scorer, first_row, strip, r, item, n);
     }
   }
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);

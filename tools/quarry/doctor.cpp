@@ -10,6 +10,7 @@
 #include "index/retriever.h"
 #include "kernels/core/exact_score.h"
 #include "kernels/topk/bf16_cpu.h"
+#include "kernels/topk/int8_cpu.h"
 #include "tools/quarry/blas.h"
 #include "tools/quarry/device.h"
 #include "tools/quarry/progress.h"
@@ -46,7 +47,9 @@ int run_doctor(bool json) {
   const int threads = available_threads();
   // What is faster than fp32 goes first; what it leaves is scored in fp32, so results are the same.
   const std::string first_pass =
-      bf16_pays(bf16_unit()) ? std::string("bf16 by ") + name_of(bf16_unit()) : std::string("fp32");
+      bf16_pays(bf16_unit())   ? std::string("bf16 by ") + name_of(bf16_unit())
+      : int8_pays(int8_unit()) ? std::string("8 bits by ") + name_of(int8_unit())
+                               : std::string("fp32");
   if (json) {
     const Json out = {{"version", kVersion},
                       {"cpu",

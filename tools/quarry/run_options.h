@@ -96,7 +96,8 @@ void each_option(Options& o, Visit&& visit) {
   visit("--host-memory", o.host_memory, R::kPlain, "bytes for tiles in flight, e.g. 512M, 2G");
   visit("--device", o.device, R::kPlain, "auto | cpu | cuda:N, or several GPUs: cuda:0,1");
   visit("--retriever", o.retriever, R::kPlain,
-        "exact | exact-fp32 | exact-bf16 | auto | a FAISS index string such as IVF1024,Flat");
+        "exact | exact-fp32 | exact-int8 | exact-bf16 | auto | a FAISS index string such as "
+        "IVF1024,Flat");
   visit("--nprobe", o.nprobe, R::kPlain, "IVF lists visited; 0: lists / 16");
   visit("--ef-search", o.ef_search, R::kPlain,
         "HNSW search width, and all it finds; 0: from the recipe's pool");
