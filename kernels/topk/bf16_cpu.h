@@ -21,7 +21,7 @@ Bf16Unit bf16_unit();
 const char* name_of(Bf16Unit unit);
 /// Whether a first pass by this unit is faster than fp32 without one. Tiles multiply eight times as
 /// fast as fp32 does; dot products of AVX-512 no faster on an Intel Xeon, so that the pass costs
-/// more than it saves (bench/results/cpu/mine_200k_avx512_bf16.json).
+/// more than it saves (exact-bf16 in bench/results/cpu/mine_200k_int8.json).
 inline bool bf16_pays(Bf16Unit unit) { return unit == Bf16Unit::kAmx; }
 
 /// Queries of a strip, which are multiplied together.
