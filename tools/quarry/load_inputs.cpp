@@ -136,8 +136,8 @@ void choose_rows(RunRequest& request, Inputs& inputs) {
     return static_cast<std::uint64_t>(static_cast<unsigned __int128>(count) * i /
                                       request.num_shards);
   };
-  // Of the largest shard, so that all shards choose the same retriever.
-  request.miner.expected_rows = count / request.num_shards + (count % request.num_shards > 0);
+  // Of all shards together: each chooses the retriever that the whole run would.
+  request.miner.expected_rows = count;
   inputs.first_row = cut(request.shard);
   inputs.end_row = cut(request.shard + 1);
 }
