@@ -164,11 +164,13 @@ std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIde
     throw IoError("cannot open index cache " + path + because(errno) + "; check its permissions");
   }
   Envelope e;
-  if (std::fread(&e, sizeof e, 1, file.get()) != 1) {
-    damaged(path, "shorter than its envelope of " + std::to_string(sizeof e) + " bytes");
+  const std::size_t read = std::fread(&e, 1, sizeof e, file.get());
+  if (read < sizeof kMagic || std::memcmp(e.magic, kMagic, sizeof kMagic) != 0) {
+    throw InputError("index cache " + path +
+                     " is not one of quarry's: it does not start with QRYFAISS; name another file");
   }
-  if (std::memcmp(e.magic, kMagic, sizeof kMagic) != 0)
-    damaged(path, "it does not start with QRYFAISS");
+  if (read < sizeof e)
+    damaged(path, "shorter than its envelope of " + std::to_string(sizeof e) + " bytes");
   if (e.self_hash != hash_of(e)) damaged(path, "the hash of its envelope does not match");
 
   StreamHash hash;
