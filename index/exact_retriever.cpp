@@ -56,7 +56,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     TopkItems table = scored(exec, items);
     if (how == Approximation::kTopkBf16) {
       table.scoring = TopkScoring::kBf16;
-      table.unit = bf16_unit();
+      table.bf16 = bf16_unit();
     } else {
       choose_int8(exec, rows, table);
     }

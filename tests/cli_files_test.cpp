@@ -177,7 +177,9 @@ TEST_F(CliTest, BenchKeepsStandardOutputForOneReader) {
 
 TEST_F(CliTest, AStoppedRunLeavesNothing) {
   write_data(60000);  // long enough to be stopped in the middle, one row per tile
-  for (const int signal : {SIGTERM, SIGINT}) {
+  // Under nohup the program would inherit that a hang-up is ignored, and keep it so.
+  const auto former = ::signal(SIGHUP, SIG_DFL);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     const pid_t child = start(mine_args("set", {"--tile", "1"}));
     for (int i = 0; i < 6000 && partial_folders() == 0; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -191,6 +193,7 @@ TEST_F(CliTest, AStoppedRunLeavesNothing) {
     EXPECT_FALSE(fs::exists(path("set")));
     EXPECT_EQ(partial_folders(), 0);
   }
+  ::signal(SIGHUP, former);
 }
 
 /// OpenBLAS asks forever for memory that a limit denies it, also when the process ends.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "kernels/topk/int8_cpu.h"
@@ -91,6 +92,20 @@ TEST(Int8, RowsAreRoundedToTheNearestStepOfTheirOwn) {
   }
 }
 
+/// Times `scale`; and the sum of the terms' magnitudes.
+std::pair<long double, long double> dot_of(const float* q, const float* x, std::uint32_t dim,
+                                           float scale) {
+  long double dot = 0.0L;
+  long double size = 0.0L;
+  for (std::uint32_t d = 0; d < dim; ++d) {
+    const long double term = static_cast<long double>(scale) * static_cast<long double>(q[d]) *
+                             static_cast<long double>(x[d]);
+    dot += term;
+    size += std::fabs(term);
+  }
+  return {dot, size};
+}
+
 TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsAboveItsBound) {
   std::uint64_t pairs = 0, near = 0;
   for (unsigned seed = 0; seed < 60; ++seed) {
@@ -139,14 +154,8 @@ TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsAboveItsBound) {
         ASSERT_EQ(bits.back(), 0xABCDu) << "beyond the room";
         std::uint32_t reaching = 0;
         for (std::uint32_t i = 0; i < n; ++i) {
-          long double dot = 0.0L, size = 0.0L;
-          for (std::uint32_t d = 0; d < dim; ++d) {
-            const long double term = static_cast<long double>(q[std::size_t{r} * dim + d]) *
-                                     static_cast<long double>(x[std::size_t{i} * dim + d]);
-            dot += term;
-            size += std::fabs(term);
-          }
-          dot *= static_cast<long double>(scale);
+          const auto [dot, size] =
+              dot_of(&q[std::size_t{r} * dim], &x[std::size_t{i} * dim], dim, scale);
           ASSERT_GE(static_cast<long double>(upper[i]), dot)
               << name_of(unit) << " dim " << dim << " row " << r << " item " << i;
           near += static_cast<long double>(upper[i]) <= dot + 0.1L * size ? 1 : 0;
@@ -165,16 +174,10 @@ TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsAboveItsBound) {
             ASSERT_EQ(upper[i], before[i]) << i;
             continue;
           }
-          long double dot = 0.0L, size = 0.0L;
-          for (std::uint32_t d = 0; d < dim; ++d) {
-            const long double term = static_cast<long double>(q[std::size_t{r} * dim + d]) *
-                                     static_cast<long double>(x[std::size_t{i} * dim + d]);
-            dot += term;
-            size += std::fabs(term);
-          }
-          ASSERT_LE(
-              std::fabs(static_cast<long double>(upper[i]) - static_cast<long double>(scale) * dot),
-              static_cast<long double>(scale) * size * (dim * 0x1p-24L) + 1e-36L)
+          const auto [dot, size] =
+              dot_of(&q[std::size_t{r} * dim], &x[std::size_t{i} * dim], dim, scale);
+          ASSERT_LE(std::fabs(static_cast<long double>(upper[i]) - dot),
+                    size * (dim * 0x1p-24L) + 1e-36L)
               << name_of(unit) << " dim " << dim << " row " << r << " item " << i;
         }
         for (std::uint32_t i = n; i < int8_rows(n); ++i)

@@ -1,6 +1,7 @@
 // Upper bounds of dot products from rows rounded to 8 bits: integer products by the processor's
 // dot-product instructions, several times as fast as fp32. What such a bound cannot exclude is
-// scored in fp32, so nothing changes in what is found. Private to kernels/topk but for int8_unit().
+// scored in fp32, so nothing changes in what is found. Private to kernels/topk but for int8_unit(),
+// its name, int8_pays() and kMostInt8Dim.
 #pragma once
 
 #include <cstdint>

@@ -31,7 +31,7 @@ struct TopkItems {
   Metric metric = Metric::kInnerProduct;  ///< read under kCanonical
   float scale = 1.0f;
   const float* bias = nullptr;          ///< [num_items]; null: none
-  Bf16Unit unit = Bf16Unit::kPortable;  ///< kBf16: what multiplies; bf16_unit() is the fastest
+  Bf16Unit bf16 = Bf16Unit::kPortable;  ///< kBf16: what multiplies; bf16_unit() is the fastest
   Int8Unit int8 = Int8Unit::kPortable;  ///< kInt8: what multiplies; int8_unit() is the fastest
   bool always_by_bounds = false;        ///< kInt8: also where bounds exclude too little to pay
 };

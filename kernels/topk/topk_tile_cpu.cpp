@@ -98,7 +98,7 @@ void TileScorer::begin_tile(std::uint32_t item, std::uint32_t n) {
   n_ = n;
   packed_ = false;
   if (items_.scoring == TopkScoring::kBf16) {
-    bf16_pack_items(items_.unit, items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
+    bf16_pack_items(items_.bf16, items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
                     work_.packed_items.data());
   }
 }
@@ -121,7 +121,7 @@ void TileScorer::multiply(std::uint32_t place) {
   float* scores = work_.scores.data() + std::uint64_t{place} * kTopkTileItems;
   if (items_.scoring == TopkScoring::kBf16) {
     const std::uint32_t width = bf16_width(items_.dim);
-    bf16_multiply(items_.unit, work_.packed_queries.data() + std::uint64_t{first_} * width,
+    bf16_multiply(items_.bf16, work_.packed_queries.data() + std::uint64_t{first_} * width,
                   work_.packed_items.data(), n_, width, scores, kTopkTileItems);
   } else if (items_.scoring == TopkScoring::kCanonical) {
     for (std::uint32_t r = 0; r < rows_; ++r) {

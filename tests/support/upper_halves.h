@@ -10,32 +10,45 @@
 
 namespace quarry::test {
 
-/// Whether the processor can tell (XGETBV with ECX = 1; Intel SDM, volume 1, section 13.2).
-inline bool can_tell_use() {
 #if defined(__x86_64__)
+
+/// XGETBV with ECX = 1 (Intel SDM, volume 1, section 13.2). State components 2 and 6: the upper
+/// halves of ymm, and of zmm 0 to 15.
+inline bool upper_halves_look_in_use() {
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+  return (low & (1u << 2 | 1u << 6)) != 0;
+}
+
+/// Whether this processor tells use from none: some may say "in use" of what is clear.
+inline bool can_tell_use() {
   std::uint32_t a = 0;
   std::uint32_t b = 0;
   std::uint32_t c = 0;
   std::uint32_t d = 0;
   constexpr std::uint32_t kTellsUse = 1u << 2;
-  return __get_cpuid_count(0xD, 1, &a, &b, &c, &d) != 0 && (a & kTellsUse) != 0;
-#else
-  return false;
-#endif
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || __get_cpuid_count(0xD, 1, &a, &b, &c, &d) == 0 ||
+      (a & kTellsUse) == 0)
+    return false;
+  __asm__ volatile("vpcmpeqd %%ymm1, %%ymm1, %%ymm1" ::: "xmm1");
+  const bool used = upper_halves_look_in_use();
+  __asm__ volatile("vzeroupper" ::: "xmm1");
+  return used && !upper_halves_look_in_use();
 }
 
-/// False too where it cannot. State components 2 and 6: the upper halves of ymm, and of zmm 0
-/// to 15.
-inline bool upper_halves_in_use() {
-  if (!can_tell_use()) return false;
-#if defined(__x86_64__)
-  std::uint32_t low = 0;
-  std::uint32_t high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
-  return (low & (1u << 2 | 1u << 6)) != 0;
+/// Asked before main: the question clears them.
+inline const bool kCanTellUse = can_tell_use();
+
+/// False too where the processor cannot tell.
+inline bool upper_halves_in_use() { return kCanTellUse && upper_halves_look_in_use(); }
+
 #else
-  return false;
+
+inline constexpr bool kCanTellUse = false;
+inline bool upper_halves_in_use() { return false; }
+
 #endif
-}
 
 }  // namespace quarry::test

@@ -3,13 +3,11 @@
 
 #include <dlfcn.h>
 #include <sys/auxv.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
 
 namespace quarry {
 namespace {
@@ -53,19 +51,14 @@ void restart_with_better_blas(char** argv) {
   const std::string core = ask_openblas("openblas_get_corename");
   const std::string better = better_blas_core(core, avx2_fma, avx512);
   if (better.empty()) return;
+  // By its path, so that the process keeps its name. A loader that was called to load this program
+  // has no loader itself, and would be what is started again.
+  std::array<char, 4096> path{};
+  if (::getauxval(AT_BASE) == 0 || ::readlink("/proc/self/exe", path.data(), path.size() - 1) <= 0)
+    return;
   ::setenv(kCoreType, better.c_str(), 1);
   ::setenv(kFormerCore, core.c_str(), 1);
-  // By its path, so that the process keeps its name. Not where that is another file than the one
-  // the kernel was asked to run: under a loader or an emulator.
-  std::array<char, 4096> path{};
-  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  const char* asked = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
-  struct stat running = {};
-  struct stat named = {};
-  if (length > 0 && asked != nullptr && ::stat(path.data(), &running) == 0 &&
-      ::stat(asked, &named) == 0 && running.st_ino == named.st_ino &&
-      running.st_dev == named.st_dev && std::strstr(path.data(), "/ld-") == nullptr)
-    ::execv(path.data(), argv);
+  ::execv(path.data(), argv);
   // Nothing is lost where that is not allowed: slower kernels give the same results.
   ::unsetenv(kCoreType);
   ::unsetenv(kFormerCore);

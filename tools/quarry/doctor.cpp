@@ -87,14 +87,12 @@ int run_doctor(bool json) {
   line("memory", fmt::format("{}, free {}", words_of_bytes(memory), words_of_bytes(free_memory)),
        "tiles stay under --host-memory (default 512M)");
   const std::string taken_for = blas_core_before_restart();
-  line(
-      "blas", blas_description(),
-      taken_for.empty()
-          ? ""
-          : fmt::format("OpenBLAS does not know this processor (it takes it for a {}); quarry asks "
-                        "for the kernels named\n{:<10} above. In programs of your own set "
-                        "OPENBLAS_CORETYPE={} before they start",
-                        taken_for, "", std::getenv("OPENBLAS_CORETYPE")));
+  line("blas", blas_description(),
+       taken_for.empty()
+           ? ""
+           : fmt::format("OpenBLAS takes this processor for a {0}; quarry asks for {1} "
+                         "(OPENBLAS_CORETYPE={1}, which programs of your own need too)",
+                         taken_for, std::getenv("OPENBLAS_CORETYPE")));
   if (!faiss.present) {
     line("faiss", "none",
          "--retriever exact works; IVF, HNSW and other index strings need a build with FAISS");
