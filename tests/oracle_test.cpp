@@ -123,6 +123,19 @@ std::vector<std::uint32_t> items_of(const Row& row) {
 using Items = std::vector<std::uint32_t>;
 using Codes = std::vector<std::uint8_t>;
 
+TEST(HandRow, ATeachersValuesMayBeNegative) {
+  HandWorld w({5, 4, 3, 2, 1}, {4});
+  // The positive has -2, so with ratio 0.75 what lies above -2.5 is too near.
+  const PairValues teacher{{0, 5}, {0, 1, 2, 3, 4}, {-1.0f, -2.25f, -2.5f, -3.0f, -2.0f}, 0};
+  w.inputs.pairs["teacher"] = &teacher;
+  w.recipe.safety = {filter(FilterType::kPositives)};
+  FilterSpec column = filter(FilterType::kColumn, 0.75);
+  column.table = "teacher";
+  column.relative = true;
+  w.recipe.branches[0].filters = {column};
+  EXPECT_EQ(items_of(w.mine(3)), (Items{2, 3}));
+}
+
 TEST(HandRow, MarginAndPositivesLeaveTwoOfThree) {
   HandWorld w({5, 4, 4, 3, 2, 1}, {3});
   w.recipe.safety = {filter(FilterType::kPositives)};

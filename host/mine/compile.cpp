@@ -405,7 +405,7 @@ class Compiler {
       case Type::kColumn:
         f.kind = spec.relative ? FilterKind::kPairRelative : FilterKind::kPairAbsolute;
         f.table = pair_table(spec.table, who);
-        f.a = static_cast<float>(spec.bound);
+        f.a = static_cast<float>(spec.relative ? 1.0 - spec.bound : spec.bound);
         f.reject_missing = spec.reject_missing ? 1 : 0;
         break;
     }

@@ -125,7 +125,7 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
       if (f.kind == FilterKind::kPairRelative) {
         float least = 0.0f;
         if (!least_positive_value(table, row, &least)) return false;
-        bound = f.a * least;
+        bound = fmaf(-f.a, fabsf(least), least);
       }
       float value;
       if (!look_up(table, row.user, item, &value)) return f.reject_missing != 0;

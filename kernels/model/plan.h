@@ -39,7 +39,8 @@ enum class FilterKind : std::uint8_t {
   kRawRank,         ///< raw rank outside [lo, hi]
   kSurvivorRank,    ///< survivor rank outside [lo, hi]
   kPairAbsolute,    ///< world.pairs[table] value above a
-  kPairRelative,    ///< world.pairs[table] value above a times the least value of a positive
+  kPairRelative,    ///< world.pairs[table] value above fmaf(-a, |v|, v), v the least value of a
+                    ///< positive; a = 1 - ratio
 };
 
 struct Filter {

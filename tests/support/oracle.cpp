@@ -343,7 +343,7 @@ struct RowJudge {
           for (const u32 p : positives)
             if (pair_value(f.table, p, &v)) least = std::min(least, v);
           if (least == INFINITY) return false;
-          limit = bound * least;
+          limit = std::fma(-static_cast<float>(1.0 - f.bound), std::fabs(least), least);
         }
         float value = 0.0f;
         if (!pair_value(f.table, c.item, &value)) return f.reject_missing;

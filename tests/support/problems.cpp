@@ -55,11 +55,13 @@ std::vector<std::uint32_t> subset(Rng& rng, std::uint32_t n, std::uint32_t perce
 
 PairValues make_pairs(Rng& rng, std::uint32_t users, std::uint32_t items) {
   PairValues p;
+  const std::int64_t shift = items % 3 == 0 ? 9 : 0;  // a third has values on both sides of 0
   p.offsets.push_back(0);
   for (std::uint32_t u = 0; u < users; ++u) {
     for (const std::uint32_t i : subset(rng, items, static_cast<std::uint32_t>(rng.in(0, 70)))) {
       p.items.push_back(i);
-      p.values.push_back(static_cast<float>(rng.in(1, 12)) / 8.0f);
+      p.values.push_back(static_cast<float>(static_cast<std::int64_t>(rng.in(1, 12)) - shift) /
+                         8.0f);
     }
     p.offsets.push_back(p.items.size());
   }
