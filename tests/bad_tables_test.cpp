@@ -133,7 +133,8 @@ TEST(BadInput, Events) {
   const std::string flag = "--event-columns";
   std::vector<BadInputCase> cases = container_cases(table);
   for (const std::string& column : table.columns) {
-    cases += column_cases(table, column, flag + " " + column + "=COLUMN");
+    // A log need not have values, unless its column is named.
+    if (column != "value") cases += column_cases(table, column, flag + " " + column + "=COLUMN");
     cases.push_back(mapped_case(table, column, flag));
   }
   cases += id_cases(table, "user", "user");

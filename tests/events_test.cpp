@@ -63,6 +63,7 @@ TEST(ReadExposure, HandMadeLog) {
   EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{150, 110, 101, 130, 90}));
   EXPECT_EQ(e.positive_time,
             (std::vector<std::int64_t>{150, INT64_MIN, INT64_MIN, 130, INT64_MIN}));
+  EXPECT_FALSE(e.no_values);
   EXPECT_EQ(e.item_count, (std::vector<std::uint32_t>{1, 0, 1, 0, 0}));
   EXPECT_EQ(e.as_of, 200);
   EXPECT_EQ(e.latest_event, 150);
@@ -131,6 +132,41 @@ TEST(ReadExposure, AFixedKindDoesNotHideAColumnOfKinds) {
                ConfigError);
 }
 
+TEST(ReadExposure, WhatFollowsAPositiveDoesNotMoveIt) {
+  const std::vector<std::string> kinds = {"like", "click", "dwell", "view"};
+  const std::vector<Event> events = {
+      {0, 0, 10, 0, kNone}, {0, 0, 50, 3, kNone},   // viewed again after the like
+      {0, 1, 20, 0, kNone}, {0, 1, 40, 0, kNone},   // liked twice: the later one
+      {0, 2, 10, 1, kNone}, {0, 2, 11, 2, 40.0f},   // click and dwell
+      {0, 2, 60, 2, 1.0f},  {0, 3, 5, 1, kNone},    // a short dwell later
+      {0, 3, 70, 2, 40.0f}, {0, 3, 80, 1, kNone}};  // clicked once more: part of the rule
+  const Exposure e = classify_events(events, kinds, shop_rules(), 1, 4, 100);
+  EXPECT_EQ(e.positive_time, (std::vector<std::int64_t>{10, 40, 11, 80}));
+  EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{50, 40, 60, 80}));
+  const RowTable rows =
+      rows_from_exposure(e, RowsFrom::kPositives, IdMap::identity(1), IdMap::identity(4));
+  EXPECT_EQ(rows.time, e.positive_time);
+}
+
+TEST(ReadExposure, ALogWithoutValuesSatisfiesNoComparison) {
+  const TempDir dir;
+  const IdMap two = IdMap::identity(2);
+  const std::string path =
+      dir.write("plain.csv", "user,item,time,kind\n0,0,5,like\n1,0,6,dwell\n1,0,6,click\n");
+  const Exposure e = read_exposure(path, {}, shop_rules(), two, two, {}, UnknownIds::kReject);
+  EXPECT_EQ(classes_of(e), (std::vector<int>{1, 4}));
+  EXPECT_TRUE(e.no_values);
+  // A column that was asked for by name has to be there.
+  EventColumns ratings;
+  ratings.value = "rating";
+  expect_error<InputError>(
+      [&] { read_exposure(path, ratings, shop_rules(), two, two, {}, UnknownIds::kReject); },
+      {"plain.csv", "rating"});
+  ExposureRules likes;
+  likes.rules = {rule(ExposureClass::kPositive, {{"like", Op::kExists, 0}})};
+  EXPECT_FALSE(read_exposure(path, {}, likes, two, two, {}, UnknownIds::kReject).no_values);
+}
+
 TEST(ReadExposure, EmptyLogAndUnknownIds) {
   const TempDir dir;
   const IdMap two = IdMap::identity(2);
@@ -190,32 +226,41 @@ TEST(ClassifyEvents, RefusesIndicesOutOfRange) {
 struct Verdict {
   int exposure_class = 0;
   std::int64_t last = 0;
+  std::int64_t positive = INT64_MIN;  ///< latest fact that the rule asks for
 };
 std::optional<Verdict> judge(const std::vector<Event>& log, std::uint32_t user, std::uint32_t item,
                              const std::vector<std::string>& kinds, const ExposureRules& rules,
                              std::int64_t as_of) {
-  std::multimap<std::string, double> ever, lately;
+  using Fact = std::pair<double, std::int64_t>;  // value, time
+  std::multimap<std::string, Fact> ever, lately;
   std::int64_t last = INT64_MIN;
   for (const Event& e : log) {
     if (e.user != user || e.item != item || e.time > as_of) continue;
     last = std::max(last, e.time);
-    ever.emplace(kinds[e.kind], e.value);
-    if (!rules.window || e.time >= as_of - *rules.window) lately.emplace(kinds[e.kind], e.value);
+    const Fact fact{e.value, e.time};
+    ever.emplace(kinds[e.kind], fact);
+    if (!rules.window || e.time >= as_of - *rules.window) lately.emplace(kinds[e.kind], fact);
   }
   for (const ExposureRule& r : rules.rules) {
-    const auto& facts = r.exposure_class == ExposureClass::kPositive ? ever : lately;
+    const bool positive = r.exposure_class == ExposureClass::kPositive;
+    const auto& facts = positive ? ever : lately;
     std::size_t held = 0;
+    std::int64_t latest = INT64_MIN;
     for (const ExposureTerm& t : r.terms) {
       bool found = false;
       for (auto [it, end] = facts.equal_range(t.kind); it != end; ++it) {
-        const double v = it->second, n = t.number;
-        found |= t.op == Op::kExists || (t.op == Op::kLess && v < n) ||
-                 (t.op == Op::kLessEqual && v <= n) || (t.op == Op::kEqual && v == n) ||
-                 (t.op == Op::kGreaterEqual && v >= n) || (t.op == Op::kGreater && v > n);
+        const double v = it->second.first, n = t.number;
+        const bool holds = t.op == Op::kExists || (t.op == Op::kLess && v < n) ||
+                           (t.op == Op::kLessEqual && v <= n) || (t.op == Op::kEqual && v == n) ||
+                           (t.op == Op::kGreaterEqual && v >= n) || (t.op == Op::kGreater && v > n);
+        if (holds) latest = std::max(latest, it->second.second);
+        found |= holds;
       }
       held += found ? 1 : 0;
     }
-    if (held == r.terms.size()) return Verdict{static_cast<int>(r.exposure_class), last};
+    if (held == r.terms.size()) {
+      return Verdict{static_cast<int>(r.exposure_class), last, positive ? latest : INT64_MIN};
+    }
   }
   if (lately.empty()) return std::nullopt;
   return Verdict{static_cast<int>(ExposureClass::kAmbiguous), last};
@@ -225,7 +270,7 @@ TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {
   const TempDir dir;
   const std::vector<std::string> kinds = {"a", "b", "c", "d", "strange"};
   std::set<int> seen_classes;
-  std::uint64_t vanished = 0;
+  std::uint64_t vanished = 0, moved = 0;
   for (std::uint32_t seed = 0; seed < 300; ++seed) {
     std::mt19937 random(seed);
     const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
@@ -295,8 +340,8 @@ TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {
         }
         ASSERT_EQ(static_cast<int>(first.classes[at]), expected->exposure_class) << "seed " << seed;
         ASSERT_EQ(first.last_time[at], expected->last);
-        ASSERT_EQ(first.positive_time[at],
-                  expected->exposure_class == 1 ? expected->last : INT64_MIN);
+        ASSERT_EQ(first.positive_time[at], expected->positive) << "seed " << seed;
+        moved += expected->exposure_class == 1 && expected->positive != expected->last ? 1 : 0;
         counts[i] += expected->exposure_class == 1 ? 1 : 0;
         seen_classes.insert(expected->exposure_class);
         ++at;
@@ -307,6 +352,7 @@ TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {
   }
   EXPECT_EQ(seen_classes, (std::set<int>{1, 2, 3, 4}));
   EXPECT_GT(vanished, 100u) << "no pair ever expired";
+  EXPECT_GT(moved, 100u) << "no positive was looked at again later";
 }
 
 TEST(Exposure, ThreadsChangeNothing) {

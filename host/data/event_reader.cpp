@@ -99,8 +99,11 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   const std::size_t kind_slot =
       fixed ? TableScan::kAbsent
             : add(columns.kind, "kind", ", or give every event one kind with --event-kind");
+  // Many logs have kinds only. A column that was asked for by name must be there.
+  const bool no_values = kinds.has_comparison() && columns.value == EventColumns{}.value &&
+                         std::find(there.begin(), there.end(), columns.value) == there.end();
   const std::size_t value_slot =
-      kinds.has_comparison() ? add(columns.value, "value") : TableScan::kAbsent;
+      kinds.has_comparison() && !no_values ? add(columns.value, "value") : TableScan::kAbsent;
 
   const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
   UnknownIdLog unknown_ids(unknown, scan.name());
@@ -146,6 +149,7 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   Exposure exposure = classify_events(std::move(events), kinds.names(), rules, users.size(),
                                       items.size(), as_of ? as_of : latest, exec);
   exposure.events = num_rows;
+  exposure.no_values = no_values;
   exposure.unknown_users = unknown_users;
   exposure.unknown_items = unknown_items;
   exposure.unnamed_kinds = unnamed.commonest();

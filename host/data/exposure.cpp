@@ -1,5 +1,5 @@
-// Events become exposure classes: grouped by user, then users over threads, each sorted and passed
-// over once.
+// Events become exposure classes: grouped by user, then users over threads, each sorted once and
+// passed over twice, to count pairs and to write them.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -72,16 +72,36 @@ bool matches(std::span<const Event> events, const Rule& rule) {
   });
 }
 
+/// What a pair is, and if positive since when: what the user did later on the item (a view after
+/// the purchase) does not move the row.
+struct PairClass {
+  ExposureClass exposure_class = ExposureClass::kAmbiguous;
+  std::int64_t positive_time = INT64_MIN;
+};
+
+/// Time of the latest event that satisfies a term of the rule. events: by time, matched by the
+/// rule.
+std::int64_t latest_match(std::span<const Event> events, const Rule& rule) {
+  const auto found = std::find_if(events.rbegin(), events.rend(), [&](const Event& e) {
+    return std::any_of(rule.terms.begin(), rule.terms.end(),
+                       [&](const Term& term) { return satisfies(e, term); });
+  });
+  return found->time;
+}
+
 /// Class of a pair from its events up to as_of (`all`) and those of them inside the window
-/// (`recent`); nothing if the pair counts as never exposed.
-std::optional<ExposureClass> classify(std::span<const Event> all, std::span<const Event> recent,
-                                      const std::vector<Rule>& rules) {
+/// (`recent`), both by time; nothing if the pair counts as never exposed.
+std::optional<PairClass> classify(std::span<const Event> all, std::span<const Event> recent,
+                                  const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
-    const bool positive = rule.exposure_class == ExposureClass::kPositive;
-    if (matches(positive ? all : recent, rule)) return rule.exposure_class;
+    if (rule.exposure_class == ExposureClass::kPositive) {
+      if (matches(all, rule)) return PairClass{rule.exposure_class, latest_match(all, rule)};
+    } else if (matches(recent, rule)) {
+      return PairClass{rule.exposure_class};
+    }
   }
   if (recent.empty()) return std::nullopt;
-  return ExposureClass::kAmbiguous;
+  return PairClass{};
 }
 
 /// Of events of one user.
@@ -101,27 +121,18 @@ HostBuffer<Event> by_user(const Exec& exec, const std::vector<Event>& events,
   return grouped;
 }
 
-/// Puts each pair of one user that has a class in the place of its events, items ascending: its
-/// item, its latest time and, as kind, its class. Returns how many there are.
-std::uint64_t classify_user(std::span<Event> log, std::int64_t oldest,
-                            const std::vector<Rule>& rules) {
-  std::sort(log.begin(), log.end(), comes_before);
-  std::uint64_t kept = 0;
+/// Calls sink(events, class) for each pair of one user that has a class, items ascending. log:
+/// sorted by comes_before.
+template <class Sink>
+void for_each_pair(std::span<const Event> log, std::int64_t oldest, const std::vector<Rule>& rules,
+                   const Sink& sink) {
   for (std::size_t begin = 0, end = 0; begin < log.size(); begin = end) {
-    const std::uint32_t item = log[begin].item;
-    while (end < log.size() && log[end].item == item) ++end;
+    while (end < log.size() && log[end].item == log[begin].item) ++end;
     const std::span<const Event> all = log.subspan(begin, end - begin);
     std::size_t expired = 0;
     while (expired < all.size() && all[expired].time < oldest) ++expired;
-    const std::int64_t last = all.back().time;
-    const std::optional<ExposureClass> exposure_class = classify(all, all.subspan(expired), rules);
-    if (!exposure_class) continue;
-    log[kept].item = item;
-    log[kept].time = last;
-    log[kept].kind = static_cast<std::uint16_t>(*exposure_class);
-    ++kept;
+    if (const auto found = classify(all, all.subspan(expired), rules)) sink(all, *found);
   }
-  return kept;
 }
 
 void check_events(const std::vector<Event>& events, std::size_t num_kinds, std::uint64_t num_users,
@@ -177,11 +188,15 @@ Exposure classify_events(std::vector<Event> events, const std::vector<std::strin
   std::vector<std::uint64_t> begin(num_users + 1, 0);
   HostBuffer<Event> log = by_user(host, events, begin);
   std::vector<Event>().swap(events);  // one copy of the log is enough
+  const auto of_user = [&](std::uint64_t u) {
+    return std::span<const Event>(log.data() + begin[u], begin[u + 1] - begin[u]);
+  };
   result.offsets.assign(num_users + 1, 0);
   parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t u = from; u < to; ++u) {
-      result.offsets[u + 1] =
-          classify_user(log.span().subspan(begin[u], begin[u + 1] - begin[u]), oldest, compiled);
+      std::sort(log.data() + begin[u], log.data() + begin[u + 1], comes_before);
+      for_each_pair(of_user(u), oldest, compiled,
+                    [&](const auto&, const PairClass&) { ++result.offsets[u + 1]; });
     }
   });
   std::partial_sum(result.offsets.begin(), result.offsets.end(), result.offsets.begin());
@@ -191,23 +206,23 @@ Exposure classify_events(std::vector<Event> events, const std::vector<std::strin
   result.classes.resize(num_pairs);
   result.last_time.resize(num_pairs);
   result.positive_time.resize(num_pairs);
-  constexpr auto kPositive = static_cast<std::uint8_t>(ExposureClass::kPositive);
   parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t u = from; u < to; ++u) {
-      const Event* pair = log.data() + begin[u];
-      for (std::uint64_t i = result.offsets[u]; i < result.offsets[u + 1]; ++i, ++pair) {
-        result.items[i] = pair->item;
-        result.classes[i] = static_cast<std::uint8_t>(pair->kind);
-        result.last_time[i] = pair->time;
-        result.positive_time[i] = pair->kind == kPositive ? pair->time : INT64_MIN;
-      }
+      std::uint64_t i = result.offsets[u];
+      for_each_pair(of_user(u), oldest, compiled, [&](const auto& pair, const PairClass& found) {
+        result.items[i] = pair.back().item;
+        result.classes[i] = static_cast<std::uint8_t>(found.exposure_class);
+        result.last_time[i] = pair.back().time;
+        result.positive_time[i] = found.positive_time;
+        ++i;
+      });
     }
   });
   PairView pairs;
   pairs.values = result.items.data();
   pairs.num_pairs = num_pairs;
   pairs.classes = result.classes.data();
-  pairs.class_mask = 1u << kPositive;
+  pairs.class_mask = 1u << static_cast<std::uint8_t>(ExposureClass::kPositive);
   const PlacedArray<std::uint32_t> counts = count_values(
       host, pairs, static_cast<std::uint32_t>(std::min<std::uint64_t>(num_items, kNoItem)));
   result.item_count.assign(counts.data(), counts.data() + counts.size());

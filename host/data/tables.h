@@ -64,19 +64,22 @@ struct Exposure {
   std::vector<std::uint8_t> classes;    ///< [pairs] ExposureClass
   std::vector<std::int64_t> last_time;  ///< [pairs] of the latest event that counts
   std::vector<std::int64_t>
-      positive_time;  ///< [pairs] of the latest event of a positive pair, INT64_MIN otherwise
+      positive_time;  ///< [pairs] of the latest event that satisfies a term of the rule that made
+                      ///< the pair positive, INT64_MIN where it is not
   std::vector<std::uint32_t> item_count;  ///< [items] positive pairs per item: the popularity
   std::int64_t as_of = INT64_MAX;
   std::int64_t latest_event = INT64_MIN;  ///< the latest time that any mask has seen
   std::uint64_t events = 0, events_after_as_of = 0, unknown_users = 0, unknown_items = 0;
+  bool no_values = false;  ///< rules compare values and the log has no column of them
   /// Kinds of events that no rule names, with their numbers, the (at most 10) commonest first. Of
   /// a log with more than 10,000 such kinds the first 10,000 are counted.
   std::vector<std::pair<std::string, std::uint64_t>> unnamed_kinds;
 };
 
 /// Reads events in one pass, classifies every (user, item) by all of its events with time <= as_of.
-/// The result does not depend on the order of the file. Throws InputError with file, line, value
-/// and remedy.
+/// The result does not depend on the order of the file. A log without the column `value` has no
+/// values: comparisons hold for no event of it. Throws InputError with file, line, value and
+/// remedy.
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown,

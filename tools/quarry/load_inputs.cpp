@@ -129,6 +129,24 @@ void open_rows(const RunRequest& request, const Context& context, Inputs& inputs
                                     o.number_duplicates);
 }
 
+/// Why the events make no row.
+std::string no_positive_message(const RunRequest& request, const Inputs& inputs) {
+  const Exposure& e = *inputs.exposure;
+  std::string text = request.options.events + ": no row can be made from it: ";
+  if (e.events == 0) return text + "it has no events";
+  if (e.events_after_as_of == e.events - e.unknown_users - e.unknown_items && request.as_of)
+    return text + "no event of a known user and item is at or before --as-of; give a later one";
+  text += "no event is positive under the recipe's [exposure] rules";
+  if (e.no_values) text += ", and without a column 'value' no comparison of them can hold";
+  if (!e.unnamed_kinds.empty()) {
+    std::vector<std::string> kinds;
+    for (const auto& [kind, count] : e.unnamed_kinds) kinds.push_back(fmt::format("'{}'", kind));
+    text += fmt::format("; kinds of events that no rule names, letter for letter: {}",
+                        fmt::join(kinds, ", "));
+  }
+  return text + "; name one under [exposure] positive, or give rows with --rows FILE";
+}
+
 void choose_rows(RunRequest& request, Inputs& inputs) {
   std::uint64_t count = inputs.rows.size();
   if (request.options.limit_rows > 0) count = std::min(count, request.options.limit_rows);
@@ -163,6 +181,13 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
     inputs.exposure =
         read_exposure(o.events, request.event_columns, request.recipe.exposure, inputs.user_ids,
                       inputs.item_ids, request.as_of, request.unknown_ids, exec);
+    if (inputs.exposure->no_values) {
+      inputs.warnings.push_back(fmt::format(
+          "{} has no column 'value', so [exposure] rules that compare values (rating>=4) hold for "
+          "none of its events; if it has them under another name, give --event-columns "
+          "value=COLUMN",
+          o.events));
+    }
   }
   if (!o.catalogue.empty()) {
     note(inputs, context, "catalogue", o.catalogue);
@@ -208,9 +233,7 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
   load_ids_events_catalogue(request, context, inputs);
   open_rows(request, context, inputs);
   if (inputs.rows.size() == 0) {
-    throw InputError(o.rows.empty() ? o.events +
-                                          ": no row can be made from it: no event is positive "
-                                          "under the recipe's [exposure] rules"
+    throw InputError(o.rows.empty() ? no_positive_message(request, inputs)
                                     : o.rows + ": has no rows; there is nothing to mine");
   }
   for (const NamedPath& entry : request.pairs) {
