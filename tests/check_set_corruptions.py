@@ -74,7 +74,8 @@ by = ["category", "popularity"]
 shares = { category = "equal", popularity = { tail = 0.4, head = 0.6 } }
 redistribute = true
 """
-WIDTH = {"row_key": ("Q", 1), "user": ("I", 1), "count": ("H", 1), "positive_min": ("f", 1), "item": ("I", 12),
+WIDTH = {"row_key": ("Q", 1), "user": ("I", 1), "time": ("q", 1), "positive_offset": ("Q", 1), "positive": ("I", 1),
+         "count": ("H", 1), "positive_min": ("f", 1), "item": ("I", 12),
          "score": ("f", 12), "gap": ("f", 12), "branch": ("B", 12), "raw_rank": ("I", 12), "survivor_rank": ("I", 12),
          "quantile": ("f", 12), "stratum": ("I", 12), "logq": ("f", 12), "fill": ("B", 12)}
 
@@ -199,6 +200,9 @@ FAULTS = [
     ("the quantile is not", at(from_branch("hard"), "quantile", lambda x: x * 1.01)),
     ("row_key is not", at(filled, "row_key", lambda x: x ^ 1)),
     ("row is another user's", swap_users),
+    ("the time is not that of", at(filled, "time", lambda x: x + 1)),
+    ("the positives are not the row's", at(filled, "positive", lambda x: x ^ 1)),
+    ("the positives are not the row's", lambda s: s.change("positive_offset", 5, 0, lambda x: x + 1)),
     ("positive_min is not", at(filled, "positive_min", lambda x: x - 0.01)),
     ("stratum is not that of the item", at(filled, "stratum", lambda x: (x + 1) % 3)),
     ("are not its quota target", at(empty, "stratum", lambda x: (x + 1) % 3)),

@@ -341,6 +341,32 @@ TEST_F(CliTest, FiltersThatKnowNothingAreRefused) {
   expect(rows, 0, "wrote");
 }
 
+TEST_F(CliTest, ALogOfKindsOnlyIsMinedWithAWarning) {
+  std::string recipe = read_file("recipe.toml");
+  recipe.replace(recipe.find("[\"like\"]"), 8, "[\"like\", \"rating>=4\"]");
+  write_file("recipe.toml", recipe);
+  write_file("plain.csv",
+             "user,item,time,kind\n0,1,100,like\n1,2,100,like\n1,3,110,rating\n1,2,120,view\n");
+  Args args = without(mine_args("set"), "--events");
+  args.insert(args.end(), {"--events", path("plain.csv")});
+  const Result r = run(args);
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.err.find("no column 'value'"), std::string::npos) << r.err;
+  // The set holds what its rows are: the like, and its time, not that of the view.
+  const NegativeSet set = NegativeSet::open(path("set"), true);
+  ASSERT_EQ(set.rows(), 2u);
+  EXPECT_EQ(set.row(1).time, 100);
+  ASSERT_EQ(set.row(1).positives.size(), 1u);
+  EXPECT_EQ(set.row(1).positives[0], 2u);
+  // Without a positive either, the words say why.
+  write_file("plain.csv", "user,item,time,kind\n0,1,100,Like\n");
+  args.push_back("--overwrite");
+  const Result none = run(args);
+  EXPECT_EQ(none.code, 3) << none.err;
+  for (const char* words : {"no event is positive", "without a column 'value'", "'Like'", "--rows"})
+    EXPECT_NE(none.err.find(words), std::string::npos) << none.err;
+}
+
 TEST_F(CliTest, SegmentsThatNoItemHasAreCounted) {
   write_file("recipe.toml",
              "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\n[safety]\nfilters = "

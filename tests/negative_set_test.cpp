@@ -19,12 +19,14 @@
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
+#include "tests/support/files.h"
 
 namespace quarry {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+using testing::expect_error;
 
 class NegativeSetTest : public ::testing::Test {
  protected:
@@ -83,15 +85,41 @@ NegativeBatch batch_of(std::uint64_t first, std::uint32_t rows, std::uint32_t k)
 
 std::uint64_t key_of(std::uint64_t row) { return row * 0x9E3779B97F4A7C15ull; }
 
-void append(SetWriter& writer, std::uint64_t first, std::uint32_t rows, std::uint32_t k) {
-  const NegativeBatch batch = batch_of(first, rows, k);
-  std::vector<std::uint64_t> keys;
-  std::vector<std::uint32_t> users;
-  for (std::uint32_t r = 0; r < rows; ++r) {
-    keys.push_back(key_of(first + r));
-    users.push_back(static_cast<std::uint32_t>(first + r) % 7);
+std::int64_t time_of(std::uint64_t row) {
+  return row % 6 == 0 ? INT64_MAX : static_cast<std::int64_t>(1000 + row);
+}
+
+/// Row 3 n + i has i positives.
+std::vector<std::uint32_t> positives_of(std::uint64_t row) {
+  std::vector<std::uint32_t> all;
+  for (std::uint64_t p = 0; p < row % 3; ++p)
+    all.push_back(static_cast<std::uint32_t>(row * 2 + p));
+  return all;
+}
+
+/// Rows from `first` on; their positives lie somewhere inside a longer array.
+struct Rows {
+  Rows(std::uint64_t first, std::uint32_t rows) : positives(5, 99) {
+    offsets.push_back(5);
+    for (std::uint64_t row = first; row < first + rows; ++row) {
+      keys.push_back(key_of(row));
+      users.push_back(static_cast<std::uint32_t>(row) % 7);
+      times.push_back(time_of(row));
+      const std::vector<std::uint32_t> own = positives_of(row);
+      positives.insert(positives.end(), own.begin(), own.end());
+      offsets.push_back(positives.size());
+    }
   }
-  writer.append(batch, keys.data(), users.data());
+  SetRows view() const {
+    return {keys.data(), users.data(), times.data(), offsets.data(), positives.data()};
+  }
+  std::vector<std::uint64_t> keys, offsets;
+  std::vector<std::uint32_t> users, positives;
+  std::vector<std::int64_t> times;
+};
+
+void append(SetWriter& writer, std::uint64_t first, std::uint32_t rows, std::uint32_t k) {
+  writer.append(batch_of(first, rows, k), Rows(first, rows).view());
 }
 
 /// A set of `rows` rows given to the writer in pieces.
@@ -147,6 +175,9 @@ TEST_F(NegativeSetTest, ReadsBackWhatWasWritten) {
     const NegativeBatch want = batch_of(i, 1, 4);
     EXPECT_EQ(row.row_key, key_of(i));
     EXPECT_EQ(row.user, i % 7);
+    EXPECT_EQ(row.time, time_of(i));
+    EXPECT_EQ(std::vector<std::uint32_t>(row.positives.begin(), row.positives.end()),
+              positives_of(i));
     EXPECT_EQ(row.count, want.count[0]);
     EXPECT_EQ(row.certified, want.certified[0]);
     EXPECT_EQ(row.kappa[0], want.kappa[0]);
@@ -212,6 +243,36 @@ TEST_F(NegativeSetTest, ColumnFilesAreNumpyOneDotZero) {
   EXPECT_EQ(first, 10u);  // row 1, slot 0
   const std::string key = slurp(only_shard(path("set")) / "row_key.npy");
   EXPECT_EQ(key.substr(10, 57), "{'descr': '<u8', 'fortran_order': False, 'shape': (3,), }");
+  // Rows 0, 1 and 2 have 0, 1 and 2 positives.
+  const std::string offset = slurp(only_shard(path("set")) / "positive_offset.npy");
+  EXPECT_EQ(offset.substr(10, 57), "{'descr': '<u8', 'fortran_order': False, 'shape': (4,), }");
+  std::uint64_t offsets[4] = {};
+  ASSERT_EQ(offset.size(), 128 + sizeof(offsets));
+  std::memcpy(offsets, offset.data() + 128, sizeof(offsets));
+  EXPECT_EQ((std::vector<std::uint64_t>(offsets, offsets + 4)),
+            (std::vector<std::uint64_t>{0, 0, 1, 3}));
+  const std::string positive = slurp(only_shard(path("set")) / "positive.npy");
+  EXPECT_EQ(positive.substr(10, 57), "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }");
+  std::uint32_t positives[3] = {};
+  ASSERT_EQ(positive.size(), 128 + sizeof(positives));
+  std::memcpy(positives, positive.data() + 128, sizeof(positives));
+  EXPECT_EQ((std::vector<std::uint32_t>(positives, positives + 3)),
+            (std::vector<std::uint32_t>{2, 4, 5}));
+}
+
+TEST_F(NegativeSetTest, PlacesOfPositivesThatLieAreRefused) {
+  write_set(path("set"), 0, 5, 5, 100);  // 0 + 1 + 2 + 0 + 1 positives
+  const fs::path file = only_shard(path("set")) / "positive_offset.npy";
+  const std::string good = slurp(file);
+  for (const std::uint64_t lie : {std::uint64_t{5}, std::uint64_t{1} << 63, std::uint64_t{0}}) {
+    std::string bytes = good;
+    std::memcpy(bytes.data() + 128 + 3 * 8, &lie, 8);  // the end of row 2, the beginning of row 3
+    spit(file, bytes);
+    const NegativeSet set = NegativeSet::open(path("set"), false);
+    EXPECT_EQ(set.row(1).positives.size(), 1u);
+    expect_error<InputError>([&] { set.row(2); }, {"positive_offset.npy", "row 2", "of 4 positives",
+                                                   "mine the set again"});
+  }
 }
 
 TEST_F(NegativeSetTest, EmptySetIsASet) {
@@ -308,7 +369,9 @@ TEST_F(NegativeSetTest, EveryDamagedManifestIsRefused) {
     EXPECT_NE(complaint(path("set"), true).find("manifest.json"), std::string::npos) << what;
   };
   refused("format", [](Json& m) { m["format"] = "other"; });
-  refused("version", [](Json& m) { m["format_version"] = 2; });
+  refused("newer version", [](Json& m) { m["format_version"] = 3; });
+  refused("older version", [](Json& m) { m["format_version"] = 1; });
+  refused("no positives", [](Json& m) { m["shards"][0].erase("positives"); });
   refused("no version", [](Json& m) { m.erase("format_version"); });
   refused("k", [](Json& m) { m["k"] = 0; });
   refused("k text", [](Json& m) { m["k"] = "4"; });
@@ -349,25 +412,23 @@ TEST_F(NegativeSetTest, EveryDamagedManifestIsRefused) {
 TEST_F(NegativeSetTest, RefusesBatchesThatContradictThemselves) {
   SetWriter writer(path("set"), schema_of(4), 10);
   NegativeBatch batch = batch_of(3, 1, 4);
-  const std::uint64_t key = 1;
-  const std::uint32_t user = 1;
+  const Rows one(3, 1);
   batch.item[0] = kNoItem;  // an empty slot in front of filled ones
-  EXPECT_THROW(writer.append(batch, &key, &user), std::logic_error);
+  EXPECT_THROW(writer.append(batch, one.view()), std::logic_error);
   batch = batch_of(3, 1, 4);
   batch.fill[0] = 1;
-  EXPECT_THROW(writer.append(batch, &key, &user), std::logic_error);
+  EXPECT_THROW(writer.append(batch, one.view()), std::logic_error);
 }
 
 TEST_F(NegativeSetTest, AppendingStopsBetweenShards) {
   std::atomic<bool> stop{false};
   const NegativeBatch batch = batch_of(0, 9, 3);
-  std::vector<std::uint64_t> keys(9, 1);
-  std::vector<std::uint32_t> users(9, 2);
+  const Rows rows(0, 9);
   {
     SetWriter writer(path("set"), schema_of(3), 2);
-    writer.append(batch, keys.data(), users.data(), &stop);
+    writer.append(batch, rows.view(), &stop);
     stop.store(true);
-    EXPECT_THROW(writer.append(batch, keys.data(), users.data(), &stop), Cancelled);
+    EXPECT_THROW(writer.append(batch, rows.view(), &stop), Cancelled);
   }
   EXPECT_TRUE(fs::is_empty(folder_));
 }

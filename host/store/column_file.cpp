@@ -21,6 +21,9 @@ constexpr std::size_t kBufferBytes = 256 << 10;
 constexpr std::array<ColumnType, kNumColumns> kColumns = {{
     {"row_key", "<u8", 8, ColumnShape::kRows},
     {"user", "<u4", 4, ColumnShape::kRows},
+    {"time", "<i8", 8, ColumnShape::kRows},
+    {"positive_offset", "<u8", 8, ColumnShape::kRowEnds},
+    {"positive", "<u4", 4, ColumnShape::kPositives},
     {"count", "<u2", 2, ColumnShape::kRows},
     {"positive_min", "<f4", 4, ColumnShape::kRows},
     {"kappa", "<f4", 4, ColumnShape::kRowsBranches},
@@ -89,23 +92,41 @@ void FileHandle::close(const std::string& path) {
 
 const ColumnType& column_type(Column column) { return kColumns[static_cast<std::size_t>(column)]; }
 
-std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches) {
-  switch (column_type(column).shape) {
+const char* shape_words(ColumnShape shape) {
+  switch (shape) {
     case ColumnShape::kRows:
-      return 1;
+      return "rows";
+    case ColumnShape::kRowEnds:
+      return "rows + 1";
+    case ColumnShape::kPositives:
+      return "positives";
     case ColumnShape::kRowsSlots:
-      return k;
+      return "rows, k";
     case ColumnShape::kRowsBranches:
-      return num_branches;
+      return "rows, branches";
   }
-  return 1;
+  return "";
 }
 
-std::string npy_header(Column column, std::uint64_t rows, std::uint64_t width) {
+std::uint64_t column_length(Column column, std::uint64_t rows, std::uint64_t positives) {
+  const ColumnShape shape = column_type(column).shape;
+  if (shape == ColumnShape::kPositives) return positives;
+  return shape == ColumnShape::kRowEnds ? rows + 1 : rows;
+}
+
+std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches) {
+  const ColumnShape shape = column_type(column).shape;
+  if (shape == ColumnShape::kRowsSlots) return k;
+  return shape == ColumnShape::kRowsBranches ? num_branches : 1;
+}
+
+std::string npy_header(Column column, std::uint64_t length, std::uint64_t width) {
   const ColumnType& type = column_type(column);
   std::string header = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + "{'descr': '" + type.descr +
-                       "', 'fortran_order': False, 'shape': (" + std::to_string(rows) + ",";
-  if (type.shape != ColumnShape::kRows) header += " " + std::to_string(width);
+                       "', 'fortran_order': False, 'shape': (" + std::to_string(length) + ",";
+  const bool two_extents =
+      type.shape == ColumnShape::kRowsSlots || type.shape == ColumnShape::kRowsBranches;
+  if (two_extents) header += " " + std::to_string(width);
   header += "), }";
   QUARRY_CHECK(header.size() < kNpyHeaderBytes);
   header.resize(kNpyHeaderBytes - 1, ' ');
@@ -139,10 +160,10 @@ void ColumnWriter::flush() {
   buffer_.clear();
 }
 
-void ColumnWriter::finish(std::uint64_t rows) {
-  QUARRY_CHECK(data_bytes_ == rows * width_ * column_type(column_).bytes);
+void ColumnWriter::finish(std::uint64_t length) {
+  QUARRY_CHECK(data_bytes_ == length * width_ * column_type(column_).bytes);
   flush();
-  const std::string header = npy_header(column_, rows, width_);
+  const std::string header = npy_header(column_, length, width_);
   if (::lseek(file_.get(), 0, SEEK_SET) != 0) throw IoError(io_message(path_, "cannot seek"));
   write_all(file_.get(), path_, reinterpret_cast<const unsigned char*>(header.data()),
             header.size());
@@ -151,7 +172,7 @@ void ColumnWriter::finish(std::uint64_t rows) {
 }
 
 MappedColumn::MappedColumn(int folder_fd, const std::string& folder, Column column,
-                           std::uint64_t rows, std::uint64_t width) {
+                           std::uint64_t length, std::uint64_t width) {
   const std::string name = std::string(column_type(column).name) + ".npy";
   const std::string path = folder + "/" + name;
   const FileHandle file(
@@ -167,26 +188,26 @@ MappedColumn::MappedColumn(int folder_fd, const std::string& folder, Column colu
   if (::fstat(file.get(), &info) != 0) throw IoError(io_message(path, "cannot stat"));
   if (!S_ISREG(info.st_mode)) throw InputError(path + ": is not a regular file");
   std::uint64_t expected = 0;
-  if (__builtin_mul_overflow(rows, width, &expected) ||
+  if (__builtin_mul_overflow(length, width, &expected) ||
       __builtin_mul_overflow(expected, std::uint64_t{column_type(column).bytes}, &expected) ||
       __builtin_add_overflow(expected, std::uint64_t{kNpyHeaderBytes}, &expected)) {
-    throw InputError(path + ": the manifest's shape " + std::to_string(rows) + " x " +
+    throw InputError(path + ": the manifest's shape " + std::to_string(length) + " x " +
                      std::to_string(width) + " overflows 64 bits");
   }
   if (static_cast<std::uint64_t>(info.st_size) != expected) {
     throw InputError(path + ": has " + std::to_string(info.st_size) + " bytes, the manifest's " +
-                     std::to_string(rows) + " rows need " + std::to_string(expected) +
+                     std::to_string(length) + " entries need " + std::to_string(expected) +
                      "; the file is truncated or not of this set");
   }
   void* mapped = ::mmap(nullptr, expected, PROT_READ, MAP_SHARED, file.get(), 0);
   if (mapped == MAP_FAILED) throw IoError(io_message(path, "cannot map"));
   base_ = static_cast<const unsigned char*>(mapped);
   bytes_ = expected;
-  if (std::memcmp(base_, npy_header(column, rows, width).data(), kNpyHeaderBytes) != 0) {
+  if (std::memcmp(base_, npy_header(column, length, width).data(), kNpyHeaderBytes) != 0) {
     ::munmap(mapped, bytes_);
     throw InputError(path + ": its .npy header is not the one of a " + column_type(column).name +
-                     " column with " + std::to_string(rows) +
-                     " rows (host/store/FORMAT.md); the file is damaged or was rewritten");
+                     " column of " + std::to_string(length) +
+                     " entries (host/store/FORMAT.md); the file is damaged or was rewritten");
   }
 }
 

@@ -34,9 +34,10 @@ class FileHandle {
   int fd_ = -1;
 };
 
-/// How a column's shape follows from the set's: one number per row, per slot, or per row and
+/// How a column's shape follows from the shard's: one number per row, one more than that (where the
+/// positives of each row begin, and their end), one per positive of a row, per slot, or per row and
 /// branch.
-enum class ColumnShape : std::uint8_t { kRows, kRowsSlots, kRowsBranches };
+enum class ColumnShape : std::uint8_t { kRows, kRowEnds, kPositives, kRowsSlots, kRowsBranches };
 
 struct ColumnType {
   const char* name;
@@ -49,6 +50,9 @@ struct ColumnType {
 enum class Column : std::uint8_t {
   kRowKey,
   kUser,
+  kTime,
+  kPositiveOffset,
+  kPositive,
   kCount,
   kPositiveMin,
   kKappa,
@@ -64,14 +68,19 @@ enum class Column : std::uint8_t {
   kLogq,
   kFill,
 };
-inline constexpr std::size_t kNumColumns = 16;
+inline constexpr std::size_t kNumColumns = 19;
 const ColumnType& column_type(Column column);
-/// Numbers per row of a column.
+/// The shape's name in the manifest.
+const char* shape_words(ColumnShape shape);
+
+/// First extent of a column's file: entries of `rows` rows that have `positives` in all.
+std::uint64_t column_length(Column column, std::uint64_t rows, std::uint64_t positives);
+/// Numbers per entry.
 std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches);
 
 inline constexpr std::size_t kNpyHeaderBytes = 128;
 /// The exact header of a column file.
-std::string npy_header(Column column, std::uint64_t rows, std::uint64_t width);
+std::string npy_header(Column column, std::uint64_t length, std::uint64_t width);
 
 /// Writes one column file front to back. Buffered; the header is completed by finish().
 class ColumnWriter {
@@ -79,8 +88,8 @@ class ColumnWriter {
   /// Creates `folder/<column>.npy`; the file must not exist.
   ColumnWriter(const std::string& folder, Column column, std::uint64_t width);
   void append(const void* data, std::size_t bytes);
-  /// Writes the header for `rows`, syncs, closes.
-  void finish(std::uint64_t rows);
+  /// Writes the header for `length` entries, syncs, closes.
+  void finish(std::uint64_t length);
   Digest digest() const { return digest_.digest(); }
   std::uint64_t file_bytes() const { return kNpyHeaderBytes + data_bytes_; }
 
@@ -100,7 +109,7 @@ class MappedColumn {
  public:
   /// Opens `name` in the folder `folder_fd` without following links and checks size and header.
   /// Throws InputError.
-  MappedColumn(int folder_fd, const std::string& folder, Column column, std::uint64_t rows,
+  MappedColumn(int folder_fd, const std::string& folder, Column column, std::uint64_t length,
                std::uint64_t width);
   ~MappedColumn();
   MappedColumn(MappedColumn&& other) noexcept;

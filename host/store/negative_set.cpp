@@ -112,10 +112,23 @@ struct Shard {
   std::string path;
   std::uint64_t first_row = 0;
   std::uint64_t rows = 0;
+  std::uint64_t positives = 0;
   std::vector<MappedColumn> columns;
   template <class T>
   const T* data(Column column) const {
     return static_cast<const T*>(columns[static_cast<std::size_t>(column)].data());
+  }
+  /// Of a row of the shard. Opening a set reads no column, so its places are checked here.
+  std::span<const std::uint32_t> positives_of(std::uint64_t at) const {
+    const auto* offsets = data<std::uint64_t>(Column::kPositiveOffset);
+    const std::uint64_t begin = offsets[at], end = offsets[at + 1];
+    if (begin > end || end > positives) {
+      throw InputError(path + "/positive_offset.npy: row " + std::to_string(at) + " goes from " +
+                       std::to_string(begin) + " to " + std::to_string(end) + " of " +
+                       std::to_string(positives) +
+                       " positives; the file is damaged, mine the set again");
+    }
+    return {data<std::uint32_t>(Column::kPositive) + begin, end - begin};
   }
 };
 
@@ -144,6 +157,7 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
   shard.path = path + "/" + name;
   shard.first_row = reader.number(entry, "first_row", kMaxRows);
   shard.rows = reader.number(entry, "rows", kMaxRows);
+  shard.positives = reader.number(entry, "positives", kMaxRows);
   const FileHandle shard_folder(
       ::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (shard_folder.get() < 0) {
@@ -156,7 +170,8 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
   const auto branches = static_cast<std::uint32_t>(schema.branches.size());
   for (std::size_t c = 0; c < kNumColumns; ++c) {
     const auto column = static_cast<Column>(c);
-    shard.columns.emplace_back(shard_folder.get(), shard.path, column, shard.rows,
+    shard.columns.emplace_back(shard_folder.get(), shard.path, column,
+                               column_length(column, shard.rows, shard.positives),
                                column_width(column, schema.k, branches));
   }
   return shard;
@@ -204,8 +219,12 @@ NegativeSet NegativeSet::open(const std::string& path, bool verify) {
   const Json& root = reader.root();
   if (reader.text(root, "format") != "quarry.negative_set")
     reader.fail("format", "is not quarry.negative_set");
-  if (reader.number(root, "format_version", 0xFFFFFFFFu) != 1) {
-    reader.fail("format_version", "is not 1, the only one that this version reads");
+  const std::uint64_t version = reader.number(root, "format_version", 0xFFFFFFFFu);
+  if (version != kFormatVersion) {
+    throw InputError(path + "/manifest.json: 'format_version' is " + std::to_string(version) +
+                     ", this program reads " + std::to_string(kFormatVersion) + " only; " +
+                     (version < kFormatVersion ? "mine the set again"
+                                               : "a newer quarry wrote it, use that one"));
   }
   state->schema.k = static_cast<std::uint32_t>(reader.number(root, "k", 65535));
   if (state->schema.k == 0) reader.fail("k", "is 0");
@@ -257,6 +276,8 @@ NegativeSet::Row NegativeSet::row(std::uint64_t index) const {
   Row row;
   row.row_key = shard.data<std::uint64_t>(Column::kRowKey)[at];
   row.user = shard.data<std::uint32_t>(Column::kUser)[at];
+  row.time = shard.data<std::int64_t>(Column::kTime)[at];
+  row.positives = shard.positives_of(at);
   row.count = std::min<std::uint16_t>(shard.data<std::uint16_t>(Column::kCount)[at],
                                       static_cast<std::uint16_t>(state_->schema.k));
   row.positive_min = shard.data<float>(Column::kPositiveMin)[at];

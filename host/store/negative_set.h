@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,16 @@ struct SetSchema {
       0;  ///< N of the quantile column (snapshot items); 0: unknown, quantiles are NaN
 };
 
+/// What the rows of a batch are. Borrowed.
+struct SetRows {
+  const std::uint64_t* key = nullptr;   ///< [rows]
+  const std::uint32_t* user = nullptr;  ///< [rows]
+  const std::int64_t* time = nullptr;   ///< [rows] INT64_MAX: none
+  /// [rows + 1] places in `positives`, not falling; the first may be any.
+  const std::uint64_t* positive_offsets = nullptr;
+  const std::uint32_t* positives = nullptr;  ///< item indices
+};
+
 /// What to do if something lies at the target already.
 enum class Existing : std::uint8_t {
   kRefuse,   ///< IoError, unless it is an empty folder
@@ -31,8 +42,11 @@ enum class Existing : std::uint8_t {
 /// done.
 void check_set_target(const std::string& path, Existing existing);
 
-/// Shards of one set. A reader maps 16 columns of each, and Linux allows a process 65,530 mappings.
-inline constexpr std::uint64_t kMaxShards = 4000;
+/// `format_version` of the manifests written and read: 2 added the rows' times and positives.
+inline constexpr std::uint64_t kFormatVersion = 2;
+
+/// Shards of one set. A reader maps 19 columns of each, and Linux allows a process 65,530 mappings.
+inline constexpr std::uint64_t kMaxShards = 3400;
 
 /// Writes a set in one go: shards into a temporary folder beside `path`, manifest last, then one
 /// rename. Until finish() nothing exists under `path`; a writer that is destroyed before leaves
@@ -46,9 +60,9 @@ class SetWriter {
   ~SetWriter();
   SetWriter(const SetWriter&) = delete;
   SetWriter& operator=(const SetWriter&) = delete;
-  /// Rows in order. row_key, user: [batch.num_rows]. `stop`, if given, ends it between shards with
+  /// Rows in order; rows: [batch.num_rows]. `stop`, if given, ends it between shards with
   /// Cancelled.
-  void append(const NegativeBatch& batch, const std::uint64_t* row_key, const std::uint32_t* user,
+  void append(const NegativeBatch& batch, const SetRows& rows,
               const std::atomic<bool>* stop = nullptr);
   /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs,
   /// renames. Returns the content hash (XXH3-128 hex over ids, scores, strata and fill codes in row
@@ -78,6 +92,8 @@ class NegativeSet {
   struct Row {
     std::uint64_t row_key;
     std::uint32_t user;
+    std::int64_t time;  ///< INT64_MAX: none
+    std::span<const std::uint32_t> positives;
     std::uint16_t count;
     float positive_min;
     const std::uint32_t *item, *raw_rank, *survivor_rank, *stratum;
@@ -86,6 +102,7 @@ class NegativeSet {
     const float* kappa;  ///< [branches]
     std::uint8_t certified;
   };
+  /// Throws InputError where the shard's places of positives contradict each other.
   Row row(std::uint64_t index) const;
 
  private:

@@ -101,10 +101,8 @@ Json column_list() {
   Json columns = Json::array();
   for (std::size_t c = 0; c < kNumColumns; ++c) {
     const ColumnType& type = column_type(static_cast<Column>(c));
-    const char* shape = type.shape == ColumnShape::kRows        ? "rows"
-                        : type.shape == ColumnShape::kRowsSlots ? "rows, k"
-                                                                : "rows, branches";
-    columns.push_back({{"name", type.name}, {"dtype", type.descr}, {"shape", shape}});
+    columns.push_back(
+        {{"name", type.name}, {"dtype", type.descr}, {"shape", shape_words(type.shape)}});
   }
   return columns;
 }
@@ -132,14 +130,16 @@ struct SetWriter::State {
   Existing existing = Existing::kRefuse;
   std::string moved_aside;
 
-  std::uint64_t rows = 0;          ///< in all
-  std::uint64_t shard_rows = 0;    ///< in the open shard
+  std::uint64_t rows = 0;        ///< in all
+  std::uint64_t shard_rows = 0;  ///< in the open shard
+  std::uint64_t shard_positives = 0;
   std::vector<ColumnWriter> open;  ///< the open shard's columns; empty: none
   Json shards = Json::array();
   std::optional<ContentHash> content;
 
   // Columns of the rows being appended, [rows] or [rows, k].
   std::vector<std::uint32_t> item, raw_rank, survivor_rank, stratum;
+  std::vector<std::uint64_t> positive_offset;
   std::vector<float> positive_min, kappa, score, gap, quantile, logq;
   std::vector<std::uint8_t> branch, fill;
 
@@ -166,14 +166,15 @@ struct SetWriter::State {
           folder.string(), column,
           column_width(column, schema.k, static_cast<std::uint32_t>(schema.branches.size())));
     }
-    shard_rows = 0;
+    shard_rows = shard_positives = 0;
+    put(Column::kPositiveOffset, &shard_positives, 1);
   }
 
   void close_shard() {
     Json columns = Json::object();
     DigestStream shard_digest;
     for (std::size_t c = 0; c < kNumColumns; ++c) {
-      open[c].finish(shard_rows);
+      open[c].finish(column_length(static_cast<Column>(c), shard_rows, shard_positives));
       const Digest digest = open[c].digest();
       shard_digest.update(digest.bytes, sizeof(digest.bytes));
       columns[column_type(static_cast<Column>(c)).name] = {{"bytes", open[c].file_bytes()},
@@ -189,6 +190,7 @@ struct SetWriter::State {
     shards.push_back({{"path", name},
                       {"first_row", rows - shard_rows},
                       {"rows", shard_rows},
+                      {"positives", shard_positives},
                       {"columns", std::move(columns)}});
   }
 
@@ -204,8 +206,9 @@ struct SetWriter::State {
   /// Copies rows [begin, begin + count) of the batch into the column vectors, empty slots as
   /// FORMAT.md wants them.
   void canonicalise(const NegativeBatch& batch, std::uint64_t begin, std::uint64_t count);
-  void append_rows(const NegativeBatch& batch, const std::uint64_t* row_key,
-                   const std::uint32_t* user, std::uint64_t begin, std::uint64_t count);
+  void put_positives(const SetRows& of, std::uint64_t begin, std::uint64_t count);
+  void append_rows(const NegativeBatch& batch, const SetRows& of, std::uint64_t begin,
+                   std::uint64_t count);
   void move_into_place();
 };
 
@@ -245,12 +248,26 @@ void SetWriter::State::canonicalise(const NegativeBatch& batch, std::uint64_t be
     kappa[i] = canonical(batch.kappa[begin * branches + i]);
 }
 
-void SetWriter::State::append_rows(const NegativeBatch& batch, const std::uint64_t* row_key,
-                                   const std::uint32_t* user, std::uint64_t begin,
-                                   std::uint64_t count) {
+/// Where each row's positives end in the shard's column, and the positives.
+void SetWriter::State::put_positives(const SetRows& of, std::uint64_t begin, std::uint64_t count) {
+  const std::uint64_t* from = of.positive_offsets + begin;
+  positive_offset.resize(count);
+  for (std::uint64_t r = 0; r < count; ++r) {
+    QUARRY_CHECK(from[r] <= from[r + 1]);
+    positive_offset[r] = shard_positives + (from[r + 1] - from[0]);
+  }
+  put(Column::kPositiveOffset, positive_offset);
+  put(Column::kPositive, of.positives + from[0], from[count] - from[0]);
+  shard_positives += from[count] - from[0];
+}
+
+void SetWriter::State::append_rows(const NegativeBatch& batch, const SetRows& of,
+                                   std::uint64_t begin, std::uint64_t count) {
   canonicalise(batch, begin, count);
-  put(Column::kRowKey, row_key + begin, count);
-  put(Column::kUser, user + begin, count);
+  put(Column::kRowKey, of.key + begin, count);
+  put(Column::kUser, of.user + begin, count);
+  put(Column::kTime, of.time + begin, count);
+  put_positives(of, begin, count);
   put(Column::kCount, batch.count.data() + begin, count);
   put(Column::kPositiveMin, positive_min);
   put(Column::kKappa, kappa);
@@ -309,8 +326,8 @@ SetWriter::SetWriter(const std::string& path, const SetSchema& schema, std::uint
 
 SetWriter::~SetWriter() = default;
 
-void SetWriter::append(const NegativeBatch& batch, const std::uint64_t* row_key,
-                       const std::uint32_t* user, const std::atomic<bool>* stop) {
+void SetWriter::append(const NegativeBatch& batch, const SetRows& rows,
+                       const std::atomic<bool>* stop) {
   State& s = *state_;
   QUARRY_CHECK(batch.k == s.schema.k && batch.num_branches == s.schema.branches.size());
   QUARRY_CHECK(batch.item.size() == std::uint64_t{batch.num_rows} * batch.k);
@@ -323,7 +340,7 @@ void SetWriter::append(const NegativeBatch& batch, const std::uint64_t* row_key,
     const std::uint64_t count =
         std::min({std::uint64_t{batch.num_rows} - begin, s.rows_per_shard - s.shard_rows,
                   std::max<std::uint64_t>(kChunkSlots / batch.k, 1)});
-    s.append_rows(batch, row_key, user, begin, count);
+    s.append_rows(batch, rows, begin, count);
     begin += count;
     if (s.shard_rows == s.rows_per_shard) s.close_shard();
   }
@@ -335,7 +352,7 @@ std::string SetWriter::finish(const std::string& run_json) {
   std::string hash = s.content->hex();
   Json manifest = {
       {"format", "quarry.negative_set"},
-      {"format_version", 1},
+      {"format_version", kFormatVersion},
       {"rows", s.rows},
       {"k", s.schema.k},
       {"num_items", s.schema.num_items},

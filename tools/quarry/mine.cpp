@@ -42,8 +42,8 @@ void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inp
   Progress progress("rows", inputs.end_row - inputs.first_row);
   feed.mine(
       [&](const NegativeBatch& batch, const RowIdentity& rows) {
-        writer.append(batch, rows.key, rows.user, context.stop);
-        sample.offer(batch, rows.key, rows.first);
+        writer.append(batch, rows.rows, context.stop);
+        sample.offer(batch, rows.rows.key, rows.first);
         progress.update(rows.first + batch.num_rows);
       },
       context.stop);

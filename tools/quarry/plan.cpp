@@ -56,7 +56,7 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
     const Clock::time_point turn_start = Clock::now();
     feed.mine(
         [&](const NegativeBatch& batch, const RowIdentity& rows) {
-          if (turn == 0) sample_of_first.offer(batch, rows.key, rows.first);
+          if (turn == 0) sample_of_first.offer(batch, rows.rows.key, rows.first);
           for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
         },
         context.stop);

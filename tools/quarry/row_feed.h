@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/mine/miner.h"
+#include "host/store/negative_set.h"
 #include "tools/quarry/load_inputs.h"
 
 namespace quarry {
@@ -17,11 +18,10 @@ std::vector<std::uint32_t> segment_codes(const RowTable& rows, const Miner& mine
 /// Rows as the Miner takes them. Borrows both.
 RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segments);
 
-/// Which rows a batch answers: [batch.num_rows] each, valid during the call.
+/// Which rows a batch answers, valid during the call.
 struct RowIdentity {
   std::uint64_t first = 0;  ///< place in the range
-  const std::uint64_t* key = nullptr;
-  const std::uint32_t* user = nullptr;
+  SetRows rows;             ///< [batch.num_rows]
 };
 
 class RowFeed {
