@@ -79,8 +79,9 @@ void each_option(Options& o, Visit&& visit) {
   visit("--rows-from", o.rows_from, R::kPlain,
         "positives | users: derive rows from the events (default: positives)");
   visit("--pairs", o.pairs, R::kNamedPath,
-        "NAME=FILE with a value per (user, item): teacher scores, candidate runs");
-  visit("--pair-columns", o.pair_columns, R::kPlain, "names: user=..,item=..,value=..");
+        "NAME=FILE with columns user, item, score: teacher scores, candidate runs");
+  visit("--pair-columns", o.pair_columns, R::kPlain,
+        "names: user=..,item=..,value=.. (default: user, item, score)");
   visit("--feature", o.features, R::kNamedPath,
         "NAME=FILE, an item feature table for similarity filters");
   visit("--item-list", o.item_lists, R::kNamedPath, "NAME=FILE[:column], items of an allow list");
