@@ -13,12 +13,17 @@
 #include "host/mine/compile.h"
 #include "host/mine/placement.h"
 #include "index/retriever.h"
+#include "kernels/admit/admit.h"
+#include "kernels/certify/certify.h"
 #include "kernels/core/device.h"
 #include "kernels/exclude/exclude.h"
+#include "kernels/gather/gather.h"
 #include "kernels/merge/merge.h"
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
 #include "kernels/select/select.h"
+#include "kernels/tally/tally.h"
+#include "kernels/topk/topk.h"
 #include "tools/demo/synthetic.h"
 
 namespace quarry {
@@ -29,6 +34,7 @@ constexpr std::uint32_t kItems = 20000;
 constexpr std::uint32_t kDim = 128;
 constexpr std::uint32_t kDepth = 1024;
 constexpr std::uint32_t kDraws = 64;
+constexpr std::uint32_t kProven = 500;  ///< best of each list of kDepth that are to be proven
 
 // Branch 0: retrieved lists, branch 1: drawn while merging, branch 2: a drawn pool.
 constexpr const char* kRecipe = R"(
@@ -60,6 +66,16 @@ source = { kind = "uniform" }
 name = "drawn"
 share = 0.2
 source = { kind = "pool", n = 64 }
+)";
+constexpr const char* kExposedRecipe = R"(
+name = "seen"
+k = 10
+metric = "cosine"
+[safety]
+filters = ["positives"]
+[[branch]]
+name = "seen"
+source = { kind = "exposed", classes = ["aversion", "disinterest"] }
 )";
 
 std::string recipe_text(bool similarity, bool sampled) {
@@ -226,14 +242,104 @@ class Workload {
     merge(exec, merge_);
   }
 
-  /// Rows whose pool is not complete are searched deeper by the miner and cost little here.
-  double final_share() {
-    orders_[0].open.pull(exec);
-    wait();
-    const std::uint8_t* const first = orders_[0].open.host();
-    const auto open = std::count(first, first + num_rows(), 1);
-    return 1.0 - static_cast<double>(open) / num_rows();
+  /// Totals of what join() left.
+  void total() {
+    counters_.resize(exec, 1);
+    strata_.resize(exec, compiled->world.num_strata);
+    counters_.host()[0] = Counters{};
+    std::fill_n(strata_.host(), strata_.size(), StratumCounters{});
+    counters_.push(exec);
+    strata_.push(exec);
+    merge_.strata = strata_.at(exec);
+    tally(exec, merge_, counters_.at(exec));
   }
+  /// Queries as a caller of Miner::mine_batch brings them.
+  void take_queries() {
+    taken_.resize(exec, std::size_t{num_rows()} * kDim);
+    bad_.resize(exec, num_rows());
+    AdmitArgs args;
+    args.world = &compiled->world;
+    args.rows = batch;
+    args.vectors = batch.queries;
+    args.queries = taken_.at(exec);
+    args.bad = bad_.at(exec);
+    admit(exec, args);
+  }
+  void gather_exposed(const Compiled& with_exposed) {
+    const std::uint64_t stride = with_exposed.plan.branches[0].capacity;
+    seen_.resize(exec, std::max<std::uint64_t>(num_rows() * stride, 1));
+    seen_count_.resize(exec, num_rows());
+    GatherArgs args;
+    args.world = &with_exposed.world;
+    args.plan = &with_exposed.plan;
+    args.rows = batch;
+    args.stride = stride;
+    args.items = seen_.at(exec);
+    args.count = seen_count_.at(exec);
+    gather(exec, args);
+  }
+  std::unique_ptr<Compiled> compile_exposed() {
+    exposed_recipe_ = parse_recipe(kExposedRecipe, "seen.toml", 0);
+    return compile(exposed_recipe_, inputs_, exec, 1, 0);
+  }
+  /// Lists of approximate scores, as a search leaves them.
+  void find_lists() {
+    const std::size_t entries = std::size_t{num_rows()} * kDepth;
+    keys_.resize(exec, entries);
+    key_count_.resize(exec, num_rows());
+    cut_.resize(exec, num_rows());
+    left_out_.resize(exec, num_rows());
+    TopkWorkspace workspace;
+    Exec host;
+    host.threads = exec.threads;
+    topk(host, {.rows = compiled->host_items, .num_items = kItems, .dim = kDim}, {},
+         queries_.data(), num_rows(), kDepth, workspace,
+         {keys_.host(), key_count_.host(), cut_.host(), left_out_.host()});
+    keys_.push(exec);
+    key_count_.push(exec);
+    cut_.push(exec);
+    left_out_.push(exec);
+    for (std::uint32_t i = 0; i < kItems; ++i) {
+      const float* row = compiled->host_items + std::size_t{i} * kDim;
+      largest_norm_ = std::max(largest_norm_, norm_rounded_up(squared_norm(row, kDim), kDim));
+    }
+  }
+  void prove() {
+    CertifyArgs args;
+    args.bound = {.dim = kDim, .metric = Metric::kCosine, .largest_norm = largest_norm_};
+    args.items = compiled->world.items;
+    args.num_items = kItems;
+    args.queries = batch.queries;
+    args.lists = {.keys = keys_.at(exec),
+                  .count = key_count_.at(exec),
+                  .cut = cut_.at(exec),
+                  .left_out = left_out_.at(exec),
+                  .depth = kDepth};
+    args.num_lists = num_rows();
+    args.k = kProven;
+    best_.resize(exec, std::size_t{num_rows()} * kProven);
+    best_scores_.resize(exec, best_.size());
+    best_count_.resize(exec, num_rows());
+    best_complete_.resize(exec, num_rows());
+    proven_.resize(exec, num_rows());
+    args.out = {best_.at(exec), best_scores_.at(exec), best_count_.at(exec),
+                best_complete_.at(exec)};
+    args.proven = proven_.at(exec);
+    args.scratch = static_cast<std::uint64_t*>(
+        scratch(certify_scratch_size(exec, num_rows(), kDepth) * sizeof(std::uint64_t)));
+    certify(exec, args);
+  }
+  double proven_share() { return share_of(proven_); }
+  double exposed_per_row() {
+    seen_count_.pull(exec);
+    wait();
+    std::uint64_t sum = 0;
+    for (std::uint32_t r = 0; r < num_rows(); ++r) sum += seen_count_.host()[r];
+    return static_cast<double>(sum) / num_rows();
+  }
+
+  /// Rows whose pool is not complete are searched deeper by the miner and cost little here.
+  double final_share() { return 1.0 - share_of(orders_[0].open); }
 
   /// A call to a kernel on a GPU returns before it has run.
   void wait() { synchronize(exec); }
@@ -243,6 +349,13 @@ class Workload {
   RowBatch batch;
 
  private:
+  /// Of the rows, those that a flag of 1 marks.
+  double share_of(TileArray<std::uint8_t>& flags) {
+    flags.pull(exec);
+    wait();
+    const auto marked = std::count(flags.host(), flags.host() + num_rows(), 1);
+    return static_cast<double>(marked) / num_rows();
+  }
   void fill_batch() {
     batch.num_rows = static_cast<std::uint32_t>(rows_.size());
     batch.num_queries = batch.num_rows;
@@ -304,6 +417,14 @@ class Workload {
   TileArray<std::uint8_t> complete_, reasons_[3], branch_, fill_, deepen_, certified_;
   TileArray<std::uint16_t> count_;
   TileArray<DrawTally> tallies_;
+  TileArray<Counters> counters_;
+  TileArray<StratumCounters> strata_;
+  Recipe exposed_recipe_;
+  TileArray<std::uint64_t> keys_;
+  TileArray<std::uint32_t> key_count_, seen_, seen_count_, best_, best_count_;
+  TileArray<float> cut_, taken_, best_scores_;
+  TileArray<std::uint8_t> left_out_, bad_, best_complete_, proven_;
+  double largest_norm_ = 0.0;
   ExecBuffer<std::uint64_t> scratch_;
 };
 
@@ -430,6 +551,62 @@ void merge_three_branches(benchmark::State& state) {
   state.counters["complete"] = w.final_share();
 }
 
+void tally_totals(benchmark::State& state) {
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, true, place.exec());
+  for (const std::uint32_t branch : {0u, 2u}) {
+    w.judge(branch);
+    w.choose(branch);
+  }
+  w.join();
+  for (auto _ : state) {
+    w.total();
+    w.wait();
+  }
+  report(state, w, w.compiled->plan.k);
+}
+void admit_queries(benchmark::State& state) {
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  for (auto _ : state) {
+    w.take_queries();
+    w.wait();
+  }
+  const double rows = static_cast<double>(state.iterations()) * w.num_rows();
+  state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
+  state.counters["bytes/s"] =
+      benchmark::Counter(rows * kDim * 2 * sizeof(float), benchmark::Counter::kIsRate);
+}
+void gather_exposed(benchmark::State& state) {
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  const std::unique_ptr<Compiled> with_exposed = w.compile_exposed();
+  for (auto _ : state) {
+    w.gather_exposed(*with_exposed);
+    w.wait();
+  }
+  const double rows = static_cast<double>(state.iterations()) * w.num_rows();
+  const double each = w.exposed_per_row();
+  state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
+  state.counters["candidates/s"] = benchmark::Counter(rows * each, benchmark::Counter::kIsRate);
+  state.counters["candidates/row"] = each;
+}
+void certify_lists(benchmark::State& state) {
+  const Place place(state);
+  if (!place.usable(state)) return;
+  Workload w(false, false, place.exec());
+  w.find_lists();
+  for (auto _ : state) {
+    w.prove();
+    w.wait();
+  }
+  report(state, w, kDepth);
+  state.counters["proven"] = w.proven_share();
+}
+
 void on_cuda([[maybe_unused]] benchmark::internal::Benchmark* b) {
 #if defined(QUARRY_HAS_CUDA)
   b->Args({1, 1});
@@ -453,6 +630,10 @@ QUARRY_BENCHMARK(exclude_and_near_duplicates);
 QUARRY_BENCHMARK(select_top);
 QUARRY_BENCHMARK(select_sample_simans);
 QUARRY_BENCHMARK(merge_three_branches);
+QUARRY_BENCHMARK(tally_totals);
+QUARRY_BENCHMARK(admit_queries);
+QUARRY_BENCHMARK(gather_exposed);
+QUARRY_BENCHMARK(certify_lists);
 
 }  // namespace
 }  // namespace quarry
