@@ -102,6 +102,30 @@ TEST_F(CliTest, DoctorAlwaysSucceeds) {
   expect({"doctor"}, 0, "exact scores use");
 }
 
+/// In a build with CUDA on a machine without a GPU, and in one without CUDA.
+TEST_F(CliTest, ADeviceThatIsNotThereIsSaid) {
+  const Json gpu = Json::parse(run({"doctor", "--json"}).out)["gpu"];
+  if (gpu["devices"] > 0) GTEST_SKIP() << "this machine has a GPU";
+  const bool built = gpu["built_with_cuda"];
+  const char* words = built ? "no usable CUDA device" : "this build has no CUDA";
+  for (const char* device : {"cuda", "cuda:0", "cuda:1,0"}) {
+    const Result r = run(mine_args("set", {"--device", device}));
+    EXPECT_EQ(r.code, 7) << device << ": " << r.err;
+    EXPECT_NE(r.err.find(words), std::string::npos) << r.err;
+    EXPECT_NE(r.err.find("use --device auto or cpu"), std::string::npos) << r.err;
+    EXPECT_FALSE(fs::exists(path("set")));
+  }
+  const Result cpu = run(mine_args("cpu", {"--device", "cpu"}));
+  ASSERT_EQ(cpu.code, 0) << cpu.err;
+  EXPECT_EQ(cpu.err.find("CUDA"), std::string::npos) << cpu.err;
+  const Result chosen = run(mine_args("auto", {"--device", "auto"}));
+  ASSERT_EQ(chosen.code, 0) << chosen.err;
+  EXPECT_EQ(chosen.err.find("running on the CPU") != std::string::npos, built) << chosen.err;
+  EXPECT_EQ(NegativeSet::open(path("auto"), false).content_hash(),
+            NegativeSet::open(path("cpu"), false).content_hash());
+  expect({"doctor"}, 0, words);
+}
+
 /// OpenBLAS takes a processor it does not know for its oldest; the program asks for better kernels,
 /// and leaves a user's own choice alone.
 TEST_F(CliTest, BlasRunsKernelsOfThisProcessor) {
@@ -365,6 +389,25 @@ TEST_F(CliTest, ALogOfKindsOnlyIsMinedWithAWarning) {
   EXPECT_EQ(none.code, 3) << none.err;
   for (const char* words : {"no event is positive", "without a column 'value'", "'Like'", "--rows"})
     EXPECT_NE(none.err.find(words), std::string::npos) << none.err;
+}
+
+TEST_F(CliTest, FeaturesThatCannotBeComparedAreRefusedWithARemedyThatHelps) {
+  std::string recipe = read_file("recipe.toml");
+  const std::string old = "{ kind = \"positives\" }";
+  recipe.replace(recipe.find(old), old.size(),
+                 old + ", { kind = \"near_duplicate\", cosine = 0.9, table = \"text\" }");
+  write_file("recipe.toml", recipe);
+  std::vector<float> vectors(std::size_t{kItems} * 2, 1.0f);
+  vectors[3] = std::nanf("");
+  write_npy(path("text.npy"), vectors.data(), kItems, 2);
+  const Args args = mine_args("set", {"--feature", "text=" + path("text.npy")});
+  const Result r = run(args);
+  EXPECT_EQ(r.code, 3) << r.err;
+  for (const char* words : {"text.npy", "row 1 (element 1 is NaN)", "make them zeros"})
+    EXPECT_NE(r.err.find(words), std::string::npos) << r.err;
+  vectors[2] = vectors[3] = 0.0f;
+  write_npy(path("text.npy"), vectors.data(), kItems, 2);
+  expect(args, 0, "wrote");
 }
 
 TEST_F(CliTest, SegmentsThatNoItemHasAreCounted) {

@@ -87,7 +87,7 @@ std::string reason_of(const float* row, std::uint32_t dim, float squared_norm) {
 }  // namespace
 
 std::vector<std::uint64_t> check_rows(const MatrixView& table, Metric metric, BadRows policy,
-                                      const std::string& what) {
+                                      const std::string& what, const char* remedy) {
   constexpr std::size_t kNamed = 10;
   std::vector<float> scratch(table.dim);
   std::vector<std::uint64_t> bad;
@@ -110,7 +110,7 @@ std::vector<std::uint64_t> check_rows(const MatrixView& table, Metric metric, Ba
                       num_bad > kNamed ? ", ..." : "", "; elements must be finite",
                       metric == Metric::kCosine ? ", norms above 0" : "",
                       " and squared norms at most ", metric == Metric::kL2 ? "8.5e37" : "3.4e38",
-                      ". Repair the rows or leave them out with --bad-rows drop");
+                      ". ", remedy);
   }
   return bad;
 }

@@ -42,8 +42,9 @@ enum class BadRows : std::uint8_t { kReject, kDrop };
 /// Rows that cannot be scored: NaN or infinite elements, squared norm that overflows (for kL2:
 /// above a quarter of the range), zero norm under kCosine. kReject throws InputError naming the
 /// first ten rows and the count; kDrop returns them.
-std::vector<std::uint64_t> check_rows(const MatrixView& table, Metric metric, BadRows policy,
-                                      const std::string& what);
+std::vector<std::uint64_t> check_rows(
+    const MatrixView& table, Metric metric, BadRows policy, const std::string& what,
+    const char* remedy = "Repair the rows or leave them out with --bad-rows drop");
 
 /// Widens rows [begin, end) to fp32 into `out` [end - begin, dim]; divides each by its norm if
 /// `unit` (docs/row_contract.md section 1). Rows with zero norm are left as they are.

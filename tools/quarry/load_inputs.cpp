@@ -249,7 +249,9 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
           "{}: has {} rows, the item embeddings have {}; a feature table has one row per item",
           entry.path, table.view().rows, inputs.items.view().rows));
     }
-    check_rows(table.view(), Metric::kInnerProduct, BadRows::kReject, entry.path);
+    check_rows(table.view(), Metric::kInnerProduct, BadRows::kReject, entry.path,
+               "Repair the rows, or make them zeros, which are similar to nothing (--bad-rows is "
+               "for --items and --users)");
     inputs.features[entry.name] = std::move(table);
   }
   for (const NamedPath& entry : request.item_lists) {
