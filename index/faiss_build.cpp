@@ -206,13 +206,14 @@ void set_search_parameters(faiss::Index& index, const FaissOptions& options) {
 }
 
 std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
-                                          const FaissOptions& options) {
+                                          const FaissOptions& options, std::string& notice) {
   require_working_faiss();
   const OneBlasThread one_blas_thread(exec.threads);
   IndexIdentity identity;
+  std::string stale;
   if (!options.cache.empty()) {
     identity = identify(items, options.index, options.seed);
-    if (auto cached = load_index(options.cache, identity)) return cached;
+    if (auto cached = load_index(options.cache, identity, stale)) return cached;
   }
   std::unique_ptr<faiss::Index> index;
   try {
@@ -240,6 +241,11 @@ std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& ite
                       "; the kind exact needs no copy of the items, IVF with SQfp16 a smaller one");
   }
   if (!options.cache.empty()) save_index(options.cache, identity, *index);
+  if (!stale.empty()) {
+    notice = "index cache " + options.cache + " held an index with " + stale +
+             ", so the index was built anew and has replaced it; name one file per index to keep "
+             "both";
+  }
   return index;
 }
 

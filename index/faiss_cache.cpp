@@ -121,12 +121,79 @@ Envelope envelope_of(const IndexIdentity& identity) {
 
 std::uint64_t hash_of(const Envelope& e) { return XXH3_64bits(&e, offsetof(Envelope, self_hash)); }
 
-/// All that the identity says, and nothing that depends on the payload.
-bool same_identity(Envelope a, const Envelope& b) {
-  a.payload_bytes = b.payload_bytes;
-  std::memcpy(a.payload_hash, b.payload_hash, sizeof a.payload_hash);
-  return std::memcmp(&a, &b, offsetof(Envelope, self_hash)) == 0;
+/// A text of an envelope for a terminal: whoever wrote the file chose the bytes.
+template <std::size_t kSize>
+std::string words_of(const char (&text)[kSize]) {
+  std::string words(text, ::strnlen(text, kSize));
+  for (char& c : words) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return "'" + words + "'";
 }
+
+/// What the file was made from that is asked for otherwise, in words; "" if nothing is.
+std::string differences(const Envelope& file, const Envelope& asked) {
+  std::string all;
+  const auto differs = [&](const std::string& what) { all += (all.empty() ? "" : ", ") + what; };
+  if (file.table_hash != asked.table_hash || file.num_items != asked.num_items ||
+      file.dim != asked.dim || file.metric != asked.metric) {
+    differs("other embeddings or another metric");
+  }
+  if (std::memcmp(file.index, asked.index, sizeof file.index) != 0)
+    differs("the index string " + words_of(file.index));
+  if (file.seed != asked.seed) differs("the seed " + std::to_string(file.seed));
+  if (std::memcmp(file.faiss_version, asked.faiss_version, sizeof file.faiss_version) != 0)
+    differs("FAISS " + words_of(file.faiss_version));
+  if (file.version != asked.version) differs("version " + std::to_string(file.version));
+  return all;
+}
+
+/// A new file beside `path`, for its owner only; removed again unless it has become `path`.
+class FileAside {
+ public:
+  explicit FileAside(const std::string& path) : path_(path) {
+    // Neither through a link nor into a file that lies there; a killed run whose process had this
+    // number may have left one.
+    constexpr int kMostNames = 100;
+    const std::string name = path + ".tmp-" + std::to_string(::getpid());
+    int fd = -1;
+    for (int n = 0; fd < 0 && n < kMostNames; ++n) {
+      aside_ = n == 0 ? name : name + "-" + std::to_string(n);
+      fd = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+      if (fd < 0 && errno != EEXIST) break;
+    }
+    if (fd < 0)
+      throw IoError("cannot write index cache " + aside_ + because(errno) + "; check the folder");
+    file_.reset(::fdopen(fd, "wb"));
+    if (file_) return;
+    const int error = errno;
+    ::close(fd);
+    ::unlink(aside_.c_str());
+    fail(because(error));
+  }
+  ~FileAside() {
+    if (!kept_) ::unlink(aside_.c_str());
+  }
+  FileAside(const FileAside&) = delete;
+  FileAside& operator=(const FileAside&) = delete;
+
+  std::FILE* get() const { return file_.get(); }
+  [[noreturn]] void fail(const std::string& why) const {
+    throw IoError("cannot write index cache " + path_ + why +
+                  "; free space or choose another file");
+  }
+  void keep() {
+    if (std::fflush(get()) != 0 || ::fsync(::fileno(get())) != 0) fail(because(errno));
+    if (std::fclose(file_.release()) != 0) fail(because(errno));
+    if (std::rename(aside_.c_str(), path_.c_str()) != 0) fail(because(errno));
+    kept_ = true;
+  }
+
+ private:
+  std::string path_, aside_;
+  File file_;
+  bool kept_ = false;
+};
 
 void sync_directory_of(const std::string& path) {
   std::filesystem::path folder = std::filesystem::path(path).parent_path();
@@ -157,7 +224,8 @@ IndexIdentity identify(const ItemTable& items, const std::string& index, std::ui
   return id;
 }
 
-std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIdentity& identity) {
+std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIdentity& identity,
+                                         std::string& stale) {
   const File file(std::fopen(path.c_str(), "rb"));
   if (!file) {
     if (errno == ENOENT) return nullptr;
@@ -189,7 +257,8 @@ std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIde
   if (hash.digest() != std::pair{e.payload_hash[0], e.payload_hash[1]}) {
     damaged(path, "the hash of its content does not match");
   }
-  if (!same_identity(envelope_of(identity), e)) return nullptr;
+  stale = differences(e, envelope_of(identity));
+  if (!stale.empty()) return nullptr;
 
   if (std::fseek(file.get(), static_cast<long>(sizeof e), SEEK_SET) != 0) {
     throw IoError("cannot seek in index cache " + path + because(errno));
@@ -210,32 +279,21 @@ std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIde
 }
 
 void save_index(const std::string& path, const IndexIdentity& identity, const faiss::Index& index) {
-  const std::string aside = path + ".tmp-" + std::to_string(::getpid());
-  File file(std::fopen(aside.c_str(), "wb"));
-  if (!file)
-    throw IoError("cannot write index cache " + aside + because(errno) + "; check the folder");
-  const auto give_up = [&](const std::string& why) {
-    file.reset();
-    std::remove(aside.c_str());
-    throw IoError("cannot write index cache " + path + why + "; free space or choose another file");
-  };
+  FileAside file(path);
   Envelope e = envelope_of(identity);
   HashingWriter writer(file.get());
-  if (std::fwrite(&e, sizeof e, 1, file.get()) != 1) give_up(because(errno));
+  if (std::fwrite(&e, sizeof e, 1, file.get()) != 1) file.fail(because(errno));
   try {
     faiss::write_index(&index, &writer);
   } catch (const faiss::FaissException& error) {
-    give_up(std::string(": ") + error.what());
+    file.fail(std::string(": ") + error.what());
   }
   e.payload_bytes = writer.bytes;
   std::tie(e.payload_hash[0], e.payload_hash[1]) = writer.hash.digest();
   e.self_hash = hash_of(e);
-  if (std::fseek(file.get(), 0, SEEK_SET) != 0 || std::fwrite(&e, sizeof e, 1, file.get()) != 1 ||
-      std::fflush(file.get()) != 0 || ::fsync(::fileno(file.get())) != 0) {
-    give_up(because(errno));
-  }
-  if (std::fclose(file.release()) != 0) give_up(because(errno));
-  if (std::rename(aside.c_str(), path.c_str()) != 0) give_up(because(errno));
+  if (std::fseek(file.get(), 0, SEEK_SET) != 0 || std::fwrite(&e, sizeof e, 1, file.get()) != 1)
+    file.fail(because(errno));
+  file.keep();
   sync_directory_of(path);
 }
 

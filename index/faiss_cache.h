@@ -33,11 +33,12 @@ struct IndexIdentity {
 /// Reads all rows once. Throws ConfigError for an index string longer than the envelope holds.
 IndexIdentity identify(const ItemTable& items, const std::string& index, std::uint64_t seed);
 
-/// Null if there is no file or it was made from something else (it is then rebuilt). InputError if
-/// it is damaged.
-std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIdentity& identity);
+/// Null if there is no file or it was made from something else, which `stale` then says in words
+/// ("other embeddings"). InputError if it is damaged.
+std::unique_ptr<faiss::Index> load_index(const std::string& path, const IndexIdentity& identity,
+                                         std::string& stale);
 
-/// Written aside, synced, renamed. Throws IoError.
+/// Written aside, for its owner only, synced, renamed; on failure nothing is left. Throws IoError.
 void save_index(const std::string& path, const IndexIdentity& identity, const faiss::Index& index);
 
 /// Bytes of the index in FAISS's format: close to what it holds in memory.

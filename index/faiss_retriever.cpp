@@ -61,7 +61,7 @@ class CpuSearcher final : public FaissSearcher {
 struct FaissEngine {
   ItemTable items;
   std::unique_ptr<FaissSearcher> searcher;
-  std::string description;
+  std::string description, notice;
   std::uint64_t index_bytes = 0;
   ExecBuffer<float> distances;
   ExecBuffer<FaissId> labels;
@@ -147,6 +147,7 @@ class FaissFlatRetriever final : public Retriever, private CandidateSource {
   }
   bool exact() const override { return true; }
   std::string description() const override { return engine_.description; }
+  std::string notice() const override { return engine_.notice; }
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + engine_.memory_bytes();
@@ -214,6 +215,7 @@ class FaissApproximateRetriever final : public Retriever {
   }
   bool exact() const override { return false; }
   std::string description() const override { return engine_.description; }
+  std::string notice() const override { return engine_.notice; }
   SearchStats stats() const override { return stats_; }
   std::uint64_t memory_bytes() const override {
     return engine_.memory_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
@@ -253,9 +255,9 @@ std::unique_ptr<FaissSearcher> make_cpu_searcher(std::unique_ptr<faiss::Index> i
 
 std::unique_ptr<Retriever> make_faiss_retriever(const Exec& exec, const ItemTable& items,
                                                 const FaissOptions& options) {
-  std::unique_ptr<faiss::Index> index = build_index(exec, items, options);
-  const bool flat = is_flat(*index);
   FaissEngine engine;
+  std::unique_ptr<faiss::Index> index = build_index(exec, items, options, engine.notice);
+  const bool flat = is_flat(*index);
   engine.items = items;
   engine.description = options.index + search_parameters(*index, options);
   if (!flat) engine.description += " seed=" + std::to_string(options.seed);

@@ -23,10 +23,10 @@ class FaissSearcher {
   virtual std::uint32_t max_k() const = 0;
 };
 
-/// Built or loaded as the options say. Throws ConfigError with FAISS's words for what FAISS
-/// refuses.
+/// Built or loaded as the options say; `notice` becomes a sentence if it took the place of another
+/// index in the cache. Throws ConfigError with FAISS's words for what FAISS refuses.
 std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& items,
-                                          const FaissOptions& options);
+                                          const FaissOptions& options, std::string& notice);
 
 /// True for an index that compares with every item in fp32.
 bool is_flat(const faiss::Index& index);

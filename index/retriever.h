@@ -71,6 +71,8 @@ class Retriever {
   /// As written in the manifest: an exact_kind(), or FAISS's index string with
   /// its parameters.
   virtual std::string description() const = 0;
+  /// What a person should know of how it was made, a sentence; "" mostly.
+  virtual std::string notice() const { return {}; }
   virtual SearchStats stats() const = 0;
   /// Host bytes held beside the item table. Work areas are kept between calls. FAISS allocates its
   /// own on top in every search, which no option of it prevents: on the CPU 16 MiB of products per
@@ -100,7 +102,9 @@ struct FaissOptions {
   std::uint32_t nprobe = 0;     ///< IVF lists visited; 0: max(1, lists / 16)
   std::uint32_t ef_search = 0;  ///< HNSW; 0: 4 * first_depth within [64, max_depth]
   std::uint64_t seed = 1;       ///< training sample and k-means
-  std::string cache;            ///< index file to load, or to write after building; "" = none
+  /// Index file to load, or to write after building; "" = none. One of other items or options is
+  /// replaced, which notice() tells.
+  std::string cache;
   /// How deep searches begin and the deepest that will be asked for; 0: not known. The Miner sets
   /// both. They are facts of the recipe, so nothing that depends on them depends on the tile.
   std::uint32_t first_depth = 0;

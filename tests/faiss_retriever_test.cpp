@@ -1,8 +1,11 @@
 // FAISS behind the Retriever interface: approximate kinds, errors in words, the cache and its
 // damage.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -221,21 +224,54 @@ TEST_F(Faiss, StaleCacheIsRebuilt) {
   Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 500, 10, 8, 6);
   FaissOptions options;
   options.cache = path("index");
-  make("IVF8,Flat", t, options);
+  EXPECT_EQ(make("IVF8,Flat", t, options)->notice(), "");
   const std::string before = bytes_of(options.cache);
+  // What is replaced is named.
+  const auto notice = [&](const char* kind) { return make(kind, t, options)->notice(); };
   options.seed = 2;
-  make("IVF8,Flat", t, options);
+  EXPECT_NE(notice("IVF8,Flat").find(options.cache + " held an index with the seed 1, so"),
+            std::string::npos);
   const std::string other_seed = bytes_of(options.cache);
   EXPECT_NE(other_seed, before);
   t.items[77] += 1.0f;  // one changed number in the table
-  make("IVF8,Flat", t, options);
+  EXPECT_NE(notice("IVF8,Flat").find("other embeddings"), std::string::npos);
   EXPECT_NE(bytes_of(options.cache), other_seed);
-  make("IVF4,Flat", t, options);
+  EXPECT_NE(notice("IVF4,Flat").find("the index string 'IVF8,Flat'"), std::string::npos);
   FaissOptions all = options;
   all.nprobe = 4;
   const auto retriever = make("IVF4,Flat", t, all);
+  EXPECT_EQ(retriever->notice(), "") << "loaded";
   const Found f = search(*retriever, 1, t, 10, 10);
   EXPECT_DOUBLE_EQ(recall(brute_force(t), f, 10), 1.0) << "the index holds the changed table";
+}
+
+TEST_F(Faiss, TheCacheIsWrittenIntoAFileOfItsOwn) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 60, 2, 4, 6);
+  FaissOptions options;
+  options.cache = path("index");
+  // A link where the file is made aside must not lead the bytes elsewhere.
+  write_bytes(path("other"), "precious");
+  const std::string aside = options.cache + ".tmp-" + std::to_string(::getpid());
+  std::filesystem::create_symlink(path("other"), aside);
+  make("IVF2,Flat", t, options);
+  EXPECT_EQ(bytes_of(path("other")), "precious");
+  EXPECT_TRUE(std::filesystem::is_symlink(aside));
+  EXPECT_EQ(std::filesystem::status(options.cache).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  // A disk that is full half-way leaves nothing, and what was there stays.
+  const std::string before = bytes_of(options.cache);
+  const auto former = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit small = {600, limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_THROW(make("IVF3,Flat", t, options), IoError);
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, former);
+  EXPECT_EQ(bytes_of(options.cache), before);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_),
+                          std::filesystem::directory_iterator()),
+            3);
 }
 
 TEST_F(Faiss, EveryDamageOfTheCacheIsAnInputError) {

@@ -491,6 +491,7 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
                   : 0;
   p.retriever = s.retriever ? s.retriever->description() : "none";
   p.build_seconds = s.build_seconds;
+  if (s.retriever) p.notice = s.retriever->notice();
   return p;
 }
 

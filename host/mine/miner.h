@@ -98,6 +98,7 @@ struct MinePlan {
   double gemm_flops = 0;
   std::string retriever;
   double build_seconds = 0;  ///< what making the retriever took
+  std::string notice;        ///< Retriever::notice()
 };
 
 class Miner {
