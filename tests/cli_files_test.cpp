@@ -166,6 +166,7 @@ TEST_F(CliTest, BenchKeepsStandardOutputForOneReader) {
   ASSERT_EQ(r.code, 0) << r.err;
   const Json json = Json::parse(r.out);
   EXPECT_EQ(json, Json::parse(read_file("bench.json")));
+  EXPECT_TRUE(json["machine"]["load_average_at_start"].is_number()) << json["machine"];
   EXPECT_TRUE(json["retrievers"][0]["share_of_gemm_limit"].is_number());
   EXPECT_NE(r.err.find("rows/s"), std::string::npos);
   Args random = args;
@@ -173,6 +174,22 @@ TEST_F(CliTest, BenchKeepsStandardOutputForOneReader) {
   EXPECT_TRUE(Json::parse(run(random).out)["retrievers"][0]["share_of_gemm_limit"].is_null());
   args.back() = path("no/such/folder.json");
   expect(args, 5, "--out");
+}
+
+TEST_F(CliTest, BenchKeepsTheFormerMeasurementsUntilItHasNewOnes) {
+  write_file("bench.json", "precious");
+  std::string words = "trap '' XFSZ; ulimit -f 1; exec '" + program_ + "' bench --repetitions 1";
+  const Args mine = mine_args("set");
+  for (auto at = mine.begin() + 1; *at != "--out"; ++at) words += " '" + *at + "'";
+  words += " --out '" + path("bench.json") + "' > /dev/null 2> '" + path("err") + "'";
+  const auto files = std::distance(fs::directory_iterator(folder_), fs::directory_iterator());
+  EXPECT_EQ(WEXITSTATUS(std::system(("sh -c \"" + words + "\"").c_str())), 5);
+  EXPECT_NE(read_file("err").find("bench.json: File too large; free space in " + folder_.string()),
+            std::string::npos)
+      << read_file("err");
+  EXPECT_EQ(read_file("bench.json"), "precious");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), files + 1)
+      << "err is new, and nothing else";
 }
 
 TEST_F(CliTest, AStoppedRunLeavesNothing) {

@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
@@ -21,6 +20,7 @@
 #include "tools/demo/synthetic.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/machine_limits.h"
+#include "tools/quarry/output_file.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
@@ -288,33 +288,6 @@ void use_synthetic(BenchArguments& args, const std::string& folder) {
   if (args.run.rows.empty() && args.run.rows_from.empty()) args.run.rows_from = "users";
 }
 
-/// The file for the measurements is opened before anything is measured: minutes of work are not to
-/// end at a folder that does not exist.
-class OutputFile {
- public:
-  explicit OutputFile(const std::string& path) : path_(path) {
-    if (path.empty()) return;
-    file_.open(path, std::ios::app);  // what is there stays until there is something new
-    check();
-    file_.close();
-  }
-  void write(const std::string& text) {
-    if (path_.empty()) return;
-    file_.open(path_, std::ios::trunc);
-    file_ << text << '\n';
-    file_.close();
-    check();
-  }
-
- private:
-  void check() const {
-    if (!file_)
-      throw IoError("cannot write " + path_ + "; free space there or choose another --out");
-  }
-  std::string path_;
-  std::ofstream file_;
-};
-
 bool has_ranked_branch(const Recipe& recipe) {
   return std::any_of(recipe.branches.begin(), recipe.branches.end(), [](const BranchSpec& branch) {
     return branch.source.kind == SourceKind::kTopk;
@@ -322,7 +295,8 @@ bool has_ranked_branch(const Recipe& recipe) {
 }
 
 int bench(BenchArguments args, const Context& context) {
-  OutputFile out(args.out);
+  OutputFile out(args.out, "--out");
+  const MachineFacts machine = machine_facts();          // before this run is a load itself
   std::FILE* const words = args.json ? stderr : stdout;  // standard output is for one reader
   std::unique_ptr<TemporaryFolder> folder;
   const bool synthetic = args.run.items.empty();
@@ -373,6 +347,8 @@ int bench(BenchArguments args, const Context& context) {
     for (std::uint32_t pass = 0; pass < args.repetitions; ++pass) {
       variant.passes.push_back(
           mine_once(request, inputs, retriever, pass + 1 == args.repetitions, variant, context));
+      if (const std::string& notice = variant.passes.back().plan.notice; !notice.empty())
+        fmt::print(stderr, "warning: {}\n", notice);
     }
     variants.push_back(std::move(variant));
     const bool exhaustive = variants.back().exact && has_ranked_branch(request.recipe);
@@ -383,7 +359,6 @@ int bench(BenchArguments args, const Context& context) {
   }
 
   if (!args.out.empty() || args.json) {
-    const MachineFacts machine = machine_facts();
     Json parameters = {{"rows", rows},
                        {"users", distinct.size()},
                        {"items", inputs.item_view.rows},
@@ -409,7 +384,9 @@ int bench(BenchArguments args, const Context& context) {
                             {{"processor", machine.processor},
                              {"processors", machine.processors},
                              {"memory_bytes", machine.memory_bytes},
-                             {"kernel", machine.kernel}}},
+                             {"kernel", machine.kernel},
+                             {"load_average_at_start",
+                              machine.load_average ? Json(*machine.load_average) : Json(nullptr)}}},
                            {"versions", Json::parse(versions_json())},
                            {"parameters", parameters},
                            {"load_seconds", load},
@@ -418,7 +395,7 @@ int bench(BenchArguments args, const Context& context) {
                              {"memory_bytes_per_second", to_json(limits.memory)}}},
                            {"retrievers", results}};
     const std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace);
-    out.write(text);
+    out.write(text + "\n");
     if (args.json) std::puts(text.c_str());
   }
   return 0;

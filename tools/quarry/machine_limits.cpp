@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 
@@ -113,6 +114,8 @@ MachineFacts machine_facts() {
   utsname name{};
   if (uname(&name) == 0)
     facts.kernel = std::string(name.sysname) + " " + name.release + " " + name.machine;
+  double load = 0;
+  if (getloadavg(&load, 1) == 1) facts.load_average = load;
   return facts;
 }
 

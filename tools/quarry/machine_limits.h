@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct MachineFacts {
   int processors = 0;  ///< that this process may use
   std::uint64_t memory_bytes = 0;
   std::string kernel;
+  std::optional<double> load_average;  ///< of the last minute, others' programs included
 };
 MachineFacts machine_facts();
 

@@ -1,0 +1,90 @@
+// A file that is written aside and renamed.
+#include "tools/quarry/output_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "kernels/core/errors.h"
+
+namespace quarry {
+namespace fs = std::filesystem;
+
+OutputFile::OutputFile(const std::string& path, std::string flag)
+    : path_(path), flag_(std::move(flag)) {
+  if (path_.empty()) return;
+  std::error_code ignored;
+  const fs::file_status there = fs::status(path_, ignored);
+  if (fs::is_directory(there)) fail(EISDIR);
+  if (fs::exists(there)) {
+    // A rename would put a file in the place of a device, and make a read-only file writable.
+    if (::access(path_.c_str(), W_OK) != 0) fail(errno);
+    if (!fs::is_regular_file(there)) {
+      file_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+      if (file_ < 0) fail(errno);
+      return;
+    }
+    path_ = fs::canonical(path_, ignored).string();  // a link stays one
+  }
+  aside_ = fmt::format("{}.tmp-{}", path_, ::getpid());
+  ::unlink(aside_.c_str());  // of a killed run whose process had this number
+  file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (file_ >= 0) return;
+  const int error = errno;
+  aside_.clear();
+  fail(error);
+}
+
+OutputFile::~OutputFile() {
+  if (file_ >= 0) ::close(file_);
+  if (!aside_.empty()) ::unlink(aside_.c_str());
+}
+
+void OutputFile::write(const std::string& text) {
+  if (path_.empty()) return;
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t wrote = ::write(file_, text.data() + done, text.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) fail(errno);
+    done += static_cast<std::size_t>(wrote);
+  }
+  if (!aside_.empty() && ::fsync(file_) != 0) fail(errno);
+  if (::close(std::exchange(file_, -1)) != 0) fail(errno);
+  if (aside_.empty()) return;
+  if (std::rename(aside_.c_str(), path_.c_str()) != 0) fail(errno);
+  aside_.clear();
+}
+
+void OutputFile::fail(int error) const {
+  const std::string folder = fs::absolute(path_).parent_path().string();
+  std::string remedy;
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      remedy = fmt::format("make the folder {} first", folder);
+      break;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      remedy = fmt::format("free space in {}", folder);
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      remedy = fmt::format("get the right to write in {}", folder);
+      break;
+    default:
+      break;
+  }
+  throw IoError(fmt::format("cannot write {}: {}; {}choose another {}", path_, std::strerror(error),
+                            remedy.empty() ? "" : remedy + " or ", flag_));
+}
+
+}  // namespace quarry

@@ -1,0 +1,30 @@
+// A file for results that is either the whole new one or what was there before.
+#pragma once
+
+#include <string>
+
+namespace quarry {
+
+/// Made aside before anything is measured, so that minutes of work do not end at a folder that does
+/// not exist, and renamed into place when it is written; removed if it never is. Devices and pipes
+/// are written to as they are.
+class OutputFile {
+ public:
+  /// "": no file. `flag` goes into errors. Throws IoError.
+  OutputFile(const std::string& path, std::string flag);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// The whole text, once. Throws IoError; what was there before is then unharmed.
+  void write(const std::string& text);
+
+ private:
+  [[noreturn]] void fail(int error) const;
+
+  std::string path_, flag_;
+  std::string aside_;  ///< "": not made, or renamed
+  int file_ = -1;
+};
+
+}  // namespace quarry
