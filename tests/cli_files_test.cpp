@@ -39,6 +39,17 @@ TEST_F(CliTest, AClosedStandardOutputIsNotAnInput) {
   EXPECT_EQ(read_file("items.npy"), before);
 }
 
+TEST_F(CliTest, AReaderThatHasEnoughHearsNothing) {
+  // `true` is gone long before the first word is written.
+  const std::string command = "(sleep 0.5; '" + program_ + "' recipes show balanced 2> '" +
+                              path("err") + "'; echo $? > '" + path("code") + "') | true";
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  for (int i = 0; i < 2000 && read_file("code").empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(read_file("code"), "5\n");
+  EXPECT_EQ(read_file("err"), "");
+}
+
 TEST_F(CliTest, AnExistingSetIsKept) {
   ASSERT_EQ(run(mine_args("set")).code, 0);
   expect(mine_args("set"), 5, "--overwrite");

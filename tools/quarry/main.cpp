@@ -1,6 +1,7 @@
 // The quarry program: parses the command line, runs one verb, maps errors to exit codes.
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -75,11 +76,19 @@ bool output_is_lost() {
   return std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;
 }
 
+/// The reader of standard output has closed its end, as `head` does when it has enough: no mistake
+/// that anyone wants to hear of.
+bool reader_went_away() {
+  pollfd out = {1, POLLOUT, 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 int fail_output() {
   if (stop_requested.load()) return fail(kStopped, "stopped", "while writing to standard output");
+  if (reader_went_away()) return kIo;
   return fail(kIo, "output",
-              "cannot write all of it to standard output (a full disk, or a reader that went "
-              "away); what was written is incomplete");
+              "cannot write all of it to standard output (is the disk full?); what was written is "
+              "incomplete");
 }
 
 int run_verb(const Context& context) {
