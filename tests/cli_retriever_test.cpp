@@ -120,6 +120,55 @@ TEST_F(CliTest, ExactRetrievalNeedsNoRecall) {
   EXPECT_EQ(run({"show", path("set")}).out.find("recall"), std::string::npos);
 }
 
+TEST_F(CliTest, FlagsOfAnIndexThatDoNothingAreWarnedOf) {
+  const auto warnings = [&](const Args& more) {
+    Args all = more;
+    all.push_back("--overwrite");
+    EXPECT_EQ(run(mine_args("set", all)).code, 0) << read_file("stderr");
+    fs::remove_all(path("set.old"));
+    const Json json = Json::parse(read_file("set/manifest.json"))["run"]["warnings"];
+    for (const Json& text : json)
+      EXPECT_NE(read_file("stderr").find("warning: " + text.get<std::string>()), std::string::npos);
+    return json;
+  };
+  const Args flags = {"--nprobe", "3", "--ef-search", "9", "--index-cache", path("index")};
+  const auto with = [&](const Args& more) {
+    Args all = flags;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  EXPECT_EQ(warnings(with({"--retriever", "exact"})).size(), 3u);
+  const Json chosen = warnings(flags);
+  ASSERT_EQ(chosen.size(), 3u) << chosen;
+  EXPECT_NE(chosen[0].get<std::string>().find(
+                "--nprobe has no effect: the retriever that auto chose is exact"),
+            std::string::npos)
+      << chosen;
+  EXPECT_FALSE(fs::exists(path("index")));
+  if (faiss_info().present) {
+    const Json ivf = warnings(with({"--retriever", "IVF3,Flat"}));
+    ASSERT_EQ(ivf.size(), 1u) << ivf;
+    EXPECT_NE(ivf[0].get<std::string>().find("--ef-search has no effect"), std::string::npos);
+    // The index of one recipe in the file of another: replaced, and said.
+    const Json other =
+        warnings({"--retriever", "IVF2,Flat", "--nprobe", "2", "--index-cache", path("index")});
+    ASSERT_EQ(other.size(), 1u) << other;
+    EXPECT_NE(
+        other[0].get<std::string>().find("held an index with the index string 'IVF3,Flat', so"),
+        std::string::npos)
+        << other;
+  }
+  write_file("recipe.toml",
+             "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\naversion = "
+             "[\"dislike\"]\n[safety]\nfilters = [\"positives\"]\n[[branch]]\nname = "
+             "\"random\"\nsource = \"uniform\"\n");
+  const Json none = warnings(flags);
+  ASSERT_EQ(none.size(), 3u) << none;
+  EXPECT_NE(none[0].get<std::string>().find("no branch of the recipe searches"), std::string::npos);
+  // Nothing was chosen, so no line says what.
+  EXPECT_EQ(read_file("stderr").find("chosen:"), std::string::npos) << read_file("stderr");
+}
+
 TEST_F(CliTest, WhatAutoChoseIsSaidAndKept) {
   const Result mined = run(mine_args("set", {"--json", "--recall", "0.9"}));
   ASSERT_EQ(mined.code, 0) << mined.err;

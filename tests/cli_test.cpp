@@ -410,6 +410,54 @@ TEST_F(CliTest, FeaturesThatCannotBeComparedAreRefusedWithARemedyThatHelps) {
   expect(args, 0, "wrote");
 }
 
+TEST_F(CliTest, ShortSetsAreWarnedOf) {
+  const auto warned = [&](const Args& more, const std::vector<std::string>& words) {
+    const Result r = run(mine_args("set", more));
+    ASSERT_EQ(r.code, 0) << r.err;
+    const std::string warnings =
+        Json::parse(read_file("set/manifest.json"))["run"]["warnings"].dump();
+    for (const std::string& word : words) {
+      EXPECT_NE(r.err.find(word), std::string::npos) << word << " is not in " << r.err;
+      EXPECT_NE(warnings.find(word), std::string::npos) << word << " is not in " << warnings;
+    }
+    fs::remove_all(path("set"));
+  };
+  ASSERT_EQ(run(mine_args("full")).err.find("warning"), std::string::npos) << read_file("stderr");
+  warned({"--set", "k=130", "--set", "branch.hard.source.pool=80"},
+         {"k is 130 and there are only 120 items", "of 10,400 slots are filled", "max_rank"});
+  // With replacement an item may be there twice.
+  write_file("recipe.toml",
+             "name = \"r\"\nk = 130\n[exposure]\npositive = [\"like\"]\naversion = "
+             "[\"dislike\"]\n[safety]\nfilters = [\"positives\"]\n[[branch]]\nname = \"random\"\n"
+             "source = \"uniform\"\nselect = \"sample_replacement\"\n");
+  EXPECT_EQ(run(mine_args("repeated")).err.find("warning"), std::string::npos)
+      << read_file("stderr");
+  // A list of one item that every candidate must be in.
+  write_file("recipe.toml",
+             "name = \"r\"\nk = 3\n[safety]\nfilters = [\"positives\", { kind = \"allow_list\", "
+             "list = \"few\" }]\n[[branch]]\nname = \"random\"\nsource = \"uniform\"\n");
+  write_file("rows.csv", "user,item\n1,3\n2,4\n");
+  write_file("few.csv", "item\n7\n");
+  const Args few = {"--rows", path("rows.csv"), "--item-list", "few=" + path("few.csv")};
+  warned(few,
+         {"only 33.33 % of 6 slots are filled; 100 % of the empty ones have the code exhausted",
+          "the filter allow_list", "rejected most", "loosen the filters"});
+  write_file("rows.csv", "user,item\n1,7\n");
+  warned(few, {"THE SET IS EMPTY: none of 3 slots is filled", "rejected most"});
+}
+
+TEST_F(CliTest, TablesThatTheRecipeDoesNotReadAreWarnedOf) {
+  write_file("list.csv", "item\n1\n");
+  write_file("pairs.csv", "user,item,score\n1,2,0.5\n");
+  const Result r = run(
+      mine_args("set", {"--feature", "look=" + path("items.npy"), "--item-list",
+                        "shop=" + path("list.csv"), "--pairs", "teacher=" + path("pairs.csv")}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  for (const char* flag : {"--feature look=", "--item-list shop=", "--pairs teacher="})
+    EXPECT_NE(r.err.find(std::string("warning: ") + flag), std::string::npos) << flag << r.err;
+  EXPECT_EQ(Json::parse(read_file("set/manifest.json"))["run"]["warnings"].size(), 3u);
+}
+
 TEST_F(CliTest, SegmentsThatNoItemHasAreCounted) {
   write_file("recipe.toml",
              "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\n[safety]\nfilters = "

@@ -104,7 +104,7 @@ int run_mine(const MineArgs& args, const Context& context) {
   facts.inputs = &inputs;
   facts.miner = &miner;
   facts.bad_rows = feed.bad_rows();
-  facts.warnings = run_warnings(request, inputs, feed.unknown_segments());
+  facts.warnings = run_warnings(request, inputs, miner, feed.unknown_segments(), feed.bad_rows());
   if (std::string words = recall_warning(facts.recall, args.run.recall); !words.empty())
     facts.warnings.push_back(std::move(words));
   facts.peak_resident = process_memory().peak_resident;

@@ -118,7 +118,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
                                         words_of_count(plan.num_users), plan.dim));
   line("negatives per row", std::to_string(plan.k));
   line("retriever", plan.retriever);
-  if (args.run.retriever == "auto") line("chosen, because", miner.choice().rule);
+  if (args.run.retriever == "auto" && !miner.choice().rule.empty())
+    line("chosen, because", miner.choice().rule);
   line("search depth", words_of_count(plan.depth));
   line("tile",
        fmt::format(
@@ -146,7 +147,7 @@ int run_plan(const PlanArgs& args, const Context& context) {
                    measured.rows > 0 ? "about " + words_of_seconds(mine_seconds) : "not known"));
   const std::string recall_text = recall_json(recall, mine_seconds);
   words += recall_words(recall_text);
-  std::vector<std::string> warnings = run_warnings(request, inputs, 0);
+  std::vector<std::string> warnings = run_warnings(request, inputs, miner, 0, 0);
   if (std::string text = recall_warning(recall, args.run.recall); !text.empty())
     warnings.push_back(std::move(text));
   for (const std::string& warning : warnings) words += "warning: " + warning + "\n";

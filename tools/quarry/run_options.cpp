@@ -12,12 +12,12 @@
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <type_traits>
 
 #include "host/data/table.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/device.h"
+#include "tools/quarry/recipe_needs.h"
 #include "tools/quarry/safety_inputs.h"
 
 namespace quarry {
@@ -112,89 +112,6 @@ void parse_shard(RunRequest& request) {
       !number(view.substr(slash + 1), request.num_shards) || request.num_shards == 0 ||
       request.num_shards > (1u << 20) || request.shard >= request.num_shards) {
     throw ConfigError(fmt::format("--shard: '{}' is not i/n with 0 <= i < n <= 1048576", text));
-  }
-}
-
-/// The names of tables that a recipe asks for by kind.
-struct RecipeNeeds {
-  std::set<std::string> pairs, features, item_lists;
-  bool catalogue = false;  ///< a column of the catalogue
-  bool events = false;     ///< exposure or popularity
-};
-
-RecipeNeeds needs_of(const Recipe& recipe) {
-  RecipeNeeds needs;
-  const auto add_filters = [&](const std::vector<FilterSpec>& filters) {
-    for (const FilterSpec& filter : filters) {
-      switch (filter.type) {
-        case FilterType::kNearDuplicate:
-        case FilterType::kSimilarity:
-          if (!filter.table.empty()) needs.features.insert(filter.table);
-          break;
-        case FilterType::kColumn:
-          needs.pairs.insert(filter.table);
-          break;
-        case FilterType::kAllowList:
-          needs.item_lists.insert(filter.table);
-          break;
-        case FilterType::kGroup:
-        case FilterType::kOverlap:
-        case FilterType::kSegment:
-          needs.catalogue = true;
-          break;
-        case FilterType::kUniversal:
-        case FilterType::kExposed:
-          needs.events = true;
-          break;
-        default:
-          break;
-      }
-    }
-  };
-  add_filters(recipe.safety);
-  for (const BranchSpec& branch : recipe.branches) {
-    add_filters(branch.filters);
-    if (branch.source.kind == SourceKind::kRun) needs.pairs.insert(branch.source.table);
-    if (branch.source.kind == SourceKind::kExposed || branch.source.kind == SourceKind::kPopularity)
-      needs.events = true;
-    for (const WeightSpec& weight : branch.weights) {
-      if (weight.kind == WeightKind::kPairColumn) needs.pairs.insert(weight.table);
-      if (weight.kind == WeightKind::kPopularity) needs.events = true;
-    }
-  }
-  for (const StratumAttribute& attribute : recipe.strata) {
-    if (attribute.kind == StratumAttribute::Kind::kColumn) needs.catalogue = true;
-    if (attribute.kind == StratumAttribute::Kind::kPopularity) needs.events = true;
-  }
-  if (!recipe.caps.empty()) needs.catalogue = true;
-  return needs;
-}
-
-void require_names(const std::set<std::string>& needed, const std::vector<NamedPath>& given,
-                   const std::string& flag) {
-  for (const std::string& name : needed) {
-    const bool found = std::any_of(given.begin(), given.end(),
-                                   [&](const NamedPath& entry) { return entry.name == name; });
-    if (!found)
-      throw ConfigError(
-          fmt::format("the recipe uses '{0}', which no flag gives: add {1} {0}=FILE", name, flag));
-  }
-}
-
-/// The recipe and the flags name the same things.
-void check_recipe_against_flags(const RunRequest& request) {
-  const RecipeNeeds needs = needs_of(request.recipe);
-  require_names(needs.pairs, request.pairs, "--pairs");
-  require_names(needs.features, request.features, "--feature");
-  require_names(needs.item_lists, request.item_lists, "--item-list");
-  if (needs.catalogue && request.options.catalogue.empty()) {
-    throw ConfigError(
-        "the recipe uses attributes of items (groups, overlap, segments, caps or strata): add "
-        "--catalogue FILE");
-  }
-  if (needs.events && request.options.events.empty()) {
-    throw ConfigError(
-        "the recipe uses exposure or popularity, which come from events: add --events FILE");
   }
 }
 

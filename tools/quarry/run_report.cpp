@@ -9,25 +9,18 @@
 
 #include "index/retriever.h"
 #include "tools/quarry/blas.h"
+#include "tools/quarry/fill_warnings.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
+#include "tools/quarry/recipe_needs.h"
 #include "tools/quarry/safety_inputs.h"
+#include "tools/quarry/search_flags.h"
 #include "tools/quarry/version.h"
 
 namespace quarry {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// Counters with the rows that never reached the Miner.
-Counters whole_counters(const RunFacts& facts) {
-  Counters c = facts.miner->report().counters;
-  const std::uint64_t slots = facts.bad_rows * facts.request->recipe.k;
-  c.rows += facts.bad_rows;
-  c.requested += slots;
-  c.missing[static_cast<std::size_t>(FillCode::kBadRow)] += slots;
-  return c;
-}
 
 Json fill_json(const Counters& c) {
   Json missing = Json::object();
@@ -118,12 +111,6 @@ double rows_per_second(const RunFacts& facts, const Counters& c) {
 
 }  // namespace
 
-const char* fill_code_name(std::uint32_t code) {
-  static constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
-                                                        "cap",    "quota",     "bad_row"};
-  return code < kNumFillCodes ? kNames[code] : "unknown";
-}
-
 std::string choice_json(const Miner& miner) {
   const RetrieverChoice& choice = miner.choice();
   if (choice.rule.empty()) return "null";  // no branch searches
@@ -151,14 +138,21 @@ std::string versions_json() {
 }
 
 std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
-                                      std::uint64_t unknown_segments) {
+                                      const Miner& miner, std::uint64_t unknown_segments,
+                                      std::uint64_t bad_rows) {
   std::vector<std::string> all = recipe_warnings(request.recipe);
-  all.insert(all.end(), inputs.warnings.begin(), inputs.warnings.end());
+  const auto add = [&](std::vector<std::string> more) {
+    for (std::string& text : more) all.push_back(std::move(text));
+  };
+  add(inputs.warnings);
+  add(unused_tables(request));
+  add(search_warnings(request.options, miner));
   for (std::string text :
        {segment_warning(request, unknown_segments, inputs.end_row - inputs.first_row),
         kinds_warning(inputs)}) {
     if (!text.empty()) all.push_back(std::move(text));
   }
+  add(fill_warnings(request.recipe, miner, bad_rows));
   return all;
 }
 
@@ -166,7 +160,7 @@ std::string run_to_json(const RunFacts& facts) {
   const RunRequest& request = *facts.request;
   const Inputs& inputs = *facts.inputs;
   const MinerReport& report = facts.miner->report();
-  const Counters counters = whole_counters(facts);
+  const Counters counters = whole_counters(*facts.miner, facts.bad_rows);
   Json run;
   run["command_line"] = facts.command_line;
   run["options"] = Json::parse(options_to_json(request.options, facts.set_folder));
@@ -249,7 +243,7 @@ std::string run_to_json(const RunFacts& facts) {
 }
 
 std::string run_to_words(const RunFacts& facts) {
-  const Counters c = whole_counters(facts);
+  const Counters c = whole_counters(*facts.miner, facts.bad_rows);
   const MinerReport& report = facts.miner->report();
   const auto share = [](std::uint64_t part, std::uint64_t whole) {
     return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
@@ -289,14 +283,18 @@ std::string run_to_words(const RunFacts& facts) {
     if (counters.unscored > 0) line("score not finite", counters.unscored);
     if (counters.inert_rows > 0) line("rows without a positive", counters.inert_rows);
   }
-  out += fmt::format(
-      "search: {}; {:.2f} % of rows certified, {} of {} searches by brute force, {} rows deepened "
-      "(deepest {})\n",
-      facts.miner->plan(1).retriever, share(report.certified_rows, c.rows),
-      words_of_count(report.search.fallback), words_of_count(report.search.queries),
-      words_of_count(report.deepened_rows), words_of_count(report.deepest));
-  if (facts.request->options.retriever == "auto")
-    out += "  chosen: " + facts.miner->choice().rule + "\n";
+  if (facts.miner->choice().rule.empty()) {
+    out += "search: none, since no branch of the recipe searches\n";
+  } else {
+    out += fmt::format(
+        "search: {}; {:.2f} % of rows certified, {} of {} searches by brute force, {} rows "
+        "deepened (deepest {})\n",
+        facts.miner->plan(1).retriever, share(report.certified_rows, c.rows),
+        words_of_count(report.search.fallback), words_of_count(report.search.queries),
+        words_of_count(report.deepened_rows), words_of_count(report.deepest));
+    if (facts.request->options.retriever == "auto")
+      out += "  chosen: " + facts.miner->choice().rule + "\n";
+  }
   out += recall_words(recall_json(facts.recall, facts.mine_seconds));
   const MinerTimes& t = report.seconds;
   out += fmt::format("time: load {}, prepare {}, mine {} ({} rows/s)\n",

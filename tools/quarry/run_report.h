@@ -28,15 +28,15 @@ struct RunFacts {
   std::string set_folder;  ///< where paths are relative to
 };
 
-/// What is doubtful about a run that is legal: recipe, inputs, segments, kinds of events.
+/// What is doubtful about a run that is legal: recipe, inputs, flags that did nothing, segments,
+/// kinds of events, rows that are short.
 std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
-                                      std::uint64_t unknown_segments);
+                                      const Miner& miner, std::uint64_t unknown_segments,
+                                      std::uint64_t bad_rows);
 /// JSON text of an object.
 std::string run_to_json(const RunFacts& facts);
 /// A table of words for stderr.
 std::string run_to_words(const RunFacts& facts);
-/// Names of FillCode values.
-const char* fill_code_name(std::uint32_t code);
 /// What "auto" chose, why, and what was expected of it; "null" where nothing is searched.
 std::string choice_json(const Miner& miner);
 /// Versions of this program and the libraries in it, as a JSON object.

@@ -10,12 +10,12 @@
 #include "host/store/negative_set.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
+#include "tools/quarry/fill_warnings.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
 #include "tools/quarry/recorded_run.h"
-#include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -118,6 +118,7 @@ std::string history_words(const Inputs& inputs, std::uint32_t user, std::uint64_
     return e.last_time[a] != e.last_time[b] ? e.last_time[a] > e.last_time[b]
                                             : e.items[a] < e.items[b];
   });
+  if (places.empty()) return "  has no item in the events\n";
   std::string words = fmt::format("  has {} items in the events; the latest:\n", places.size());
   for (std::size_t i = 0; i < std::min<std::size_t>(places.size(), limit); ++i) {
     words += fmt::format("    {:<20} {:<12} {}\n", time_words(e.last_time[places[i]]),
@@ -166,9 +167,11 @@ std::string row_words(const NegativeSet& set, std::uint64_t index, const Backgro
     if (row.stratum[j] < schema.strata.size())
       stratum_width = std::max(stratum_width, schema.strata[row.stratum[j]].size());
   }
-  words += fmt::format("  {:>3}  {:>9} {:>9}  {:<{}} {:>8} {:>8}  {:<{}} {:>8}  {}\n", "#", "score",
-                       "gap", "branch", branch_width, "rank", "survivor", "stratum", stratum_width,
-                       "logq", "item");
+  if (row.count > 0) {
+    words += fmt::format("  {:>3}  {:>9} {:>9}  {:<{}} {:>8} {:>8}  {:<{}} {:>8}  {}\n", "#",
+                         "score", "gap", "branch", branch_width, "rank", "survivor", "stratum",
+                         stratum_width, "logq", "item");
+  }
   for (std::uint32_t j = 0; j < row.count; ++j) {
     words += fmt::format(
         "  {:>3}  {:>9} {:>9}  {:<{}} {:>8} {:>8}  {:<{}} {:>8}  {}\n", j + 1,

@@ -1,0 +1,24 @@
+// How full the rows of a run are, and sentences about it where that is not what was asked for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/mine/miner.h"
+
+namespace quarry {
+
+/// The Miner's counters with `bad_rows` rows of k slots that never reached it.
+Counters whole_counters(const Miner& miner, std::uint64_t bad_rows);
+
+/// Sentences about k beyond the number of items, and about sets with no negative or with fewer than
+/// 90 % of what was asked for: which reason is the commonest, which filter rejected most, what to
+/// try.
+std::vector<std::string> fill_warnings(const Recipe& recipe, const Miner& miner,
+                                       std::uint64_t bad_rows);
+
+/// Names of FillCode values.
+const char* fill_code_name(std::uint32_t code);
+
+}  // namespace quarry

@@ -1,0 +1,34 @@
+// What flags about an index did.
+#include "tools/quarry/search_flags.h"
+
+#include <fmt/format.h>
+
+#include "index/retriever.h"
+
+namespace quarry {
+
+std::vector<std::string> search_warnings(const RunOptions& options, const Miner& miner) {
+  std::vector<std::string> warnings;
+  const MinePlan plan = miner.plan(1);
+  const bool searches = !miner.choice().rule.empty();
+  const std::string who =
+      searches ? fmt::format("the retriever{} is {}",
+                             options.retriever == "auto" ? " that auto chose" : "", plan.retriever)
+               : std::string("no branch of the recipe searches");
+  const auto idle = [&](const char* flag, const char* lacks, const char* remedy) {
+    warnings.push_back(fmt::format("{} has no effect: {}{}; take the flag out{}", flag, who,
+                                   searches ? fmt::format(", which {}", lacks) : "",
+                                   searches ? remedy : ""));
+  };
+  // A description names the numbers that its index searches with.
+  if (options.nprobe > 0 && plan.retriever.find(" nprobe=") == std::string::npos)
+    idle("--nprobe", "has no lists to visit", ", or name an IVF index with --retriever");
+  if (options.ef_search > 0 && plan.retriever.find(" ef_search=") == std::string::npos)
+    idle("--ef-search", "has no graph to walk", ", or name an HNSW index with --retriever");
+  if (!options.index_cache.empty() && (!searches || exact_kind(miner.choice().chosen.retriever)))
+    idle("--index-cache", "builds no index to keep", ", or name an index with --retriever");
+  if (!plan.notice.empty()) warnings.push_back(plan.notice);
+  return warnings;
+}
+
+}  // namespace quarry
