@@ -71,6 +71,27 @@ TEST_F(CliTest, ShowWarnsOfChangedFiles) {
   EXPECT_EQ(Json::parse(r.out)["changed_inputs"].size(), 1u);
 }
 
+TEST_F(CliTest, ShowChecksTheFilesThatItUses) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  fs::rename(path("catalogue.csv"), path("moved.csv"));
+  const Args moved = {"show", path("set"), "--json", "--catalogue", path("moved.csv")};
+  Result r = run(moved);
+  EXPECT_EQ(r.code, 0);
+  EXPECT_EQ(r.err, "") << "the file that is gone is not in use";
+  EXPECT_EQ(Json::parse(r.out)["changed_inputs"].size(), 0u);
+  std::string other = read_file("moved.csv");
+  other.replace(other.find("Film no. 7"), 10, "Film no. 8");
+  write_file("moved.csv", other);
+  r = run(moved);
+  EXPECT_EQ(r.code, 0);
+  EXPECT_NE(r.err.find("moved.csv: has other content"), std::string::npos) << r.err;
+  // A recorded file that is gone costs the names; one that is asked for must be there.
+  expect({"show", path("set")}, 0, "ids and titles are not shown");
+  expect({"show", path("set"), "--catalogue", path("none.csv")}, 5, "none.csv");
+  expect({"show", path("set"), "--catalogue", path("moved.csv"), "--events", path("items.npy")}, 3,
+         "items.npy");
+}
+
 TEST_F(CliTest, ShowWorksWhereTheSetWasNotMined) {
   ASSERT_EQ(run(mine_args("set")).code, 0);
   Json manifest = Json::parse(read_file("set/manifest.json"));

@@ -226,7 +226,12 @@ TEST_F(CliTest, MinesShowsAndExplains) {
   ASSERT_EQ(shown.code, 0) << shown.err;
   EXPECT_EQ(Json::parse(shown.out)["shown"][0]["user"], "5");
   expect({"show", path("set"), "--row", "100000"}, 3, "there is no row");
-  expect({"show", path("nowhere")}, 3, "no such negative set");
+  expect({"show", path("nowhere")}, 5, "nowhere: cannot be opened");
+  expect({"show", "--hash", path("nowhere")}, 5, "nowhere: cannot be opened");
+  expect({"explain", path("nowhere"), "--row", "0", "--item", "1"}, 5, "nowhere: cannot be opened");
+  fs::create_directory(path("empty"));
+  expect({"show", path("empty")}, 3, "not a finished negative set");
+  expect({"show", path("items.npy")}, 3, "this is a file");
   expect({"show", path("set"), "--hash"}, 0, set.content_hash());
 
   const NegativeSet::Row row = set.row(0);
@@ -250,6 +255,31 @@ TEST_F(CliTest, MinesShowsAndExplains) {
   expect({"explain", path("set"), "--row", "0", "--item", "nothing"}, 3,
          "there is no item 'nothing'");
   expect({"explain", path("set"), "--item", "0"}, 2, "--row");
+}
+
+/// What a run was is written in its set; a flag that says otherwise would be lost, or a lie.
+TEST_F(CliTest, ShowAndExplainTakeNoFlagsOfTheRun) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  const Args facts[] = {{"--seed", "5"},        {"--recipe", "balanced"}, {"--set", "k=3"},
+                        {"--limit-rows", "1"},  {"--shard", "0/2"},       {"--rows-from", "users"},
+                        {"--as-of", "1"},       {"--device", "cpu"},      {"--recall", "0.5"},
+                        {"--host-memory", "1"}, {"--allow-inert"},        {"--overwrite"},
+                        {"--out", "x"}};
+  const auto with = [](Args args, const Args& more) {
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  const Args show = {"show", path("set")};
+  const Args explain = {"explain", path("set"), "--row", "0", "--item", "1"};
+  for (const Args& more : facts) {
+    expect(with(show, more), 2, more[0]);
+    expect(with(explain, more), 2, more[0]);
+  }
+  expect(with(show, {"--retriever", "exact"}), 2, "--retriever");  // nothing is searched
+  expect(with(show, {"--hash", "--n", "3"}), 2, "--n has no effect");
+  expect(with(show, {"--hash", "--items", path("items.npy")}), 2, "--items has no effect");
+  expect(with(show, {"--events", path("events.csv"), "--threads", "1"}), 0, "Film no.");
+  expect(with(explain, {"--retriever", "exact", "--items", path("items.npy")}), 0, "exact score");
 }
 
 TEST_F(CliTest, ShardsAndTilesGiveTheSameSet) {

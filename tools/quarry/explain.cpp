@@ -159,9 +159,8 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
   if (args.choice.row.empty() && args.choice.key.empty() && args.choice.user.empty()) {
     throw ConfigError("say which row: --row N, --key K or --user ID");
   }
-  const NegativeSet set = NegativeSet::open(args.set, false);
+  const NegativeSet set = open_set(args.set, false);
   RecordedRun recorded = recorded_run(set, verb, args.flags);
-  recorded.options.device = "cpu";
   RunRequest request = recorded_request(set, verb, recorded);
   const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
   Inputs& inputs = *loaded;
@@ -198,6 +197,8 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
     return 0;
   }
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
+  if (const std::string notice = miner.plan(1).notice; !notice.empty())
+    fmt::print(stderr, "warning: {}\n", notice);
   const std::vector<std::uint32_t> segment = segment_codes(input, miner);
   const ExplainNames names{[&](std::uint32_t index) { return item_words(inputs, index); },
                            time_words};
@@ -230,7 +231,7 @@ void add_explain(CLI::App& app, Context& context) {
   verb->add_flag("--json", args->json, "JSON on stdout");
   auto* inputs =
       verb->add_option_group("inputs", "files in the place of those that the manifest records");
-  add_run_options(*inputs, args->flags);
+  add_run_options(*inputs, args->flags, OptionUse::kExplain);
   verb->callback([&context, args, inputs] {
     context.run = [&context, args, inputs] { return run_explain(*args, *inputs, context); };
   });

@@ -3,13 +3,12 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "host/store/digest.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/file_identity.h"
 
 namespace quarry {
 namespace {
@@ -35,8 +34,8 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
       !run.contains("rows") || !run["recipe"].is_object() || !run["recipe"].contains("text") ||
       !run["recipe"]["text"].is_string()) {
     throw InputError(where +
-                     ": does not record how the set was mined; only sets written by quarry mine "
-                     "can be explained");
+                     ": does not record how the set was mined, as sets written by quarry mine do; "
+                     "its inputs are not known");
   }
   Json options = run["options"];
   const Json given = Json::parse(options_to_json(flags, set.path()));
@@ -44,6 +43,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
     const CLI::Option* option = verb.get_option_no_throw("--" + key);
     if (option != nullptr && option->count() > 0) options[key] = value;
   }
+  if (!flags.rows.empty() && options.is_object()) options.erase("rows-from");  // it excludes a file
   // What auto chose then, whatever it would choose now.
   const Json search = run.value("search", Json::object());
   const Json choice = search.is_object() ? search.value("choice", Json()) : Json();
@@ -59,8 +59,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
   RecordedRun recorded;
   recorded.options = options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace),
                                        set.path(), where);
-  const CLI::Option* device = verb.get_option_no_throw("--device");
-  if (device == nullptr || device->count() == 0) recorded.options.device = "cpu";
+  recorded.options.device = "cpu";
   recorded.options.allow_inert = true;  // the run is over; what it warned of stands in its manifest
   try {
     recorded.first_row = run["rows"].at("first").get<std::uint64_t>();
@@ -95,19 +94,31 @@ RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
   }
 }
 
+NegativeSet open_set(const std::string& path, bool verify) {
+  identity_of(path);  // a wrong path is an I/O error; what is there and no set is bad data
+  return NegativeSet::open(path, verify);
+}
+
+bool names_a_file(const CLI::App& verb) {
+  bool named = false;
+  RunOptions options;
+  each_option(options, [&](const char* flag, const auto&, OptionRole role, OptionUse, const char*) {
+    const CLI::Option* option = verb.get_option_no_throw(flag);
+    named = named || (role != OptionRole::kPlain && option != nullptr && option->count() > 0);
+  });
+  return named;
+}
+
 std::vector<std::string> changed_files(const NegativeSet& set,
-                                       const std::vector<std::string>& roles) {
+                                       const std::map<std::string, std::string>& used) {
   std::vector<std::string> changed;
   const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
   if (!has_recorded_run(set) || !manifest["run"].contains("inputs")) return changed;
   for (const Json& file : manifest["run"]["inputs"]) {
-    if (!file.is_object() || !file.contains("path") || !file["path"].is_string()) continue;
-    if (std::find(roles.begin(), roles.end(), file.value("role", Json(""))) == roles.end())
-      continue;
-    const std::string path =
-        (std::filesystem::absolute(set.path()) / file["path"].get<std::string>())
-            .lexically_normal()
-            .string();
+    if (!file.is_object() || !file.contains("role") || !file["role"].is_string()) continue;
+    const auto found = used.find(file["role"].get<std::string>());
+    if (found == used.end()) continue;
+    const std::string& path = found->second;
     try {
       const FileDigest now = digest_file(path);
       if (now.bytes != file.value("bytes", Json(0))) {

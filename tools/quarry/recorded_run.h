@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,8 @@ struct RecordedRun {
 bool has_recorded_run(const NegativeSet& set);
 
 /// Throws InputError if the manifest's `run` is not that of a mined set, or is damaged. `flags`
-/// given on the verb's command line take the place of recorded ones. The device is the CPU unless a
-/// flag says otherwise: the machine at hand need not be the one that mined.
+/// given on the verb's command line take the place of recorded ones. The device is the CPU: the
+/// machine at hand need not be the one that mined.
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
 
 /// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong
@@ -34,10 +35,16 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
 RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
                             const RecordedRun& recorded);
 
-/// Files of the run (roles as in the manifest) that are not what they were: a path and what is
-/// different, a line each. Hashes the files of these roles.
+/// Of the files in use (role as in the manifest, path), those that are not what the set was mined
+/// from: a path and what is different, a line each. Hashes them.
 std::vector<std::string> changed_files(const NegativeSet& set,
-                                       const std::vector<std::string>& roles);
+                                       const std::map<std::string, std::string>& used);
+
+/// NegativeSet::open; IoError where the path leads nowhere.
+NegativeSet open_set(const std::string& path, bool verify);
+
+/// Whether the command line names a file in the place of a recorded one.
+bool names_a_file(const CLI::App& verb);
 
 /// Which row of a set is meant.
 struct RowChoice {

@@ -195,23 +195,25 @@ CLI::Validator number() {
 
 }  // namespace
 
-void add_run_options(CLI::App& verb, RunOptions& options) {
-  each_option(options, [&](const char* flag, auto& member, OptionRole, const char* help) {
-    using Member = std::remove_reference_t<decltype(member)>;
-    if constexpr (std::is_same_v<Member, bool>) {
-      verb.add_flag(flag, member, help);
-    } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
-      verb.add_option(flag, member, help)
-          ->expected(1)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    } else if constexpr (std::is_integral_v<Member>) {
-      verb.add_option(flag, member, help)->capture_default_str()->check(whole_number<Member>());
-    } else if constexpr (std::is_floating_point_v<Member>) {
-      verb.add_option(flag, member, help)->capture_default_str()->check(number());
-    } else {
-      verb.add_option(flag, member, help)->capture_default_str();
-    }
-  });
+void add_run_options(CLI::App& verb, RunOptions& options, OptionUse least) {
+  each_option(
+      options, [&](const char* flag, auto& member, OptionRole, OptionUse use, const char* help) {
+        if (use < least) return;
+        using Member = std::remove_reference_t<decltype(member)>;
+        if constexpr (std::is_same_v<Member, bool>) {
+          verb.add_flag(flag, member, help);
+        } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+          verb.add_option(flag, member, help)
+              ->expected(1)
+              ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        } else if constexpr (std::is_integral_v<Member>) {
+          verb.add_option(flag, member, help)->capture_default_str()->check(whole_number<Member>());
+        } else if constexpr (std::is_floating_point_v<Member>) {
+          verb.add_option(flag, member, help)->capture_default_str()->check(number());
+        } else {
+          verb.add_option(flag, member, help)->capture_default_str();
+        }
+      });
 }
 
 std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
@@ -354,17 +356,19 @@ std::string path_from(const std::string& folder, const std::string& path) {
 std::string options_to_json(const RunOptions& options, const std::string& folder) {
   Json json = Json::object();
   const auto relative = [&](const std::string& path) { return path_from(folder, path); };
-  each_option(options, [&](const char* flag, const auto& member, OptionRole role, const char*) {
-    using Member = std::remove_cvref_t<decltype(member)>;
-    const std::string key = flag + 2;
-    if constexpr (std::is_same_v<Member, std::string>) {
-      if (!member.empty()) json[key] = change_path(member, role, relative);
-    } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
-      for (const std::string& text : member) json[key].push_back(change_path(text, role, relative));
-    } else {
-      json[key] = member;
-    }
-  });
+  each_option(options,
+              [&](const char* flag, const auto& member, OptionRole role, OptionUse, const char*) {
+                using Member = std::remove_cvref_t<decltype(member)>;
+                const std::string key = flag + 2;
+                if constexpr (std::is_same_v<Member, std::string>) {
+                  if (!member.empty()) json[key] = change_path(member, role, relative);
+                } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+                  for (const std::string& text : member)
+                    json[key].push_back(change_path(text, role, relative));
+                } else {
+                  json[key] = member;
+                }
+              });
   // A path is bytes; JSON is UTF-8.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -377,23 +381,24 @@ RunOptions options_from_json(const std::string& text, const std::string& folder,
   const auto joined = [&](const std::string& path) {
     return (fs::absolute(folder) / path).lexically_normal().string();
   };
-  each_option(options, [&](const char* flag, auto& member, OptionRole role, const char*) {
-    using Member = std::remove_cvref_t<decltype(member)>;
-    const std::string key = flag + 2;
-    if (!json.contains(key)) return;
-    try {
-      if constexpr (std::is_same_v<Member, std::string>) {
-        member = change_path(json.at(key).get<std::string>(), role, joined);
-      } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
-        for (const Json& entry : json.at(key))
-          member.push_back(change_path(entry.get<std::string>(), role, joined));
-      } else {
-        member = json.at(key).get<Member>();
-      }
-    } catch (const nlohmann::json::exception&) {
-      throw InputError(where + ": the recorded option '" + key + "' is of the wrong type");
-    }
-  });
+  each_option(
+      options, [&](const char* flag, auto& member, OptionRole role, OptionUse, const char*) {
+        using Member = std::remove_cvref_t<decltype(member)>;
+        const std::string key = flag + 2;
+        if (!json.contains(key)) return;
+        try {
+          if constexpr (std::is_same_v<Member, std::string>) {
+            member = change_path(json.at(key).get<std::string>(), role, joined);
+          } else if constexpr (std::is_same_v<Member, std::vector<std::string>>) {
+            for (const Json& entry : json.at(key))
+              member.push_back(change_path(entry.get<std::string>(), role, joined));
+          } else {
+            member = json.at(key).get<Member>();
+          }
+        } catch (const nlohmann::json::exception&) {
+          throw InputError(where + ": the recorded option '" + key + "' is of the wrong type");
+        }
+      });
   return options;
 }
 

@@ -1,5 +1,5 @@
-// The flags of a mining run: what mine, plan and explain share. Every flag is listed once, in
-// each_option().
+// The flags of a mining run: what mine, plan, bench, explain and show share. Every flag is listed
+// once, in each_option().
 #pragma once
 
 #include <cstdint>
@@ -50,77 +50,98 @@ struct RunOptions {
 /// What a flag's text stands for: paths are recorded relative to the set.
 enum class OptionRole : std::uint8_t { kPlain, kPath, kPathColumn, kNamedPath, kRecipe };
 
-/// Calls visit(flag, member, role, help) for every flag.
+/// Which verbs take a flag. A set is told by the files it was mined from and the way to search
+/// them; seed, recipe, rows and the like are facts of its run, which show and explain do not
+/// replace.
+enum class OptionUse : std::uint8_t {
+  kMine,     ///< verbs that mine: mine, plan, bench
+  kExplain,  ///< explain too
+  kShow,     ///< show and explain too
+};
+
+/// Calls visit(flag, member, role, use, help) for every flag.
 template <class Options, class Visit>
 void each_option(Options& o, Visit&& visit) {
   using R = OptionRole;
-  visit("--items", o.items, R::kPath, "item embeddings: .npy, .fbin or .safetensors");
-  visit("--items-tensor", o.items_tensor, R::kPlain,
+  using U = OptionUse;
+  visit("--items", o.items, R::kPath, U::kShow, "item embeddings: .npy, .fbin or .safetensors");
+  visit("--items-tensor", o.items_tensor, R::kPlain, U::kShow,
         "tensor of --items, if the file holds several");
-  visit("--users", o.users, R::kPath, "user (query) embeddings");
-  visit("--users-tensor", o.users_tensor, R::kPlain,
+  visit("--users", o.users, R::kPath, U::kShow, "user (query) embeddings");
+  visit("--users-tensor", o.users_tensor, R::kPlain, U::kShow,
         "tensor of --users, if the file holds several");
-  visit("--item-ids", o.item_ids, R::kPathColumn,
+  visit("--item-ids", o.item_ids, R::kPathColumn, U::kShow,
         "FILE[:column] with the id of each embedding row; default: row numbers");
-  visit("--user-ids", o.user_ids, R::kPathColumn, "FILE[:column], likewise for users");
-  visit("--events", o.events, R::kPath, "events, CSV or TSV: user, item, time, kind, value");
-  visit("--event-columns", o.event_columns, R::kPlain,
+  visit("--user-ids", o.user_ids, R::kPathColumn, U::kShow, "FILE[:column], likewise for users");
+  visit("--events", o.events, R::kPath, U::kShow,
+        "events, CSV or TSV: user, item, time, kind, value");
+  visit("--event-columns", o.event_columns, R::kPlain, U::kShow,
         "names in the file: user=..,item=..,time=..,kind=..,value=..");
-  visit("--event-kind", o.event_kind, R::kPlain,
+  visit("--event-kind", o.event_kind, R::kPlain, U::kShow,
         "kind of every event, for files without a kind column");
-  visit("--catalogue", o.catalogue, R::kPath,
+  visit("--catalogue", o.catalogue, R::kPath, U::kShow,
         "item attributes, CSV or TSV; every column becomes an attribute");
-  visit("--catalogue-columns", o.catalogue_columns, R::kPlain,
+  visit("--catalogue-columns", o.catalogue_columns, R::kPlain, U::kShow,
         "names: item=..,first_seen=..,retired=..,title=..");
-  visit("--rows", o.rows, R::kPath,
+  visit("--rows", o.rows, R::kPath, U::kShow,
         "training rows: user, item (several by '|'), time, segment, row_key");
-  visit("--row-columns", o.row_columns, R::kPlain,
+  visit("--row-columns", o.row_columns, R::kPlain, U::kShow,
         "names: user=..,item=..,time=..,segment=..,row_key=..");
-  visit("--rows-from", o.rows_from, R::kPlain,
+  visit("--rows-from", o.rows_from, R::kPlain, U::kMine,
         "positives | users: derive rows from the events (default: positives)");
-  visit("--pairs", o.pairs, R::kNamedPath,
+  visit("--pairs", o.pairs, R::kNamedPath, U::kExplain,
         "NAME=FILE with columns user, item, score: teacher scores, candidate runs");
-  visit("--pair-columns", o.pair_columns, R::kPlain,
+  visit("--pair-columns", o.pair_columns, R::kPlain, U::kExplain,
         "names: user=..,item=..,value=.. (default: user, item, score)");
-  visit("--feature", o.features, R::kNamedPath,
+  visit("--feature", o.features, R::kNamedPath, U::kExplain,
         "NAME=FILE, an item feature table for similarity filters");
-  visit("--item-list", o.item_lists, R::kNamedPath, "NAME=FILE[:column], items of an allow list");
-  visit("--recipe", o.recipe, R::kRecipe, "a named recipe (quarry recipes) or a .toml file");
-  visit("--set", o.overrides, R::kPlain,
+  visit("--item-list", o.item_lists, R::kNamedPath, U::kExplain,
+        "NAME=FILE[:column], items of an allow list");
+  visit("--recipe", o.recipe, R::kRecipe, U::kMine,
+        "a named recipe (quarry recipes) or a .toml file");
+  visit("--set", o.overrides, R::kPlain, U::kMine,
         "key=value, changes the recipe: k=4, branch.hard.source.pool=100");
-  visit("--as-of", o.as_of, R::kPlain, "events after this time are not seen: seconds or ISO 8601");
-  visit("--seed", o.seed, R::kPlain, "seed of all chance");
-  visit("--round", o.round, R::kPlain,
+  visit("--as-of", o.as_of, R::kPlain, U::kMine,
+        "events after this time are not seen: seconds or ISO 8601");
+  visit("--seed", o.seed, R::kPlain, U::kMine, "seed of all chance");
+  visit("--round", o.round, R::kPlain, U::kMine,
         "epoch or version: takes scheduled numbers, changes all chance");
-  visit("--threads", o.threads, R::kPlain, "CPU threads; 0: all");
-  visit("--tile", o.tile, R::kPlain, "rows per tile; 0: chosen to fit --host-memory");
-  visit("--host-memory", o.host_memory, R::kPlain, "bytes for tiles in flight, e.g. 512M, 2G");
-  visit("--device", o.device, R::kPlain, "auto | cpu | cuda:N, or several GPUs: cuda:0,1");
-  visit("--retriever", o.retriever, R::kPlain,
+  visit("--threads", o.threads, R::kPlain, U::kShow, "CPU threads; 0: all");
+  visit("--tile", o.tile, R::kPlain, U::kMine, "rows per tile; 0: chosen to fit --host-memory");
+  visit("--host-memory", o.host_memory, R::kPlain, U::kMine,
+        "bytes for tiles in flight, e.g. 512M, 2G");
+  visit("--device", o.device, R::kPlain, U::kMine,
+        "auto | cpu | cuda:N, or several GPUs: cuda:0,1");
+  visit("--retriever", o.retriever, R::kPlain, U::kExplain,
         "exact | exact-fp32 | exact-int8 | exact-bf16 | auto | a FAISS index string such as "
         "IVF1024,Flat");
-  visit("--nprobe", o.nprobe, R::kPlain, "IVF lists visited; 0: lists / 16");
-  visit("--ef-search", o.ef_search, R::kPlain,
+  visit("--nprobe", o.nprobe, R::kPlain, U::kExplain, "IVF lists visited; 0: lists / 16");
+  visit("--ef-search", o.ef_search, R::kPlain, U::kExplain,
         "HNSW search width, and all it finds; 0: from the recipe's pool");
-  visit("--index-cache", o.index_cache, R::kPath, "index file to load, or to write after building");
+  visit("--index-cache", o.index_cache, R::kPath, U::kExplain,
+        "index file to load, or to write after building");
   visit(
-      "--recall", o.recall, R::kPlain,
+      "--recall", o.recall, R::kPlain, U::kMine,
       "share of nearest items and negatives to be found, above 0; 1: all. Below 1 auto may take an "
       "approximate index; a warning says if one finds less");
-  visit("--recall-rows", o.recall_rows, R::kPlain,
+  visit("--recall-rows", o.recall_rows, R::kPlain, U::kMine,
         "rows mined again exactly, to say what an approximate index loses; 0: none");
-  visit("--unknown-ids", o.unknown_ids, R::kPlain, "reject | drop ids that have no embedding");
-  visit("--bad-rows", o.bad_rows, R::kPlain, "reject | drop embedding rows that cannot be scored");
-  visit("--number-duplicates", o.number_duplicates, R::kPlain,
+  visit("--unknown-ids", o.unknown_ids, R::kPlain, U::kShow,
+        "reject | drop ids that have no embedding");
+  visit("--bad-rows", o.bad_rows, R::kPlain, U::kExplain,
+        "reject | drop embedding rows that cannot be scored");
+  visit("--number-duplicates", o.number_duplicates, R::kPlain, U::kShow,
         "give rows with equal keys different ones");
-  visit("--allow-inert", o.allow_inert, R::kPlain,
+  visit("--allow-inert", o.allow_inert, R::kPlain, U::kMine,
         "mine though a safety filter knows nothing; recorded as a warning");
-  visit("--shard", o.shard, R::kPlain, "i/n: mine the i-th of n equal parts of the rows, i from 0");
-  visit("--limit-rows", o.limit_rows, R::kPlain, "mine only the first so many rows; 0: all");
+  visit("--shard", o.shard, R::kPlain, U::kMine,
+        "i/n: mine the i-th of n equal parts of the rows, i from 0");
+  visit("--limit-rows", o.limit_rows, R::kPlain, U::kMine,
+        "mine only the first so many rows; 0: all");
 }
 
-/// Registers every flag on a verb.
-void add_run_options(CLI::App& verb, RunOptions& options);
+/// Registers the flags that a verb takes: those of `least` and of what is declared behind it.
+void add_run_options(CLI::App& verb, RunOptions& options, OptionUse least = OptionUse::kMine);
 
 /// "NAME=FILE" taken apart.
 struct NamedPath {

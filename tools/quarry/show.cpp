@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -195,7 +196,7 @@ std::string row_words(const NegativeSet& set, std::uint64_t index, const Backgro
 
 int show_hash(const ShowArgs& args) {
   std::vector<NegativeSet> sets;
-  for (const std::string& path : args.sets) sets.push_back(NegativeSet::open(path, args.verify));
+  for (const std::string& path : args.sets) sets.push_back(open_set(path, args.verify));
   const std::string hash = content_hash_of(sets);
   if (args.json) {
     const Json out = {{"sets", args.sets}, {"content_hash", hash}};
@@ -206,22 +207,39 @@ int show_hash(const ShowArgs& args) {
   return 0;
 }
 
+/// The files whose change could make names or rows wrong, by role. Embeddings are not among them:
+/// only their number of rows is used.
+std::map<std::string, std::string> files_of_names(const RunRequest& request, const Inputs& inputs) {
+  std::map<std::string, std::string> files;
+  for (const InputFile& file : inputs.files) {
+    if (file.role != "items" && file.role != "users") files[file.role] = file.path;
+  }
+  if (!request.options.rows.empty()) files["rows"] = request.options.rows;
+  return files;
+}
+
 /// Ids, titles and rows as far as the inputs can still be read; says on stderr what is missing or
-/// has changed. Throws InputError if the manifest is damaged.
+/// has changed. Throws InputError if the manifest is damaged, and whatever keeps files that flags
+/// name from being used: those are wanted.
 Background load_background(const NegativeSet& set, const ShowArgs& args, const CLI::App& verb,
                            const Context& context, std::vector<std::string>* changed) {
   Background background;
   std::string why = "its manifest does not say how it was mined";
-  if (has_recorded_run(set)) {
-    const RecordedRun recorded = recorded_run(set, verb, args.flags);
-    const RunRequest request = recorded_request(set, verb, recorded);
+  const bool wanted = names_a_file(verb);
+  RunRequest request;
+  if (wanted || has_recorded_run(set)) {
+    RecordedRun recorded = recorded_run(set, verb, args.flags);
+    recorded.options.index_cache.clear();  // nothing is searched here
+    request = recorded_request(set, verb, recorded);
     background.first_row = recorded.first_row;
     try {
       background.inputs = load_names(request, context);
       background.rows = rows_of_run(request, *background.inputs);
     } catch (const InputError& error) {
+      if (wanted) throw;
       why = error.what();
     } catch (const IoError& error) {
+      if (wanted) throw;
       why = error.what();
     }
   }
@@ -231,7 +249,7 @@ Background load_background(const NegativeSet& set, const ShowArgs& args, const C
                why);
     return background;
   }
-  *changed = changed_files(set, {"item-ids", "user-ids", "catalogue", "events", "rows"});
+  *changed = changed_files(set, files_of_names(request, *background.inputs));
   for (const std::string& file : *changed)
     fmt::print(stderr, "warning: {}; names shown may be wrong\n", file);
   return background;
@@ -245,8 +263,24 @@ Json recorded_recall(const NegativeSet& set) {
   return manifest["run"].value("recall", Json());
 }
 
+/// --hash prints one line and reads nothing else: a flag for rows or names would be lost on it.
+void check_hash_flags(const CLI::App& inputs) {
+  for (const CLI::App* flags : {inputs.get_parent(), &inputs}) {
+    for (const CLI::Option* option : flags->get_options()) {
+      const std::string name = option->get_name();
+      if (option->count() == 0 || name == "folder" || name == "--hash" || name == "--verify" ||
+          name == "--json")
+        continue;
+      throw ConfigError(name + " has no effect beside --hash, which prints the content hash alone");
+    }
+  }
+}
+
 int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context) {
-  if (args.hash) return show_hash(args);
+  if (args.hash) {
+    check_hash_flags(verb);
+    return show_hash(args);
+  }
   if (args.sets.size() != 1)
     throw ConfigError("show prints the rows of one set; several are for --hash");
   if (!args.flags.rows.empty() &&
@@ -256,7 +290,7 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
         "many rows, --row {0} that row",
         args.flags.rows));
   }
-  const NegativeSet set = NegativeSet::open(args.sets.front(), args.verify);
+  const NegativeSet set = open_set(args.sets.front(), args.verify);
   std::vector<std::string> changed;
   const Background background = load_background(set, args, verb, context, &changed);
   std::vector<std::uint64_t> rows;
@@ -305,7 +339,7 @@ void add_show(CLI::App& app, Context& context) {
   verb->add_flag("--json", args->json, "JSON on stdout");
   auto* inputs =
       verb->add_option_group("inputs", "files in the place of those that the manifest records");
-  add_run_options(*inputs, args->flags);
+  add_run_options(*inputs, args->flags, OptionUse::kShow);
   verb->callback([&context, args, inputs] {
     context.run = [&context, args, inputs] { return run_show(*args, *inputs, context); };
   });
