@@ -168,6 +168,8 @@ TEST_F(CliTest, FlagsAndRecipeAreCheckedBeforeDataIsRead) {
     expect(without(good, flag), 2, flag);
   }
   expect(without(good, "--events"), 2, "--rows");
+  expect({"mine", "--users", path("users.npy")}, 2,
+         "--items, --recipe, --out, (--events or --rows) are required");
   expect(without(good, "--catalogue"), 2, "--catalogue");
   // The items do not exist either: the flag is what is reported.
   Args bad = without(good, "--items");

@@ -60,7 +60,7 @@ void check_shards(const MineArgs& args, const Inputs& inputs) {
 }
 
 int run_mine(const MineArgs& args, const Context& context) {
-  if (args.out.empty()) throw ConfigError("--out is required: the folder of the new set");
+  check_required(args.run, {{&args.out, "--out"}});
   RunRequest request = check_run_options(args.run);
   const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
   check_set_target(args.out, existing);

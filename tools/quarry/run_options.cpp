@@ -2,6 +2,7 @@
 #include "tools/quarry/run_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -115,19 +116,9 @@ void parse_shard(RunRequest& request) {
   }
 }
 
-void check_required(const RunOptions& o) {
-  const auto need = [](const std::string& value, const char* what) {
-    if (value.empty()) throw ConfigError(fmt::format("{} is required", what));
-  };
-  need(o.items, "--items");
-  need(o.users, "--users");
-  need(o.recipe, "--recipe");
+void check_rows(const RunOptions& o) {
   if (!o.rows.empty() && !o.rows_from.empty())
     throw ConfigError("--rows and --rows-from exclude each other");
-  if (o.rows.empty() && o.events.empty()) {
-    throw ConfigError(
-        "there are no training rows: give --rows FILE, or --events FILE to derive them from");
-  }
 }
 
 /// An index may take hours to build: whether it can be kept is asked first.
@@ -195,6 +186,27 @@ CLI::Validator number() {
 
 }  // namespace
 
+void check_required(const RunOptions& o,
+                    std::initializer_list<std::pair<const std::string*, const char*>> more) {
+  std::vector<std::pair<const std::string*, const char*>> required = {
+      {&o.items, "--items"}, {&o.users, "--users"}, {&o.recipe, "--recipe"}};
+  required.insert(required.end(), more);
+  std::vector<std::string> missing;
+  for (const auto& [value, flag] : required) {
+    if (value->empty()) missing.emplace_back(flag);
+  }
+  const bool no_rows = o.rows.empty() && o.events.empty();
+  if (missing.empty() && no_rows) {
+    throw ConfigError(
+        "there are no training rows: give --rows FILE, or --events FILE to derive them from");
+  }
+  if (no_rows) missing.emplace_back("(--events or --rows)");
+  if (!missing.empty()) {
+    throw ConfigError(fmt::format("{} {} required", fmt::join(missing, ", "),
+                                  missing.size() == 1 ? "is" : "are"));
+  }
+}
+
 void add_run_options(CLI::App& verb, RunOptions& options, OptionUse least) {
   each_option(
       options, [&](const char* flag, auto& member, OptionRole, OptionUse use, const char* help) {
@@ -244,6 +256,7 @@ std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
 
 RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> recorded) {
   check_required(options);
+  check_rows(options);
   RunRequest r;
   r.options = options;
   r.item_ids = split_column(options.item_ids);

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/data/embeddings.h"
@@ -142,6 +144,11 @@ void each_option(Options& o, Visit&& visit) {
 
 /// Registers the flags that a verb takes: those of `least` and of what is declared behind it.
 void add_run_options(CLI::App& verb, RunOptions& options, OptionUse least = OptionUse::kMine);
+
+/// Throws ConfigError naming all that is not given of --items, --users, --recipe, training rows and
+/// `more` (value, flag).
+void check_required(const RunOptions& options,
+                    std::initializer_list<std::pair<const std::string*, const char*>> more = {});
 
 /// "NAME=FILE" taken apart.
 struct NamedPath {
