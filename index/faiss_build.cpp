@@ -240,7 +240,8 @@ std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& ite
                       std::to_string(items.dim) +
                       "; the kind exact needs no copy of the items, IVF with SQfp16 a smaller one");
   }
-  if (!options.cache.empty()) save_index(options.cache, identity, *index);
+  if (options.cache.empty() || !options.save) return index;
+  save_index(options.cache, identity, *index);
   if (!stale.empty()) {
     notice = "index cache " + options.cache + " held an index with " + stale +
              ", so the index was built anew and has replaced it; name one file per index to keep "

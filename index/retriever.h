@@ -105,6 +105,7 @@ struct FaissOptions {
   /// Index file to load, or to write after building; "" = none. One of other items or options is
   /// replaced, which notice() tells.
   std::string cache;
+  bool save = true;  ///< false: `cache` is only read, whatever is in it
   /// How deep searches begin and the deepest that will be asked for; 0: not known. The Miner sets
   /// both. They are facts of the recipe, so nothing that depends on them depends on the tile.
   std::uint32_t first_depth = 0;

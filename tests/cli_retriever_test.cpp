@@ -149,7 +149,11 @@ TEST_F(CliTest, FlagsOfAnIndexThatDoNothingAreWarnedOf) {
     const Json ivf = warnings(with({"--retriever", "IVF3,Flat"}));
     ASSERT_EQ(ivf.size(), 1u) << ivf;
     EXPECT_NE(ivf[0].get<std::string>().find("--ef-search has no effect"), std::string::npos);
-    // The index of one recipe in the file of another: replaced, and said.
+    ASSERT_EQ(run(mine_args("first", {"--retriever", "IVF3,Flat", "--nprobe", "3", "--index-cache",
+                                      path("index")}))
+                  .code,
+              0);
+    // The index of one run in the file of another: replaced, and said.
     const Json other =
         warnings({"--retriever", "IVF2,Flat", "--nprobe", "2", "--index-cache", path("index")});
     ASSERT_EQ(other.size(), 1u) << other;
@@ -157,6 +161,17 @@ TEST_F(CliTest, FlagsOfAnIndexThatDoNothingAreWarnedOf) {
         other[0].get<std::string>().find("held an index with the index string 'IVF3,Flat', so"),
         std::string::npos)
         << other;
+    // A look at the first set changes no file, and makes none.
+    const Args look = {"explain", path("first"), "--row", "0", "--item", "1"};
+    const std::string bytes = read_file("index");
+    expect(look, 0, "exact score");
+    EXPECT_EQ(read_file("index"), bytes);
+    fs::remove(path("index"));
+    expect(look, 0, "exact score");
+    EXPECT_FALSE(fs::exists(path("index")));
+    Args named = look;
+    named.insert(named.end(), {"--index-cache", path("index")});
+    expect(named, 5, "index: cannot be opened");
   }
   write_file("recipe.toml",
              "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\naversion = "

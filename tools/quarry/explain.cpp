@@ -196,9 +196,8 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
     }
     return 0;
   }
+  request.miner.faiss.save = false;  // a look leaves files alone
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
-  if (const std::string notice = miner.plan(1).notice; !notice.empty())
-    fmt::print(stderr, "warning: {}\n", notice);
   const std::vector<std::uint32_t> segment = segment_codes(input, miner);
   const ExplainNames names{[&](std::uint32_t index) { return item_words(inputs, index); },
                            time_words};

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "host/store/digest.h"
@@ -60,6 +61,12 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
   recorded.options = options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace),
                                        set.path(), where);
   recorded.options.device = "cpu";
+  std::string& cache = recorded.options.index_cache;
+  if (!flags.index_cache.empty()) {
+    identity_of(cache);  // it is named to be loaded
+  } else if (std::error_code error; !std::filesystem::exists(cache, error)) {
+    cache.clear();
+  }
   recorded.options.allow_inert = true;  // the run is over; what it warned of stands in its manifest
   try {
     recorded.first_row = run["rows"].at("first").get<std::uint64_t>();

@@ -27,7 +27,8 @@ bool has_recorded_run(const NegativeSet& set);
 
 /// Throws InputError if the manifest's `run` is not that of a mined set, or is damaged. `flags`
 /// given on the verb's command line take the place of recorded ones. The device is the CPU: the
-/// machine at hand need not be the one that mined.
+/// machine at hand need not be the one that mined. An index cache is one that can be loaded, or
+/// none.
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
 
 /// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong

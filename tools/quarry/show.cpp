@@ -228,8 +228,7 @@ Background load_background(const NegativeSet& set, const ShowArgs& args, const C
   const bool wanted = names_a_file(verb);
   RunRequest request;
   if (wanted || has_recorded_run(set)) {
-    RecordedRun recorded = recorded_run(set, verb, args.flags);
-    recorded.options.index_cache.clear();  // nothing is searched here
+    const RecordedRun recorded = recorded_run(set, verb, args.flags);
     request = recorded_request(set, verb, recorded);
     background.first_row = recorded.first_row;
     try {
