@@ -589,7 +589,6 @@ TEST_F(CliTest, ShowSaysWhatTheRowIsFor) {
   ASSERT_EQ(json.code, 0) << json.err;
   EXPECT_EQ(Json::parse(json.out)["shown"][0]["positives"][0]["item"], "31");
   EXPECT_EQ(Json::parse(json.out)["shown"][0]["time"], 1001);
-  expect({"show", path("set"), "--rows", "5"}, 2, "--n 5");
   const Result hash = run({"show", path("set"), "--hash", "--json"});
   EXPECT_EQ(Json::parse(hash.out)["content_hash"],
             NegativeSet::open(path("set"), false).content_hash());

@@ -85,9 +85,9 @@ void each_option(Options& o, Visit&& visit) {
         "item attributes, CSV or TSV; every column becomes an attribute");
   visit("--catalogue-columns", o.catalogue_columns, R::kPlain, U::kShow,
         "names: item=..,first_seen=..,retired=..,title=..");
-  visit("--rows", o.rows, R::kPath, U::kShow,
+  visit("--rows", o.rows, R::kPath, U::kExplain,
         "training rows: user, item (several by '|'), time, segment, row_key");
-  visit("--row-columns", o.row_columns, R::kPlain, U::kShow,
+  visit("--row-columns", o.row_columns, R::kPlain, U::kExplain,
         "names: user=..,item=..,time=..,segment=..,row_key=..");
   visit("--rows-from", o.rows_from, R::kPlain, U::kMine,
         "positives | users: derive rows from the events (default: positives)");
@@ -132,7 +132,7 @@ void each_option(Options& o, Visit&& visit) {
         "reject | drop ids that have no embedding");
   visit("--bad-rows", o.bad_rows, R::kPlain, U::kExplain,
         "reject | drop embedding rows that cannot be scored");
-  visit("--number-duplicates", o.number_duplicates, R::kPlain, U::kShow,
+  visit("--number-duplicates", o.number_duplicates, R::kPlain, U::kExplain,
         "give rows with equal keys different ones");
   visit("--allow-inert", o.allow_inert, R::kPlain, U::kMine,
         "mine though a safety filter knows nothing; recorded as a warning");

@@ -41,32 +41,7 @@ std::string number_text(float value, const char* format) {
   return std::isnan(value) ? "-" : fmt::format(fmt::runtime(format), value);
 }
 
-/// What a shown set can be told with: names, and the rows that it was mined for.
-struct Background {
-  std::unique_ptr<Inputs> inputs;
-  RowTable rows;
-  std::uint64_t first_row = 0;  ///< of the run's rows, where the set begins
-
-  /// Place of the set's row among the run's; nothing if the inputs give another row there.
-  std::optional<std::uint64_t> input_row(std::uint64_t index, std::uint64_t key) const {
-    const std::uint64_t row = first_row + index;
-    if (row >= rows.size() || rows.key[row] != key) return std::nullopt;
-    return row;
-  }
-};
-
-RowTable rows_of_run(const RunRequest& request, const Inputs& inputs) {
-  const RunOptions& o = request.options;
-  if (!o.rows.empty()) {
-    return read_rows(o.rows, request.row_columns, inputs.user_ids, inputs.item_ids,
-                     request.unknown_ids, o.number_duplicates);
-  }
-  if (!inputs.exposure) return {};
-  return rows_from_exposure(*inputs.exposure, request.rows_from, inputs.user_ids, inputs.item_ids);
-}
-
-Json row_json(const NegativeSet& set, std::uint64_t index, const Background& background) {
-  const Inputs* inputs = background.inputs ? &*background.inputs : nullptr;
+Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs) {
   const NegativeSet::Row row = set.row(index);
   const SetSchema& schema = set.schema();
   Json negatives = Json::array();
@@ -88,22 +63,17 @@ Json row_json(const NegativeSet& set, std::uint64_t index, const Background& bac
         {"logq", number_or_null(row.logq[j])}};
     negatives.push_back(std::move(entry));
   }
-  Json positives = nullptr, time = nullptr;
-  if (const auto at = background.input_row(index, row.row_key)) {
-    positives = Json::array();
-    const RowTable& rows = background.rows;
-    for (std::uint64_t p = rows.positive_offsets[*at]; p < rows.positive_offsets[*at + 1]; ++p) {
-      positives.push_back({{"item", item_id(*inputs, rows.positives[p])},
-                           {"index", rows.positives[p]},
-                           {"title", item_title(*inputs, rows.positives[p])}});
-    }
-    if (rows.time[*at] != INT64_MAX) time = rows.time[*at];
+  Json positives = Json::array();
+  for (const std::uint32_t item : row.positives) {
+    positives.push_back({{"item", inputs != nullptr ? Json(item_id(*inputs, item)) : Json(item)},
+                         {"index", item},
+                         {"title", inputs != nullptr ? item_title(*inputs, item) : ""}});
   }
   return {{"row", index},
           {"row_key", row.row_key},
           {"user", inputs != nullptr ? Json(user_id(*inputs, row.user)) : Json(row.user)},
           {"positives", std::move(positives)},
-          {"time", std::move(time)},
+          {"time", row.time == INT64_MAX ? Json(nullptr) : Json(row.time)},
           {"positive_min", number_or_null(row.positive_min)},
           {"certified", row.certified != 0},
           {"negatives", std::move(negatives)}};
@@ -130,25 +100,23 @@ std::string history_words(const Inputs& inputs, std::uint32_t user, std::uint64_
 }
 
 /// What the row was mined for: its positives and when they were.
-std::string positive_words(const Background& background, std::uint64_t at) {
-  constexpr std::uint64_t kNamed = 10;
-  const RowTable& rows = background.rows;
-  const std::uint64_t begin = rows.positive_offsets[at];
-  const std::uint64_t count = rows.positive_offsets[at + 1] - begin;
-  const std::string when = rows.time[at] == INT64_MAX ? "" : ", at " + time_words(rows.time[at]);
+std::string positive_words(const NegativeSet::Row& row, const Inputs* inputs) {
+  constexpr std::size_t kNamed = 10;
+  const std::string when = row.time == INT64_MAX ? "" : ", at " + time_words(row.time);
+  const std::size_t count = row.positives.size();
   if (count == 0) return fmt::format("  no positive{}\n", when);
   std::string words;
-  for (std::uint64_t p = 0; p < std::min(count, kNamed); ++p) {
-    words += fmt::format("  positive {}{}\n",
-                         item_words(*background.inputs, rows.positives[begin + p]), when);
+  for (const std::uint32_t item : row.positives.first(std::min(count, kNamed))) {
+    words +=
+        fmt::format("  positive {}{}\n",
+                    inputs != nullptr ? item_words(*inputs, item) : std::to_string(item), when);
   }
   if (count > kNamed) words += fmt::format("  and {} more positives\n", count - kNamed);
   return words;
 }
 
-std::string row_words(const NegativeSet& set, std::uint64_t index, const Background& background,
+std::string row_words(const NegativeSet& set, std::uint64_t index, const Inputs* inputs,
                       std::uint64_t history) {
-  const Inputs* inputs = background.inputs ? &*background.inputs : nullptr;
   const NegativeSet::Row row = set.row(index);
   const SetSchema& schema = set.schema();
   std::string words = fmt::format(
@@ -157,8 +125,7 @@ std::string row_words(const NegativeSet& set, std::uint64_t index, const Backgro
       inputs != nullptr ? printable(user_id(*inputs, row.user)) : std::to_string(row.user),
       row.count, set.k(), number_text(row.positive_min, "{:.4f}"),
       row.certified != 0 ? "" : ", not certified");
-  if (const auto at = background.input_row(index, row.row_key))
-    words += positive_words(background, *at);
+  words += positive_words(row, inputs);
   if (inputs != nullptr && history > 0) words += history_words(*inputs, row.user, history);
   std::size_t branch_width = 6;
   std::size_t stratum_width = 7;
@@ -207,33 +174,31 @@ int show_hash(const ShowArgs& args) {
   return 0;
 }
 
-/// The files whose change could make names or rows wrong, by role. Embeddings are not among them:
+/// The files whose change could make names wrong, by role. Embeddings are not among them:
 /// only their number of rows is used.
-std::map<std::string, std::string> files_of_names(const RunRequest& request, const Inputs& inputs) {
+std::map<std::string, std::string> files_of_names(const Inputs& inputs) {
   std::map<std::string, std::string> files;
   for (const InputFile& file : inputs.files) {
     if (file.role != "items" && file.role != "users") files[file.role] = file.path;
   }
-  if (!request.options.rows.empty()) files["rows"] = request.options.rows;
   return files;
 }
 
-/// Ids, titles and rows as far as the inputs can still be read; says on stderr what is missing or
-/// has changed. Throws InputError if the manifest is damaged, and whatever keeps files that flags
-/// name from being used: those are wanted.
-Background load_background(const NegativeSet& set, const ShowArgs& args, const CLI::App& verb,
-                           const Context& context, std::vector<std::string>* changed) {
-  Background background;
+/// Ids, titles and what users did as far as the inputs can still be read; says on stderr what is
+/// missing or has changed. Throws InputError if the manifest is damaged, and whatever keeps files
+/// that flags name from being used: those are wanted.
+std::unique_ptr<Inputs> load_background(const NegativeSet& set, const ShowArgs& args,
+                                        const CLI::App& verb, const Context& context,
+                                        std::vector<std::string>* changed) {
+  std::unique_ptr<Inputs> inputs;
   std::string why = "its manifest does not say how it was mined";
   const bool wanted = names_a_file(verb);
   RunRequest request;
   if (wanted || has_recorded_run(set)) {
     const RecordedRun recorded = recorded_run(set, verb, args.flags);
     request = recorded_request(set, verb, recorded);
-    background.first_row = recorded.first_row;
     try {
-      background.inputs = load_names(request, context);
-      background.rows = rows_of_run(request, *background.inputs);
+      inputs = load_names(request, context);
     } catch (const InputError& error) {
       if (wanted) throw;
       why = error.what();
@@ -242,16 +207,16 @@ Background load_background(const NegativeSet& set, const ShowArgs& args, const C
       why = error.what();
     }
   }
-  if (!background.inputs) {
+  if (!inputs) {
     fmt::print(stderr,
                "warning: ids and titles are not shown, because the inputs cannot be read: {}\n",
                why);
-    return background;
+    return inputs;
   }
-  *changed = changed_files(set, files_of_names(request, *background.inputs));
+  *changed = changed_files(set, files_of_names(*inputs));
   for (const std::string& file : *changed)
     fmt::print(stderr, "warning: {}; names shown may be wrong\n", file);
-  return background;
+  return inputs;
 }
 
 /// What the manifest says of an approximate retriever; null if it says nothing.
@@ -282,16 +247,9 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
   }
   if (args.sets.size() != 1)
     throw ConfigError("show prints the rows of one set; several are for --hash");
-  if (!args.flags.rows.empty() &&
-      args.flags.rows.find_first_not_of("0123456789") == std::string::npos) {
-    throw ConfigError(fmt::format(
-        "--rows: '{0}' is a number, but --rows names the file of training rows; --n {0} prints so "
-        "many rows, --row {0} that row",
-        args.flags.rows));
-  }
   const NegativeSet set = open_set(args.sets.front(), args.verify);
   std::vector<std::string> changed;
-  const Background background = load_background(set, args, verb, context, &changed);
+  const std::unique_ptr<Inputs> inputs = load_background(set, args, verb, context, &changed);
   std::vector<std::uint64_t> rows;
   if (args.choice.row.empty() && args.choice.key.empty() && args.choice.user.empty()) {
     // Spread over the set, so that a look does not see one user only.
@@ -300,7 +258,7 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
       rows.push_back(set.rows() / std::max<std::uint64_t>(n, 1) * i);
   } else {
     const IdMap numbers = IdMap::identity(kNoItem - 1);
-    rows = find_rows(set, args.choice, background.inputs ? background.inputs->user_ids : numbers);
+    rows = find_rows(set, args.choice, inputs ? inputs->user_ids : numbers);
     if (rows.size() > args.rows) rows.resize(std::max<std::uint64_t>(args.rows, 1));
   }
   const Json recall = recorded_recall(set);
@@ -308,7 +266,7 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
     Json out = {{"set", set.path()}, {"rows", set.rows()},
                 {"k", set.k()},      {"content_hash", set.content_hash()},
                 {"recall", recall},  {"changed_inputs", changed}};
-    for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, background));
+    for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, inputs.get()));
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return 0;
   }
@@ -316,7 +274,7 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
              words_of_count(set.rows()), set.k(), set.content_hash());
   fmt::print("{}", recall_words(recall.dump()));
   for (const std::uint64_t row : rows)
-    fmt::print("\n{}", row_words(set, row, background, args.history));
+    fmt::print("\n{}", row_words(set, row, inputs.get(), args.history));
   return 0;
 }
 
@@ -328,7 +286,7 @@ void add_show(CLI::App& app, Context& context) {
       app.add_subcommand("show", "print rows of a set with titles and what the user did");
   verb->add_option("folder", args->sets, "folder of the set")->required();
   add_row_choice(*verb, args->choice);
-  verb->add_option("--n", args->rows, "rows to print")->capture_default_str();
+  verb->add_option("--n,--rows", args->rows, "rows to print")->capture_default_str();
   verb->add_option("--history", args->history, "events of the user to print; 0: none")
       ->capture_default_str();
   verb->add_flag("--verify", args->verify, "recompute the hashes of all shards first");
