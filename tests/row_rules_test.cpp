@@ -217,6 +217,29 @@ TEST(Weights, ReplacementDrawsNothingWhereEveryWeightIsZero) {
   for (const float logq : w.mine().logq) EXPECT_EQ(logq, -std::numeric_limits<float>::infinity());
 }
 
+TEST(Weights, TheLogOfAVerySmallProbabilityIsANumber) {
+  // All of the pool is picked; the weights of its ends lie e^500 and more apart.
+  Small w(4);
+  w.branch().select = SelectKind::kSample;
+  w.branch().weights = {weight(WeightKind::kSoftmax, 1e-3)};
+  const NegativeBatch b = w.mine();
+  float least = 0.0f;
+  for (std::uint64_t r = 0; r < Small::kRows; ++r) {
+    float best = -std::numeric_limits<float>::infinity();
+    for (std::uint64_t at = r * 4; at < r * 4 + b.count[r]; ++at)
+      best = std::max(best, b.score[at]);
+    for (std::uint64_t at = r * 4; at < r * 4 + b.count[r]; ++at) {
+      ASSERT_TRUE(std::isfinite(b.logq[at]));
+      least = std::min(least, b.logq[at]);
+      // log 4, and the distance from the best, up to the 4 that may share it.
+      const float distance = (b.score[at] - best) / 1e-3f;
+      EXPECT_LE(b.logq[at], std::log(4.0f) + distance + 0.01f);
+      EXPECT_GE(b.logq[at], distance - 0.01f);
+    }
+  }
+  EXPECT_LT(least, -200.0f) << "nothing is improbable here";
+}
+
 TEST(Weights, InfiniteAndUndefinedSumsHaveAPlace) {
   for (const SelectKind select : {SelectKind::kSample, SelectKind::kSampleReplacement}) {
     Small w(12);

@@ -207,17 +207,11 @@ class Reason {
     if (f_.kind == FilterKind::kPairAbsolute) {
       return fmt::format("value {} in '{}', bound {}", value, spec_.table, f_.a);
     }
-    float least = 0;
-    bool found = false;
-    for (std::uint32_t p = 0; p < row_.num_positives; ++p) {
-      float v;
-      if (!look_up(table, row_.user, row_.positives[p], &v)) continue;
-      if (!found || v < least) least = v;
-      found = true;
-    }
-    if (!found) return fmt::format("value {} in '{}', but no positive has one", value, spec_.table);
-    return fmt::format("value {} in '{}', bound {} x {} of the positives", value, spec_.table, f_.a,
-                       least);
+    float least;
+    if (!least_positive_value(table, row_, &least))
+      return fmt::format("value {} in '{}', but no positive has one", value, spec_.table);
+    return fmt::format("value {} in '{}', bound {} by the least of the positives, {}", value,
+                       spec_.table, relative_bound(f_.a, least), least);
   }
 
   const Miner::State& state_;

@@ -62,6 +62,9 @@ QUARRY_HD bool overlaps_a_positive(const World& world, const Filter& f, const Ro
   return false;
 }
 
+/// What keeps its distance from `value`, whatever its sign: cut = 1 - ratio.
+QUARRY_HD float relative_bound(float cut, float value) { return fmaf(-cut, fabsf(value), value); }
+
 /// The smallest value among the row's positives that have one; false if none has.
 QUARRY_HD bool least_positive_value(const PairTable& table, const RowContext& row, float* value) {
   float least = 0.0f;
@@ -113,7 +116,7 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
     case FilterKind::kAbsoluteMargin:
       return row.num_positives > 0 && !(score < positive - f.a);
     case FilterKind::kRelativeMargin:
-      return row.num_positives > 0 && !(score < fmaf(-f.a, fabsf(positive), positive));
+      return row.num_positives > 0 && !(score < relative_bound(f.a, positive));
     case FilterKind::kRawRank:
       return raw_rank < f.lo || raw_rank > f.hi;
     case FilterKind::kSurvivorRank:
@@ -125,7 +128,7 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
       if (f.kind == FilterKind::kPairRelative) {
         float least = 0.0f;
         if (!least_positive_value(table, row, &least)) return false;
-        bound = fmaf(-f.a, fabsf(least), least);
+        bound = relative_bound(f.a, least);
       }
       float value;
       if (!look_up(table, row.user, item, &value)) return f.reject_missing != 0;
@@ -152,7 +155,7 @@ QUARRY_HD float ceiling_of(const Filter& f, const RowContext& row) {
   if (row.num_positives > 0) {
     const float positive = row.positive_scores[static_cast<std::uint32_t>(f.against)];
     if (f.kind == FilterKind::kAbsoluteMargin) return positive - f.a;
-    if (f.kind == FilterKind::kRelativeMargin) return fmaf(-f.a, fabsf(positive), positive);
+    if (f.kind == FilterKind::kRelativeMargin) return relative_bound(f.a, positive);
   }
   return float_of_bits(0x7F800000u);
 }

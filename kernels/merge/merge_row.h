@@ -51,7 +51,7 @@ struct MergeScratch {
   SortEntry* best = nullptr;           ///< [enumeration_keep + kBestSlack]; null: no draw branch
   DrawRange* ranges = nullptr;         ///< [k]
   PickOrigin* origins = nullptr;       ///< [k]
-  float* chance = nullptr;             ///< [k] probabilities as they are added up
+  float* log_draws = nullptr;          ///< [k] logs of expected draws as they are added up
   ItemSet picked;                      ///< room for k
   ItemSet counted;                     ///< room for the items counted in redistribution
 };
@@ -613,22 +613,34 @@ class RowFill {
       leave_slot_empty(out_, slot, code, stratum);
   }
 
-  /// Adds `expected` times the probability of a pool's entry to a pick's chance.
-  QUARRY_HD void add_chance(std::uint32_t pick, const BranchRow& branch, std::uint32_t p,
-                            float expected) {
-    const float probability = exact_exp(branch.order.pool_log_weight[p] - branch.log_total);
-    s_.chance[pick] = s_.chance[pick] + expected * probability;
+  /// log(exp(a) + exp(b)). Never by way of the probabilities: those of a weighted pool are soon too
+  /// small for a float, and their logs are what a loss subtracts.
+  QUARRY_HD static float log_of_sum(float a, float b) {
+    const float most = a < b ? b : a;
+    const float least = a < b ? a : b;
+    if (!is_finite(least)) return most;
+    return most + exact_log(1.0f + exact_exp(least - most));
   }
 
-  /// The part of one pool branch in the probabilities: its own picks know their entry, those of
+  /// Adds the draws that a branch is expected to make of its pool's entry p. One of weight 0 is
+  /// never drawn.
+  QUARRY_HD void add_entry(std::uint32_t pick, const BranchRow& branch, std::uint32_t p,
+                           float log_expected) {
+    const float log_weight = branch.order.pool_log_weight[p];
+    if (!is_finite(log_weight)) return;
+    s_.log_draws[pick] =
+        log_of_sum(s_.log_draws[pick], log_expected + (log_weight - branch.log_total));
+  }
+
+  /// The part of one pool branch in the expected draws: its own picks know their entry, those of
   /// other branches are found in one pass over the pool.
-  QUARRY_HD void add_pool(std::uint32_t b, float expected) {
+  QUARRY_HD void add_pool(std::uint32_t b, float log_expected) {
     const BranchRow& branch = branches_[b];
     std::uint32_t others = 0;
     for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
       if (s_.origins[i].kind == 0) continue;
       if (out_.branch[i] == b) {
-        add_chance(i, branch, s_.origins[i].pool_index, expected);
+        add_entry(i, branch, s_.origins[i].pool_index, log_expected);
       } else {
         others += 1;
       }
@@ -640,25 +652,27 @@ class RowFill {
       if (!s_.picked.has(item)) continue;
       for (std::uint32_t i = 0; i < num_picks_; ++i) {
         if (out_.item[i] == item && out_.branch[i] != b && s_.origins[i].kind != 0)
-          add_chance(i, branch, p, expected);
+          add_entry(i, branch, p, log_expected);
       }
     }
   }
 
-  QUARRY_HD void add_draws(std::uint32_t b, float expected) {
+  QUARRY_HD void add_draws(std::uint32_t b, float log_expected) {
     const DrawSpace& space = world_.draws[plan_.branches[b].draw];
     const std::uint64_t total = total_draw_weight(g_, space, row_);
     if (total == 0) return;
     for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
       if (s_.origins[i].kind == 0) continue;
       const std::uint64_t w = draw_weight(space, row_, out_.item[i]);
-      const float probability = static_cast<float>(w) / static_cast<float>(total);
-      s_.chance[i] = s_.chance[i] + expected * probability;
+      if (w == 0) continue;
+      const float log_probability = exact_log(static_cast<float>(w) / static_cast<float>(total));
+      s_.log_draws[i] = log_of_sum(s_.log_draws[i], log_expected + log_probability);
     }
   }
 
   QUARRY_HD void report_probabilities() {
-    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) s_.chance[i] = 0.0f;
+    for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size())
+      s_.log_draws[i] = float_of_bits(0xFF800000u);
     g_.sync();
     for (std::uint32_t b = 0; b < plan_.num_branches; ++b) {
       const Branch& branch = plan_.branches[b];
@@ -666,14 +680,14 @@ class RowFill {
       const float expected = static_cast<float>(plan_.k) * static_cast<float>(plan_.share[b]) /
                              static_cast<float>(plan_.share_sum);
       if (is_draw(branch)) {
-        add_draws(b, expected);
+        add_draws(b, exact_log(expected));
       } else {
-        add_pool(b, expected);
+        add_pool(b, exact_log(expected));
       }
       g_.sync();
     }
     for (std::uint32_t i = g_.rank(); i < num_picks_; i += g_.size()) {
-      out_.logq[i] = s_.origins[i].kind != 0 ? exact_log(s_.chance[i]) : float_of_bits(0x7FC00000u);
+      out_.logq[i] = s_.origins[i].kind != 0 ? s_.log_draws[i] : float_of_bits(0x7FC00000u);
     }
     g_.sync();
   }

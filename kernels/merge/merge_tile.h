@@ -11,7 +11,7 @@ namespace quarry {
 struct MergeScratchLayout {
   std::uint64_t picked_capacity;
   std::uint64_t counted_capacity;
-  std::uint64_t best, ranges, origins, chance, left, carry, available, picked, counted, bytes;
+  std::uint64_t best, ranges, origins, log_draws, left, carry, available, picked, counted, bytes;
 };
 
 QUARRY_HD MergeScratchLayout merge_scratch_layout(const World& world, const Plan& plan) {
@@ -25,8 +25,8 @@ QUARRY_HD MergeScratchLayout merge_scratch_layout(const World& world, const Plan
   l.best = plan.num_branches * sizeof(BranchRow);
   l.ranges = l.best + best * sizeof(SortEntry);
   l.origins = l.ranges + std::uint64_t{plan.k} * sizeof(DrawRange);
-  l.chance = l.origins + std::uint64_t{plan.k} * sizeof(PickOrigin);
-  l.left = l.chance + std::uint64_t{plan.k} * sizeof(float);
+  l.log_draws = l.origins + std::uint64_t{plan.k} * sizeof(PickOrigin);
+  l.left = l.log_draws + std::uint64_t{plan.k} * sizeof(float);
   l.carry = l.left + std::uint64_t{world.num_strata} * 4;
   l.available = l.carry + std::uint64_t{world.num_strata} * 4;
   l.picked = l.available + std::uint64_t{world.num_strata} * 4;
@@ -43,7 +43,7 @@ QUARRY_HD MergeScratch merge_scratch_at(const MergeScratchLayout& l, void* base,
   s.best = reinterpret_cast<SortEntry*>(p + l.best);
   s.ranges = reinterpret_cast<DrawRange*>(p + l.ranges);
   s.origins = reinterpret_cast<PickOrigin*>(p + l.origins);
-  s.chance = reinterpret_cast<float*>(p + l.chance);
+  s.log_draws = reinterpret_cast<float*>(p + l.log_draws);
   s.left = reinterpret_cast<std::uint32_t*>(p + l.left);
   s.carry = reinterpret_cast<std::uint32_t*>(p + l.carry);
   s.available = reinterpret_cast<std::uint32_t*>(p + l.available);

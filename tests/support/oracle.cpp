@@ -876,12 +876,12 @@ struct RowJudge {
     if (!drawn && (by == SelectKind::kTop || by == SelectKind::kTopByRank ||
                    by == SelectKind::kFirstViolator))
       return kNan;
-    float sum = 0.0f;
+    std::vector<float> logs;
     for (std::size_t b = 0; b < work.size(); ++b) {
       const BranchSpec& spec = recipe.branches[b];
       const double expected =
           static_cast<double>(recipe.k) * static_cast<double>(spec.share) / recipe.share_sum;
-      double probability = 0.0;
+      const float log_expected = exact_log(static_cast<float>(expected));
       if (draws_items(spec)) {
         u64 total = 0, own = 0;
         for (const auto& part : work[b].space)
@@ -889,15 +889,23 @@ struct RowJudge {
             total += draw_weight(spec, i);
             if (i == p.item) own = draw_weight(spec, i);
           }
-        if (total > 0) probability = static_cast<double>(own) / static_cast<double>(total);
+        if (own > 0) {
+          logs.push_back(log_expected +
+                         exact_log(static_cast<float>(own) / static_cast<float>(total)));
+        }
       } else if (spec.select == SelectKind::kSample || spec.select == SelectKind::kTop1Sample ||
                  replaces(b)) {
         for (const Candidate& c : work[b].list)
-          if (c.pool && c.item == p.item) probability = exact_exp(c.phi - work[b].log_total);
+          if (c.pool && c.item == p.item && std::isfinite(c.phi))
+            logs.push_back(log_expected + (c.phi - work[b].log_total));
       }
-      sum += static_cast<float>(expected * probability);
     }
-    return exact_log(sum);
+    float sum = -INFINITY;
+    for (const float l : logs) {
+      const float most = std::max(sum, l), least = std::min(sum, l);
+      sum = std::isinf(least) ? most : most + exact_log(1.0f + exact_exp(least - most));
+    }
+    return sum;
   }
 };
 
