@@ -157,11 +157,26 @@ def excluded_of_rows(excluded, rows):
     return (excluded[first + np.arange(count.sum())] & 0xFFFFFFFF) | place << 32
 
 
-def fetch_and_filter(work, users, ceiling, find, fetch, deepest, batch):
-    """(ids [rows, k], [[candidates, rows], ...]): `fetch` candidates for each row, then four times as many, up to
-    `deepest`, for the rows that are short. find(users, fetch, ceiling, excluded, k) gives ids of one batch."""
+def best_start(work, users, ceiling, find, deepest, batch):
+    """The first depth with which fetch_and_filter is fastest on a sample of the rows."""
+    rows = np.unique(np.linspace(0, work.num_rows - 1, min(work.num_rows, 512), dtype=np.int64))
+    starts = sorted({min(start, deepest) for start in (125, 250, 500, 1000, 2000, 4000, 8000)})
+    seconds = {}
+    fetch_and_filter(work, users, ceiling, find, starts[0], starts[0], batch, rows)  # wakes threads, touches memory
+    for start in starts:
+        begun = time.perf_counter()
+        fetch_and_filter(work, users, ceiling, find, start, deepest, batch, rows)
+        seconds[start] = time.perf_counter() - begun
+    work.facts["seconds_by_start"] = seconds
+    return min(starts, key=seconds.get)
+
+
+def fetch_and_filter(work, users, ceiling, find, fetch, deepest, batch, only=None):
+    """(ids [rows, k], [[candidates, rows], ...]): `fetch` candidates for each row (or of those of `only`), then four
+    times as many, up to `deepest`, for the rows that are short. find(users, fetch, ceiling, excluded, k) gives ids of
+    one batch."""
     out = np.full((work.num_rows, work.k), -1, dtype=np.int64)
-    fetch, open_rows, rounds = min(fetch, deepest), np.arange(work.num_rows), []
+    fetch, open_rows, rounds = min(fetch, deepest), np.arange(work.num_rows) if only is None else only, []
     while len(open_rows):
         rounds.append([int(fetch), len(open_rows)])
         # 2^22 candidates at once: 48 MB of scores and ids.
