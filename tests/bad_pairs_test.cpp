@@ -153,7 +153,8 @@ TEST(BadInput, Pairs) {
       {"more unknown ids than are named",
        csv,
        h + repeated("8,9,1\n", 6),
-       {"12 ids have", "item '9' (line 6), ...;", "--unknown-ids drop"}},
+       {"12 ids have", "repeats counted: user '8' (line 2), item '9' (line 2);",
+        "--unknown-ids drop"}},
   };
   testing::BadInputSuite suite{
       "pairs", "--pairs", "teacher=", "", {{csv, table.text()}, {"h.csv", h}}, {}};
@@ -189,11 +190,11 @@ TEST(BadInput, ItemLists) {
       {"unknown twice",
        "list.csv",
        h + "7,a\n7,b\n",
-       {"item '7' (line 2), item '7' (line 3)", "2 ids have", "--unknown-ids drop"}},
+       {"2 ids have", "repeats counted: item '7' (line 2);", "--unknown-ids drop"}},
       {"more unknown ids than are named",
        "list.csv",
        h + repeated("70,a\n", 11),
-       {"11 ids have", "(line 11), ...;", "--unknown-ids drop"}},
+       {"11 ids have", "repeats counted: item '70' (line 2);", "--unknown-ids drop"}},
       {"several in a field",
        "list.csv",
        h + "0|1,a\n",

@@ -140,6 +140,8 @@ TEST(BadInput, Events) {
   cases += id_cases(table, "user", "user");
   cases += id_cases(table, "item", "item");
   cases += time_cases(table, "time");
+  std::string others = "0,70,5,rate,5\n";  // the first one twice, eleven more
+  for (int item = 70; item < 82; ++item) others += "0," + std::to_string(item) + ",5,rate,5\n";
   cases += number_cases(table, "value");
   cases += std::vector<BadInputCase>{
       {"no time at all", "events.csv", table.with(1, "time", ""), {":3", "time ''", "ISO 8601"}},
@@ -158,8 +160,9 @@ TEST(BadInput, Events) {
        {"user '8' (line 2), item '7' (line 4)", "2 ids have", "--unknown-ids drop"}},
       {"more unknown ids than are named",
        "events.csv",
-       table.text() + repeated("0,77,5,rate,5\n", 12),
-       {"12 ids have", "(line 13), ...;", "--unknown-ids drop"}},
+       table.text() + others,
+       {"13 ids have", "repeats counted: item '70' (line 4), item '71' (line 6)",
+        "item '79' (line 14), ...;", "--unknown-ids drop"}},
       {"unknown behind blank lines and line breaks",
        "events.csv",
        table.header() + "\n0,0,5,\"ra\nte\",5\n\n3,0,5,rate,5\n",
@@ -181,9 +184,13 @@ TEST(BadInput, Events) {
     ExposureRules rules;
     rules.rules.push_back(
         {ExposureClass::kPositive, {{"rate", ExposureTerm::Op::kGreaterEqual, 4.0}}});
-    const EventColumns columns = {mapped(flags, flag, "user"),  mapped(flags, flag, "item"),
-                                  mapped(flags, flag, "time"),  mapped(flags, flag, "kind"),
-                                  mapped(flags, flag, "value"), ""};
+    const EventColumns columns = {mapped(flags, flag, "user"),
+                                  mapped(flags, flag, "item"),
+                                  mapped(flags, flag, "time"),
+                                  mapped(flags, flag, "kind"),
+                                  mapped(flags, flag, "value"),
+                                  false,
+                                  ""};
     read_exposure(path, columns, rules, IdMap::identity(kUsers), IdMap::identity(kItems),
                   std::nullopt, UnknownIds::kReject);
   };

@@ -203,6 +203,7 @@ FAULTS = [
     ("the time is not that of", at(filled, "time", lambda x: x + 1)),
     ("the positives are not the row's", at(filled, "positive", lambda x: x ^ 1)),
     ("the positives are not the row's", lambda s: s.change("positive_offset", 5, 0, lambda x: x + 1)),
+    ("positive_offset does not go from 0", lambda s: s.change("positive_offset", s.manifest["shards"][0]["rows"], 0, lambda x: x - 1)),
     ("positive_min is not", at(filled, "positive_min", lambda x: x - 0.01)),
     ("stratum is not that of the item", at(filled, "stratum", lambda x: (x + 1) % 3)),
     ("are not its quota target", at(empty, "stratum", lambda x: (x + 1) % 3)),
@@ -247,7 +248,12 @@ def no_recipe(s):
     s.save()
 
 
-CANNOT = [("holds", cut_file), ("KeyError", no_recipe),
+def more_positives(s):
+    s.manifest["shards"][0]["positives"] += 1
+    s.save()
+
+
+CANNOT = [("holds", cut_file), ("positive.npy is of shape", more_positives), ("KeyError", no_recipe),
           ("manifest.json", lambda s: os.remove(os.path.join(s.folder, "manifest.json")))]
 
 

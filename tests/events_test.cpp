@@ -127,25 +127,35 @@ TEST(ReadExposure, AFixedKindDoesNotHideAColumnOfKinds) {
   const TempDir dir;
   const std::string path = dir.write("e.csv", "user,item,time,kind,value\n0,1,100,dislike,\n");
   const IdMap two = IdMap::identity(2);
-  const EventColumns columns{.fixed_kind = "like"};
-  EXPECT_THROW(read_exposure(path, columns, shop_rules(), two, two, {}, UnknownIds::kReject),
-               ConfigError);
+  EventColumns columns;
+  columns.fixed_kind = "like";
+  for (const char* kind : {"kind", "knid"}) {
+    columns.kind = kind;
+    EXPECT_THROW(read_exposure(path, columns, shop_rules(), two, two, {}, UnknownIds::kReject),
+                 ConfigError);
+  }
 }
 
-TEST(ReadExposure, WhatFollowsAPositiveDoesNotMoveIt) {
+TEST(ReadExposure, APositiveIsOneFromTheMomentThatARuleHolds) {
   const std::vector<std::string> kinds = {"like", "click", "dwell", "view"};
   const std::vector<Event> events = {
-      {0, 0, 10, 0, kNone}, {0, 0, 50, 3, kNone},   // viewed again after the like
-      {0, 1, 20, 0, kNone}, {0, 1, 40, 0, kNone},   // liked twice: the later one
-      {0, 2, 10, 1, kNone}, {0, 2, 11, 2, 40.0f},   // click and dwell
-      {0, 2, 60, 2, 1.0f},  {0, 3, 5, 1, kNone},    // a short dwell later
-      {0, 3, 70, 2, 40.0f}, {0, 3, 80, 1, kNone}};  // clicked once more: part of the rule
-  const Exposure e = classify_events(events, kinds, shop_rules(), 1, 4, 100);
-  EXPECT_EQ(e.positive_time, (std::vector<std::int64_t>{10, 40, 11, 80}));
-  EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{50, 40, 60, 80}));
-  const RowTable rows =
-      rows_from_exposure(e, RowsFrom::kPositives, IdMap::identity(1), IdMap::identity(4));
-  EXPECT_EQ(rows.time, e.positive_time);
+      {0, 0, 10, 0, kNone}, {0, 0, 50, 3, kNone},  // viewed again after the like
+      {0, 1, 20, 0, kNone}, {0, 1, 40, 0, kNone},  // liked twice
+      {0, 2, 10, 1, kNone}, {0, 2, 11, 2, 40.0f},  // click, then dwell
+      {0, 2, 60, 2, 1.0f},  {0, 3, 5, 2, 40.0f},   // dwell, then click
+      {0, 3, 70, 1, kNone}, {0, 3, 80, 1, kNone},  // and clicked once more
+      {0, 4, 10, 0, kNone}, {0, 4, 5, 1, kNone},   // by two rules
+      {0, 4, 6, 2, 30.0f},  {0, 4, 90, 2, 31.0f}};
+  ExposureRules rules = shop_rules();
+  for (int order = 0; order < 2; ++order) {
+    const Exposure e = classify_events(events, kinds, rules, 1, 5, 100);
+    EXPECT_EQ(e.positive_time, (std::vector<std::int64_t>{10, 20, 11, 70, 6}));
+    EXPECT_EQ(e.last_time, (std::vector<std::int64_t>{50, 40, 60, 80, 90}));
+    const RowTable rows =
+        rows_from_exposure(e, RowsFrom::kPositives, IdMap::identity(1), IdMap::identity(5));
+    EXPECT_EQ(rows.time, e.positive_time);
+    std::swap(rules.rules[0], rules.rules[1]);
+  }
 }
 
 TEST(ReadExposure, ALogWithoutValuesSatisfiesNoComparison) {
@@ -165,6 +175,13 @@ TEST(ReadExposure, ALogWithoutValuesSatisfiesNoComparison) {
   ExposureRules likes;
   likes.rules = {rule(ExposureClass::kPositive, {{"like", Op::kExists, 0}})};
   EXPECT_FALSE(read_exposure(path, {}, likes, two, two, {}, UnknownIds::kReject).no_values);
+  // Also where nobody compares, and under the default name.
+  EventColumns named;
+  named.value_required = true;
+  for (const EventColumns& columns : {ratings, named}) {
+    EXPECT_THROW(read_exposure(path, columns, likes, two, two, {}, UnknownIds::kReject),
+                 InputError);
+  }
 }
 
 TEST(ReadExposure, EmptyLogAndUnknownIds) {
@@ -226,44 +243,64 @@ TEST(ClassifyEvents, RefusesIndicesOutOfRange) {
 struct Verdict {
   int exposure_class = 0;
   std::int64_t last = 0;
-  std::int64_t positive = INT64_MIN;  ///< latest fact that the rule asks for
+  std::int64_t positive = INT64_MIN;  ///< first time at which a positive rule held
 };
+/// Facts by kind: those from `from` on, up to `to`.
+std::multimap<std::string, double> facts_of(const std::vector<Event>& log, std::uint32_t user,
+                                            std::uint32_t item,
+                                            const std::vector<std::string>& kinds,
+                                            std::int64_t from, std::int64_t to) {
+  std::multimap<std::string, double> facts;
+  for (const Event& e : log) {
+    if (e.user == user && e.item == item && from <= e.time && e.time <= to)
+      facts.emplace(kinds[e.kind], e.value);
+  }
+  return facts;
+}
+
+bool holds(const ExposureRule& rule, const std::multimap<std::string, double>& facts) {
+  std::size_t held = 0;
+  for (const ExposureTerm& t : rule.terms) {
+    bool found = false;
+    for (auto [it, end] = facts.equal_range(t.kind); it != end; ++it) {
+      const double v = it->second, n = t.number;
+      found |= t.op == Op::kExists || (t.op == Op::kLess && v < n) ||
+               (t.op == Op::kLessEqual && v <= n) || (t.op == Op::kEqual && v == n) ||
+               (t.op == Op::kGreaterEqual && v >= n) || (t.op == Op::kGreater && v > n);
+    }
+    held += found ? 1 : 0;
+  }
+  return held == rule.terms.size();
+}
+
 std::optional<Verdict> judge(const std::vector<Event>& log, std::uint32_t user, std::uint32_t item,
                              const std::vector<std::string>& kinds, const ExposureRules& rules,
                              std::int64_t as_of) {
-  using Fact = std::pair<double, std::int64_t>;  // value, time
-  std::multimap<std::string, Fact> ever, lately;
-  std::int64_t last = INT64_MIN;
+  const auto between = [&](std::int64_t from, std::int64_t to) {
+    return facts_of(log, user, item, kinds, from, to);
+  };
+  const auto ever = between(INT64_MIN, as_of);
+  const auto lately = between(rules.window ? as_of - *rules.window : INT64_MIN, as_of);
+  Verdict verdict{static_cast<int>(ExposureClass::kAmbiguous), INT64_MIN, INT64_MIN};
   for (const Event& e : log) {
-    if (e.user != user || e.item != item || e.time > as_of) continue;
-    last = std::max(last, e.time);
-    const Fact fact{e.value, e.time};
-    ever.emplace(kinds[e.kind], fact);
-    if (!rules.window || e.time >= as_of - *rules.window) lately.emplace(kinds[e.kind], fact);
+    if (e.user == user && e.item == item && e.time <= as_of)
+      verdict.last = std::max(verdict.last, e.time);
   }
   for (const ExposureRule& r : rules.rules) {
     const bool positive = r.exposure_class == ExposureClass::kPositive;
-    const auto& facts = positive ? ever : lately;
-    std::size_t held = 0;
-    std::int64_t latest = INT64_MIN;
-    for (const ExposureTerm& t : r.terms) {
-      bool found = false;
-      for (auto [it, end] = facts.equal_range(t.kind); it != end; ++it) {
-        const double v = it->second.first, n = t.number;
-        const bool holds = t.op == Op::kExists || (t.op == Op::kLess && v < n) ||
-                           (t.op == Op::kLessEqual && v <= n) || (t.op == Op::kEqual && v == n) ||
-                           (t.op == Op::kGreaterEqual && v >= n) || (t.op == Op::kGreater && v > n);
-        if (holds) latest = std::max(latest, it->second.second);
-        found |= holds;
+    if (!holds(r, positive ? ever : lately)) continue;
+    verdict.exposure_class = static_cast<int>(r.exposure_class);
+    if (!positive) return verdict;
+    // Time goes by until one of the positive rules holds.
+    for (verdict.positive = 0;; ++verdict.positive) {
+      const auto known = between(INT64_MIN, verdict.positive);
+      for (const ExposureRule& any : rules.rules) {
+        if (any.exposure_class == ExposureClass::kPositive && holds(any, known)) return verdict;
       }
-      held += found ? 1 : 0;
-    }
-    if (held == r.terms.size()) {
-      return Verdict{static_cast<int>(r.exposure_class), last, positive ? latest : INT64_MIN};
     }
   }
   if (lately.empty()) return std::nullopt;
-  return Verdict{static_cast<int>(ExposureClass::kAmbiguous), last};
+  return verdict;
 }
 
 TEST(ReadExposure, EqualsBruteForceInAnyFileOrder) {

@@ -352,10 +352,10 @@ TEST(Rows, FromExposure) {
   const RowTable pairs = rows_from_exposure(exposure, RowsFrom::kPositives, users, items);
   EXPECT_EQ(pairs.user, (std::vector<std::uint32_t>{0, 0, 2}));
   EXPECT_EQ(pairs.positives, (std::vector<std::uint32_t>{0, 2, 1}));
-  EXPECT_EQ(pairs.time, (std::vector<std::int64_t>{6, 5, 9}));
+  EXPECT_EQ(pairs.time, (std::vector<std::int64_t>{4, 5, 9}));
   EXPECT_EQ(pairs.positive_offsets, (std::vector<std::uint64_t>{0, 1, 2, 3}));
   EXPECT_EQ(pairs.key,
-            (std::vector<std::uint64_t>{row_key_of("u", {"a"}, 6), row_key_of("u", {"c"}, 5),
+            (std::vector<std::uint64_t>{row_key_of("u", {"a"}, 4), row_key_of("u", {"c"}, 5),
                                         row_key_of("w", {"b"}, 9)}));
   const RowTable by_user = rows_from_exposure(exposure, RowsFrom::kUsers, users, items);
   EXPECT_EQ(by_user.user, (std::vector<std::uint32_t>{0, 2}));

@@ -91,19 +91,24 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   const std::size_t time_slot = add(columns.time, "time");
   const bool fixed = !columns.fixed_kind.empty();
   const std::vector<std::string>& there = scan.column_names();
-  if (fixed && std::find(there.begin(), there.end(), columns.kind) != there.end()) {
+  const auto is_there = [&there](const std::string& column) {
+    return std::find(there.begin(), there.end(), column) != there.end();
+  };
+  const EventColumns defaults;
+  for (const std::string& kind : {columns.kind, defaults.kind}) {
+    if (!fixed || !is_there(kind)) continue;
     throw ConfigError(text_of("--event-kind ", columns.fixed_kind, " would hide the column ",
-                              shown(columns.kind), " of ", scan.name(),
+                              shown(kind), " of ", scan.name(),
                               "; leave it out, or remove the column if it is not the kind"));
   }
   const std::size_t kind_slot =
       fixed ? TableScan::kAbsent
             : add(columns.kind, "kind", ", or give every event one kind with --event-kind");
-  // Many logs have kinds only. A column that was asked for by name must be there.
-  const bool no_values = kinds.has_comparison() && columns.value == EventColumns{}.value &&
-                         std::find(there.begin(), there.end(), columns.value) == there.end();
-  const std::size_t value_slot =
-      kinds.has_comparison() && !no_values ? add(columns.value, "value") : TableScan::kAbsent;
+  // Many logs have kinds only. A column that was asked for by name must be there, needed or not.
+  const bool required = columns.value_required || columns.value != defaults.value;
+  const bool no_values = !required && !is_there(columns.value);
+  const std::size_t value_column = no_values ? TableScan::kAbsent : add(columns.value, "value");
+  const std::size_t value_slot = kinds.has_comparison() ? value_column : TableScan::kAbsent;
 
   const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
   UnknownIdLog unknown_ids(unknown, scan.name());
@@ -149,7 +154,7 @@ Exposure read_exposure(TableReader& table, const EventColumns& columns, const Ex
   Exposure exposure = classify_events(std::move(events), kinds.names(), rules, users.size(),
                                       items.size(), as_of ? as_of : latest, exec);
   exposure.events = num_rows;
-  exposure.no_values = no_values;
+  exposure.no_values = no_values && kinds.has_comparison();
   exposure.unknown_users = unknown_users;
   exposure.unknown_items = unknown_items;
   exposure.unnamed_kinds = unnamed.commonest();

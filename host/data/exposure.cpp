@@ -65,28 +65,34 @@ bool satisfies(const Event& event, const Term& term) {
   return false;
 }
 
-bool matches(std::span<const Event> events, const Rule& rule) {
-  return std::all_of(rule.terms.begin(), rule.terms.end(), [&](const Term& term) {
-    return std::any_of(events.begin(), events.end(),
-                       [&](const Event& e) { return satisfies(e, term); });
-  });
+/// When the last of the rule's terms was first satisfied; nothing if one never was. events: by
+/// time.
+std::optional<std::int64_t> first_match(std::span<const Event> events, const Rule& rule) {
+  std::int64_t moment = INT64_MIN;
+  for (const Term& term : rule.terms) {
+    const auto found = std::find_if(events.begin(), events.end(),
+                                    [&](const Event& e) { return satisfies(e, term); });
+    if (found == events.end()) return std::nullopt;
+    moment = std::max(moment, found->time);
+  }
+  return moment;
 }
 
-/// What a pair is, and if positive since when: what the user did later on the item (a view after
-/// the purchase) does not move the row.
+/// What a pair is, and if positive since when.
 struct PairClass {
   ExposureClass exposure_class = ExposureClass::kAmbiguous;
   std::int64_t positive_time = INT64_MIN;
 };
 
-/// Time of the latest event that satisfies a term of the rule. events: by time, matched by the
-/// rule.
-std::int64_t latest_match(std::span<const Event> events, const Rule& rule) {
-  const auto found = std::find_if(events.rbegin(), events.rend(), [&](const Event& e) {
-    return std::any_of(rule.terms.begin(), rule.terms.end(),
-                       [&](const Term& term) { return satisfies(e, term); });
-  });
-  return found->time;
+/// The first moment at which a positive rule held, one of which does. No later event moves it, so
+/// rows keep their keys as a log grows.
+std::int64_t positive_since(std::span<const Event> events, const std::vector<Rule>& rules) {
+  std::int64_t first = INT64_MAX;
+  for (const Rule& rule : rules) {
+    if (rule.exposure_class != ExposureClass::kPositive) continue;
+    first = std::min(first, first_match(events, rule).value_or(INT64_MAX));
+  }
+  return first;
 }
 
 /// Class of a pair from its events up to as_of (`all`) and those of them inside the window
@@ -94,11 +100,9 @@ std::int64_t latest_match(std::span<const Event> events, const Rule& rule) {
 std::optional<PairClass> classify(std::span<const Event> all, std::span<const Event> recent,
                                   const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
-    if (rule.exposure_class == ExposureClass::kPositive) {
-      if (matches(all, rule)) return PairClass{rule.exposure_class, latest_match(all, rule)};
-    } else if (matches(recent, rule)) {
-      return PairClass{rule.exposure_class};
-    }
+    const bool positive = rule.exposure_class == ExposureClass::kPositive;
+    if (!first_match(positive ? all : recent, rule)) continue;
+    return PairClass{rule.exposure_class, positive ? positive_since(all, rules) : INT64_MIN};
   }
   if (recent.empty()) return std::nullopt;
   return PairClass{};

@@ -179,25 +179,30 @@ std::optional<std::uint32_t> UnknownIdLog::resolve(const IdMap& ids, std::string
                       " id is empty; give every row an id, or remove the row");
   }
   const std::optional<std::uint32_t> index = ids.find(id);
-  if (!index) {
-    ++count_;
-    constexpr std::uint64_t kNamed = 10;
-    if (policy_ == UnknownIds::kReject && count_ <= kNamed) {
-      named_ += text_of(count_ == 1 ? "" : ", ", what, " ", shown(id), " (line ", scan.line(), ")");
-    } else if (policy_ == UnknownIds::kReject && count_ == kNamed + 1) {
-      named_ += ", ...";
-    }
-  }
+  if (index) return index;
+  ++count_;
+  row_numbers_ = row_numbers_ || ids.are_row_numbers();
+  if (policy_ == UnknownIds::kDrop) return index;
+  constexpr std::size_t kNamed = 10;
+  const std::string name = text_of(what, " ", shown(id));
+  if (named_.size() > kNamed || !seen_.insert(name).second) return index;
+  named_.push_back(named_.size() == kNamed ? "..." : text_of(name, " (line ", scan.line(), ")"));
   return index;
 }
 
 void UnknownIdLog::finish() const {
   if (policy_ == UnknownIds::kDrop || count_ == 0) return;
-  throw_input_error(path_, ": ", count_, count_ == 1 ? " id has" : " ids have",
-                    " no embedding: ", named_,
-                    "; every id must be one of those of the embedding tables. Are the id files the "
-                    "right ones? Leave such "
-                    "rows out with --unknown-ids drop");
+  std::string named;
+  for (const std::string& name : named_) named += (named.empty() ? "" : ", ") + name;
+  throw_input_error(
+      path_, ": ", count_, count_ == 1 ? " id has" : " ids have", " no embedding",
+      count_ > named_.size() ? ", repeats counted: " : ": ", named,
+      row_numbers_
+          ? "; ids are row numbers of the embeddings where no file says otherwise: give "
+            "--user-ids and --item-ids."
+          : "; every id must be one of those of the embedding tables. Are the id files the "
+            "right ones, and the columns?",
+      " Leave such rows out with --unknown-ids drop");
 }
 
 }  // namespace quarry

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -114,7 +115,9 @@ class UnknownIdLog {
   UnknownIds policy_;
   std::string path_;
   std::uint64_t count_ = 0;
-  std::string named_;
+  bool row_numbers_ = false;        ///< some table has no ids of its own
+  std::vector<std::string> named_;  ///< the first ten, and then "..."
+  std::set<std::string> seen_;      ///< at most eleven
 };
 
 }  // namespace quarry

@@ -35,6 +35,7 @@ class IdMap {
   static IdMap from_ids(std::vector<std::string> ids, const std::string& what);
 
   std::uint64_t size() const { return rows_; }
+  bool are_row_numbers() const { return identity_; }
   /// Index of an id, or nothing.
   std::optional<std::uint32_t> find(std::string_view id) const;
   std::string id_of(std::uint32_t index) const;
@@ -53,6 +54,7 @@ class IdMap {
 /// Column names of a table, as mapped by flags or config.
 struct EventColumns {
   std::string user = "user", item = "item", time = "time", kind = "kind", value = "value";
+  bool value_required = false;  ///< the column `value` was asked for by name: it must be there
   std::string fixed_kind;  ///< if set, every event is of this kind and there need be no kind column
                            ///< (e.g. "rating")
 };
@@ -64,8 +66,8 @@ struct Exposure {
   std::vector<std::uint8_t> classes;    ///< [pairs] ExposureClass
   std::vector<std::int64_t> last_time;  ///< [pairs] of the latest event that counts
   std::vector<std::int64_t>
-      positive_time;  ///< [pairs] of the latest event that satisfies a term of the rule that made
-                      ///< the pair positive, INT64_MIN where it is not
+      positive_time;  ///< [pairs] first moment at which the events satisfied a positive rule;
+                      ///< INT64_MIN where the pair is not positive
   std::vector<std::uint32_t> item_count;  ///< [items] positive pairs per item: the popularity
   std::int64_t as_of = INT64_MAX;
   std::int64_t latest_event = INT64_MIN;  ///< the latest time that any mask has seen
@@ -78,8 +80,8 @@ struct Exposure {
 
 /// Reads events in one pass, classifies every (user, item) by all of its events with time <= as_of.
 /// The result does not depend on the order of the file. A log without the column `value` has no
-/// values: comparisons hold for no event of it. Throws InputError with file, line, value and
-/// remedy.
+/// values, unless that is another than the default or required: comparisons hold for no event of
+/// it. Throws InputError with file, line, value and remedy.
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown,
