@@ -86,7 +86,15 @@ TEST_F(CliTest, ShowChecksTheFilesThatItUses) {
   EXPECT_EQ(r.code, 0);
   EXPECT_NE(r.err.find("moved.csv: has other content"), std::string::npos) << r.err;
   // A recorded file that is gone costs the names; one that is asked for must be there.
-  expect({"show", path("set")}, 0, "ids and titles are not shown");
+  const Result untitled = run({"show", path("set"), "--json"});
+  EXPECT_NE(untitled.err.find("titles are not shown"), std::string::npos) << untitled.err;
+  EXPECT_EQ(Json::parse(untitled.out)["shown"][0]["user"], "0");
+  fs::rename(path("users.npy"), path("elsewhere.npy"));
+  const Result nameless = run({"show", path("set"), "--json"});
+  EXPECT_NE(nameless.err.find("ids and titles are not shown"), std::string::npos) << nameless.err;
+  EXPECT_TRUE(Json::parse(nameless.out)["shown"][0]["user"].is_null());
+  EXPECT_EQ(Json::parse(nameless.out)["shown"][0]["user_index"], 0);
+  fs::rename(path("elsewhere.npy"), path("users.npy"));
   expect({"show", path("set"), "--catalogue", path("none.csv")}, 5, "none.csv");
   expect({"show", path("set"), "--catalogue", path("moved.csv"), "--events", path("items.npy")}, 3,
          "items.npy");

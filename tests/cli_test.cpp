@@ -15,7 +15,7 @@ TEST_F(CliTest, HelpVersionAndUsageErrors) {
   expect({"--help"}, 0, "mine");
   expect({"mine", "--help"}, 0, "--recipe");
   expect({"--version"}, 0, "quarry 0.");
-  expect({}, 2, "subcommand");
+  expect({}, 2, "verbs are mine, plan");
   expect({"dig"}, 2, "dig");
   expect({"mine", "--no-such-flag"}, 2, "--no-such-flag");
   expect({"mine", "--seed", "minus one"}, 2, "--seed");

@@ -38,7 +38,7 @@ filters = [
 ]
 
 [strata]
-popularity = { bins = 3, names = ["tail", "torso", "head"] }   # quantiles of interaction count up to as_of
+popularity = { bins = 3, names = ["tail", "torso", "head"] }   # quantiles of the count of positives up to as-of
 recency    = { edges = ["30d", "180d"] }
 category   = { column = "category" }
 

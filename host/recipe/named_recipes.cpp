@@ -351,7 +351,7 @@ filters = [
 ]
 
 [strata]
-popularity = { bins = 3, names = ["tail", "torso", "head"] }   # quantiles of interaction count up to as_of
+popularity = { bins = 3, names = ["tail", "torso", "head"] }   # quantiles of the count of positives up to as-of
 
 [[branch]]
 name = "hard"

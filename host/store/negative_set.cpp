@@ -118,6 +118,16 @@ struct Shard {
   const T* data(Column column) const {
     return static_cast<const T*>(columns[static_cast<std::size_t>(column)].data());
   }
+  /// Throws InputError unless the places of positives go from 0 to their number without falling.
+  void check_places() const {
+    const auto* offsets = data<std::uint64_t>(Column::kPositiveOffset);
+    if (offsets[0] != 0 || offsets[rows] != positives ||
+        !std::is_sorted(offsets, offsets + rows + 1)) {
+      throw InputError(path + "/positive_offset.npy: does not go from 0 to " +
+                       std::to_string(positives) +
+                       " without falling; the file is damaged, mine the set again");
+    }
+  }
   /// Of a row of the shard. Opening a set reads no column, so its places are checked here.
   std::span<const std::uint32_t> positives_of(std::uint64_t at) const {
     const auto* offsets = data<std::uint64_t>(Column::kPositiveOffset);
@@ -192,6 +202,7 @@ void NegativeSet::State::verify(const ManifestReader& reader) const {
       }
     }
   }
+  for (const Shard& shard : shards) shard.check_places();
   ContentHash hash(schema.k);
   hash_into(hash);
   if (hash.hex() != content_hash) reader.fail("content_hash", "is not that of the columns");

@@ -24,12 +24,15 @@ struct SetSchema {
 /// What the rows of a batch are. Borrowed.
 struct SetRows {
   const std::uint64_t* key = nullptr;   ///< [rows]
-  const std::uint32_t* user = nullptr;  ///< [rows]
-  const std::int64_t* time = nullptr;   ///< [rows] INT64_MAX: none
-  /// [rows + 1] places in `positives`, not falling; the first may be any.
+  const std::uint32_t* user = nullptr;  ///< [rows]; null: none has a number, 0xFFFFFFFF is written
+  const std::int64_t* time = nullptr;   ///< [rows] INT64_MAX: none; null: none for all
+  /// [rows + 1] places in `positives`, not falling; the first may be any. Null: no positives.
   const std::uint64_t* positive_offsets = nullptr;
   const std::uint32_t* positives = nullptr;  ///< item indices
 };
+
+/// Bytes of the columns of so many rows with so many positives in all, their headers left out.
+std::uint64_t set_bytes(const SetSchema& schema, std::uint64_t rows, std::uint64_t positives);
 
 /// What to do if something lies at the target already.
 enum class Existing : std::uint8_t {

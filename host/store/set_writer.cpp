@@ -30,6 +30,7 @@ using Json = nlohmann::ordered_json;
 
 /// Sets tell what persons did: for their owner only, until he says otherwise.
 constexpr mode_t kFolderMode = 0700;
+constexpr std::uint32_t kNoUser = 0xFFFFFFFFu;
 constexpr float kNan = std::bit_cast<float>(0x7FC00000u);
 
 /// One NaN for all, so that equal sets have equal bytes.
@@ -120,6 +121,17 @@ void check_set_target(const std::string& path, Existing existing) {
   }
   if (::access(parent.c_str(), W_OK | X_OK) != 0)
     throw IoError(io_message(parent.string(), "cannot write here"));
+}
+
+std::uint64_t set_bytes(const SetSchema& schema, std::uint64_t rows, std::uint64_t positives) {
+  std::uint64_t bytes = 0;
+  for (std::size_t c = 0; c < kNumColumns; ++c) {
+    const auto column = static_cast<Column>(c);
+    bytes += column_length(column, rows, positives) *
+             column_width(column, schema.k, static_cast<std::uint32_t>(schema.branches.size())) *
+             column_type(column).bytes;
+  }
+  return bytes;
 }
 
 struct SetWriter::State {
@@ -250,12 +262,15 @@ void SetWriter::State::canonicalise(const NegativeBatch& batch, std::uint64_t be
 
 /// Where each row's positives end in the shard's column, and the positives.
 void SetWriter::State::put_positives(const SetRows& of, std::uint64_t begin, std::uint64_t count) {
+  if (of.positive_offsets == nullptr) {
+    positive_offset.assign(count, shard_positives);
+    put(Column::kPositiveOffset, positive_offset);
+    return;
+  }
   const std::uint64_t* from = of.positive_offsets + begin;
   positive_offset.resize(count);
-  for (std::uint64_t r = 0; r < count; ++r) {
-    QUARRY_CHECK(from[r] <= from[r + 1]);
+  for (std::uint64_t r = 0; r < count; ++r)
     positive_offset[r] = shard_positives + (from[r + 1] - from[0]);
-  }
   put(Column::kPositiveOffset, positive_offset);
   put(Column::kPositive, of.positives + from[0], from[count] - from[0]);
   shard_positives += from[count] - from[0];
@@ -265,8 +280,16 @@ void SetWriter::State::append_rows(const NegativeBatch& batch, const SetRows& of
                                    std::uint64_t begin, std::uint64_t count) {
   canonicalise(batch, begin, count);
   put(Column::kRowKey, of.key + begin, count);
-  put(Column::kUser, of.user + begin, count);
-  put(Column::kTime, of.time + begin, count);
+  if (of.user != nullptr) {
+    put(Column::kUser, of.user + begin, count);
+  } else {
+    put(Column::kUser, std::vector<std::uint32_t>(count, kNoUser));
+  }
+  if (of.time != nullptr) {
+    put(Column::kTime, of.time + begin, count);
+  } else {
+    put(Column::kTime, std::vector<std::int64_t>(count, INT64_MAX));
+  }
   put_positives(of, begin, count);
   put(Column::kCount, batch.count.data() + begin, count);
   put(Column::kPositiveMin, positive_min);
@@ -331,6 +354,8 @@ void SetWriter::append(const NegativeBatch& batch, const SetRows& rows,
   State& s = *state_;
   QUARRY_CHECK(batch.k == s.schema.k && batch.num_branches == s.schema.branches.size());
   QUARRY_CHECK(batch.item.size() == std::uint64_t{batch.num_rows} * batch.k);
+  for (std::uint64_t r = 0; r < batch.num_rows && rows.positive_offsets != nullptr; ++r)
+    QUARRY_CHECK(rows.positive_offsets[r] <= rows.positive_offsets[r + 1]);
   std::uint64_t begin = 0;
   while (begin < batch.num_rows) {
     // Small shards of a large batch are many files, each synced: far longer than a caller waits.

@@ -176,6 +176,12 @@ int run_explain(const ExplainArgs& args, const CLI::App& verb, const Context& co
         "since the set was mined",
         set.path(), row, stored.row_key));
   }
+  if (input.time[0] != stored.time || !std::ranges::equal(input.positives, stored.positives)) {
+    throw InputError(fmt::format(
+        "{}: row {} has other positives or another time than the inputs give its key {} now; they "
+        "have changed since the set was mined",
+        set.path(), row, stored.row_key));
+  }
   if (inputs.is_bad_user(stored.user) || !input.bare.empty()) {
     const std::string verdict = fmt::format(
         "{} no usable embedding, so the row is empty (code bad_row)",

@@ -181,13 +181,8 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
     inputs.exposure =
         read_exposure(o.events, request.event_columns, request.recipe.exposure, inputs.user_ids,
                       inputs.item_ids, request.as_of, request.unknown_ids, exec);
-    if (inputs.exposure->no_values) {
-      inputs.warnings.push_back(fmt::format(
-          "{} has no column 'value', so [exposure] rules that compare values (rating>=4) hold for "
-          "none of its events; if it has them under another name, give --event-columns "
-          "value=COLUMN",
-          o.events));
-    }
+    if (std::string text = no_values_warning(o.events, *inputs.exposure); !text.empty())
+      inputs.warnings.push_back(std::move(text));
   }
   if (!o.catalogue.empty()) {
     note(inputs, context, "catalogue", o.catalogue);
@@ -197,6 +192,14 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
 }
 
 }  // namespace
+
+std::string no_values_warning(const std::string& events, const Exposure& exposure) {
+  if (!exposure.no_values) return "";
+  return fmt::format(
+      "{} has no column 'value', so rules that compare values (rating>=4) hold for none of its "
+      "events; if it has them under another name, give --event-columns value=COLUMN",
+      events);
+}
 
 MinerInputs Inputs::miner_inputs() const {
   MinerInputs in;

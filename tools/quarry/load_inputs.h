@@ -78,4 +78,7 @@ void hash_files(Inputs& inputs, const Context& context);
 /// Throws InputError if a file that was read is not what it was when it was opened.
 void check_unchanged(const Inputs& inputs);
 
+/// A sentence on a log without values whose rules compare them; "" for others.
+std::string no_values_warning(const std::string& events, const Exposure& exposure);
+
 }  // namespace quarry

@@ -139,8 +139,10 @@ void keep_standard_streams() {
 int fail_usage(const CLI::App& app, const CLI::ParseError& error) {
   std::string help = "quarry";
   for (const CLI::App* verb : app.get_subcommands()) help += " " + verb->get_name();
-  return fail(kUsage, "usage",
-              (std::string(error.what()) + "; " + help + " --help lists what it takes").c_str());
+  std::string words = error.what();
+  // The commonest guess: k stands in the recipe.
+  if (words.find("--k") != std::string::npos) words += "; k is the recipe's: --set k=N";
+  return fail(kUsage, "usage", (words + "; " + help + " --help lists what it takes").c_str());
 }
 
 std::string quoted(const std::string& arg) {
@@ -153,13 +155,15 @@ std::string quoted(const std::string& arg) {
 
 /// CLI11 says only that a subcommand is missing when the first word is none.
 void check_verb(const CLI::App& app, const std::vector<std::string>& args) {
-  if (args.empty() || args.front().empty() || args.front()[0] == '-') return;
+  if (!args.empty() && !args.front().empty() && args.front()[0] == '-') return;
   std::string known;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (verb->get_name() == args.front()) return;
+    if (!args.empty() && verb->get_name() == args.front()) return;
     known += (known.empty() ? "" : ", ") + verb->get_name();
   }
-  throw ConfigError("there is no verb '" + args.front() + "'; verbs are " + known);
+  throw ConfigError(
+      (args.empty() ? std::string("say what to do") : "there is no verb '" + args.front() + "'") +
+      "; verbs are " + known + "; quarry --help says what they do");
 }
 
 int run(int argc, char** argv) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,11 +33,18 @@ OutputFile::OutputFile(const std::string& path, std::string flag)
     }
     path_ = fs::canonical(path_, ignored).string();  // a link stays one
   }
-  aside_ = fmt::format("{}.tmp-{}", path_, ::getpid());
-  ::unlink(aside_.c_str());  // of a killed run whose process had this number
-  file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (file_ >= 0) return;
+  constexpr int kMostNames = 100;  // a killed run whose process had this number may have left one
+  for (int n = 0; n < kMostNames && file_ < 0; ++n) {
+    aside_ = fmt::format("{}.tmp-{}-{}", path_, ::getpid(), n);
+    file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (file_ < 0 && errno != EEXIST) break;
+  }
+  struct stat old = {};
+  if (file_ >= 0 && (!fs::exists(there) || (::stat(path_.c_str(), &old) == 0 &&
+                                            ::fchmod(file_, old.st_mode & 0777) == 0)))
+    return;
   const int error = errno;
+  if (file_ >= 0) ::unlink(aside_.c_str());
   aside_.clear();
   fail(error);
 }

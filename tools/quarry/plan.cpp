@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "host/store/negative_set.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/load_inputs.h"
@@ -24,7 +25,8 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 /// Column buffers of the set being written, and the block of rows being mined.
-constexpr std::uint64_t kStoreBytes = 6ull << 20;
+constexpr std::uint64_t kStoreBytes = 7ull << 20;
+constexpr std::uint64_t kRowsLookedAt = 4096;
 
 struct PlanArgs {
   RunOptions run;
@@ -36,6 +38,7 @@ struct Probe {
   std::uint64_t rows = 0;
   double rows_per_second = 0;
   double fill = 1;  ///< share of slots filled
+  std::uint64_t bad_rows = 0;
 };
 
 /// Mines the first two tiles as a run would, which take the memory that a run takes, and then
@@ -62,6 +65,7 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
         context.stop);
     const double turn_seconds = std::chrono::duration<double>(Clock::now() - turn_start).count();
     result.rows += sample;
+    result.bad_rows += feed.bad_rows();
     result.rows_per_second = static_cast<double>(sample) / std::max(turn_seconds, 1e-9);
     const double used = std::chrono::duration<double>(Clock::now() - start).count();
     if (sample == total) break;
@@ -78,8 +82,20 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
   return result;
 }
 
+/// Positives of all rows, by those of the first.
+std::uint64_t positives_of(const Inputs& inputs) {
+  const std::uint64_t rows = inputs.end_row - inputs.first_row;
+  const std::uint64_t read = std::min(rows, kRowsLookedAt);
+  if (read == 0) return 0;
+  RowTable block;
+  inputs.rows.read(inputs.first_row, read, block);
+  return static_cast<std::uint64_t>(static_cast<double>(block.positives.size()) /
+                                    static_cast<double>(read) * static_cast<double>(rows));
+}
+
 int run_plan(const PlanArgs& args, const Context& context) {
   RunRequest request = check_run_options(args.run);
+  request.miner.faiss.save = false;  // another run's index may lie there
   MemoryWatch memory;
   const Clock::time_point start = Clock::now();
   const std::unique_ptr<Inputs> held = load_inputs(request, context);
@@ -105,9 +121,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
       std::max(loaded.peak_resident, peak_private + loaded.resident - loaded.anonymous);
   const double mine_seconds =
       measured.rows_per_second > 0 ? static_cast<double>(rows) / measured.rows_per_second : 0;
-  const std::uint64_t slot_bytes = 30;  // FORMAT.md: the numbers of one slot
-  const std::uint64_t output_bytes =
-      rows * (19 + 4 * request.recipe.branches.size() + slot_bytes * request.recipe.k);
+  const SetSchema schema{request.recipe.k, miner.branch_names(), {}, inputs.snapshot.num_items};
+  const std::uint64_t output_bytes = set_bytes(schema, rows, positives_of(inputs));
 
   std::string words;
   const auto line = [&](const char* what, const std::string& value) {
@@ -147,9 +162,11 @@ int run_plan(const PlanArgs& args, const Context& context) {
                    measured.rows > 0 ? "about " + words_of_seconds(mine_seconds) : "not known"));
   const std::string recall_text = recall_json(recall, mine_seconds);
   words += recall_words(recall_text);
-  std::vector<std::string> warnings = run_warnings(request, inputs, miner, 0, 0);
+  std::vector<std::string> warnings =
+      run_warnings(request, inputs, miner, 0, measured.bad_rows, RowsSeen::kProbed);
   if (std::string text = recall_warning(recall, args.run.recall); !text.empty())
     warnings.push_back(std::move(text));
+  words += exposure_words(inputs);
   for (const std::string& warning : warnings) words += "warning: " + warning + "\n";
   if (!args.json) {
     std::fputs(words.c_str(), stdout);

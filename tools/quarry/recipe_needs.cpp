@@ -55,11 +55,12 @@ RecipeNeeds needs_of(const Recipe& recipe) {
       needs.events = true;
     for (const WeightSpec& weight : branch.weights) {
       if (weight.kind == WeightKind::kPairColumn) needs.pairs.insert(weight.table);
-      if (weight.kind == WeightKind::kPopularity) needs.events = true;
+      if (weight.kind == WeightKind::kPopularity || weight.kind == WeightKind::kClass)
+        needs.events = true;
     }
   }
   for (const StratumAttribute& attribute : recipe.strata) {
-    if (attribute.kind == StratumAttribute::Kind::kColumn) needs.catalogue = true;
+    if (attribute.kind != StratumAttribute::Kind::kPopularity) needs.catalogue = true;
     if (attribute.kind == StratumAttribute::Kind::kPopularity) needs.events = true;
   }
   if (!recipe.caps.empty()) needs.catalogue = true;

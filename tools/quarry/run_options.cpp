@@ -254,6 +254,28 @@ std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
   return static_cast<std::uint64_t>(bytes);
 }
 
+EventColumns parse_event_columns(const std::string& text, const std::string& fixed_kind) {
+  EventColumns columns;
+  std::string kind, value;
+  map_columns(text, "--event-columns",
+              {{"user", &columns.user},
+               {"item", &columns.item},
+               {"time", &columns.time},
+               {"kind", &kind},
+               {"value", &value}});
+  columns.fixed_kind = fixed_kind;
+  if (!kind.empty() && !fixed_kind.empty()) {
+    throw ConfigError(fmt::format(
+        "--event-kind {} gives every event one kind and --event-columns kind={} reads it from a "
+        "column; give one of the two",
+        fixed_kind, kind));
+  }
+  columns.value_required = !value.empty();
+  if (!kind.empty()) columns.kind = kind;
+  if (!value.empty()) columns.value = value;
+  return columns;
+}
+
 RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> recorded) {
   check_required(options);
   check_rows(options);
@@ -261,13 +283,7 @@ RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> re
   r.options = options;
   r.item_ids = split_column(options.item_ids);
   r.user_ids = split_column(options.user_ids);
-  map_columns(options.event_columns, "--event-columns",
-              {{"user", &r.event_columns.user},
-               {"item", &r.event_columns.item},
-               {"time", &r.event_columns.time},
-               {"kind", &r.event_columns.kind},
-               {"value", &r.event_columns.value}});
-  r.event_columns.fixed_kind = options.event_kind;
+  r.event_columns = parse_event_columns(options.event_columns, options.event_kind);
   map_columns(options.catalogue_columns, "--catalogue-columns",
               {{"item", &r.catalogue_columns.item},
                {"first_seen", &r.catalogue_columns.first_seen},

@@ -195,4 +195,7 @@ RunOptions options_from_json(const std::string& json, const std::string& folder,
 /// A path as written in a manifest: relative to the folder, with '/'.
 std::string path_from(const std::string& folder, const std::string& path);
 
+/// "user=who,item=what" over the default names, as --event-columns takes it, beside --event-kind.
+EventColumns parse_event_columns(const std::string& text, const std::string& fixed_kind);
+
 }  // namespace quarry

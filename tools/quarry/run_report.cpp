@@ -9,12 +9,12 @@
 
 #include "index/retriever.h"
 #include "tools/quarry/blas.h"
-#include "tools/quarry/fill_warnings.h"
+#include "tools/quarry/idle_flags.h"
+#include "tools/quarry/item_names.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
 #include "tools/quarry/recipe_needs.h"
 #include "tools/quarry/safety_inputs.h"
-#include "tools/quarry/search_flags.h"
 #include "tools/quarry/version.h"
 
 namespace quarry {
@@ -139,21 +139,35 @@ std::string versions_json() {
 
 std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
                                       const Miner& miner, std::uint64_t unknown_segments,
-                                      std::uint64_t bad_rows) {
+                                      std::uint64_t bad_rows, RowsSeen seen) {
   std::vector<std::string> all = recipe_warnings(request.recipe);
   const auto add = [&](std::vector<std::string> more) {
     for (std::string& text : more) all.push_back(std::move(text));
   };
   add(inputs.warnings);
+  add(exposure_warnings(request, inputs));
   add(unused_tables(request));
   add(search_warnings(request.options, miner));
+  add(lone_flags(request.options));
   for (std::string text :
        {segment_warning(request, unknown_segments, inputs.end_row - inputs.first_row),
         kinds_warning(inputs)}) {
     if (!text.empty()) all.push_back(std::move(text));
   }
-  add(fill_warnings(request.recipe, miner, bad_rows));
+  add(fill_warnings(request.recipe, miner, bad_rows, seen));
   return all;
+}
+
+std::string exposure_words(const Inputs& inputs) {
+  if (!inputs.exposure) return "";
+  const auto pairs = pairs_by_class(*inputs.exposure);
+  std::string words;
+  for (std::uint32_t c = 1; c < kNumExposureClasses; ++c)
+    words +=
+        fmt::format("{}{} {}", c > 1 ? ", " : "", words_of_count(pairs[c]), exposure_class_name(c));
+  return fmt::format("events: {} up to {}; users' items are {}\n",
+                     words_of_count(inputs.exposure->events - inputs.exposure->events_after_as_of),
+                     time_words(inputs.exposure->as_of), words);
 }
 
 std::string run_to_json(const RunFacts& facts) {
@@ -184,6 +198,9 @@ std::string run_to_json(const RunFacts& facts) {
     for (const auto& [kind, count] : inputs.exposure->unnamed_kinds)
       kinds.push_back({{"kind", kind}, {"events", count}});
     run["events"]["kinds_no_rule_names"] = std::move(kinds);
+    const auto pairs = pairs_by_class(*inputs.exposure);
+    for (std::uint32_t c = 1; c < kNumExposureClasses; ++c)
+      run["events"]["pairs"][exposure_class_name(c)] = pairs[c];
   }
   run["inputs"] = inputs_json(facts);
   run["rows"] = {{"in_all", inputs.rows.size()},
@@ -323,6 +340,7 @@ std::string run_to_words(const RunFacts& facts) {
         words_of_count(ids.rows), words_of_count(ids.row_positives), words_of_count(ids.catalogue),
         words_of_count(ids.pairs), words_of_count(ids.lists), words_of_count(ids.events));
   }
+  out += exposure_words(*facts.inputs);
   for (const std::string& warning : facts.warnings) out += "warning: " + warning + "\n";
   return out;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/mine/miner.h"
+#include "tools/quarry/fill_warnings.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/recall_report.h"
 
@@ -32,7 +33,9 @@ struct RunFacts {
 /// kinds of events, rows that are short.
 std::vector<std::string> run_warnings(const RunRequest& request, const Inputs& inputs,
                                       const Miner& miner, std::uint64_t unknown_segments,
-                                      std::uint64_t bad_rows);
+                                      std::uint64_t bad_rows, RowsSeen seen = RowsSeen::kAll);
+/// A line on what the events are worth, pairs of each exposure class; "" without events.
+std::string exposure_words(const Inputs& inputs);
 /// JSON text of an object.
 std::string run_to_json(const RunFacts& facts);
 /// A table of words for stderr.

@@ -2,6 +2,7 @@
 // allowed and recorded.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,12 @@ std::string segment_warning(const RunRequest& request, std::uint64_t unknown, st
 /// A sentence about event kinds that no exposure rule names, the commonest first. "" if there are
 /// none.
 std::string kinds_warning(const Inputs& inputs);
+
+/// Sentences on exposure that cannot be meant: a window that ends before --as-of begins to look,
+/// filters of classes that no pair has.
+std::vector<std::string> exposure_warnings(const RunRequest& request, const Inputs& inputs);
+
+/// Pairs of user and item of each exposure class, by number of the class.
+std::array<std::uint64_t, kNumExposureClasses> pairs_by_class(const Exposure& exposure);
 
 }  // namespace quarry

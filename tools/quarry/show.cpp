@@ -51,7 +51,7 @@ Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs)
       continue;
     }
     Json entry = {
-        {"item", inputs != nullptr ? Json(item_id(*inputs, row.item[j])) : Json(row.item[j])},
+        {"item", inputs != nullptr ? Json(item_id(*inputs, row.item[j])) : Json(nullptr)},
         {"index", row.item[j]},
         {"title", inputs != nullptr ? item_title(*inputs, row.item[j]) : ""},
         {"score", number_or_null(row.score[j])},
@@ -65,13 +65,14 @@ Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs)
   }
   Json positives = Json::array();
   for (const std::uint32_t item : row.positives) {
-    positives.push_back({{"item", inputs != nullptr ? Json(item_id(*inputs, item)) : Json(item)},
+    positives.push_back({{"item", inputs != nullptr ? Json(item_id(*inputs, item)) : Json(nullptr)},
                          {"index", item},
                          {"title", inputs != nullptr ? item_title(*inputs, item) : ""}});
   }
   return {{"row", index},
           {"row_key", row.row_key},
-          {"user", inputs != nullptr ? Json(user_id(*inputs, row.user)) : Json(row.user)},
+          {"user", inputs != nullptr ? Json(user_id(*inputs, row.user)) : Json(nullptr)},
+          {"user_index", row.user},
           {"positives", std::move(positives)},
           {"time", row.time == INT64_MAX ? Json(nullptr) : Json(row.time)},
           {"positive_min", number_or_null(row.positive_min)},
@@ -81,7 +82,7 @@ Json row_json(const NegativeSet& set, std::uint64_t index, const Inputs* inputs)
 
 /// The latest things that a user did, one line each.
 std::string history_words(const Inputs& inputs, std::uint32_t user, std::uint64_t limit) {
-  if (!inputs.exposure || user + 1 >= inputs.exposure->offsets.size()) return "";
+  if (!inputs.exposure || std::uint64_t{user} + 1 >= inputs.exposure->offsets.size()) return "";
   const Exposure& e = *inputs.exposure;
   std::vector<std::uint64_t> places;
   for (std::uint64_t at = e.offsets[user]; at < e.offsets[user + 1]; ++at) places.push_back(at);
@@ -184,6 +185,37 @@ std::map<std::string, std::string> files_of_names(const Inputs& inputs) {
   return files;
 }
 
+/// Names from the files that can be read: events and catalogue are done without where they cannot,
+/// unless flags name files (`wanted`). Null, with the reason, where even the ids cannot.
+std::unique_ptr<Inputs> load_what_is_there(const RunRequest& request, bool wanted,
+                                           const Context& context, std::string* why) {
+  for (const bool with_events : {true, false}) {
+    for (const bool with_catalogue : {true, false}) {
+      RunRequest some = request;
+      if (!with_events) some.options.events.clear();
+      if (!with_catalogue) some.options.catalogue.clear();
+      try {
+        std::unique_ptr<Inputs> inputs = load_names(some, context);
+        if (!with_events || !with_catalogue) {
+          fmt::print(stderr, "warning: {} not shown, because a file cannot be read: {}\n",
+                     with_catalogue ? "what users did is"
+                     : with_events  ? "titles are"
+                                    : "titles and what users did are",
+                     *why);
+        }
+        return inputs;
+      } catch (const InputError& error) {
+        if (wanted) throw;
+        *why = error.what();
+      } catch (const IoError& error) {
+        if (wanted) throw;
+        *why = error.what();
+      }
+    }
+  }
+  return nullptr;
+}
+
 /// Ids, titles and what users did as far as the inputs can still be read; says on stderr what is
 /// missing or has changed. Throws InputError if the manifest is damaged, and whatever keeps files
 /// that flags name from being used: those are wanted.
@@ -197,15 +229,7 @@ std::unique_ptr<Inputs> load_background(const NegativeSet& set, const ShowArgs& 
   if (wanted || has_recorded_run(set)) {
     const RecordedRun recorded = recorded_run(set, verb, args.flags);
     request = recorded_request(set, verb, recorded);
-    try {
-      inputs = load_names(request, context);
-    } catch (const InputError& error) {
-      if (wanted) throw;
-      why = error.what();
-    } catch (const IoError& error) {
-      if (wanted) throw;
-      why = error.what();
-    }
+    inputs = load_what_is_there(request, wanted, context, &why);
   }
   if (!inputs) {
     fmt::print(stderr,
@@ -259,13 +283,14 @@ int run_show(const ShowArgs& args, const CLI::App& verb, const Context& context)
   } else {
     const IdMap numbers = IdMap::identity(kNoItem - 1);
     rows = find_rows(set, args.choice, inputs ? inputs->user_ids : numbers);
-    if (rows.size() > args.rows) rows.resize(std::max<std::uint64_t>(args.rows, 1));
+    if (!args.choice.user.empty()) rows.resize(std::min<std::uint64_t>(rows.size(), args.rows));
   }
   const Json recall = recorded_recall(set);
   if (args.json) {
-    Json out = {{"set", set.path()}, {"rows", set.rows()},
-                {"k", set.k()},      {"content_hash", set.content_hash()},
-                {"recall", recall},  {"changed_inputs", changed}};
+    Json out = {{"set", set.path()},     {"rows", set.rows()},
+                {"k", set.k()},          {"content_hash", set.content_hash()},
+                {"recall", recall},      {"changed_inputs", changed},
+                {"shown", Json::array()}};
     for (const std::uint64_t row : rows) out["shown"].push_back(row_json(set, row, inputs.get()));
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return 0;

@@ -20,6 +20,7 @@
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "tools/demo/bpr_trainer.h"
+#include "tools/quarry/load_inputs.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -73,32 +74,6 @@ ExposureRule parse_rule(const std::string& text) {
     begin = end + 1;
   }
   return rule;
-}
-
-/// "user=who,item=what" over the default names.
-EventColumns parse_columns(const std::string& text, const std::string& fixed_kind) {
-  EventColumns columns;
-  columns.fixed_kind = fixed_kind;
-  const std::pair<std::string_view, std::string*> fields[] = {{"user", &columns.user},
-                                                              {"item", &columns.item},
-                                                              {"time", &columns.time},
-                                                              {"kind", &columns.kind},
-                                                              {"value", &columns.value}};
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    begin = end + 1;
-    const std::size_t equals = part.find('=');
-    const auto field = std::find_if(std::begin(fields), std::end(fields), [&](const auto& f) {
-      return f.first == part.substr(0, equals);
-    });
-    if (equals == std::string::npos || equals + 1 == part.size() || field == std::end(fields)) {
-      throw ConfigError("--event-columns: '" + part +
-                        "' is not key=column; keys are user, item, time, kind, value");
-    }
-    *field->second = part.substr(equals + 1);
-  }
-  return columns;
 }
 
 /// Numbers by value and before words, words by their bytes: the order of rows does not depend on
@@ -184,10 +159,10 @@ void load_vectors(const std::string& path, std::vector<float>& into, std::uint64
 
 /// Refuses a set whose item or user numbers are not those of these events: its numbers would be
 /// taught as the negatives of strangers. `role` as in the manifest: item-ids or user-ids.
-void check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
+bool check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
                     const std::string& role, const IdMap& ids, std::uint64_t rows) {
   const auto options = run.find("options");
-  if (options == run.end() || !options->is_object()) return;
+  if (options == run.end() || !options->is_object()) return false;
   const auto at = options->find(role);
   const std::string what = role.substr(0, role.find('-'));
   const auto fail = [&](const std::string& why) {
@@ -200,7 +175,7 @@ void check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
         fail("it has no --" + role + ", so row " + std::to_string(i) + " is known as " +
              std::to_string(i) + ", here as '" + ids.id_of(i) + "'");
     }
-    return;
+    return true;
   }
   if (!at->is_string()) fail("its manifest is damaged");
   // FILE or FILE:column, as mine takes it.
@@ -213,8 +188,9 @@ void check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
     path = path.substr(0, colon);
   }
   if (!std::filesystem::exists(path)) {
-    std::fprintf(stderr, "note: %s is gone; rows are matched by their keys alone\n", path.c_str());
-    return;
+    std::fprintf(stderr, "note: %s is gone; rows are recognised by their keys alone\n",
+                 path.c_str());
+    return false;
   }
   if (column.empty()) {
     const auto names = open_table(path)->column_names();
@@ -227,27 +203,43 @@ void check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
            "', here it is '" + ids.id_of(i) + "'");
     }
   }
+  return true;
 }
 
-/// Negatives of each training pair from a mined set: by the row's key where it was derived from the
-/// same positives, else what the set has for the user.
+/// Whether the row's key is made of these ids: then they are those that the set was mined with.
+bool has_key_of(const NegativeSet::Row& row, const IdMap& users, const IdMap& items) {
+  if (row.user >= users.size()) return false;
+  std::vector<std::string> names;
+  for (const std::uint32_t item : row.positives) {
+    if (item >= items.size()) return false;
+    names.push_back(items.id_of(item));
+  }
+  return row_key_of(users.id_of(row.user), {names.begin(), names.end()}, row.time) == row.row_key;
+}
+
+/// Negatives of each training pair from a mined set: of the row that has the pair's item among its
+/// positives, else what the set has for the user.
 demo::MinedNegatives read_negatives(const std::string& path,
-                                    const std::vector<demo::Positive>& pairs,
-                                    const Exposure& exposure, const IdMap& users,
+                                    const std::vector<demo::Positive>& pairs, const IdMap& users,
                                     const IdMap& items) {
-  const RowTable rows = rows_from_exposure(exposure, RowsFrom::kPositives, users, items);
   const std::uint64_t num_items = items.size();
   const NegativeSet set = NegativeSet::open(path, false);
   const auto manifest = nlohmann::ordered_json::parse(set.manifest_json(), nullptr, false);
+  bool same_ids = false;
   if (manifest.is_object() && manifest.contains("run") && manifest["run"].is_object()) {
-    check_same_ids(set, manifest["run"], "item-ids", items, items.size());
-    check_same_ids(set, manifest["run"], "user-ids", users, users.size());
+    same_ids = check_same_ids(set, manifest["run"], "item-ids", items, items.size());
+    same_ids = check_same_ids(set, manifest["run"], "user-ids", users, users.size()) && same_ids;
   }
-  std::unordered_map<std::uint64_t, std::uint64_t> by_key;
+  const auto pair_of = [](std::uint32_t user, std::uint32_t item) {
+    return std::uint64_t{user} << 32 | item;
+  };
+  std::unordered_map<std::uint64_t, std::uint64_t> by_pair;
   std::unordered_map<std::uint32_t, std::vector<std::uint64_t>> by_user;
   for (std::uint64_t r = 0; r < set.rows(); ++r) {
-    by_key.emplace(set.row(r).row_key, r);
-    by_user[set.row(r).user].push_back(r);
+    const NegativeSet::Row row = set.row(r);
+    if (!same_ids && !has_key_of(row, users, items)) continue;
+    for (const std::uint32_t item : row.positives) by_pair.emplace(pair_of(row.user, item), r);
+    by_user[row.user].push_back(r);
   }
   demo::MinedNegatives mined;
   mined.offsets.push_back(0);
@@ -255,8 +247,8 @@ demo::MinedNegatives read_negatives(const std::string& path,
   std::uint64_t without = 0;
   for (std::size_t p = 0; p < pairs.size(); ++p) {
     std::vector<std::uint64_t> from;
-    const auto exact = by_key.find(rows.key[p]);
-    if (exact != by_key.end()) {
+    const auto exact = by_pair.find(pair_of(pairs[p].user, pairs[p].item));
+    if (exact != by_pair.end()) {
       from.push_back(exact->second);
       ++by_row;
     } else if (const auto any = by_user.find(pairs[p].user); any != by_user.end()) {
@@ -279,16 +271,9 @@ demo::MinedNegatives read_negatives(const std::string& path,
     mined.offsets.push_back(mined.items.size());
   }
   if (by_row == 0) {
-    // A set with a row per user has other keys than one with a row per positive.
-    const RowTable per_user = rows_from_exposure(exposure, RowsFrom::kUsers, users, items);
-    const bool known = std::any_of(per_user.key.begin(), per_user.key.end(),
-                                   [&](std::uint64_t key) { return by_key.count(key) != 0; });
-    if (!known) {
-      throw InputError(path +
-                       ": no row of it belongs to a positive of these events (no row key "
-                       "matches); it was mined from other events, ids or exposure rules. Mine "
-                       "again, or leave --negatives out");
-    }
+    throw InputError(path +
+                     ": no row has a positive of these events; it was mined from other events, ids "
+                     "or exposure rules. Mine again, or leave --negatives out");
   }
   std::fprintf(stderr,
                "negatives: %zu training pairs, %llu with a row of their own, %llu without any\n",
@@ -304,7 +289,7 @@ int train_demo(TrainArguments args, const Context& context) {
   args.options.item_bias = !args.no_bias;
   ExposureRules rules;
   for (const std::string& text : args.positive) rules.rules.push_back(parse_rule(text));
-  const EventColumns columns = parse_columns(args.event_columns, args.event_kind);
+  const EventColumns columns = parse_event_columns(args.event_columns, args.event_kind);
   std::optional<std::int64_t> as_of;
   if (!args.as_of.empty()) as_of = parse_time(args.as_of, "--as-of");
   std::error_code error;
@@ -320,11 +305,14 @@ int train_demo(TrainArguments args, const Context& context) {
   const Exposure exposure =
       read_exposure(args.events, columns, rules, users, items, as_of, UnknownIds::kReject);
   const std::vector<demo::Positive> pairs = positive_pairs(exposure);
+  const std::string no_values = no_values_warning(args.events, exposure);
   if (pairs.empty()) {
-    throw InputError(
-        args.events +
-        " has no positive event; name what is positive with --positive, e.g. \"rating>=4\"");
+    throw InputError(args.events +
+                     " has no positive event; name what is positive with --positive, e.g. \"like\" "
+                     "or \"rating>=4\"" +
+                     (no_values.empty() ? "" : ". " + no_values));
   }
+  if (!no_values.empty()) std::fprintf(stderr, "warning: %s\n", no_values.c_str());
   std::fprintf(stderr, "train-demo: %llu users, %llu items, %llu events, %zu positives\n",
                static_cast<unsigned long long>(users.size()),
                static_cast<unsigned long long>(items.size()),
@@ -339,7 +327,7 @@ int train_demo(TrainArguments args, const Context& context) {
   }
   demo::MinedNegatives mined;
   if (!args.negatives.empty()) {
-    mined = read_negatives(args.negatives, pairs, exposure, users, items);
+    mined = read_negatives(args.negatives, pairs, users, items);
   }
 
   const auto started = std::chrono::steady_clock::now();

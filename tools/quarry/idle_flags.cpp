@@ -1,5 +1,5 @@
-// What flags about an index did.
-#include "tools/quarry/search_flags.h"
+// Flags that did nothing, in words.
+#include "tools/quarry/idle_flags.h"
 
 #include <fmt/format.h>
 
@@ -28,6 +28,30 @@ std::vector<std::string> search_warnings(const RunOptions& options, const Miner&
   if (!options.index_cache.empty() && (!searches || exact_kind(miner.choice().chosen.retriever)))
     idle("--index-cache", "builds no index to keep", ", or name an index with --retriever");
   if (!plan.notice.empty()) warnings.push_back(plan.notice);
+  return warnings;
+}
+
+std::vector<std::string> lone_flags(const RunOptions& options) {
+  const RunOptions& o = options;
+  struct Lone {
+    const char* flag;
+    bool given;
+    const char* wants;
+    bool there;
+  };
+  std::vector<std::string> warnings;
+  for (const Lone& lone :
+       {Lone{"--event-columns", !o.event_columns.empty(), "--events", !o.events.empty()},
+        Lone{"--event-kind", !o.event_kind.empty(), "--events", !o.events.empty()},
+        Lone{"--catalogue-columns", !o.catalogue_columns.empty(), "--catalogue",
+             !o.catalogue.empty()},
+        Lone{"--row-columns", !o.row_columns.empty(), "--rows", !o.rows.empty()},
+        Lone{"--number-duplicates", o.number_duplicates, "--rows", !o.rows.empty()},
+        Lone{"--pair-columns", !o.pair_columns.empty(), "--pairs", !o.pairs.empty()}}) {
+    if (!lone.given || lone.there) continue;
+    warnings.push_back(fmt::format("{0} has no effect without {1}; take it out, or give {1}",
+                                   lone.flag, lone.wants));
+  }
   return warnings;
 }
 

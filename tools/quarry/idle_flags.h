@@ -1,4 +1,4 @@
-// Flags about an index, against the retriever that the run really had.
+// Flags that were given and did nothing.
 #pragma once
 
 #include <string>
@@ -12,5 +12,8 @@ namespace quarry {
 /// A sentence for each of --nprobe, --ef-search and --index-cache that was given and did nothing,
 /// also because of what `auto` chose, and one if the index took the place of another in its file.
 std::vector<std::string> search_warnings(const RunOptions& options, const Miner& miner);
+
+/// A sentence for each flag that says how to read a file which no flag gives.
+std::vector<std::string> lone_flags(const RunOptions& options);
 
 }  // namespace quarry
