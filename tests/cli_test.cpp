@@ -490,6 +490,106 @@ TEST_F(CliTest, TablesThatTheRecipeDoesNotReadAreWarnedOf) {
   EXPECT_EQ(Json::parse(read_file("set/manifest.json"))["run"]["warnings"].size(), 3u);
 }
 
+TEST_F(CliTest, ExposureIsCountedAndItsGapsAreNamed) {
+  std::string recipe = read_file("recipe.toml");
+  const std::string old = "{ kind = \"positives\" }";
+  recipe.replace(recipe.find(old), old.size(),
+                 old + ", { kind = \"exposed\", classes = [\"ambiguous\"] }");
+  recipe.replace(recipe.find("[safety]"), 8, "window = \"1d\"\n[safety]");
+  write_file("recipe.toml", recipe);
+  // Every user likes two items and dislikes one; nothing is ambiguous.
+  const Result now = run(mine_args("now"));
+  ASSERT_EQ(now.code, 0) << now.err;
+  EXPECT_NE(now.err.find("no user's event on an item makes it ambiguous"), std::string::npos)
+      << now.err;
+  const Json pairs =
+      Json::parse(NegativeSet::open(path("now"), false).manifest_json())["run"]["events"]["pairs"];
+  EXPECT_EQ(pairs["aversion"], 40);
+  EXPECT_EQ(pairs["positive"], 80);
+  EXPECT_EQ(pairs["ambiguous"], 0);
+  const Result late = run(mine_args("late", {"--as-of", "2024-01-01"}));
+  ASSERT_EQ(late.code, 0) << late.err;
+  EXPECT_NE(late.err.find("nothing but positives counts as exposure"), std::string::npos)
+      << late.err;
+  expect(mine_args("again"), 0, "80 positive, 40 aversion");
+}
+
+TEST_F(CliTest, BranchesThatGiveLittleAndRowsWithoutPositivesAreNamed) {
+  write_file("recipe.toml", R"(name = "poor"
+k = 4
+[exposure]
+positive = ["like"]
+aversion = ["dislike"]
+[safety]
+filters = ["positives"]
+[[branch]]
+name = "seen"
+share = 0.5
+source = { kind = "exposed", classes = ["aversion"], max_age = "1s" }
+[[branch]]
+name = "near"
+share = 0.5
+source = { kind = "topk", pool = 20 }
+filters = [{ kind = "relative_margin", ratio = 0.9 }]
+)");
+  write_file("rows.csv", "user,item\n1,\n2,3\n");
+  const Result r = run(mine_args("set", {"--rows", path("rows.csv"), "--as-of", "2024-01-01"}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.err.find("branch 'seen' gave 0 negatives of the 4"), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("1 of 2 rows have no positive"), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("branch 'near' gave"), std::string::npos) << r.err;
+  // Inputs that give the row another positive are not those of the set.
+  write_file("rows.csv", "user,item,row_key\n1,,7\n2,3,8\n");
+  ASSERT_EQ(run(mine_args("keyed", {"--rows", path("rows.csv")})).code, 0);
+  write_file("rows.csv", "user,item,row_key\n1,,7\n2,4,8\n");
+  expect({"explain", path("keyed"), "--row", "1", "--item", "9"}, 3, "other positives");
+}
+
+TEST_F(CliTest, FlagsWithoutTheirFileAreNamed) {
+  const Result r = run(mine_args(
+      "set", {"--row-columns", "item=x", "--pair-columns", "value=v", "--number-duplicates"}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  for (const char* flag : {"--row-columns has no effect without --rows",
+                           "--pair-columns has no effect without --pairs",
+                           "--number-duplicates has no effect without --rows"})
+    EXPECT_NE(r.err.find(flag), std::string::npos) << r.err;
+  expect(mine_args("set", {"--event-kind", "like", "--event-columns", "kind=what"}), 2,
+         "give one of the two");
+}
+
+TEST_F(CliTest, ExplainSaysTheBoundOfARelativeColumn) {
+  std::string recipe = read_file("recipe.toml");
+  const std::string old = "{ kind = \"exposed\", classes = [\"aversion\"] }";
+  recipe.replace(recipe.find(old), old.size(),
+                 "{ kind = \"column\", table = \"teacher\", relative = 0.75 }");
+  write_file("recipe.toml", recipe);
+  std::string teacher = "user,item,score\n";
+  for (std::uint32_t i = 0; i < kItems; ++i)
+    teacher += "0," + std::to_string(i) + "," + (i == 5 ? "-1" : "-2") + "\n";
+  write_file("teacher.csv", teacher);
+  ASSERT_EQ(run(mine_args("set", {"--pairs", "teacher=" + path("teacher.csv")})).code, 0);
+  expect({"explain", path("set"), "--row", "0", "--item", "5"}, 0,
+         "value -1 in 'teacher', bound -2.5 by the least of the positives, -2");
+}
+
+TEST_F(CliTest, ShowSurvivesASetOfAnyNumbers) {
+  ASSERT_EQ(run(mine_args("set")).code, 0);
+  fs::path shard;
+  for (const auto& entry : fs::directory_iterator(path("set")))
+    if (entry.is_directory()) shard = entry.path();
+  for (const char* column :
+       {"user", "item", "positive", "time", "stratum", "raw_rank", "count", "branch", "fill"}) {
+    const std::string file = "set/" + shard.filename().string() + "/" + column + ".npy";
+    std::string bytes = read_file(file);
+    std::fill(bytes.begin() + 128, bytes.end(), '\xFF');
+    write_file(file, bytes);
+    EXPECT_EQ(run({"show", path("set"), "--row", "0"}).code, 0) << column;
+    EXPECT_EQ(run({"show", path("set"), "--row", "0", "--json"}).code, 0) << column;
+  }
+  const Result none = run({"show", path("set"), "--n", "0", "--json"});
+  EXPECT_EQ(Json::parse(none.out)["shown"], Json::array());
+}
+
 TEST_F(CliTest, SegmentsThatNoItemHasAreCounted) {
   write_file("recipe.toml",
              "name = \"r\"\nk = 2\n[exposure]\npositive = [\"like\"]\n[safety]\nfilters = "

@@ -423,6 +423,17 @@ TEST_F(Chain, TrainingTakesAMinedSetAndRepeatsItself) {
   EXPECT_NE(words().find(" 0 without any"), std::string::npos) << words();
   ASSERT_EQ(quarry(mined + " --out " + (folder_ / "b")), 0) << words();
   EXPECT_EQ(content(folder_ / "a/items.npy"), content(folder_ / "b/items.npy"));
+  // Fewer positives than the set was mined for: their rows are found all the same.
+  const std::string likes = "train-demo --events " + data_ + "/events.csv --catalogue " + data_ +
+                            "/catalogue.csv --as-of 1631536000 --positive like --dim 16 --epochs 1"
+                            " --negatives " +
+                            set();
+  ASSERT_EQ(quarry(likes + " --out " + (folder_ / "c")), 0) << words();
+  const std::string told = words();
+  const std::size_t at = told.find("negatives: ") + 11;
+  const std::string pairs = told.substr(at, told.find(' ', at) - at);
+  EXPECT_NE(told.find(", " + pairs + " with a row of their own, 0 without any"), std::string::npos)
+      << told;
   EXPECT_NE(content(folder_ / "a/items.npy"), content(folder_ / "plain/items.npy"));
 }
 
