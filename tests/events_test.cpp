@@ -280,7 +280,9 @@ std::optional<Verdict> judge(const std::vector<Event>& log, std::uint32_t user, 
     return facts_of(log, user, item, kinds, from, to);
   };
   const auto ever = between(INT64_MIN, as_of);
-  const auto lately = between(rules.window ? as_of - *rules.window : INT64_MIN, as_of);
+  // Times begin at 0, as-of may lie before all of them.
+  const bool bounded = rules.window && as_of >= 0;
+  const auto lately = between(bounded ? as_of - *rules.window : INT64_MIN, as_of);
   Verdict verdict{static_cast<int>(ExposureClass::kAmbiguous), INT64_MIN, INT64_MIN};
   for (const Event& e : log) {
     if (e.user == user && e.item == item && e.time <= as_of)
