@@ -220,8 +220,9 @@ TEST(ReadExposure, ComparesInSinglePrecision) {
 
 TEST(ClassifyEvents, RefusesIndicesOutOfRange) {
   const ExposureRules rules = shop_rules();
-  for (const Event& bad : {Event{2, 0, 1, 0, kNone}, Event{0, 3, 1, 0, kNone},
-                           Event{0, 0, -1, 0, kNone}, Event{0, 0, 1, 1, kNone}}) {
+  for (const Event& bad :
+       {Event{2, 0, 1, 0, kNone}, Event{0, 3, 1, 0, kNone}, Event{0, 0, -1, 0, kNone},
+        Event{0, 0, INT64_MAX, 0, kNone}, Event{0, 0, 1, 1, kNone}}) {
     expect_error<InputError>(
         [&] {
           classify_events({{0, 0, 1, 0, kNone}, bad}, {"like"}, rules, 2, 3, std::nullopt);

@@ -1,10 +1,12 @@
-// Events become exposure classes: grouped by user, then users over threads, each sorted once and
-// passed over twice, to count pairs and to write them.
+// Events become exposure classes: grouped by user, then users over threads, each sorted and passed
+// over once.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <span>
 #include <tuple>
+#include <type_traits>
 
 #include "host/data/message.h"
 #include "host/data/tables.h"
@@ -65,15 +67,20 @@ bool satisfies(const Event& event, const Term& term) {
   return false;
 }
 
-/// When the last of the rule's terms was first satisfied; nothing if one never was. events: by
-/// time.
-std::optional<std::int64_t> first_match(std::span<const Event> events, const Rule& rule) {
+constexpr std::int64_t kNever = INT64_MAX;
+
+/// When the last of the rule's terms was first satisfied; kNever if one was not. events: by time.
+std::int64_t first_match(std::span<const Event> events, const Rule& rule) {
   std::int64_t moment = INT64_MIN;
   for (const Term& term : rule.terms) {
-    const auto found = std::find_if(events.begin(), events.end(),
-                                    [&](const Event& e) { return satisfies(e, term); });
-    if (found == events.end()) return std::nullopt;
-    moment = std::max(moment, found->time);
+    std::int64_t first = kNever;
+    for (const Event& e : events) {
+      if (!satisfies(e, term)) continue;
+      first = e.time;
+      break;
+    }
+    if (first == kNever) return kNever;
+    moment = std::max(moment, first);
   }
   return moment;
 }
@@ -87,10 +94,10 @@ struct PairClass {
 /// The first moment at which a positive rule held, one of which does. No later event moves it, so
 /// rows keep their keys as a log grows.
 std::int64_t positive_since(std::span<const Event> events, const std::vector<Rule>& rules) {
-  std::int64_t first = INT64_MAX;
+  std::int64_t first = kNever;
   for (const Rule& rule : rules) {
-    if (rule.exposure_class != ExposureClass::kPositive) continue;
-    first = std::min(first, first_match(events, rule).value_or(INT64_MAX));
+    if (rule.exposure_class == ExposureClass::kPositive)
+      first = std::min(first, first_match(events, rule));
   }
   return first;
 }
@@ -101,7 +108,7 @@ std::optional<PairClass> classify(std::span<const Event> all, std::span<const Ev
                                   const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
     const bool positive = rule.exposure_class == ExposureClass::kPositive;
-    if (!first_match(positive ? all : recent, rule)) continue;
+    if (first_match(positive ? all : recent, rule) == kNever) continue;
     return PairClass{rule.exposure_class, positive ? positive_since(all, rules) : INT64_MIN};
   }
   if (recent.empty()) return std::nullopt;
@@ -125,29 +132,48 @@ HostBuffer<Event> by_user(const Exec& exec, const std::vector<Event>& events,
   return grouped;
 }
 
-/// Calls sink(events, class) for each pair of one user that has a class, items ascending. log:
-/// sorted by comes_before.
-template <class Sink>
-void for_each_pair(std::span<const Event> log, std::int64_t oldest, const std::vector<Rule>& rules,
-                   const Sink& sink) {
+/// A pair of one user that has a class, kept in the memory of its events.
+struct FoundPair {
+  std::int64_t last_time = 0;
+  std::int64_t positive_time = INT64_MIN;
+  std::uint32_t item = 0;
+  ExposureClass exposure_class = ExposureClass::kAmbiguous;
+};
+static_assert(sizeof(FoundPair) <= sizeof(Event) && std::is_trivially_copyable_v<Event> &&
+              std::is_trivially_copyable_v<FoundPair>);
+
+/// Puts each pair of one user that has a class in the place of one of its events, items ascending.
+/// Returns how many there are.
+std::uint64_t classify_user(std::span<Event> log, std::int64_t oldest,
+                            const std::vector<Rule>& rules) {
+  std::sort(log.begin(), log.end(), comes_before);
+  std::uint64_t kept = 0;
   for (std::size_t begin = 0, end = 0; begin < log.size(); begin = end) {
-    while (end < log.size() && log[end].item == log[begin].item) ++end;
+    const std::uint32_t item = log[begin].item;
+    while (end < log.size() && log[end].item == item) ++end;
     const std::span<const Event> all = log.subspan(begin, end - begin);
     std::size_t expired = 0;
     while (expired < all.size() && all[expired].time < oldest) ++expired;
-    if (const auto found = classify(all, all.subspan(expired), rules)) sink(all, *found);
+    const std::optional<PairClass> found = classify(all, all.subspan(expired), rules);
+    if (!found) continue;
+    const FoundPair pair{all.back().time, found->positive_time, item, found->exposure_class};
+    std::memcpy(static_cast<void*>(&log[kept]), &pair, sizeof(pair));
+    ++kept;
   }
+  return kept;
 }
 
 void check_events(const std::vector<Event>& events, std::size_t num_kinds, std::uint64_t num_users,
                   std::uint64_t num_items) {
   for (std::size_t i = 0; i < events.size(); ++i) {
     const Event& e = events[i];
-    if (e.user < num_users && e.item < num_items && e.kind < num_kinds && e.time >= 0) continue;
+    if (e.user < num_users && e.item < num_items && e.kind < num_kinds && e.time >= 0 &&
+        e.time != kNever)
+      continue;
     throw_input_error("event ", i, ": user ", e.user, ", item ", e.item, ", kind ", e.kind,
                       ", time ", e.time, "; allowed are users below ", num_users, ", items below ",
                       num_items, ", kinds below ", num_kinds,
-                      " and times from 0. Map ids to indices first");
+                      " and times from 0 to 2^63 - 2. Map ids to indices first");
   }
 }
 
@@ -192,15 +218,11 @@ Exposure classify_events(std::vector<Event> events, const std::vector<std::strin
   std::vector<std::uint64_t> begin(num_users + 1, 0);
   HostBuffer<Event> log = by_user(host, events, begin);
   std::vector<Event>().swap(events);  // one copy of the log is enough
-  const auto of_user = [&](std::uint64_t u) {
-    return std::span<const Event>(log.data() + begin[u], begin[u + 1] - begin[u]);
-  };
   result.offsets.assign(num_users + 1, 0);
   parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t u = from; u < to; ++u) {
-      std::sort(log.data() + begin[u], log.data() + begin[u + 1], comes_before);
-      for_each_pair(of_user(u), oldest, compiled,
-                    [&](const auto&, const PairClass&) { ++result.offsets[u + 1]; });
+      result.offsets[u + 1] =
+          classify_user(log.span().subspan(begin[u], begin[u + 1] - begin[u]), oldest, compiled);
     }
   });
   std::partial_sum(result.offsets.begin(), result.offsets.end(), result.offsets.begin());
@@ -212,14 +234,15 @@ Exposure classify_events(std::vector<Event> events, const std::vector<std::strin
   result.positive_time.resize(num_pairs);
   parallel_for(host, num_users, kUsersAtOnce, [&](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t u = from; u < to; ++u) {
-      std::uint64_t i = result.offsets[u];
-      for_each_pair(of_user(u), oldest, compiled, [&](const auto& pair, const PairClass& found) {
-        result.items[i] = pair.back().item;
-        result.classes[i] = static_cast<std::uint8_t>(found.exposure_class);
-        result.last_time[i] = pair.back().time;
-        result.positive_time[i] = found.positive_time;
-        ++i;
-      });
+      const Event* place = log.data() + begin[u];
+      for (std::uint64_t i = result.offsets[u]; i < result.offsets[u + 1]; ++i, ++place) {
+        FoundPair pair;
+        std::memcpy(static_cast<void*>(&pair), place, sizeof(pair));
+        result.items[i] = pair.item;
+        result.classes[i] = static_cast<std::uint8_t>(pair.exposure_class);
+        result.last_time[i] = pair.last_time;
+        result.positive_time[i] = pair.positive_time;
+      }
     }
   });
   PairView pairs;
