@@ -428,12 +428,13 @@ class Workload {
   ExecBuffer<std::uint64_t> scratch_;
 };
 
-/// `per_row` candidates are handled for each row; a candidate is an item and a score.
-void report(benchmark::State& state, const Workload& w, std::uint32_t per_row) {
+/// `per_row` candidates are handled for each row, of `bytes` each: an item and a score.
+void report(benchmark::State& state, const Workload& w, double per_row, double bytes = 8) {
   const double rows = static_cast<double>(state.iterations()) * w.num_rows();
   state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
   state.counters["candidates/s"] = benchmark::Counter(rows * per_row, benchmark::Counter::kIsRate);
-  state.counters["bytes/s"] = benchmark::Counter(rows * per_row * 8, benchmark::Counter::kIsRate);
+  state.counters["bytes/s"] =
+      benchmark::Counter(rows * per_row * bytes, benchmark::Counter::kIsRate);
 }
 
 /// Where a benchmark runs, from its arguments: cuda, threads.
@@ -574,10 +575,7 @@ void admit_queries(benchmark::State& state) {
     w.take_queries();
     w.wait();
   }
-  const double rows = static_cast<double>(state.iterations()) * w.num_rows();
-  state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
-  state.counters["bytes/s"] =
-      benchmark::Counter(rows * kDim * 2 * sizeof(float), benchmark::Counter::kIsRate);
+  report(state, w, 1, kDim * 2 * sizeof(float));  // a vector read, a vector written
 }
 void gather_exposed(benchmark::State& state) {
   const Place place(state);
@@ -588,11 +586,8 @@ void gather_exposed(benchmark::State& state) {
     w.gather_exposed(*with_exposed);
     w.wait();
   }
-  const double rows = static_cast<double>(state.iterations()) * w.num_rows();
-  const double each = w.exposed_per_row();
-  state.counters["rows/s"] = benchmark::Counter(rows, benchmark::Counter::kIsRate);
-  state.counters["candidates/s"] = benchmark::Counter(rows * each, benchmark::Counter::kIsRate);
-  state.counters["candidates/row"] = each;
+  report(state, w, w.exposed_per_row(), sizeof(std::uint32_t));
+  state.counters["candidates/row"] = w.exposed_per_row();
 }
 void certify_lists(benchmark::State& state) {
   const Place place(state);

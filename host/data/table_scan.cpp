@@ -172,6 +172,11 @@ std::uint64_t TableScan::unsigned_integer(std::size_t slot, std::string_view wha
   });
 }
 
+namespace {
+/// Ids that a message lists.
+constexpr std::size_t kMostNamed = 10;
+}  // namespace
+
 std::optional<std::uint32_t> UnknownIdLog::resolve(const IdMap& ids, std::string_view id,
                                                    std::string_view what, const TableScan& scan) {
   if (id.empty()) {
@@ -183,17 +188,21 @@ std::optional<std::uint32_t> UnknownIdLog::resolve(const IdMap& ids, std::string
   ++count_;
   row_numbers_ = row_numbers_ || ids.are_row_numbers();
   if (policy_ == UnknownIds::kDrop) return index;
-  constexpr std::size_t kNamed = 10;
-  const std::string name = text_of(what, " ", shown(id));
-  if (named_.size() > kNamed || !seen_.insert(name).second) return index;
-  named_.push_back(named_.size() == kNamed ? "..." : text_of(name, " (line ", scan.line(), ")"));
+  if (named_.size() > kMostNamed) return index;  // ten, and one more that says that there are more
+  const auto same = [&](const Named& one) { return one.what == what && one.id == id; };
+  if (std::none_of(named_.begin(), named_.end(), same))
+    named_.push_back({std::string(what), std::string(id), scan.line()});
   return index;
 }
 
 void UnknownIdLog::finish() const {
   if (policy_ == UnknownIds::kDrop || count_ == 0) return;
   std::string named;
-  for (const std::string& name : named_) named += (named.empty() ? "" : ", ") + name;
+  for (std::size_t i = 0; i < std::min<std::size_t>(named_.size(), kMostNamed); ++i) {
+    const Named& one = named_[i];
+    named += text_of(i == 0 ? "" : ", ", one.what, " ", shown(one.id), " (line ", one.line, ")");
+  }
+  if (named_.size() > kMostNamed) named += ", ...";
   throw_input_error(
       path_, ": ", count_, count_ == 1 ? " id has" : " ids have", " no embedding",
       count_ > named_.size() ? ", repeats counted: " : ": ", named,

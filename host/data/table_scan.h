@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,9 +114,12 @@ class UnknownIdLog {
   UnknownIds policy_;
   std::string path_;
   std::uint64_t count_ = 0;
-  bool row_numbers_ = false;        ///< some table has no ids of its own
-  std::vector<std::string> named_;  ///< the first ten, and then "..."
-  std::set<std::string> seen_;      ///< at most eleven
+  bool row_numbers_ = false;  ///< some table has no ids of its own
+  struct Named {
+    std::string what, id;
+    std::uint64_t line;
+  };
+  std::vector<Named> named_;  ///< the first ids, each once, and one more than are named
 };
 
 }  // namespace quarry

@@ -107,8 +107,8 @@ Pass mine_once(const RunRequest& request, const Inputs& inputs, const std::strin
   std::vector<std::uint32_t> deepest;
   start = Clock::now();
   feed.mine(
-      [&](const NegativeBatch& batch, const RowIdentity& rows) {
-        sample.offer(batch, rows.rows.key, rows.first);
+      [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
+        sample.offer(batch, rows.key, first);
         variant.items.insert(variant.items.end(), batch.item.begin(), batch.item.end());
         for (std::uint64_t r = 0; r < batch.num_rows; ++r) {
           const auto row = batch.raw_rank.begin() + static_cast<std::ptrdiff_t>(r * batch.k);

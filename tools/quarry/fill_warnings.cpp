@@ -1,4 +1,4 @@
-// Sentences about rows that are short.
+// Sentences about what rows lack.
 #include "tools/quarry/fill_warnings.h"
 
 #include <fmt/format.h>
@@ -60,21 +60,23 @@ std::string strictest_filter(const Miner& miner, const Counters& counters) {
                      percent(most->second.rejected, most->second.examined));
 }
 
-/// Branches that gave less than half of what their share asks for: others took their place.
+/// Branches that gave less than half of what their share asks for: others took their place. `of`:
+/// which rows, in words.
 void add_poor_branches(const Recipe& recipe, const Miner& miner, const Counters& counters,
-                       std::vector<std::string>& warnings) {
+                       const std::string& of, std::vector<std::string>& warnings) {
+  // Shares are rounded by chance in each row, so of few negatives none need be a branch's.
+  constexpr double kSurelySome = 20;
   const auto names = miner.branch_names();
   for (std::uint32_t b = 0; b < names.size(); ++b) {
     const double wanted = static_cast<double>(counters.requested) *
                           static_cast<double>(recipe.branches[b].share) /
                           static_cast<double>(recipe.share_sum);
     const std::uint64_t picked = counters.branch[b].picked;
-    if (static_cast<double>(picked) >= wanted / 2) continue;
+    if (wanted < kSurelySome || static_cast<double>(picked) >= wanted / 2) continue;
     warnings.push_back(fmt::format(
-        "branch '{}' gave {} negatives of the {} that its share asks for; the others took the "
-        "place "
-        "as far as backfill lets them",
-        names[b], words_of_count(picked), words_of_count(static_cast<std::uint64_t>(wanted))));
+        "branch '{}' gave {} of the {} negatives{} that its share asks for; others took their "
+        "place as far as backfill lets them",
+        names[b], words_of_count(picked), words_of_count(static_cast<std::uint64_t>(wanted)), of));
   }
 }
 
@@ -85,11 +87,10 @@ void add_inert_rows(const Miner& miner, const Counters& counters,
   for (std::uint32_t b = 0; b < names.size(); ++b) {
     const std::uint64_t rows = counters.branch[b].inert_rows;
     if (rows == 0) continue;
-    warnings.push_back(
-        fmt::format("{} of {} rows have no positive, so the filters of branch '{}' that are "
-                    "relative to one let "
-                    "everything through there, the nearest items too; give rows with positives",
-                    words_of_count(rows), words_of_count(counters.rows), names[b]));
+    warnings.push_back(fmt::format(
+        "{} of {} rows have no positive, so the filters of branch '{}' that are relative to one "
+        "let everything through there, the nearest items too; give rows with positives",
+        words_of_count(rows), words_of_count(counters.rows), names[b]));
   }
 }
 
@@ -124,15 +125,15 @@ std::vector<std::string> fill_warnings(const Recipe& recipe, const Miner& miner,
                     plan.k, plan.num_items, std::max<std::uint64_t>(1, plan.num_items / 2)));
   }
   const Counters c = whole_counters(miner, bad_rows);
+  const std::string of =
+      seen == RowsSeen::kAll ? "" : fmt::format(" of the {} rows tried", words_of_count(c.rows));
   add_inert_rows(miner, c, warnings);
-  if (c.emitted > 0) add_poor_branches(recipe, miner, c, warnings);
+  if (c.emitted > 0) add_poor_branches(recipe, miner, c, of, warnings);
   if (c.requested == 0 ||
       static_cast<double>(c.emitted) >= kEnough * static_cast<double>(c.requested))
     return warnings;
   const auto most = std::max_element(std::next(std::begin(c.missing)), std::end(c.missing));
   const auto code = static_cast<std::uint32_t>(most - std::begin(c.missing));
-  const std::string of =
-      seen == RowsSeen::kAll ? "" : fmt::format(" of the {} rows tried", words_of_count(c.rows));
   const std::string filled =
       c.emitted > 0 ? fmt::format("only {:.2f} % of {} slots{} are filled",
                                   percent(c.emitted, c.requested), words_of_count(c.requested), of)

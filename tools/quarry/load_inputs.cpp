@@ -134,8 +134,10 @@ std::string no_positive_message(const RunRequest& request, const Inputs& inputs)
   const Exposure& e = *inputs.exposure;
   std::string text = request.options.events + ": no row can be made from it: ";
   if (e.events == 0) return text + "it has no events";
-  if (e.events_after_as_of == e.events - e.unknown_users - e.unknown_items && request.as_of)
-    return text + "no event of a known user and item is at or before --as-of; give a later one";
+  if (e.items.empty())
+    return text +
+           "none of its events is of a known user and item, at or before --as-of and inside "
+           "the window of [exposure]";
   text += "no event is positive under the recipe's [exposure] rules";
   if (e.no_values) text += ", and without a column 'value' no comparison of them can hold";
   if (!e.unnamed_kinds.empty()) {

@@ -141,7 +141,7 @@ int fail_usage(const CLI::App& app, const CLI::ParseError& error) {
   for (const CLI::App* verb : app.get_subcommands()) help += " " + verb->get_name();
   std::string words = error.what();
   // The commonest guess: k stands in the recipe.
-  if (words.find("--k") != std::string::npos) words += "; k is the recipe's: --set k=N";
+  if ((words + " ").find("--k ") != std::string::npos) words += "; k is the recipe's: --set k=N";
   return fail(kUsage, "usage", (words + "; " + help + " --help lists what it takes").c_str());
 }
 

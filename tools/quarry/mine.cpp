@@ -41,10 +41,10 @@ void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inp
                const Context& context) {
   Progress progress("rows", inputs.end_row - inputs.first_row);
   feed.mine(
-      [&](const NegativeBatch& batch, const RowIdentity& rows) {
-        writer.append(batch, rows.rows, context.stop);
-        sample.offer(batch, rows.rows.key, rows.first);
-        progress.update(rows.first + batch.num_rows);
+      [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
+        writer.append(batch, rows, context.stop);
+        sample.offer(batch, rows.key, first);
+        progress.update(first + batch.num_rows);
       },
       context.stop);
 }

@@ -44,7 +44,10 @@ OutputFile::OutputFile(const std::string& path, std::string flag)
                                             ::fchmod(file_, old.st_mode & 0777) == 0)))
     return;
   const int error = errno;
-  if (file_ >= 0) ::unlink(aside_.c_str());
+  if (file_ >= 0) {
+    ::close(file_);
+    ::unlink(aside_.c_str());
+  }
   aside_.clear();
   fail(error);
 }

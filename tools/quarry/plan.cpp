@@ -58,8 +58,8 @@ Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double sec
     RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
     const Clock::time_point turn_start = Clock::now();
     feed.mine(
-        [&](const NegativeBatch& batch, const RowIdentity& rows) {
-          if (turn == 0) sample_of_first.offer(batch, rows.rows.key, rows.first);
+        [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
+          if (turn == 0) sample_of_first.offer(batch, rows.key, first);
           for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
         },
         context.stop);

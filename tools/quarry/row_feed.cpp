@@ -138,9 +138,9 @@ void RowFeed::mine_block(const Sink& sink, const std::atomic<bool>* stop) {
   std::size_t next = 0;   // next bad row
   const auto branches = static_cast<std::uint32_t>(miner_.branch_names().size());
   const auto emit = [&](const NegativeBatch& batch) {
-    sink(batch, {at_ + row,
-                 {block_.key.data() + row, block_.user.data() + row, block_.time.data() + row,
-                  block_.positive_offsets.data() + row, block_.positives.data()}});
+    sink(batch, at_ + row,
+         {block_.key.data() + row, block_.user.data() + row, block_.time.data() + row,
+          block_.positive_offsets.data() + row, block_.positives.data()});
     row += batch.num_rows;
   };
   const auto emit_bad = [&] {

@@ -18,15 +18,10 @@ std::vector<std::uint32_t> segment_codes(const RowTable& rows, const Miner& mine
 /// Rows as the Miner takes them. Borrows both.
 RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segments);
 
-/// Which rows a batch answers, valid during the call.
-struct RowIdentity {
-  std::uint64_t first = 0;  ///< place in the range
-  SetRows rows;             ///< [batch.num_rows]
-};
-
 class RowFeed {
  public:
-  using Sink = std::function<void(const NegativeBatch&, const RowIdentity&)>;
+  /// A batch, the place of its first row in the range, and its rows, valid during the call.
+  using Sink = std::function<void(const NegativeBatch&, std::uint64_t, const SetRows&)>;
 
   /// Rows [begin, end) of inputs.rows; k of the recipe. Borrows `inputs` and `miner`.
   RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,

@@ -158,7 +158,8 @@ void load_vectors(const std::string& path, std::vector<float>& into, std::uint64
 }
 
 /// Refuses a set whose item or user numbers are not those of these events: its numbers would be
-/// taught as the negatives of strangers. `role` as in the manifest: item-ids or user-ids.
+/// taught as the negatives of strangers. `role` as in the manifest: item-ids or user-ids. False if
+/// that cannot be told, because the manifest or the file of ids is not there.
 bool check_same_ids(const NegativeSet& set, const nlohmann::ordered_json& run,
                     const std::string& role, const IdMap& ids, std::uint64_t rows) {
   const auto options = run.find("options");
