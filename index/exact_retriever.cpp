@@ -15,7 +15,17 @@ constexpr std::uint32_t kLeastCoarseDim = 24;
 constexpr std::uint32_t kLeastCoarseRows = 4;
 /// Likewise of 8 bits, where packing costs as much as some 60 rows gain.
 constexpr std::uint32_t kLeastInt8Rows = 128;
+/// Smaller tables are packed once and kept, by all workers together.
+constexpr std::uint64_t kMostInt8Bytes = std::uint64_t{32} << 20;
+/// Of a search of a table that is kept.
+constexpr std::uint32_t kLeastTableRows = 32;
 constexpr std::uint32_t kLeastInt8Dim = 32;
+
+/// Smaller tables are as well searched from their beginning; larger samples cost more than the
+/// thresholds that they give save.
+constexpr std::uint32_t kLeastSampled = 2048;
+constexpr std::uint32_t kLeastStride = 8;
+constexpr std::uint32_t kMostSampled = 8192;
 
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
@@ -37,7 +47,8 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   std::string description() const override { return name_of(pass_); }
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
-    return certified_.memory_bytes() + bias_.capacity_bytes();
+    return certified_.memory_bytes() + bias_.capacity_bytes() + packed_.capacity_bytes() +
+           sample_.capacity_bytes();
   }
   std::uint64_t device_bytes() const override {
     return certified_.device_bytes() + device_bias_.capacity_bytes();
@@ -73,15 +84,31 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     return rows / static_cast<std::uint32_t>(std::max(exec.threads, 1));
   }
 
-  /// By upper bounds of 8 bits, or not.
-  void choose_int8(const Exec& exec, std::uint32_t rows, TopkItems& table) const {
+  /// By bounds of 8 bits, or not.
+  void choose_int8(const Exec& exec, std::uint32_t rows, TopkItems& table) {
     if (exec.device != Device::kCpu || items_.dim > kMostInt8Dim) return;
-    const bool pays = pass_ == FirstPass::kFastest && int8_pays(int8_unit()) &&
-                      rows_per_worker(exec, rows) >= kLeastInt8Rows && items_.dim >= kLeastInt8Dim;
+    const bool keeps = Int8Table::bytes(items_.num_items, items_.dim) <= kMostInt8Bytes;
+    const bool enough =
+        keeps ? rows >= kLeastTableRows : rows_per_worker(exec, rows) >= kLeastInt8Rows;
+    const bool pays = pass_ == FirstPass::kFastest && int8_pays(int8_unit()) && enough &&
+                      items_.dim >= kLeastInt8Dim;
     if (!pays && pass_ != FirstPass::kInt8) return;
     table.scoring = TopkScoring::kInt8;
     table.int8 = int8_unit();
     table.always_by_bounds = !pays;
+    if (items_.num_items >= kLeastSampled) {
+      if (sample_.size() == 0) take_sample(exec, table);
+      table.int8_sample = &sample_;
+    }
+    if (!keeps) return;
+    if (packed_.empty()) packed_.pack(exec, int8_unit(), table.rows, items_.num_items, items_.dim);
+    table.int8_table = &packed_;
+  }
+
+  void take_sample(const Exec& exec, const TopkItems& table) {
+    std::uint32_t stride = kLeastStride;
+    while (items_.num_items / stride > kMostSampled) stride *= 2;
+    sample_.take(exec, table.int8, table.rows, table.bias, items_.num_items, items_.dim, stride);
   }
 
   TopkItems scored(const Exec& exec, const float* items) {
@@ -117,6 +144,8 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   FirstPass pass_;
   CertifiedSearch certified_;
   HostBuffer<float> bias_;
+  Int8Table packed_;
+  Int8Sample sample_;
   DeviceBuffer<float> device_bias_;
 };
 

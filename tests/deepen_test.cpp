@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 
+#include "kernels/topk/int8_cpu.h"
 #include "tests/support/mined.h"
 #include "tests/support/oracle.h"
 #include "tests/support/worlds.h"
@@ -256,6 +257,38 @@ TEST(Deepen, WhatLiesBelowALowCeilingIsFoundInOneScan) {
   }
   EXPECT_GT(passed, 100000u);
   EXPECT_GT(few, 100u);
+}
+
+/// A scan takes its first thresholds from a sample of the items. Where these are better than the
+/// rest, lists end early: their rows are searched again, and get what they get without a sample.
+TEST(Deepen, ASampleUnlikeTheRestCostsASecondSearchAndChangesNothing) {
+  constexpr std::uint32_t kMany = 2500, kDim = 8, kStride = 8;
+  const auto w = test::make_world({.users = 80,
+                                   .items = kMany,
+                                   .dim = kDim,
+                                   .rows_per_user = 2,
+                                   .events_per_user = 1,
+                                   .seed = 5});
+  Int8Sample sample;
+  sample.take({}, Int8Unit::kPortable, w->items.data(), nullptr, kMany, kDim, kStride);
+  for (std::uint32_t s = 0; s < sample.size(); ++s) {
+    for (std::uint32_t d = 0; d < kDim; ++d)
+      w->items[std::size_t{sample.items()[s]} * kDim + d] *= 9.0f;
+  }
+  const Recipe recipe = parse_recipe(
+      "name = \"early\"\nk = 20\n[safety]\nfilters = [\"positives\"]\n[[branch]]\nname = "
+      "\"hard\"\nsource = { kind = \"topk\", pool = 250 }\n",
+      "early.toml", 0);
+  const auto mine = [&](const char* retriever) {
+    return test::mine_all(recipe, w->inputs, w->rows_view,
+                          {.seed = 1, .tile_rows = 1024, .retriever = retriever});
+  };
+  const test::Mined by_sample = mine("exact-int8");
+  const test::Mined without = mine("exact-fp32");
+  EXPECT_GT(by_sample.report.deepened_rows, w->rows.size() / 2);
+  EXPECT_EQ(without.report.deepened_rows, 0u);
+  for (std::uint64_t r = 0; r < w->rows.size(); ++r)
+    ASSERT_EQ(test::row_difference(by_sample.all, r, without.all, r), "") << "row " << r;
 }
 
 }  // namespace

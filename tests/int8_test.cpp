@@ -2,6 +2,7 @@
 // sums in integers and in long double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -51,9 +52,10 @@ struct Packed {
         step(int8_rows(n) + 1, -7.0f),
         norm(step),
         residual(step) {
-    int8_pack_items(unit, rows.data(), n, dim, numbers.data(), info());
+    int8_pack_items(unit, rows.data(), n, dim, numbers.data(), step.data(), norm.data(),
+                    residual.data());
   }
-  Int8Items info() { return {step.data(), norm.data(), residual.data()}; }
+  Int8Items info() const { return {step.data(), norm.data(), residual.data()}; }
   int at(std::uint32_t item, std::uint32_t d) const {
     return int{numbers[std::size_t{item / 16 * 16} * width + (d / 4 * 16 + item % 16) * 4 +
                        d % 4]} -
@@ -106,88 +108,217 @@ std::pair<long double, long double> dot_of(const float* q, const float* x, std::
   return {dot, size};
 }
 
-TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsAboveItsBound) {
-  std::uint64_t pairs = 0, near = 0;
+/// A group of queries against items, as packed by one unit.
+struct Products {
+  std::uint32_t dim, n, stride;
+  std::vector<std::int8_t> packed;
+  std::vector<Int8Query> query;
+  std::vector<std::int32_t> sums;
+
+  Products(Int8Unit unit, const std::vector<float>& q, std::uint32_t queries, const Packed& items,
+           float scale)
+      : dim(items.dim),
+        n(items.n),
+        stride(int8_rows(items.n) + 32),
+        packed(std::size_t{int8_rows(queries)} * items.width, 55),
+        query(int8_rows(queries)),
+        sums(std::size_t{kInt8Rows} * stride, 12345) {
+    int8_pack_queries(q.data(), queries, dim, scale, packed.data(), query.data());
+    int8_multiply(unit, packed.data(), query.data(), items.numbers.data(), n, items.width,
+                  sums.data(), stride);
+  }
+  const std::int32_t* row(std::uint32_t r) const { return sums.data() + std::size_t{r} * stride; }
+};
+
+struct Reaching {
+  std::vector<std::uint32_t> places;
+  std::uint32_t passed;
+};
+Reaching find_reaching(Int8Unit unit, const Products& products, std::uint32_t r,
+                       const Packed& items, const Int8Wanted& wanted) {
+  std::vector<std::uint32_t> places(items.n + 1, 4711);
+  const Int8Found found = int8_find_reaching(unit, products.row(r), products.query[r], items.info(),
+                                             items.n, wanted, places.data());
+  EXPECT_EQ(places.back(), 4711u) << "beyond the room";
+  EXPECT_FALSE(test::upper_halves_in_use()) << name_of(unit);
+  places.resize(found.reaching);
+  return {places, found.passed};
+}
+
+bool holds(const std::vector<std::uint32_t>& sorted, std::uint32_t item) {
+  return std::binary_search(sorted.begin(), sorted.end(), item);
+}
+
+TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsBeyondItsBounds) {
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  std::uint64_t pairs = 0, near_above = 0, near_below = 0, passed = 0;
   for (unsigned seed = 0; seed < 60; ++seed) {
+    std::mt19937 random(seed);
     const std::uint32_t dims[] = {1, 2, 5, 16, 31, 64, 100, 128, 384, 768};
     const std::uint32_t dim = dims[seed % 10];
-    const std::uint32_t counts[] = {1, 16, 33, 500};
-    const std::uint32_t n = counts[seed / 2 % 4];
+    const std::uint32_t counts[] = {1, 16, 33, 500, 700};
+    const std::uint32_t n = counts[seed / 2 % 5];
     const std::uint32_t queries = seed % 3 + kInt8Rows - 2;  // 6 to 8, the rest are zeros
     const std::vector<float> q = make_rows(queries, dim, 100 + seed);
     std::vector<float> x = make_rows(n, dim, seed);
     // Some items are queries, so that both are rounded alike, up and down.
     for (std::uint32_t d = 0; d < dim; ++d) x[d] = seed % 2 == 0 ? q[d] : -q[d];
-    const std::uint32_t width = int8_width(dim);
-    std::vector<std::int8_t> packed(std::size_t{int8_rows(queries)} * width, 55);
-    std::vector<Int8Query> info(int8_rows(queries));
     const float scale = seed % 5 == 0 ? 2.0f : 1.0f;
-    int8_pack_queries(q.data(), queries, dim, scale, packed.data(), info.data());
-    const std::uint32_t stride = int8_rows(n) + 32;
     std::vector<float> bias;
     for (std::uint32_t i = 0; i < n; ++i) bias.push_back(static_cast<float>(i % 9) - 4.0f);
+    const float* b = seed % 2 == 0 ? bias.data() : nullptr;
+    std::vector<std::uint32_t> may;
+    for (std::uint32_t w = 0; w < (n + 31) / 32; ++w)
+      may.push_back(static_cast<std::uint32_t>(random()));
+    const std::uint32_t* c = seed % 4 < 2 ? nullptr : may.data();
     for (const Int8Unit unit : units_here()) {
-      Packed p(unit, x, n, dim);
-      std::vector<std::int32_t> products(kInt8Rows * stride, 12345);
-      int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), n, width, products.data(),
-                    stride);
+      const Packed p(unit, x, n, dim);
+      const Products products(unit, q, queries, p, scale);
       ASSERT_FALSE(test::upper_halves_in_use()) << name_of(unit) << " packing and products";
       for (std::uint32_t r = 0; r < queries; ++r) {
-        std::int32_t* row = products.data() + std::size_t{r} * stride;
+        SCOPED_TRACE(testing::Message() << name_of(unit) << ", dim " << dim << ", row " << r);
+        const std::int32_t* row = products.row(r);
+        std::vector<long double> dots, score, size;
         for (std::uint32_t i = 0; i < n; ++i) {
           std::int64_t sum = 0;
           for (std::uint32_t d = 0; d < dim; ++d)
-            sum += std::int64_t{packed[std::size_t{r} * width + d]} * p.at(i, d);
-          ASSERT_EQ(row[i], sum) << name_of(unit) << " dim " << dim << " row " << r << " item "
-                                 << i;
+            sum += std::int64_t{products.packed[std::size_t{r} * p.width + d]} * p.at(i, d);
+          ASSERT_EQ(row[i], sum) << "item " << i;
+          const auto [dot, sum_of_sizes] =
+              dot_of(&q[std::size_t{r} * dim], &x[std::size_t{i} * dim], dim, scale);
+          dots.push_back(dot);
+          score.push_back(dot + (b != nullptr ? static_cast<long double>(b[i]) : 0.0L));
+          size.push_back(sum_of_sizes);
         }
-        for (std::uint32_t i = int8_rows(n); i < stride; ++i) ASSERT_EQ(row[i], 12345);
-        std::vector<float> upper(int8_rows(n) + 1, -9.0f);
-        std::vector<std::uint32_t> bits(int8_rows(n) / 32 + 1, 0xABCDu);
-        const float* b = seed % 2 == 0 ? bias.data() : nullptr;
-        int8_upper_bounds(unit, row, info[r], p.info(), n, nullptr, 0.0f, upper.data(),
-                          bits.data());
-        const float threshold = upper[n / 2] + (b != nullptr ? b[n / 2] : 0.0f);
-        const std::uint32_t count = int8_upper_bounds(unit, row, info[r], p.info(), n, b, threshold,
-                                                      upper.data(), bits.data());
-        ASSERT_EQ(upper.back(), -9.0f) << "beyond the room";
-        ASSERT_EQ(bits.back(), 0xABCDu) << "beyond the room";
-        std::uint32_t reaching = 0;
+        for (std::uint32_t i = int8_rows(n); i < products.stride; ++i) ASSERT_EQ(row[i], 12345);
+
+        std::vector<float> lower(n + 1, -9.0f);
+        int8_lower_bounds(unit, row, products.query[r], p.info(), n, b, kNone, nullptr,
+                          lower.data());
+        ASSERT_FALSE(test::upper_halves_in_use()) << "lower bounds";
+        ASSERT_EQ(lower.back(), -9.0f) << "beyond the room";
         for (std::uint32_t i = 0; i < n; ++i) {
-          const auto [dot, size] =
-              dot_of(&q[std::size_t{r} * dim], &x[std::size_t{i} * dim], dim, scale);
-          ASSERT_GE(static_cast<long double>(upper[i]), dot)
-              << name_of(unit) << " dim " << dim << " row " << r << " item " << i;
-          near += static_cast<long double>(upper[i]) <= dot + 0.1L * size ? 1 : 0;
+          const auto below = [](long double value) {
+            return std::nextafter(static_cast<float>(value),
+                                  -std::numeric_limits<float>::infinity());
+          };
+          const float bound = below(score[i]);  // what the score surely reaches
+          ASSERT_LE(below(static_cast<long double>(lower[i])), static_cast<float>(score[i])) << i;
+          const bool listed =
+              holds(find_reaching(unit, products, r, p, {b, bound, kNone, nullptr}).places, i);
+          ASSERT_TRUE(listed) << "item " << i;
+          const long double more = 0.1L * size[i];
+          near_below += static_cast<long double>(lower[i]) >= score[i] - more ? 1 : 0;
+          if (i % 8 != 0) continue;
           ++pairs;
-          const bool reaches = !(upper[i] + (b != nullptr ? b[i] : 0.0f) < threshold);
-          ASSERT_EQ((bits[i / 32] >> (i % 32) & 1u) != 0, reaches) << i;
-          reaching += reaches ? 1 : 0;
+          near_above +=
+              holds(find_reaching(unit, products, r, p,
+                                  {b, static_cast<float>(score[i] + more), kNone, nullptr})
+                        .places,
+                    i)
+                  ? 0
+                  : 1;
         }
-        ASSERT_FALSE(test::upper_halves_in_use()) << name_of(unit) << " bounds";
-        const std::vector<float> before = upper;
-        int8_score_reaching(unit, q.data() + std::size_t{r} * dim, x.data(), n, dim, scale,
-                            bits.data(), upper.data());
-        ASSERT_FALSE(test::upper_halves_in_use()) << name_of(unit) << " scores";
-        for (std::uint32_t i = 0; i < upper.size(); ++i) {
-          if (i >= n || (bits[i / 32] >> (i % 32) & 1u) == 0) {
-            ASSERT_EQ(upper[i], before[i]) << i;
-            continue;
+        // What is passed is what may be and is surely above.
+        const float threshold = static_cast<float>(score[n / 2]);
+        const float above = static_cast<float>(score[n / 3]);
+        const auto all = find_reaching(unit, products, r, p, {b, threshold, kNone, nullptr});
+        EXPECT_EQ(all.passed, 0u);
+        const auto some = find_reaching(unit, products, r, p, {b, threshold, above, c});
+        EXPECT_EQ(some.places.size() + some.passed, all.places.size());
+        for (const std::uint32_t i : all.places) {
+          const bool may_pass = c == nullptr || (c[i / 32] >> (i % 32) & 1u) != 0;
+          ASSERT_EQ(holds(some.places, i), !(may_pass && lower[i] > above)) << "item " << i;
+        }
+        passed += some.passed;
+        // Lower bounds of what may count and is surely not above a ceiling.
+        std::vector<float> within(n);
+        int8_lower_bounds(unit, row, products.query[r], p.info(), n, b, above, c, within.data());
+        for (std::uint32_t i = 0; i < n; ++i) {
+          const bool may_count = c == nullptr || (c[i / 32] >> (i % 32) & 1u) != 0;
+          // Of the additions of the bias and the test's own roundings.
+          const long double slack =
+              1e-6L * (size[i] + std::fabs(static_cast<long double>(above)) + 8.0L);
+          if (!may_count || score[i] - static_cast<long double>(above) > slack) {
+            ASSERT_EQ(within[i], -std::numeric_limits<float>::infinity()) << i;
+          } else {
+            ASSERT_TRUE(within[i] == lower[i] || std::isinf(within[i])) << i;
           }
-          const auto [dot, size] =
-              dot_of(&q[std::size_t{r} * dim], &x[std::size_t{i} * dim], dim, scale);
-          ASSERT_LE(std::fabs(static_cast<long double>(upper[i]) - dot),
-                    size * (dim * 0x1p-24L) + 1e-36L)
-              << name_of(unit) << " dim " << dim << " row " << r << " item " << i;
         }
-        for (std::uint32_t i = n; i < int8_rows(n); ++i)
-          ASSERT_EQ(bits[i / 32] >> (i % 32) & 1u, 0u) << "behind the last item";
-        EXPECT_EQ(count, reaching);
+
+        std::vector<float> scores(some.places.size() + 1, -9.0f);
+        int8_score(unit, q.data() + std::size_t{r} * dim, x.data(), dim, scale, some.places.data(),
+                   static_cast<std::uint32_t>(some.places.size()), scores.data());
+        ASSERT_FALSE(test::upper_halves_in_use()) << "scores";
+        ASSERT_EQ(scores.back(), -9.0f) << "beyond the room";
+        for (std::size_t k = 0; k < some.places.size(); ++k) {
+          const std::uint32_t i = some.places[k];
+          ASSERT_LE(std::fabs(static_cast<long double>(scores[k]) - dots[i]),
+                    size[i] * (dim * 0x1p-24L) + 1e-36L)
+              << "item " << i;
+        }
       }
     }
   }
-  EXPECT_GT(pairs, 30000u);
-  EXPECT_GT(near, pairs / 4) << "bounds that exclude nothing";
+  EXPECT_GT(pairs, 8000u);
+  EXPECT_GT(near_above, pairs / 4) << "bounds that exclude nothing";
+  EXPECT_GT(near_below, 2 * pairs) << "bounds that pass nothing";
+  EXPECT_GT(passed, 1000u);
+}
+
+/// A table packed by several threads is what each tile of it is; a sample holds one of every few.
+TEST(Int8, TablesAndSamplesHoldTheRows) {
+  constexpr std::uint32_t kItems = 1300, kDim = 37;
+  const std::vector<float> rows = make_rows(kItems, kDim, 3);
+  std::vector<float> bias;
+  for (std::uint32_t i = 0; i < kItems; ++i) bias.push_back(static_cast<float>(i));
+  Exec exec;
+  exec.threads = 3;
+  for (const Int8Unit unit : units_here()) {
+    Int8Table table;
+    EXPECT_TRUE(table.empty());
+    table.pack(exec, unit, rows.data(), kItems, kDim);
+    EXPECT_FALSE(table.empty());
+    EXPECT_EQ(table.capacity_bytes(), Int8Table::bytes(kItems, kDim));
+    const Packed whole(unit, rows, kItems, kDim);
+    for (std::uint32_t i = 0; i < kItems; i += 32) {
+      const std::size_t at = std::size_t{i} * whole.width;
+      ASSERT_TRUE(std::equal(table.numbers_at(i), table.numbers_at(i) + 32 * whole.width,
+                             whole.numbers.begin() + static_cast<std::ptrdiff_t>(at)));
+      const Int8Items info = table.info_at(i);
+      for (std::uint32_t j = i; j < std::min(i + 32, kItems); ++j) {
+        ASSERT_EQ(info.step[j - i], whole.step[j]);
+        ASSERT_EQ(info.norm[j - i], whole.norm[j]);
+        ASSERT_EQ(info.residual[j - i], whole.residual[j]);
+      }
+    }
+    for (const std::uint32_t stride : {1u, 8u, 64u, 2048u}) {
+      Int8Sample sample;
+      sample.take(exec, unit, rows.data(), bias.data(), kItems, kDim, stride);
+      ASSERT_EQ(sample.size(), (kItems + stride - 1) / stride);
+      std::vector<float> chosen;
+      std::vector<std::uint32_t> offset(stride);
+      for (std::uint32_t s = 0; s < sample.size(); ++s) {
+        const std::uint32_t item = sample.items()[s];
+        ASSERT_LT(item, kItems);
+        ASSERT_EQ(item / stride, s);
+        ASSERT_EQ(sample.place_of(item), s);
+        ASSERT_EQ(sample.bias()[s], bias[item]);
+        ++offset[item % stride];
+        chosen.insert(chosen.end(), rows.begin() + static_cast<std::ptrdiff_t>(item * kDim),
+                      rows.begin() + static_cast<std::ptrdiff_t>((item + 1) * kDim));
+      }
+      const Packed packed(unit, chosen, sample.size(), kDim);
+      ASSERT_TRUE(std::equal(packed.numbers.begin(), packed.numbers.end() - 1,
+                             sample.table().numbers_at(0)));
+      if (stride == 8) {  // each of eight places about as often: 20 expected of 163
+        for (const std::uint32_t times : offset) {
+          EXPECT_GT(times, 5u);
+          EXPECT_LT(times, 45u);
+        }
+      }
+    }
+  }
 }
 
 /// The largest sums that the integers may reach, with the widest rows.
@@ -223,11 +354,17 @@ TEST(Int8, WhatHasNoFiniteBoundIsNeverExcluded) {
         std::vector<std::int32_t> products(kInt8Rows * 32);
         int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, 16, products.data(),
                       32);
-        std::vector<float> upper(32);
-        std::uint32_t bits = 0;
-        int8_upper_bounds(unit, products.data(), info[0], p.info(), 2, nullptr, 1e-40f,
-                          upper.data(), &bits);
-        EXPECT_EQ(bits, 3u) << name_of(unit) << ", " << item << " by " << query;
+        std::uint32_t places[2] = {7, 7};
+        for (const float pass_above : {-kInf, std::numeric_limits<float>::quiet_NaN()}) {
+          const Int8Found found =
+              int8_find_reaching(unit, products.data(), info[0], p.info(), 2,
+                                 {nullptr, 1e-40f, pass_above, nullptr}, places);
+          const bool known = item == 1e-42f && std::fabs(query) <= 1.0f && pass_above == -kInf;
+          EXPECT_EQ(found.reaching + found.passed, 2u)
+              << name_of(unit) << ", " << item << " by " << query;
+          if (known) continue;
+          EXPECT_EQ(places[0], 0u) << name_of(unit) << ", " << item << " by " << query;
+        }
       }
     }
   }

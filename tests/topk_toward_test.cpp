@@ -26,6 +26,8 @@ struct Problem {
   Bf16Unit bf16 = Bf16Unit::kPortable;
   Int8Unit int8 = Int8Unit::kPortable;
   bool always_by_bounds = false;
+  bool packed = false;       ///< as a whole, before
+  std::uint32_t stride = 0;  ///< of the sample; 0: none
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -95,15 +97,29 @@ bool passes(const Problem& p, std::uint32_t row, std::uint32_t item, float score
   return !p.pass_above.empty() && score > p.pass_above[row] && may_count(p, row, item);
 }
 
-/// Returns how many lists ended at their goal, before the whole ranking and before `most`.
-std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32_t most,
-                    TopkScoring scoring, TopkWorkspace& workspace) {
+struct Ends {
+  std::uint32_t at_goal = 0;  ///< lists before the whole ranking and before `most`
+  std::uint32_t early = 0;    ///< before their goal, where a sample said so
+};
+
+Ends check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32_t most,
+           TopkScoring scoring, TopkWorkspace& workspace) {
   TopkItems items{
       .rows = p.items.data(), .num_items = p.num_items, .dim = p.dim, .scoring = scoring};
   items.bias = scoring == TopkScoring::kCanonical ? nullptr : p.bias.data();
   items.bf16 = p.bf16;
   items.int8 = p.int8;
   items.always_by_bounds = p.always_by_bounds;
+  Int8Table table;
+  Int8Sample sample;
+  if (scoring == TopkScoring::kInt8 && p.packed) {
+    table.pack(exec, p.int8, p.items.data(), p.num_items, p.dim);
+    items.int8_table = &table;
+  }
+  if (scoring == TopkScoring::kInt8 && p.stride > 0) {
+    sample.take(exec, p.int8, p.items.data(), items.bias, p.num_items, p.dim, p.stride);
+    items.int8_sample = &sample;
+  }
   TopkGoal goal;
   goal.wanted = wanted;
   goal.margin = p.margin.data();
@@ -124,7 +140,7 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
       {keys.data(), count.data(), cut.data(), left_out.data(), passed.data(), needed.data()});
   EXPECT_EQ(keys.back(), kSentinel);
 
-  std::uint32_t at_goal = 0;
+  Ends ends;
   for (std::uint32_t r = 0; r < p.rows; ++r) {
     std::vector<std::pair<float, std::uint32_t>> all;
     for (std::uint32_t i = 0; i < p.num_items; ++i) {
@@ -158,13 +174,20 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
       const std::size_t last = std::size_t{wanted} + p.room;
       if (counting.size() > last) end = std::min(end, counting[last]);
     }
-    at_goal += end < num_listed && end < most ? 1 : 0;
+    ends.at_goal += end < num_listed && end < most ? 1 : 0;
     end = std::min(end, most);
+    const bool early = items.int8_sample != nullptr && count[r] < end;
+    if (early) {
+      ++ends.early;
+      EXPECT_NE(left_out[r], 0) << "row " << r;
+      EXPECT_GE(cut[r], -all[count[r]].first) << "row " << r;
+      end = goal_end = count[r];
+    }
     EXPECT_EQ(count[r], end) << "row " << r;
     EXPECT_EQ(needed[r], std::min(goal_end, end)) << "row " << r;
     EXPECT_TRUE(left_out[r] != 0 || end == num_listed) << "row " << r;
     EXPECT_TRUE(left_out[r] == 0 || end < num_listed || reached) << "row " << r;
-    if (left_out[r] != 0) {
+    if (left_out[r] != 0 && !early) {
       const float best = end < num_listed ? -all[end].first : floor;
       EXPECT_TRUE(end == num_listed || cut[r] >= best) << "row " << r;
       EXPECT_TRUE(cut[r] <= best || (reached && cut[r] < floor)) << "row " << r;
@@ -179,10 +202,10 @@ std::uint32_t check(const Problem& p, const Exec& exec, std::uint32_t wanted, st
     for (std::uint32_t j = 0; j < std::min(end, count[r]); ++j) {
       EXPECT_EQ(item_of_key(got[j]), all[j].second) << "row " << r << " place " << j;
       EXPECT_EQ(score_of_key(got[j]), -all[j].first) << "row " << r << " place " << j;
-      if (::testing::Test::HasFailure()) return at_goal;
+      if (::testing::Test::HasFailure()) return ends;
     }
   }
-  return at_goal;
+  return ends;
 }
 
 /// Small integers have the same scores by all of them.
@@ -195,7 +218,8 @@ TopkScoring scoring_of(unsigned seed) {
 TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
   TopkWorkspace workspace;
   unsigned seed = 0;
-  std::uint32_t at_goal = 0;
+  Ends all;
+  std::uint32_t sampled = 0;
   for (const std::uint32_t num_items : {1u, 40u, 513u, 4000u}) {
     for (const std::uint32_t rows : {1u, 7u, 150u}) {
       for (const std::uint32_t wanted : {1u, 20u, 300u}) {
@@ -205,19 +229,77 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
             Problem p = make_problem(num_items, rows, ++seed);
             p.int8 = seed % 4 < 3 ? int8_unit() : Int8Unit::kPortable;
             p.always_by_bounds = seed / 6 % 2 == 0;
+            p.packed = seed / 12 % 2 == 0;
+            p.stride = seed / 24 % 2 == 0 ? 0 : seed / 48 % 2 == 0 ? 2 : 8;
+            sampled += scoring_of(seed) == TopkScoring::kInt8 && p.stride > 0 ? rows : 0;
             Exec exec;
             exec.threads = threads;
             SCOPED_TRACE(testing::Message()
                          << num_items << " items, " << rows << " rows, wanted " << wanted
                          << ", most " << most << ", threads " << threads << ", seed " << seed);
-            at_goal += check(p, exec, wanted, most, scoring_of(seed), workspace);
+            const Ends ends = check(p, exec, wanted, most, scoring_of(seed), workspace);
             if (HasFailure()) return;
+            all.at_goal += ends.at_goal;
+            all.early += ends.early;
           }
         }
       }
     }
   }
-  EXPECT_GT(at_goal, 1000u);
+  EXPECT_GT(all.at_goal, 1000u);
+  EXPECT_GT(sampled, 500u);
+  EXPECT_LT(all.early * 100, sampled);
+}
+
+/// A sample's thresholds hold for nearly every row: whatever the order of the items, and though
+/// what is best is skipped, marked or above the ceiling.
+TEST(TopkToward, ASampleSaysWhereListsEnd) {
+  TopkWorkspace workspace;
+  Exec exec;
+  constexpr std::uint32_t kRows = 300, kItems = 5000, kWanted = 60;
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    Problem p = make_problem(kItems, kRows, 1, 40);
+    std::mt19937 random(seed);
+    std::uniform_int_distribution<int> value(-9, 9);
+    for (float& x : p.items) x = static_cast<float>(value(random));
+    for (float& x : p.queries) x = static_cast<float>(value(random));
+    if (seed % 2 == 1) {  // what many rows want stands together
+      for (std::uint32_t i = 0; i < kItems; ++i) p.items[i * p.dim] += static_cast<float>(i / 250);
+    }
+    p.eligible.assign(p.eligible.size(), seed % 4 < 2 ? 0xFFFFFFFFu : 0x01010101u);
+    p.num_owners = kRows;
+    p.skipped.assign(1, {});
+    p.offsets.assign(1, {0});
+    p.skips.assign(1, {});
+    std::fill(p.margin.begin(), p.margin.end(), 0.0f);
+    p.room = 64;
+    p.pass_above.clear();
+    for (std::uint32_t r = 0; r < kRows; ++r) {
+      std::vector<std::pair<float, std::uint32_t>> all;
+      for (std::uint32_t i = 0; i < kItems; ++i) {
+        float score = p.bias[i];
+        for (std::uint32_t d = 0; d < p.dim; ++d)
+          score += p.queries[r * p.dim + d] * p.items[i * p.dim + d];
+        all.emplace_back(-score, i);
+      }
+      std::sort(all.begin(), all.end());
+      p.owner[r] = r;
+      std::set<std::uint32_t> list;
+      for (std::uint32_t j = 0; j < r; ++j) list.insert(all[j].second);
+      p.skips[0].insert(p.skips[0].end(), list.begin(), list.end());
+      p.offsets[0].push_back(p.skips[0].size());
+      p.skipped[0].push_back(std::move(list));
+      // Either what is skipped or what is above the ceiling reaches further.
+      p.ceiling[r] = -all[seed % 4 % 3 == 0 ? r / 2 : 2 * r].first;
+    }
+    p.pass_above = p.ceiling;
+    p.int8 = seed < 4 ? int8_unit() : Int8Unit::kPortable;
+    p.packed = seed % 3 == 0;
+    p.stride = 8;
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    const Ends ends = check(p, exec, kWanted, 3000, TopkScoring::kInt8, workspace);
+    EXPECT_LE(ends.early, kRows / 50);
+  }
 }
 
 /// Tiles of wide rows hold fewer items; each unit of this processor multiplies.
@@ -249,11 +331,34 @@ TEST(TopkToward, WideRowsByBounds) {
         Problem p = make_problem(1100, rows, ++seed, dim);
         p.int8 = unit;
         p.always_by_bounds = seed % 2 == 0;
+        p.packed = seed % 3 == 0;
         SCOPED_TRACE(testing::Message() << name_of(unit) << ", " << dim << " wide, seed " << seed);
         check(p, exec, 20, 400, TopkScoring::kInt8, workspace);
       }
     }
   }
+}
+
+/// Where what was chosen is better than the rest, lists end before their goal and say so.
+TEST(TopkToward, ASampleUnlikeTheRestEndsListsEarly) {
+  TopkWorkspace workspace;
+  Exec exec;
+  constexpr std::uint32_t kRows = 40, kItems = 5000, kWanted = 60, kDim = 40;
+  Problem p = make_problem(kItems, kRows, 2, kDim);
+  Int8Sample sample;
+  sample.take(exec, Int8Unit::kPortable, p.items.data(), nullptr, kItems, kDim, 8);
+  for (std::uint32_t s = 0; s < sample.size(); ++s) {
+    for (std::uint32_t d = 0; d < kDim; ++d)
+      p.items[std::size_t{sample.items()[s]} * kDim + d] *= 4;
+  }
+  std::fill(p.ceiling.begin(), p.ceiling.end(), std::numeric_limits<float>::infinity());
+  std::fill(p.margin.begin(), p.margin.end(), 0.0f);
+  p.pass_above.clear();
+  p.room = 64;
+  p.int8 = int8_unit();
+  p.stride = 8;
+  const Ends ends = check(p, exec, kWanted, 3000, TopkScoring::kInt8, workspace);
+  EXPECT_GT(ends.early, kRows / 2);
 }
 
 TEST(TopkToward, ScoresThatRiseOrFallThroughTheCatalogue) {

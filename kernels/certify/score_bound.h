@@ -16,7 +16,7 @@
 //     |s - (2 q.x - |x|^2)| <= 2 gamma(d) |q| X + u X^2 + u (2 (1 + gamma(d)) |q| X + (1 + u) X^2)
 //                           <= 2 gamma(d + 2) |q| X + 2.5 u X^2;
 //     offset = -|q|^2 from double, off by at most d 2^-53 |q|^2.
-//   What kernels/topk excludes by an upper bound of q.x in real numbers (int8_cpu.h) is as if
+//   What kernels/topk excludes or passes by a bound of q.x in real numbers (int8_cpu.h) is as if
 //   scored by 2 q.x - b, or q.x, without an error of its own but the underflow that is counted
 //   below. kFaissFlat: either the direct sum, gamma(d + 2) D, or |q|^2 + |x|^2 - 2 q.x with every
 //   part summed in fp32 and two

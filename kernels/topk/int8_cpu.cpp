@@ -7,7 +7,9 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/core/errors.h"
 #include "kernels/core/exact_score.h"
+#include "kernels/core/philox.h"
 #include "kernels/core/x86_vectors.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -19,9 +21,10 @@ namespace {
 
 constexpr std::uint32_t kGroup = 16;  ///< items of a group: one vector of sums
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 
 float rounded_up(double value) {
-  if (!(value < double{std::numeric_limits<float>::max()})) return kInfinity;
+  if (!(value < double{kLargest})) return kInfinity;
   return std::nextafter(static_cast<float>(value), kInfinity);
 }
 
@@ -71,20 +74,20 @@ Rounded round_row(const float* row, std::uint32_t dim, Store store) {
 }
 
 void pack_items_portable(const float* items, std::uint32_t n, std::uint32_t dim, std::uint8_t* to,
-                         const Int8Items& info) {
+                         float* step, float* norm, float* residual) {
   const std::uint32_t width = int8_width(dim);
   std::memset(to, 128, std::size_t{int8_rows(n)} * width);
   for (std::uint32_t i = 0; i < int8_rows(n); ++i) {
-    info.step[i] = info.norm[i] = info.residual[i] = 0.0f;
+    step[i] = norm[i] = residual[i] = 0.0f;
     if (i >= n) continue;
     std::uint8_t* group = to + std::uint64_t{i / kGroup} * kGroup * width + i % kGroup * 4;
     const Rounded r =
         round_row(items + std::uint64_t{i} * dim, dim, [&](std::uint32_t d, std::int32_t value) {
           group[d / 4 * kGroup * 4 + d % 4] = static_cast<std::uint8_t>(value + 128);
         });
-    info.step[i] = r.step;
-    info.norm[i] = norm_above(r.norm, dim);
-    info.residual[i] = norm_above(r.residual, dim);
+    step[i] = r.step;
+    norm[i] = norm_above(r.norm, dim);
+    residual[i] = norm_above(r.residual, dim);
   }
 }
 
@@ -106,31 +109,64 @@ void multiply_portable(const std::int8_t* queries, const Int8Query* info, const 
   }
 }
 
-std::uint32_t upper_bounds_portable(const std::int32_t* products, const Int8Query& query,
-                                    const Int8Items& items, std::uint32_t n, const float* bias,
-                                    float threshold, float* upper, std::uint32_t* reaching) {
-  std::uint32_t count = 0;
-  std::fill(reaching, reaching + int8_rows(n) / 32, 0u);
-  for (std::uint32_t i = 0; i < n; ++i) {
-    const float error = std::fma(items.norm[i], query.residual, items.residual[i] * query.norm);
-    upper[i] = std::fma(static_cast<float>(products[i]) * items.step[i], query.step, error);
-    const float score = bias == nullptr ? upper[i] : upper[i] + bias[i];
-    const std::uint32_t reaches = score < threshold ? 0 : 1;
-    reaching[i / 32] |= reaches << (i % 32);
-    count += reaches;
-  }
-  return count;
+/// Both bounds of one dot product.
+struct Between {
+  float lower, upper;
+};
+
+inline Between bounds_of(const std::int32_t* products, const Int8Query& query,
+                         const Int8Items& items, std::uint32_t i) {
+  const float error = std::fma(items.norm[i], query.residual, items.residual[i] * query.norm);
+  const float product = static_cast<float>(products[i]) * items.step[i];
+  return {std::fma(product, query.step, -error), std::fma(product, query.step, error)};
 }
 
-void score_reaching_portable(const float* query, const float* items, std::uint32_t n,
-                             std::uint32_t dim, float scale, const std::uint32_t* reaching,
-                             float* scores) {
-  for (std::uint32_t w = 0; w < int8_rows(n) / 32; ++w) {
-    for (std::uint32_t left = reaching[w]; left != 0; left &= left - 1) {
-      const std::uint32_t j = 32 * w + static_cast<std::uint32_t>(std::countr_zero(left));
-      scores[j] =
-          scale * exact_score(Metric::kInnerProduct, query, items + std::uint64_t{j} * dim, dim);
-    }
+/// Lists an item that may reach the threshold, or counts it as passed, without a branch.
+struct Listing {
+  const Int8Wanted& wanted;
+  std::uint32_t* places;
+  Int8Found found;
+
+  void take(std::uint32_t i, Between b) {
+    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
+    const bool may = wanted.counts == nullptr || (wanted.counts[i / 32] >> (i % 32) & 1u) != 0;
+    const std::uint32_t passed = (may ? 1u : 0u) & (b.lower + bias > wanted.pass_above ? 1u : 0u) &
+                                 (b.upper + bias <= kLargest ? 1u : 0u);
+    places[found.reaching] = i;
+    found.reaching += 1 - passed;
+    found.passed += passed;
+  }
+};
+
+Int8Found find_reaching_portable(const std::int32_t* products, const Int8Query& query,
+                                 const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
+                                 std::uint32_t* places) {
+  Listing listing{wanted, places, {}};
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const Between b = bounds_of(products, query, items, i);
+    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
+    if (!(b.upper + bias < wanted.threshold)) listing.take(i, b);
+  }
+  return listing.found;
+}
+
+void lower_bounds_portable(const std::int32_t* products, const Int8Query& query,
+                           const Int8Items& items, std::uint32_t n, const float* bias,
+                           float ceiling, const std::uint32_t* counts, float* lower) {
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const Between b = bounds_of(products, query, items, i);
+    const float more = bias == nullptr ? 0.0f : bias[i];
+    const bool may = counts == nullptr || (counts[i / 32] >> (i % 32) & 1u) != 0;
+    const bool known = b.lower + more == b.lower + more;
+    lower[i] = may && known && !(b.upper + more > ceiling) ? b.lower + more : -kInfinity;
+  }
+}
+
+void score_portable(const float* query, const float* items, std::uint32_t dim, float scale,
+                    const std::uint32_t* places, std::uint32_t count, float* scores) {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const float* item = items + std::uint64_t{places[i]} * dim;
+    scores[i] = scale * exact_score(Metric::kInnerProduct, query, item, dim);
   }
 }
 
@@ -142,31 +178,30 @@ void score_reaching_portable(const float* query, const float* items, std::uint32
 
 /// As pack_items_portable; norms are summed in fp32.
 [[gnu::target("avx512f")]] void pack_items_avx512(const float* items, std::uint32_t n,
-                                                  std::uint32_t dim, std::uint8_t* to,
-                                                  const Int8Items& info) {
+                                                  std::uint32_t dim, std::uint8_t* to, float* step,
+                                                  float* norm, float* residual) {
   const std::uint32_t width = int8_width(dim);
   for (std::uint32_t i = 0; i < int8_rows(n); ++i) {
     std::uint8_t* group = to + std::uint64_t{i / kGroup} * kGroup * width + i % kGroup * 4;
-    info.step[i] = info.norm[i] = info.residual[i] = 0.0f;
+    step[i] = norm[i] = residual[i] = 0.0f;
     if (i >= n) {
       for (std::uint32_t d = 0; d < width; d += 4) std::memset(group + d * kGroup, 128, 4);
       continue;
     }
     const float* row = items + std::uint64_t{i} * dim;
     __m512 largest = _mm512_setzero_ps();
-    __m512 norm = _mm512_setzero_ps();
+    __m512 squares = _mm512_setzero_ps();
     for (std::uint32_t d = 0; d < dim; d += kGroup) {
       const __m512 x = _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d);
       largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
-      norm = _mm512_fmadd_ps(x, x, norm);
+      squares = _mm512_fmadd_ps(x, x, squares);
     }
-    const float square = _mm512_reduce_add_ps(norm);
-    const float step = _mm512_reduce_max_ps(largest) / 127.0f;
-    const float inverse = step > 0.0f ? 1.0f / step : 0.0f;
-    info.step[i] = step;
-    const __m512 wide_step = _mm512_set1_ps(step);
+    const float square = _mm512_reduce_add_ps(squares);
+    step[i] = _mm512_reduce_max_ps(largest) / 127.0f;
+    const float inverse = step[i] > 0.0f ? 1.0f / step[i] : 0.0f;
+    const __m512 wide_step = _mm512_set1_ps(step[i]);
     const __m512 wide_inverse = _mm512_set1_ps(inverse);
-    __m512 residual = _mm512_setzero_ps();
+    __m512 rest = _mm512_setzero_ps();
     for (std::uint32_t d = 0; d < width; d += kGroup) {
       const __m512 x =
           d < dim ? _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d) : _mm512_setzero_ps();
@@ -177,15 +212,15 @@ void score_reaching_portable(const float* query, const float* items, std::uint32
       value = _mm512_max_epi32(_mm512_min_epi32(value, _mm512_set1_epi32(127)),
                                _mm512_set1_epi32(-127));
       const __m512 lost = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(value), wide_step, x);
-      residual = _mm512_fmadd_ps(lost, lost, residual);
+      rest = _mm512_fmadd_ps(lost, lost, rest);
       alignas(16) std::uint8_t bytes[kGroup];
       _mm_store_si128(reinterpret_cast<__m128i*>(bytes),
                       _mm512_cvtepi32_epi8(_mm512_add_epi32(value, _mm512_set1_epi32(128))));
       for (std::uint32_t p = 0; p < 4; ++p)
         std::memcpy(group + std::uint64_t{d + 4 * p} * kGroup, bytes + 4 * p, 4);
     }
-    info.norm[i] = norm_above(double{square}, dim);
-    info.residual[i] = norm_above(double{_mm512_reduce_add_ps(residual)}, dim);
+    norm[i] = norm_above(double{square}, dim);
+    residual[i] = norm_above(double{_mm512_reduce_add_ps(rest)}, dim);
   }
 }
 
@@ -221,36 +256,104 @@ void score_reaching_portable(const float* query, const float* items, std::uint32
   }
 }
 
-[[gnu::target("avx512f,popcnt")]] std::uint32_t upper_bounds_avx512(
-    const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
-    const float* bias, float threshold, float* upper, std::uint32_t* reaching) {
-  const __m512 step = _mm512_set1_ps(query.step);
-  const __m512 norm = _mm512_set1_ps(query.norm);
-  const __m512 residual = _mm512_set1_ps(query.residual);
-  const __m512 floor = _mm512_set1_ps(threshold);
-  std::uint32_t count = 0;
-  for (std::uint32_t at = 0; at < n; at += 2 * kGroup) {
-    std::uint32_t bits = 0;
-    for (std::uint32_t half = 0; half < 2; ++half) {
-      const std::uint32_t i = at + half * kGroup;
-      const __m512 error =
-          _mm512_fmadd_ps(_mm512_loadu_ps(items.norm + i), residual,
-                          _mm512_mul_ps(_mm512_loadu_ps(items.residual + i), norm));
-      const __m512 product = _mm512_cvtepi32_ps(_mm512_loadu_si512(products + i));
-      const __m512 u =
-          _mm512_fmadd_ps(_mm512_mul_ps(product, _mm512_loadu_ps(items.step + i)), step, error);
-      _mm512_storeu_ps(upper + i, u);
-      const __mmask16 there = i < n ? lanes_of(n - i) : static_cast<__mmask16>(0);
-      const __m512 score =
-          bias == nullptr ? u : _mm512_add_ps(u, _mm512_maskz_loadu_ps(there, bias + i));
-      // Not less: true for unordered operands.
-      bits |= std::uint32_t{_mm512_mask_cmp_ps_mask(there, score, floor, _CMP_NLT_UQ)}
-              << (half * kGroup);
-    }
-    reaching[at / 32] = bits;
-    count += static_cast<std::uint32_t>(__builtin_popcount(bits));
+/// A row of products against n items, 16 at a time.
+template <bool kBias>
+struct ProductRow {
+  const std::int32_t* products;
+  const float *item_step, *item_norm, *item_residual;
+  const float* bias;
+  __m512 step, norm, residual;
+
+  [[gnu::target("avx512f")]] ProductRow(const std::int32_t* p, const Int8Query& query,
+                                        const Int8Items& items, const float* b)
+      : products(p),
+        item_step(items.step),
+        item_norm(items.norm),
+        item_residual(items.residual),
+        bias(b),
+        step(_mm512_set1_ps(query.step)),
+        norm(_mm512_set1_ps(query.norm)),
+        residual(_mm512_set1_ps(query.residual)) {}
+
+  [[gnu::target("avx512f")]] __m512 error(std::uint32_t at) const {
+    return _mm512_fmadd_ps(_mm512_loadu_ps(item_norm + at), residual,
+                           _mm512_mul_ps(_mm512_loadu_ps(item_residual + at), norm));
   }
-  return count;
+  [[gnu::target("avx512f")]] __m512 product(std::uint32_t at) const {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(products + at)),
+                         _mm512_loadu_ps(item_step + at));
+  }
+  [[gnu::target("avx512f")]] __m512 upper(std::uint32_t at, __mmask16 there) const {
+    return biased(_mm512_fmadd_ps(product(at), step, error(at)), at, there);
+  }
+  [[gnu::target("avx512f")]] __m512 lower(std::uint32_t at, __mmask16 there) const {
+    return biased(_mm512_fmsub_ps(product(at), step, error(at)), at, there);
+  }
+  [[gnu::target("avx512f")]] __m512 biased(__m512 bound, std::uint32_t at, __mmask16 there) const {
+    if constexpr (!kBias) return bound;
+    return _mm512_add_ps(bound, _mm512_maskz_loadu_ps(there, bias + at));
+  }
+};
+
+constexpr __mmask16 kAll = 0xFFFF;
+
+template <bool kBias>
+[[gnu::target("avx512f,bmi,fma")]] Int8Found find_reaching_avx512(
+    const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
+    const Int8Wanted& wanted, std::uint32_t* places) {
+  constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
+  const ProductRow<kBias> row(products, query, items, wanted.bias);
+  const __m512 floor = _mm512_set1_ps(wanted.threshold);
+  Listing listing{wanted, places, {}};
+  for (std::uint32_t first = 0; first < n; first += 32 * kWords) {
+    std::uint32_t bits[kWords];
+    std::uint32_t words = 0;
+    // Not less: true for unordered operands.
+    std::uint32_t at = first;
+    for (; words < kWords && at + 32 <= n; at += 32) {
+      const __mmask16 low = _mm512_cmp_ps_mask(row.upper(at, kAll), floor, _CMP_NLT_UQ);
+      const __mmask16 high = _mm512_cmp_ps_mask(row.upper(at + kGroup, kAll), floor, _CMP_NLT_UQ);
+      bits[words++] = std::uint32_t{low} | std::uint32_t{high} << kGroup;
+    }
+    if (words < kWords && at < n) {
+      const __mmask16 low = lanes_of(n - at);
+      const __mmask16 high = n - at > kGroup ? lanes_of(n - at - kGroup) : __mmask16{0};
+      bits[words++] =
+          std::uint32_t{_mm512_mask_cmp_ps_mask(low, row.upper(at, low), floor, _CMP_NLT_UQ)} |
+          std::uint32_t{
+              _mm512_mask_cmp_ps_mask(high, row.upper(at + kGroup, high), floor, _CMP_NLT_UQ)}
+              << kGroup;
+    }
+    for (std::uint32_t w = 0; w < words; ++w) {
+      for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
+        const std::uint32_t i = first + 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
+        listing.take(i, bounds_of(products, query, items, i));
+      }
+    }
+  }
+  return listing.found;
+}
+
+template <bool kBias>
+[[gnu::target("avx512f")]] void lower_bounds_avx512(const std::int32_t* products,
+                                                    const Int8Query& query, const Int8Items& items,
+                                                    std::uint32_t n, const float* bias,
+                                                    float ceiling, const std::uint32_t* counts,
+                                                    float* lower) {
+  const ProductRow<kBias> row(products, query, items, bias);
+  const __m512 wide_ceiling = _mm512_set1_ps(ceiling);
+  for (std::uint32_t at = 0; at < n; at += kGroup) {
+    const __mmask16 there = lanes_of(n - at);
+    const auto may =
+        static_cast<__mmask16>(counts == nullptr ? 0xFFFFu : counts[at / 32] >> (at % 32));
+    // Not greater: true for unordered operands.
+    const __mmask16 within =
+        _mm512_mask_cmp_ps_mask(may, row.upper(at, there), wide_ceiling, _CMP_NGT_UQ);
+    const __m512 bound = row.lower(at, there);
+    const __mmask16 known = _mm512_mask_cmp_ps_mask(within, bound, bound, _CMP_EQ_OQ);
+    _mm512_mask_storeu_ps(lower + at, there,
+                          _mm512_mask_blend_ps(known, _mm512_set1_ps(-kInfinity), bound));
+  }
 }
 
 /// Of one query and two items, which may be the same.
@@ -281,34 +384,23 @@ void score_reaching_portable(const float* query, const float* items, std::uint32
 }
 
 /// Rows are few and far apart: the next two are fetched while two are multiplied.
-[[gnu::target("avx512f,bmi")]] void score_reaching_avx512(const float* query, const float* items,
-                                                          std::uint32_t n, std::uint32_t dim,
-                                                          float scale,
-                                                          const std::uint32_t* reaching,
-                                                          float* scores) {
-  constexpr std::uint32_t kWords = 16;  // of bits whose items are listed at a time
-  const std::uint32_t words = int8_rows(n) / 32;
-  for (std::uint32_t first = 0; first < words; first += kWords) {
-    std::uint32_t found[32 * kWords];
-    std::uint32_t count = 0;
-    for (std::uint32_t w = first; w < std::min(first + kWords, words); ++w) {
-      for (std::uint32_t left = reaching[w]; left != 0; left &= left - 1)
-        found[count++] = 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
+[[gnu::target("avx512f")]] void score_avx512(const float* query, const float* items,
+                                             std::uint32_t dim, float scale,
+                                             const std::uint32_t* places, std::uint32_t count,
+                                             float* scores) {
+  const auto item = [&](std::uint32_t i) {
+    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
+  };
+  for (std::uint32_t i = 0; i < count; i += 2) {
+    for (std::uint32_t d = 0; d < dim; d += kGroup) {
+      __builtin_prefetch(item(i + 2) + d);
+      __builtin_prefetch(item(i + 3) + d);
     }
-    for (std::uint32_t i = 0; i < count; i += 2) {
-      for (std::uint32_t next = i + 2; next < std::min(i + 4, count); ++next) {
-        for (std::uint32_t d = 0; d < dim; d += kGroup)
-          __builtin_prefetch(items + std::uint64_t{found[next]} * dim + d);
-      }
-      const std::uint32_t a = found[i];
-      const std::uint32_t b = found[std::min(i + 1, count - 1)];
-      float of_a = 0.0f;
-      float of_b = 0.0f;
-      dot_two(query, items + std::uint64_t{a} * dim, items + std::uint64_t{b} * dim, dim, &of_a,
-              &of_b);
-      scores[a] = scale * of_a;
-      scores[b] = scale * of_b;
-    }
+    float first = 0.0f;
+    float second = 0.0f;
+    dot_two(query, item(i), item(i + 1), dim, &first, &second);
+    scores[i] = scale * first;
+    if (i + 1 < count) scores[i + 1] = scale * second;
   }
 }
 
@@ -359,11 +451,54 @@ void int8_pack_queries(const float* queries, std::uint32_t n, std::uint32_t dim,
 }
 
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,
-                     std::uint8_t* to, const Int8Items& info) {
+                     std::uint8_t* to, float* step, float* norm, float* residual) {
 #if defined(QUARRY_INT8_X86)
-  if (unit == Int8Unit::kAvx512Vnni) return pack_items_avx512(items, n, dim, to, info);
+  if (unit == Int8Unit::kAvx512Vnni)
+    return pack_items_avx512(items, n, dim, to, step, norm, residual);
 #endif
-  pack_items_portable(items, n, dim, to, info);
+  pack_items_portable(items, n, dim, to, step, norm, residual);
+}
+
+void Int8Table::pack(const Exec& exec, Int8Unit unit, const float* rows, std::uint32_t n,
+                     std::uint32_t dim) {
+  constexpr std::uint32_t kBlock = 512;  // a multiple of what int8_rows() rounds up to
+  width_ = int8_width(dim);
+  rows_ = int8_rows(n);
+  numbers_.resize(exec, std::size_t{rows_} * width_);
+  info_.resize(exec, std::size_t{3} * rows_);
+  parallel_for(exec, (n + kBlock - 1) / kBlock, 1, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t b = begin; b < end; ++b) {
+      const auto first = static_cast<std::uint32_t>(b * kBlock);
+      float* info = info_.data() + first;
+      int8_pack_items(unit, rows + std::uint64_t{first} * dim, std::min(kBlock, n - first), dim,
+                      numbers_.data() + std::uint64_t{first} * width_, info, info + rows_,
+                      info + std::size_t{2} * rows_);
+    }
+  });
+}
+
+void Int8Sample::take(const Exec& exec, Int8Unit unit, const float* rows, const float* bias,
+                      std::uint32_t n, std::uint32_t dim, std::uint32_t stride) {
+  QUARRY_CHECK(std::has_single_bit(stride));
+  shift_ = static_cast<std::uint32_t>(std::countr_zero(stride));
+  const std::uint32_t size = (n + stride - 1) / stride;
+  items_.resize(exec, size);
+  if (bias != nullptr) bias_.resize(exec, size);
+  HostBuffer<float> chosen(exec, std::size_t{size} * dim);
+  for (std::uint32_t i = 0; i < size; ++i) {
+    const std::uint32_t first = i << shift_;
+    const std::uint32_t item =
+        first + philox4x32({}, i, 0, 0, 0).z[0] % std::min(stride, n - first);
+    items_.data()[i] = item;
+    if (bias != nullptr) bias_.data()[i] = bias[item];
+    std::copy_n(rows + std::uint64_t{item} * dim, dim, chosen.data() + std::uint64_t{i} * dim);
+  }
+  table_.pack(exec, unit, chosen.data(), size, dim);
+}
+
+Int8Items Int8Table::info_at(std::uint32_t item) const {
+  const float* info = info_.data() + item;
+  return {info, info + rows_, info + std::size_t{2} * rows_};
 }
 
 void int8_multiply(Int8Unit unit, const std::int8_t* queries, const Int8Query* info,
@@ -376,24 +511,39 @@ void int8_multiply(Int8Unit unit, const std::int8_t* queries, const Int8Query* i
   multiply_portable(queries, info, items, int8_rows(n), width, products, stride);
 }
 
-std::uint32_t int8_upper_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
-                                const Int8Items& items, std::uint32_t n, const float* bias,
-                                float threshold, float* upper, std::uint32_t* reaching) {
+Int8Found int8_find_reaching(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
+                             const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
+                             std::uint32_t* places) {
 #if defined(QUARRY_INT8_X86)
-  if (unit == Int8Unit::kAvx512Vnni)
-    return upper_bounds_avx512(products, query, items, n, bias, threshold, upper, reaching);
+  if (unit == Int8Unit::kAvx512Vnni) {
+    return wanted.bias == nullptr
+               ? find_reaching_avx512<false>(products, query, items, n, wanted, places)
+               : find_reaching_avx512<true>(products, query, items, n, wanted, places);
+  }
 #endif
-  return upper_bounds_portable(products, query, items, n, bias, threshold, upper, reaching);
+  return find_reaching_portable(products, query, items, n, wanted, places);
 }
 
-void int8_score_reaching(Int8Unit unit, const float* query, const float* items, std::uint32_t n,
-                         std::uint32_t dim, float scale, const std::uint32_t* reaching,
-                         float* scores) {
+void int8_lower_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
+                       const Int8Items& items, std::uint32_t n, const float* bias, float ceiling,
+                       const std::uint32_t* counts, float* lower) {
+#if defined(QUARRY_INT8_X86)
+  if (unit == Int8Unit::kAvx512Vnni) {
+    return bias == nullptr
+               ? lower_bounds_avx512<false>(products, query, items, n, bias, ceiling, counts, lower)
+               : lower_bounds_avx512<true>(products, query, items, n, bias, ceiling, counts, lower);
+  }
+#endif
+  lower_bounds_portable(products, query, items, n, bias, ceiling, counts, lower);
+}
+
+void int8_score(Int8Unit unit, const float* query, const float* items, std::uint32_t dim,
+                float scale, const std::uint32_t* places, std::uint32_t count, float* scores) {
 #if defined(QUARRY_INT8_X86)
   if (unit == Int8Unit::kAvx512Vnni)
-    return score_reaching_avx512(query, items, n, dim, scale, reaching, scores);
+    return score_avx512(query, items, dim, scale, places, count, scores);
 #endif
-  score_reaching_portable(query, items, n, dim, scale, reaching, scores);
+  score_portable(query, items, dim, scale, places, count, scores);
 }
 
 }  // namespace quarry

@@ -1,10 +1,13 @@
-// Upper bounds of dot products from rows rounded to 8 bits: integer products by the processor's
-// dot-product instructions, several times as fast as fp32. What such a bound cannot exclude is
-// scored in fp32, so nothing changes in what is found. Private to kernels/topk but for int8_unit(),
-// its name, int8_pays() and kMostInt8Dim.
+// Bounds of dot products from rows rounded to 8 bits: integer products by the processor's
+// dot-product instructions, several times as fast as fp32. What such bounds leave open is scored in
+// fp32, so nothing changes in what is found. Private to kernels/topk but for int8_unit(), its
+// name, int8_pays(), kMostInt8Dim and Int8Table.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/core/buffer.h"
+#include "kernels/core/exec.h"
 
 namespace quarry {
 
@@ -43,14 +46,64 @@ void int8_pack_queries(const float* queries, std::uint32_t n, std::uint32_t dim,
 /// Of each item x, which is rounded to x' = integers from -127 to 127 times a step of its own;
 /// [int8_rows(n)].
 struct Int8Items {
-  float* step = nullptr;
-  float* norm = nullptr;      ///< at least |x|
-  float* residual = nullptr;  ///< at least |x - x'|
+  const float* step = nullptr;
+  const float* norm = nullptr;      ///< at least |x|
+  const float* residual = nullptr;  ///< at least |x - x'|
 };
 /// items: [n, dim]. to: [int8_rows(n) / 16, width / 4, 16, 4]: of 16 items four dimensions each,
-/// each number plus 128. Zeros stand behind item n.
+/// each number plus 128. step, norm, residual: as in Int8Items. Zeros stand behind item n.
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,
-                     std::uint8_t* to, const Int8Items& info);
+                     std::uint8_t* to, float* step, float* norm, float* residual);
+
+/// All items of a table, packed once: for tables that are small, or searched often.
+class Int8Table {
+ public:
+  /// rows: [n, dim], packed by exec.threads.
+  void pack(const Exec& exec, Int8Unit unit, const float* rows, std::uint32_t n, std::uint32_t dim);
+  bool empty() const { return numbers_.size() == 0; }
+  /// Of n items.
+  static std::uint64_t bytes(std::uint32_t n, std::uint32_t dim) {
+    return std::uint64_t{int8_rows(n)} * (int8_width(dim) + 3 * sizeof(float));
+  }
+  std::uint64_t capacity_bytes() const {
+    return numbers_.capacity_bytes() + info_.capacity_bytes();
+  }
+  /// Of items `item`, a multiple of 32, and following.
+  const std::uint8_t* numbers_at(std::uint32_t item) const {
+    return numbers_.data() + std::uint64_t{item} * width_;
+  }
+  Int8Items info_at(std::uint32_t item) const;
+
+ private:
+  std::uint32_t width_ = 0, rows_ = 0;
+  HostBuffer<std::uint8_t> numbers_;
+  HostBuffer<float> info_;  ///< steps, norms, residuals
+};
+
+/// One item, chosen by chance, of every `stride` that stand next to each other, packed: what is
+/// good among them says roughly what is good among all, in whatever order the items stand.
+class Int8Sample {
+ public:
+  /// stride: a power of two. bias: [n] or null.
+  void take(const Exec& exec, Int8Unit unit, const float* rows, const float* bias, std::uint32_t n,
+            std::uint32_t dim, std::uint32_t stride);
+  /// Items chosen; 0: none were.
+  std::uint32_t size() const { return static_cast<std::uint32_t>(items_.size()); }
+  std::uint32_t place_of(std::uint32_t item) const { return item >> shift_; }
+  /// [size()], ascending: that at place_of(item) is `item` or another of its neighbours.
+  const std::uint32_t* items() const { return items_.data(); }
+  const float* bias() const { return bias_.size() == 0 ? nullptr : bias_.data(); }
+  const Int8Table& table() const { return table_; }
+  std::uint64_t capacity_bytes() const {
+    return items_.capacity_bytes() + bias_.capacity_bytes() + table_.capacity_bytes();
+  }
+
+ private:
+  std::uint32_t shift_ = 0;
+  HostBuffer<std::uint32_t> items_;
+  HostBuffer<float> bias_;
+  Int8Table table_;
+};
 
 /// A group of packed queries against n packed items. products: [kInt8Rows, stride], of which
 /// int8_rows(n) columns are written: sums of products of the integers.
@@ -58,23 +111,40 @@ void int8_multiply(Int8Unit unit, const std::int8_t* queries, const Int8Query* i
                    const std::uint8_t* items, std::uint32_t n, std::uint32_t width,
                    std::int32_t* products, std::uint32_t stride);
 
-/// Numbers that the dot products of the unrounded rows, times the scale of the query, do not
-/// exceed, from n integer products of one query; and whether each of them, plus `bias` if that is
-/// not null, reaches `threshold` (or is no number). products, upper: [int8_rows(n)]; reaching:
-/// [int8_rows(n) / 32] bits, none set behind item n. Returns how many do.
+/// What a query looks for among n items. A bound that is not a number bounds nothing.
+struct Int8Wanted {
+  const float* bias = nullptr;            ///< [n] added to dot products; null: nothing
+  float threshold = 0.0f;                 ///< what does not reach it is of no interest
+  float pass_above = 0.0f;                ///< what is above it is only counted
+  const std::uint32_t* counts = nullptr;  ///< bits of the n items that may be; null: all
+};
+/// How many items.
+struct Int8Found {
+  std::uint32_t reaching = 0;
+  std::uint32_t passed = 0;  ///< reach the threshold too, and are surely above `pass_above`
+};
+/// What two bounds say of the dot products of the unrounded rows, times the scale of the query,
+/// plus the bias, from n integer products of one query: which may reach the threshold (or have no
+/// bound) and are not passed. products: [int8_rows(n)]; places: [n], of which the first are
+/// written, ascending.
 ///
-/// In real numbers q.x = q'.x' + (q - q').x + q'.(x - x') <= q'.x' + |q - q'| |x| + |q'| |x - x'|
-/// by Cauchy-Schwarz. The sum of integers in fp32, its product with the step of the item and the
-/// last fused addition are each off by at most u = 2^-24 of |q'| |x'| <= |q'| (|x| + |x - x'|), the
-/// last also by u of the other terms, and those by 2 u of themselves: residual and norm of the
-/// query are raised by more. Norms are at least 2^-54, so that underflow is covered too.
-std::uint32_t int8_upper_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
-                                const Int8Items& items, std::uint32_t n, const float* bias,
-                                float threshold, float* upper, std::uint32_t* reaching);
-/// Dot products, times `scale`, in fp32 and any order of addition, of the query and the items whose
-/// bit of `reaching` is set, into scores[]; the others stay. query: [dim]; items: [n, dim].
-void int8_score_reaching(Int8Unit unit, const float* query, const float* items, std::uint32_t n,
-                         std::uint32_t dim, float scale, const std::uint32_t* reaching,
-                         float* scores);
+/// In real numbers q.x = q'.x' + (q - q').x + q'.(x - x'), which is within |q - q'| |x| + |q'| |x -
+/// x'| of q'.x' by Cauchy-Schwarz. The sum of integers in fp32, its product with the step of the
+/// item and the last fused addition are each off by at most u = 2^-24 of |q'| |x'| <= |q'| (|x| +
+/// |x - x'|), the last also by u of the other terms, and those by 2 u of themselves: residual and
+/// norm of the query are raised by more. Norms are at least 2^-54, so that underflow is covered
+/// too.
+Int8Found int8_find_reaching(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
+                             const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
+                             std::uint32_t* places);
+/// Numbers that the same scores surely reach; minus infinity where an item may not count or may be
+/// above `ceiling`. lower: [n].
+void int8_lower_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
+                       const Int8Items& items, std::uint32_t n, const float* bias, float ceiling,
+                       const std::uint32_t* counts, float* lower);
+/// Dot products, times `scale`, in fp32 and any order of addition, of the query and items
+/// places[0] .. places[count - 1], in this order. query: [dim]; items: [n, dim].
+void int8_score(Int8Unit unit, const float* query, const float* items, std::uint32_t dim,
+                float scale, const std::uint32_t* places, std::uint32_t count, float* scores);
 
 }  // namespace quarry

@@ -30,10 +30,13 @@ struct TopkItems {
   TopkScoring scoring = TopkScoring::kBlas;
   Metric metric = Metric::kInnerProduct;  ///< read under kCanonical
   float scale = 1.0f;
-  const float* bias = nullptr;          ///< [num_items]; null: none
-  Bf16Unit bf16 = Bf16Unit::kPortable;  ///< kBf16: what multiplies; bf16_unit() is the fastest
-  Int8Unit int8 = Int8Unit::kPortable;  ///< kInt8: what multiplies; int8_unit() is the fastest
-  bool always_by_bounds = false;        ///< kInt8: also where bounds exclude too little to pay
+  const float* bias = nullptr;            ///< [num_items]; null: none
+  Bf16Unit bf16 = Bf16Unit::kPortable;    ///< kBf16: what multiplies; bf16_unit() is the fastest
+  Int8Unit int8 = Int8Unit::kPortable;    ///< kInt8: what multiplies; int8_unit() is the fastest
+  const Int8Table* int8_table = nullptr;  ///< kInt8: the rows, packed; null: every block packs them
+  /// kInt8, topk_toward: some of the rows, from which lists take their first threshold; null: none.
+  const Int8Sample* int8_sample = nullptr;
+  bool always_by_bounds = false;  ///< kInt8: also where bounds exclude too little to pay
 };
 
 /// What may be found; applied before selection, so k counts only what is allowed.
@@ -106,6 +109,7 @@ struct TopkWorkspace {
     HostBuffer<std::uint8_t> int8_items;
     HostBuffer<float> int8_item_info;        ///< steps, norms, residuals
     HostBuffer<std::int32_t> int8_products;  ///< of a group of rows
+    HostBuffer<std::uint32_t> int8_places;   ///< of what bounds leave open, of the rows of a group
     HostBuffer<std::uint64_t> keys;          ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;
     HostBuffer<float> threshold;
@@ -114,6 +118,7 @@ struct TopkWorkspace {
     HostBuffer<TopkProgress> progress;  ///< topk_toward
   };
   std::vector<Worker> workers;
+  HostBuffer<std::uint32_t> sample_counts;  ///< topk_toward: bits of the sample, as goal.eligible
   HostBuffer<std::uint64_t>
       partial_keys;  ///< lists per (row, item segment), when few rows are shared by all workers
   HostBuffer<std::uint32_t> partial_count;
@@ -137,6 +142,8 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 /// the last that counts toward goal.wanted, but at most `most`, and at most goal.room that count
 /// beyond goal.wanted. `cut` may be above all that was left out. Otherwise as topk with k = most,
 /// whose lists these begin. For rows enough to give every worker a block (topk_toward_pays).
+/// With items.int8_sample one list in some 1,000 ends before its goal, at a score that most others
+/// would have reached it with.
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);
@@ -166,6 +173,12 @@ void topk_gemm_only(const Exec& exec, const TopkItems& items, const float* queri
 std::uint32_t append_row_host(const float* scores, const float* bias, std::uint32_t n,
                               std::uint32_t first_item, const std::uint32_t* allowed,
                               float threshold, std::uint64_t* keys, std::uint32_t count);
+/// The same of n items that lie apart: item first_item + places[i] of scores[i], ascending; bias
+/// and allowed are of the items from first_item on.
+std::uint32_t append_row_at_host(const float* scores, const std::uint32_t* places,
+                                 const float* bias, std::uint32_t n, std::uint32_t first_item,
+                                 const std::uint32_t* allowed, float threshold, std::uint64_t* keys,
+                                 std::uint32_t count);
 /// Moves the k largest of `keys[0, count)`, distinct, to the front, in any order; 1 <= k <= count.
 void partition_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k);
 /// compact_row of one thread, without its counting passes: the same set of keys (in another order)
@@ -192,7 +205,13 @@ TopkAppended append_two_lists_host(const float* scores, const float* bias, std::
                                    std::uint32_t first_item, const TopkBounds& bounds,
                                    std::uint64_t* counting, std::uint64_t* others,
                                    TopkAppended filled);
-/// One pair of these two for a kind of processor.
+/// The same of n items that lie apart: item first_item + places[i] of scores[i], ascending; bias
+/// and bounds.counts are of the items from first_item on.
+TopkAppended append_two_lists_at_host(const float* scores, const std::uint32_t* places,
+                                      const float* bias, std::uint32_t n, std::uint32_t first_item,
+                                      const TopkBounds& bounds, std::uint64_t* counting,
+                                      std::uint64_t* others, TopkAppended filled);
+/// One pair of append_row_host and append_two_lists_host for a kind of processor.
 struct TopkScanForm {
   const char* name;  ///< "avx512", "avx2" or "portable"
   std::uint32_t (*append)(const float*, const float*, std::uint32_t, std::uint32_t,

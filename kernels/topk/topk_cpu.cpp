@@ -2,6 +2,7 @@
 // cache.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "kernels/core/errors.h"
 #include "kernels/topk/blas_threads.h"
@@ -58,6 +59,9 @@ struct Job {
   const TopkResult* out;
   Split split;
   void run_block(std::uint64_t task) const;
+  const std::uint32_t* allowed_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
+                                    std::uint32_t r, std::uint32_t item, std::uint32_t n,
+                                    std::uint32_t* words) const;
   void scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
                   std::uint32_t item, std::uint32_t n) const;
   void merge_segments(std::uint32_t row) const;
@@ -65,38 +69,58 @@ struct Job {
   void multiply_block(std::uint64_t block) const;
 };
 
+/// Which of items `item .. item + n - 1` row r of the block may list; null: all.
+const std::uint32_t* Job::allowed_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
+                                       std::uint32_t r, std::uint32_t item, std::uint32_t n,
+                                       std::uint32_t* words) const {
+  const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
+  if (mask.exclusion_offsets == nullptr) return eligible;
+  std::uint64_t& next = work.cursor.data()[r];
+  const std::uint64_t last = mask.exclusion_offsets[first_row + r + 1];
+  if (next == last || mask.exclusions[next] - item >= n) return eligible;
+  if (eligible == nullptr) {
+    std::memset(words, 0xFF, divide_up(n, 32) * sizeof words[0]);
+  } else {
+    std::memcpy(words, eligible, divide_up(n, 32) * sizeof words[0]);
+  }
+  for (; next < last && mask.exclusions[next] - item < n; ++next) {
+    const std::uint32_t j = mask.exclusions[next] - item;
+    words[j / 32] &= ~(1u << (j % 32));
+  }
+  return words;
+}
+
 /// Rows of a strip against a tile of items.
 void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
                      std::uint32_t item, std::uint32_t n) const {
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
   scorer.begin_strip(strip.begin, strip.rows);
-  const std::uint32_t* eligible = mask.eligible == nullptr ? nullptr : mask.eligible + item / 32;
-  for (std::uint32_t r = strip.begin; r < strip.begin + strip.rows; ++r) {
-    const std::uint32_t* allowed = eligible;
-    std::uint32_t words[kTopkTileItems / 32];
-    if (mask.exclusion_offsets != nullptr) {
-      std::uint64_t& next = work.cursor.data()[r];
-      const std::uint64_t last = mask.exclusion_offsets[strip.first_row + r + 1];
-      if (next < last && mask.exclusions[next] - item < n) {
-        if (eligible == nullptr) {
-          std::memset(words, 0xFF, sizeof words);
-        } else {
-          std::memcpy(words, eligible, divide_up(n, 32) * sizeof(std::uint32_t));
-        }
-        for (; next < last && mask.exclusions[next] - item < n; ++next) {
-          const std::uint32_t j = mask.exclusions[next] - item;
-          words[j / 32] &= ~(1u << (j % 32));
-        }
-        allowed = words;
-      }
+  for (std::uint32_t place = 0; place < strip.rows; place += kTopkGroupRows) {
+    const std::uint32_t group = std::min(kTopkGroupRows, strip.rows - place);
+    for (std::uint32_t i = place; i < place + group; ++i) {
+      const std::uint32_t r = strip.begin + i;
+      std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * split.capacity;
+      std::uint32_t& count = work.count.data()[r];
+      float& threshold = work.threshold.data()[r];
+      // Cut back when another tile might not fit; a list with room for its whole segment never is.
+      if (std::uint64_t{count} + n > split.capacity)
+        count = compact_row_host(keys, count, split.keep, &threshold);
+      scorer.look(i, {nullptr, threshold, kNone, kNone});
     }
-    std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * split.capacity;
-    std::uint32_t& count = work.count.data()[r];
-    float& threshold = work.threshold.data()[r];
-    // Cut back when another tile might not fit; a list with room for its whole segment never is.
-    if (std::uint64_t{count} + n > split.capacity)
-      count = compact_row_host(keys, count, split.keep, &threshold);
-    count = append_row_host(scorer.row(r - strip.begin, threshold), scorer.bias(), n, item, allowed,
-                            threshold, keys, count);
+    for (std::uint32_t i = place; i < place + group; ++i) {
+      const std::uint32_t r = strip.begin + i;
+      std::uint32_t words[kTopkTileItems / 32];
+      const std::uint32_t* allowed = allowed_bits(work, strip.first_row, r, item, n, words);
+      std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * split.capacity;
+      std::uint32_t& count = work.count.data()[r];
+      const float threshold = work.threshold.data()[r];
+      const ScoredRow scored = scorer.row(i);
+      count = scored.places == nullptr
+                  ? append_row_host(scored.scores, scorer.bias(), scored.count, item, allowed,
+                                    threshold, keys, count)
+                  : append_row_at_host(scored.scores, scored.places, scorer.bias(), scored.count,
+                                       item, allowed, threshold, keys, count);
+    }
   }
 }
 
@@ -211,14 +235,16 @@ void reserve(const Exec& exec, const Job& job) {
 }  // namespace
 
 std::uint64_t TopkWorkspace::bytes() const {
-  std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes();
+  std::uint64_t total = partial_keys.capacity_bytes() + partial_count.capacity_bytes() +
+                        sample_counts.capacity_bytes();
   for (const auto& w : workers) {
     total += w.scores.capacity_bytes() + w.packed_queries.capacity_bytes() +
              w.packed_items.capacity_bytes() + w.int8_queries.capacity_bytes() +
              w.int8_info.capacity_bytes() + w.int8_items.capacity_bytes() +
              w.int8_item_info.capacity_bytes() + w.int8_products.capacity_bytes() +
-             w.keys.capacity_bytes() + w.count.capacity_bytes() + w.threshold.capacity_bytes() +
-             w.cursor.capacity_bytes() + w.others.capacity_bytes() + w.progress.capacity_bytes();
+             w.int8_places.capacity_bytes() + w.keys.capacity_bytes() + w.count.capacity_bytes() +
+             w.threshold.capacity_bytes() + w.cursor.capacity_bytes() + w.others.capacity_bytes() +
+             w.progress.capacity_bytes();
   }
   return total;
 }

@@ -233,6 +233,33 @@ TopkAppended append_two_lists_host(const float* scores, const float* bias, std::
   return kForm.append_two(scores, bias, n, first_item, bounds, counting, others, filled);
 }
 
+std::uint32_t append_row_at_host(const float* scores, const std::uint32_t* places,
+                                 const float* bias, std::uint32_t n, std::uint32_t first_item,
+                                 const std::uint32_t* allowed, float threshold, std::uint64_t* keys,
+                                 std::uint32_t count) {
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const std::uint32_t j = places[i];
+    const float score = bias == nullptr ? scores[i] : scores[i] + bias[j];
+    keys[count] = score_key(clear_negative_zero(score), first_item + j);
+    count += (beats(score, threshold) ? 1u : 0u) & (is_allowed(allowed, j) ? 1u : 0u);
+  }
+  return count;
+}
+
+TopkAppended append_two_lists_at_host(const float* scores, const std::uint32_t* places,
+                                      const float* bias, std::uint32_t n, std::uint32_t first_item,
+                                      const TopkBounds& bounds, std::uint64_t* counting,
+                                      std::uint64_t* others, TopkAppended filled) {
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const std::uint32_t j = places[i];
+    const float score = bias == nullptr ? scores[i] : scores[i] + bias[j];
+    const TopkAppended with = append_to_one(score, bounds, is_allowed(bounds.counts, j),
+                                            first_item + j, counting, others, filled);
+    if (beats(score, bounds.threshold)) filled = with;
+  }
+  return filled;
+}
+
 void partition_row_host(std::uint64_t* keys, std::uint32_t count, std::uint32_t k) {
   keep_largest(keys, count, k);
 }

@@ -74,9 +74,11 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
     const std::size_t width = int8_width(items.dim);
     work.int8_queries.resize(exec, int8_rows(block_rows) * width);
     work.int8_info.resize(exec, int8_rows(block_rows));
+    work.int8_products.resize(exec, std::size_t{kInt8Rows} * kTopkTileItems);
+    work.int8_places.resize(exec, std::size_t{kTopkGroupRows} * kTopkTileItems);
+    if (items.int8_table != nullptr) return;
     work.int8_items.resize(exec, scorer.tile_items_ * width);
     work.int8_item_info.resize(exec, std::size_t{3} * scorer.tile_items_);
-    work.int8_products.resize(exec, std::size_t{kInt8Rows} * kTopkTileItems);
   }
 }
 
@@ -87,8 +89,9 @@ void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   } else if (items_.scoring == TopkScoring::kInt8) {
     int8_pack_queries(queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
                       work_.int8_info.data());
-    // No row has a threshold in the first tile.
-    pause_ = static_cast<std::uint32_t>(divide_up(m, strip_rows_));
+    // Without a sample no row has a threshold in the first tile.
+    pause_ =
+        items_.int8_sample != nullptr ? 0 : static_cast<std::uint32_t>(divide_up(m, strip_rows_));
     next_pause_ = 1;
   }
 }
@@ -96,7 +99,7 @@ void TileScorer::begin_block(const float* queries, std::uint32_t m) {
 void TileScorer::begin_tile(std::uint32_t item, std::uint32_t n) {
   item_ = item;
   n_ = n;
-  packed_ = false;
+  packed_ = nullptr;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_items(items_.bf16, items_.rows + std::uint64_t{item} * items_.dim, n, items_.dim,
                     work_.packed_items.data());
@@ -138,15 +141,49 @@ void TileScorer::multiply(std::uint32_t place) {
   }
 }
 
-const float* TileScorer::row(std::uint32_t place, float threshold) {
-  if (by_bounds_ && place % kInt8Rows == 0) begin_int8_group(place);
-  if (by_bounds_) return row_by_bounds(place, threshold);
-  return work_.scores.data() + std::uint64_t{place} * kTopkTileItems;
+void TileScorer::look(std::uint32_t place, const TopkBounds& bounds) {
+  const std::uint32_t at = place % kInt8Rows;
+  if (by_bounds_ && at == 0) begin_int8_group(place);
+  if (!by_bounds_) return;
+  std::uint32_t* places = work_.int8_places.data() + std::uint64_t{at} * kTopkTileItems;
+  found_[at] = int8_find_reaching(
+      items_.int8, work_.int8_products.data() + std::uint64_t{at} * kTopkTileItems,
+      work_.int8_info.data()[first_ + place], packed_info_, n_,
+      {bias(), bounds.threshold, bounds.pass_above, bounds.counts}, places);
+  scored_ += found_[at].reaching;
+  constexpr std::uint32_t kFetched = 4;  // of a row; later ones are while these are multiplied
+  constexpr std::uint32_t kLine = 16;
+  const float* tile = items_.rows + std::uint64_t{item_} * items_.dim;
+  for (std::uint32_t i = 0; i < std::min(found_[at].reaching, kFetched); ++i) {
+    for (std::uint32_t d = 0; d < items_.dim; d += kLine)
+      __builtin_prefetch(tile + std::uint64_t{places[i]} * items_.dim + d);
+  }
 }
 
-Int8Items TileScorer::packed_items() const {
+/// What bounds leave open is scored in any order of addition, as by the BLAS.
+ScoredRow TileScorer::row(std::uint32_t place) {
+  float* scores = work_.scores.data();
+  if (!by_bounds_) return {scores + std::uint64_t{place} * kTopkTileItems, nullptr, n_, 0};
+  const std::uint32_t at = place % kInt8Rows;
+  const std::uint32_t* places = work_.int8_places.data() + std::uint64_t{at} * kTopkTileItems;
+  const std::uint64_t d = items_.dim;
+  int8_score(items_.int8, queries_ + (first_ + place) * d, items_.rows + item_ * d, items_.dim,
+             items_.scale, places, found_[at].reaching, scores);
+  return {scores, places, found_[at].reaching, found_[at].passed};
+}
+
+void TileScorer::pack_tile() {
+  if (items_.int8_table != nullptr) {
+    packed_ = items_.int8_table->numbers_at(item_);
+    packed_info_ = items_.int8_table->info_at(item_);
+    return;
+  }
   float* info = work_.int8_item_info.data();
-  return {info, info + tile_items_, info + std::size_t{2} * tile_items_};
+  packed_info_ = {info, info + tile_items_, info + std::size_t{2} * tile_items_};
+  int8_pack_items(items_.int8, items_.rows + std::uint64_t{item_} * items_.dim, n_, items_.dim,
+                  work_.int8_items.data(), info, info + tile_items_,
+                  info + std::size_t{2} * tile_items_);
+  packed_ = work_.int8_items.data();
 }
 
 /// Integer products of the next rows, or, if those before show that bounds exclude too little,
@@ -162,30 +199,31 @@ void TileScorer::begin_int8_group(std::uint32_t place) {
   }
   if (place > 0) next_pause_ = 1;
   scored_ = 0;
-  if (!packed_) {
-    int8_pack_items(items_.int8, items_.rows + std::uint64_t{item_} * items_.dim, n_, items_.dim,
-                    work_.int8_items.data(), packed_items());
-    packed_ = true;
-  }
+  if (packed_ == nullptr) pack_tile();
   const std::uint32_t width = int8_width(items_.dim);
   const std::uint64_t at = first_ + place;
   int8_multiply(items_.int8, work_.int8_queries.data() + at * width, work_.int8_info.data() + at,
-                work_.int8_items.data(), n_, width, work_.int8_products.data(), kTopkTileItems);
+                packed_, n_, width, work_.int8_products.data(), kTopkTileItems);
 }
 
-/// Upper bounds, and in place of those that reach the threshold the scores themselves: in any order
-/// of addition, as the BLAS's.
-const float* TileScorer::row_by_bounds(std::uint32_t place, float threshold) {
-  std::uint32_t reaching[kTopkTileItems / 32];
-  float* upper = work_.scores.data();
-  scored_ += int8_upper_bounds(
-      items_.int8, work_.int8_products.data() + std::uint64_t{place % kInt8Rows} * kTopkTileItems,
-      work_.int8_info.data()[first_ + place], packed_items(), n_, bias(), threshold, upper,
-      reaching);
-  const std::uint64_t d = items_.dim;
-  int8_score_reaching(items_.int8, queries_ + (first_ + place) * d, items_.rows + item_ * d, n_,
-                      items_.dim, items_.scale, reaching, upper);
-  return upper;
+void TileScorer::begin_sample_group(std::uint32_t first, std::uint32_t at, std::uint32_t n) {
+  first_ = first;
+  item_ = at;
+  n_ = n;
+  const std::uint32_t width = int8_width(items_.dim);
+  int8_multiply(items_.int8, work_.int8_queries.data() + std::uint64_t{first} * width,
+                work_.int8_info.data() + first, items_.int8_sample->table().numbers_at(at), n,
+                width, work_.int8_products.data(), kTopkTileItems);
+}
+
+const float* TileScorer::sample_row(std::uint32_t place, float ceiling,
+                                    const std::uint32_t* counts) {
+  const Int8Sample& sample = *items_.int8_sample;
+  int8_lower_bounds(items_.int8, work_.int8_products.data() + std::uint64_t{place} * kTopkTileItems,
+                    work_.int8_info.data()[first_ + place], sample.table().info_at(item_), n_,
+                    sample.bias() == nullptr ? nullptr : sample.bias() + item_, ceiling, counts,
+                    work_.scores.data());
+  return work_.scores.data();
 }
 
 const float* TileScorer::bias() const {

@@ -11,6 +11,19 @@ inline constexpr std::uint32_t kMinRowsPerWorker = 32;
 
 inline std::uint64_t divide_up(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
 
+/// Rows whose scores are looked for before they are read: their items are fetched meanwhile.
+inline constexpr std::uint32_t kTopkGroupRows = kInt8Rows;
+
+/// Scores of one row and the items of a tile, without the bias.
+struct ScoredRow {
+  const float* scores = nullptr;
+  /// Item of the tile of each score, ascending; null: all of them, in order. What has no place does
+  /// not beat the threshold, or is passed.
+  const std::uint32_t* places = nullptr;
+  std::uint32_t count = 0;   ///< scores
+  std::uint32_t passed = 0;  ///< items that are surely above bounds.pass_above, and may count
+};
+
 /// Scores of a block of rows against one tile of items after another, strip by strip of the rows,
 /// so that they are read while they are in cache. Holds nothing: the work areas are the worker's.
 class TileScorer {
@@ -28,18 +41,24 @@ class TileScorer {
   void begin_tile(std::uint32_t item, std::uint32_t n);
   /// Rows first .. first + rows - 1 of the block; `first` is a multiple of strip_rows().
   void begin_strip(std::uint32_t first, std::uint32_t rows);
-  /// Scores [tile_items()] of row `place` of the strip, without the bias. Under kInt8 what stands
-  /// there of an item that does not beat `threshold` with the bias may be any number that does not.
-  /// Rows in order, each once; valid until the next call.
-  const float* row(std::uint32_t place, float threshold);
+  /// Row `place` of the strip against the tile, for lists within `bounds`. To be called for the
+  /// rows of a group in order before row() is; groups are of kTopkGroupRows rows and in order too.
+  void look(std::uint32_t place, const TopkBounds& bounds);
+  /// What was found. Valid until the next call.
+  ScoredRow row(std::uint32_t place);
+  /// kInt8: rows of the block from `first` on, a multiple of kInt8Rows, as many as that or to its
+  /// end, against those of items.int8_sample at `at`, a multiple of 32, and following, n <=
+  /// tile_items().
+  void begin_sample_group(std::uint32_t first, std::uint32_t at, std::uint32_t n);
+  /// Row `place` of them: int8_lower_bounds, with the bias.
+  const float* sample_row(std::uint32_t place, float ceiling, const std::uint32_t* counts);
   /// What is to be added to the scores of the tile; null: nothing.
   const float* bias() const;
 
  private:
   void multiply(std::uint32_t place);
   void begin_int8_group(std::uint32_t place);
-  Int8Items packed_items() const;
-  const float* row_by_bounds(std::uint32_t place, float threshold);
+  void pack_tile();
 
   const TopkItems& items_;
   TopkWorkspace::Worker& work_;
@@ -48,10 +67,12 @@ class TileScorer {
   const float* queries_ = nullptr;
   std::uint32_t item_ = 0;
   std::uint32_t n_ = 0;
-  std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip
+  std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip, or of a group of the sample
   // kInt8: bounds are left out while they exclude too little.
   bool by_bounds_ = false;                    ///< the rows of the strip from here on
-  bool packed_ = false;                       ///< the tile is
+  Int8Found found_[kTopkGroupRows];           ///< of the rows of the group
+  const std::uint8_t* packed_ = nullptr;      ///< the tile; null: not yet
+  Int8Items packed_info_;                     ///< of the tile
   std::uint32_t scored_ = 0;                  ///< pairs of the group that were not excluded
   std::uint32_t pause_ = 0, next_pause_ = 1;  ///< strips without bounds
 };

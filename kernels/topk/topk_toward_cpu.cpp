@@ -19,12 +19,22 @@ namespace {
 constexpr std::uint32_t kMinGoalRows = 16;
 
 /// Entries that count beyond what is kept, between two cuts: a list that is cut back often costs
-/// sorting, one that is cut back late keeps a low threshold.
+/// sorting, one that is cut back late keeps a low threshold, which costs more where what reaches it
+/// is scored again.
 constexpr std::uint32_t kMinGrowth = 256;
+constexpr std::uint32_t kMinGrowthByBounds = 64;
 
 std::uint32_t within(std::uint64_t entries) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(entries, 0xFFFFFFFFu));
 }
+
+/// Rows that are looked at together.
+struct RowGroup {
+  std::uint32_t first_row = 0;  ///< of the block
+  std::uint32_t strip = 0;      ///< first row of the strip, within the block
+  std::uint32_t place = 0;      ///< within the strip
+  std::uint32_t rows = 0;
+};
 
 struct Job {
   const TopkItems& items;
@@ -40,11 +50,21 @@ struct Job {
   bool has_others = false;           ///< some items may not count
   std::uint32_t other_capacity = 0;  ///< of a list of what does not
   std::uint32_t block = 0;           ///< rows
+  std::uint32_t from_sample = 0;     ///< entry of the sample's list that is a threshold; 0: none is
 
   void run_block(std::uint64_t b) const;
-  void scan_row(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
-                std::uint32_t strip, std::uint32_t place, std::uint32_t item,
-                std::uint32_t n) const;
+  void start_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
+  void start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
+                         std::uint32_t m) const;
+  const std::uint32_t* sample_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
+                                   std::uint32_t r, std::uint32_t at, std::uint32_t n,
+                                   std::uint32_t* words) const;
+  TopkBounds bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
+                       std::uint32_t n) const;
+  void list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
+                const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const;
+  void scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowGroup& group,
+                  std::uint32_t item, std::uint32_t n) const;
   const std::uint32_t* counting_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
                                      std::uint32_t r, std::uint32_t item, std::uint32_t n,
                                      std::uint32_t* words) const;
@@ -130,13 +150,9 @@ void Job::cut_others(std::uint64_t* keys, TopkProgress& row) const {
   if (row.bar != 0) row.threshold = score_of_key(row.bar);
 }
 
-/// The row at a place of a strip of the block against items `item .. item + n - 1`.
-void Job::scan_row(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
-                   std::uint32_t strip, std::uint32_t place, std::uint32_t item,
-                   std::uint32_t n) const {
-  const std::uint32_t r = strip + place;
-  std::uint32_t words[kTopkTileItems / 32];
-  const std::uint32_t* counts = counting_bits(work, first_row, r, item, n, words);
+/// Room for what a row may list of the next tile, and what is to be listed.
+TopkBounds Job::bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
+                          std::uint32_t n) const {
   const std::uint32_t at = first_row + r;
   TopkProgress& row = work.progress.data()[r];
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
@@ -144,15 +160,105 @@ void Job::scan_row(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_
   if (row.counting >= row.trim_at || std::uint64_t{row.counting} + n > capacity)
     cut_counting(counting, margin_of(at), row);
   if (has_others && std::uint64_t{row.others} + n > other_capacity) cut_others(others, row);
-  const TopkBounds bounds{counts, row.threshold,
-                          goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
-                          goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
+  return {nullptr, row.threshold, goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
+          goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
+}
+
+/// What was found of a row in the items from `item` on goes to its lists.
+void Job::list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
+                   const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const {
+  TopkProgress& row = work.progress.data()[r];
+  std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
+  std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
+  const TopkAppended before{row.counting, row.others, row.passed + scored.passed};
   const TopkAppended filled =
-      append_two_lists_host(scorer.row(place, row.threshold), scorer.bias(), n, item, bounds,
-                            counting, others, {row.counting, row.others, row.passed});
+      scored.places == nullptr
+          ? append_two_lists_host(scored.scores, bias, scored.count, item, bounds, counting, others,
+                                  before)
+          : append_two_lists_at_host(scored.scores, scored.places, bias, scored.count, item, bounds,
+                                     counting, others, before);
   row.counting = filled.counting;
   row.others = filled.others;
   row.passed = filled.passed;
+}
+
+/// Some rows from a place of a strip of the block on, against items `item .. item + n - 1`.
+void Job::scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowGroup& group,
+                     std::uint32_t item, std::uint32_t n) const {
+  std::uint32_t words[kTopkGroupRows][kTopkTileItems / 32];
+  TopkBounds bounds[kTopkGroupRows];
+  for (std::uint32_t i = 0; i < group.rows; ++i) {
+    const std::uint32_t r = group.strip + group.place + i;
+    bounds[i] = bounds_of(work, group.first_row, r, n);
+    bounds[i].counts = counting_bits(work, group.first_row, r, item, n, words[i]);
+    scorer.look(group.place + i, bounds[i]);
+  }
+  for (std::uint32_t i = 0; i < group.rows; ++i)
+    list_row(work, group.strip + group.place + i, item, scorer.row(group.place + i), scorer.bias(),
+             bounds[i]);
+}
+
+/// Nothing is listed, and skipped items are looked at from the first on.
+void Job::start_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const {
+  TopkProgress& row = work.progress.data()[r];
+  row.counting = 0;
+  row.trim_at = within(std::uint64_t{wanted} + growth);
+  row.threshold = row.bar != 0 ? score_of_key(row.bar) : no_threshold();
+  for (std::uint32_t s = 0; s < goal.num_skips; ++s)
+    work.cursor.data()[std::uint64_t{r} * goal.num_skips + s] =
+        goal.skips[s].offsets[goal.skips[s].owner[first_row + r]];
+}
+
+/// As counting_bits, of the sample's items at `at` and following.
+const std::uint32_t* Job::sample_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
+                                      std::uint32_t r, std::uint32_t at, std::uint32_t n,
+                                      std::uint32_t* words) const {
+  const Int8Sample& sample = *items.int8_sample;
+  std::memcpy(words, workspace.sample_counts.data() + at / 32, divide_up(n, 32) * sizeof words[0]);
+  for (std::uint32_t s = 0; s < goal.num_skips; ++s) {
+    const TopkSkips& skips = goal.skips[s];
+    std::uint64_t& next = work.cursor.data()[std::uint64_t{r} * goal.num_skips + s];
+    const std::uint64_t last = skips.offsets[skips.owner[first_row + r] + 1];
+    for (; next < last && sample.place_of(skips.items[next]) < at + n; ++next) {
+      const std::uint32_t place = sample.place_of(skips.items[next]);
+      if (sample.items()[place] != skips.items[next]) continue;
+      words[(place - at) / 32] &= ~(1u << ((place - at) % 32));
+    }
+  }
+  return words;
+}
+
+/// First thresholds: what is behind one of the sample's best entries is, but for rare chance,
+/// behind the goal. Where it is not, the list ends there.
+void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
+                            std::uint32_t first_row, std::uint32_t m) const {
+  const std::uint32_t size = items.int8_sample->size();
+  std::uint32_t words[kTopkTileItems / 32];
+  for (std::uint32_t at = 0; at < size; at += std::min(scorer.tile_items(), size - at)) {
+    const std::uint32_t n = std::min(scorer.tile_items(), size - at);
+    for (std::uint32_t r = 0; r < m; ++r) {
+      if (r % kInt8Rows == 0) scorer.begin_sample_group(r, at, n);
+      TopkProgress& row = work.progress.data()[r];
+      std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * capacity;
+      if (row.counting >= 2 * from_sample + kMinGrowthByBounds ||
+          std::uint64_t{row.counting} + n > capacity)
+        row.counting = compact_row_host(keys, row.counting, from_sample, &row.threshold);
+      const float ceiling = goal.ceiling != nullptr ? goal.ceiling[first_row + r] : no_threshold();
+      const float* bounds =
+          scorer.sample_row(r % kInt8Rows, ceiling, sample_bits(work, first_row, r, at, n, words));
+      row.counting =
+          append_row_host(bounds, nullptr, n, at, nullptr, row.threshold, keys, row.counting);
+    }
+  }
+  for (std::uint32_t r = 0; r < m; ++r) {
+    TopkProgress& row = work.progress.data()[r];
+    std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * capacity;
+    float reached = no_threshold();
+    compact_row_host(keys, row.counting, from_sample, &reached);
+    // A bound stands for the score of the scan, which may be off by the error, half a margin.
+    if (std::isfinite(reached)) row.bar = bar_below(reached, 2.0f * margin_of(first_row + r));
+    start_row(work, first_row, r);
+  }
 }
 
 void Job::run_block(std::uint64_t b) const {
@@ -160,16 +266,12 @@ void Job::run_block(std::uint64_t b) const {
   const auto first_row = static_cast<std::uint32_t>(b * block);
   const std::uint32_t m = std::min(block, rows - first_row);
   for (std::uint32_t r = 0; r < m; ++r) {
-    TopkProgress& row = work.progress.data()[r];
-    row = {};
-    row.threshold = no_threshold();
-    row.trim_at = within(std::uint64_t{wanted} + growth);
-    for (std::uint32_t s = 0; s < goal.num_skips; ++s)
-      work.cursor.data()[std::uint64_t{r} * goal.num_skips + s] =
-          goal.skips[s].offsets[goal.skips[s].owner[first_row + r]];
+    work.progress.data()[r] = {};
+    start_row(work, first_row, r);
   }
   TileScorer scorer(items, work, block);
   scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
+  if (from_sample > 0) start_from_sample(work, scorer, first_row, m);
   for (std::uint32_t item = 0; item < items.num_items;
        item += std::min(scorer.tile_items(), items.num_items - item)) {
     const std::uint32_t n = std::min(scorer.tile_items(), items.num_items - item);
@@ -177,8 +279,10 @@ void Job::run_block(std::uint64_t b) const {
     for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
       const std::uint32_t strip_rows = std::min(scorer.strip_rows(), m - strip);
       scorer.begin_strip(strip, strip_rows);
-      for (std::uint32_t r = 0; r < strip_rows; ++r)
-        scan_row(work, scorer, first_row, strip, r, item, n);
+      for (std::uint32_t place = 0; place < strip_rows; place += kTopkGroupRows) {
+        const std::uint32_t group_rows = std::min(kTopkGroupRows, strip_rows - place);
+        scan_group(work, scorer, {first_row, strip, place, group_rows}, item, n);
+      }
     }
   }
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);
@@ -209,6 +313,29 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   if (out.needed != nullptr) {
     out.needed[at] = static_cast<std::uint32_t>(
         std::count_if(list, list + count, [&](std::uint64_t key) { return key >= row.goal; }));
+  }
+}
+
+/// Of the sample's list: more of the sample are among the `wanted` best of all in one row of some
+/// 1,000. Their number is hypergeometric, which is narrower than Poisson's.
+std::uint32_t sample_goal(const TopkItems& items, std::uint32_t wanted) {
+  if (items.scoring != TopkScoring::kInt8 || items.int8_sample == nullptr) return 0;
+  const std::uint32_t size = items.int8_sample->size();
+  const double among = static_cast<double>(size) / items.num_items * wanted;
+  const double entry = std::ceil(among + 3.0 * std::sqrt(among) + 3.0);
+  return entry * 2.0 <= size ? static_cast<std::uint32_t>(entry) : 0;
+}
+
+/// Bits of the sample's items that may count.
+void find_sample_counts(const Exec& exec, const Job& job) {
+  const Int8Sample& sample = *job.items.int8_sample;
+  const auto words = static_cast<std::uint32_t>(divide_up(sample.size(), 32));
+  job.workspace.sample_counts.resize(exec, words);
+  std::uint32_t* counts = job.workspace.sample_counts.data();
+  std::fill(counts, counts + words, job.goal.eligible == nullptr ? 0xFFFFFFFFu : 0u);
+  for (std::uint32_t i = 0; job.goal.eligible != nullptr && i < sample.size(); ++i) {
+    const std::uint32_t item = sample.items()[i];
+    counts[i / 32] |= (job.goal.eligible[item / 32] >> (item % 32) & 1u) << (i % 32);
   }
 }
 
@@ -246,7 +373,8 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   const OneBlasThread one_blas_thread(exec.threads);
   Job job{items, goal, queries, rows, most, workspace, out};
   job.wanted = std::min(goal.wanted, within(std::uint64_t{items.num_items} + 1));
-  job.growth = std::max(job.wanted, kMinGrowth);
+  job.growth = items.scoring == TopkScoring::kInt8 ? std::max(job.wanted / 2, kMinGrowthByBounds)
+                                                   : std::max(job.wanted, kMinGrowth);
   const std::uint64_t kept = std::uint64_t{job.wanted} + goal.room;
   const std::uint64_t all = divide_up(items.num_items, kTopkTileItems) * kTopkTileItems;
   job.capacity = within(std::min(kept + job.growth + kTopkTileItems, all));
@@ -256,6 +384,8 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
       job.has_others ? within(std::uint64_t{most} + job.capacity + kTopkTileItems) : 1;
   job.block = block_rows(exec, items, rows, std::uint64_t{job.capacity} + job.other_capacity, true);
   reserve(exec, job);
+  job.from_sample = sample_goal(items, job.wanted);
+  if (job.from_sample > 0) find_sample_counts(exec, job);
   const Job* const j = &job;
   parallel_for(exec, divide_up(rows, job.block), 1, [j](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t b = begin; b < end; ++b) j->run_block(b);
