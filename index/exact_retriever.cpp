@@ -17,8 +17,8 @@ constexpr std::uint32_t kLeastCoarseRows = 4;
 constexpr std::uint32_t kLeastInt8Rows = 128;
 /// Smaller tables are packed once and kept, by all workers together.
 constexpr std::uint64_t kMostInt8Bytes = std::uint64_t{32} << 20;
-/// Of a search of a table that is kept.
-constexpr std::uint32_t kLeastTableRows = 32;
+/// Fewest rows per worker of a search of a table that is kept.
+constexpr std::uint32_t kLeastTableRows = 16;
 constexpr std::uint32_t kLeastInt8Dim = 32;
 
 /// Smaller tables are as well searched from their beginning; larger samples cost more than the
@@ -59,6 +59,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
             std::uint32_t depth, SearchWorkspace& workspace, const TopkResult& out) override {
     TopkItems table = scored(exec, items);
     choose_int8(exec, rows, table);
+    // Whole lists begin without a threshold: no goal says how long they are to be.
     topk_on(exec, table, queries, rows, depth, workspace, out);
   }
   void find_toward(const Exec& exec, Approximation how, const float* items, const float* queries,
@@ -70,6 +71,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
       table.bf16 = bf16_unit();
     } else {
       choose_int8(exec, rows, table);
+      choose_sample(exec, table);
     }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
@@ -88,27 +90,28 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   void choose_int8(const Exec& exec, std::uint32_t rows, TopkItems& table) {
     if (exec.device != Device::kCpu || items_.dim > kMostInt8Dim) return;
     const bool keeps = Int8Table::bytes(items_.num_items, items_.dim) <= kMostInt8Bytes;
-    const bool enough =
-        keeps ? rows >= kLeastTableRows : rows_per_worker(exec, rows) >= kLeastInt8Rows;
+    const bool enough = rows_per_worker(exec, rows) >= (keeps ? kLeastTableRows : kLeastInt8Rows);
     const bool pays = pass_ == FirstPass::kFastest && int8_pays(int8_unit()) && enough &&
                       items_.dim >= kLeastInt8Dim;
     if (!pays && pass_ != FirstPass::kInt8) return;
     table.scoring = TopkScoring::kInt8;
     table.int8 = int8_unit();
     table.always_by_bounds = !pays;
-    if (items_.num_items >= kLeastSampled) {
-      if (sample_.size() == 0) take_sample(exec, table);
-      table.int8_sample = &sample_;
-    }
     if (!keeps) return;
-    if (packed_.empty()) packed_.pack(exec, int8_unit(), table.rows, items_.num_items, items_.dim);
+    if (packed_.empty())
+      packed_.pack(exec, int8_unit(), table.rows, nullptr, items_.num_items, items_.dim);
     table.int8_table = &packed_;
   }
 
-  void take_sample(const Exec& exec, const TopkItems& table) {
-    std::uint32_t stride = kLeastStride;
-    while (items_.num_items / stride > kMostSampled) stride *= 2;
-    sample_.take(exec, table.int8, table.rows, table.bias, items_.num_items, items_.dim, stride);
+  /// First thresholds of lists that follow a goal.
+  void choose_sample(const Exec& exec, TopkItems& table) {
+    if (table.scoring != TopkScoring::kInt8 || items_.num_items < kLeastSampled) return;
+    if (sample_.size() == 0) {
+      std::uint32_t stride = kLeastStride;
+      while (items_.num_items / stride > kMostSampled) stride *= 2;
+      sample_.take(exec, table.int8, table.rows, table.bias, items_.num_items, items_.dim, stride);
+    }
+    table.int8_sample = &sample_;
   }
 
   TopkItems scored(const Exec& exec, const float* items) {

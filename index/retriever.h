@@ -61,8 +61,9 @@ class Retriever {
   /// for exact kinds. Throws OutOfMemory, DeviceError, and ConfigError for what FAISS refuses.
   virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries,
                       std::uint32_t k, const SearchResult& out) = 0;
-  /// As search with k = most, but each list may end behind the entry by which the goal is reached.
-  /// Costs one pass for rows that reach it at any depth below `most`. Only where follows_goals().
+  /// As search with k = most, but each list may end behind the entry by which the goal is reached,
+  /// rarely before it. Costs one pass for rows that reach it at any depth below `most`. Only where
+  /// follows_goals().
   virtual void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
                              std::uint32_t most, const SearchGoal& goal, const SearchResult& out);
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
@@ -83,7 +84,7 @@ class Retriever {
 };
 
 /// What an exact search on the CPU multiplies first: scores of bf16 rows, which have a larger error
-/// and leave rows to fp32; upper bounds from 8-bit rows, which leave pairs to fp32; or fp32 alone.
+/// and leave rows to fp32; bounds from 8-bit rows, which leave pairs to fp32; or fp32 alone.
 /// kFastest: bf16 where bf16_pays(), else 8 bits where int8_pays(), each where rows are enough. The
 /// other three ask for one of them, slow as it may be here.
 enum class FirstPass : std::uint8_t { kFastest, kFp32, kInt8, kBf16 };

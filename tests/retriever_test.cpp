@@ -180,6 +180,71 @@ TEST(Goals, WhatIsPassedOverIsSurelyAboveTheCeiling) {
   EXPECT_GT(passed_in_all, 10000u);
 }
 
+/// Host memory that is refused once.
+class RefusingAllocator {
+ public:
+  explicit RefusingAllocator(int refused) : refused_(refused) {}
+  RefusingAllocator(const RefusingAllocator&) = delete;
+  RefusingAllocator& operator=(const RefusingAllocator&) = delete;
+  const Allocator* get() const { return &allocator_; }
+  int allocations() const { return allocations_; }
+
+ private:
+  int allocations_ = 0;
+  int refused_;
+  Allocator allocator_{[](void* self, std::size_t bytes, const Exec&) -> void* {
+                         auto* a = static_cast<RefusingAllocator*>(self);
+                         if (a->allocations_++ == a->refused_) return nullptr;
+                         return ::operator new (bytes, std::align_val_t{64});
+                       },
+                       [](void*, void* pointer, std::size_t, const Exec&) noexcept {
+                         ::operator delete (pointer, std::align_val_t{64});
+                       },
+                       this};
+};
+
+/// A miner that finds no memory for a tile makes it smaller and goes on with the same retriever.
+TEST(ExactRetriever, ASearchAfterOneThatFoundNoMemoryIsAsAnyOther) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kL2, 3000, 40, 64, 5);
+  const Ranking truth = brute_force(t);
+  std::vector<float> ceiling(t.num_queries, std::numeric_limits<float>::infinity());
+  constexpr std::uint32_t kMost = 300, kWanted = 20;
+  for (const FirstPass pass : {FirstPass::kInt8, FirstPass::kFp32, FirstPass::kBf16}) {
+    int refused = 0;
+    for (bool some = true; some; ++refused) {
+      RefusingAllocator allocator(refused);
+      Exec exec;
+      exec.allocator = allocator.get();
+      const auto retriever = make_exact_retriever(t.view(), pass);
+      std::vector<std::uint32_t> items(std::size_t{t.num_queries} * kMost), count(t.num_queries);
+      std::vector<float> scores(items.size());
+      std::vector<std::uint8_t> complete(t.num_queries);
+      SearchGoal goal;
+      goal.wanted = kWanted;
+      goal.ceiling = ceiling.data();
+      const auto run = [&] {
+        retriever->search_toward(
+            exec, t.queries.data(), t.num_queries, kMost, goal,
+            {items.data(), scores.data(), count.data(), complete.data(), nullptr, nullptr});
+      };
+      some = false;
+      try {
+        run();
+      } catch (const OutOfMemory&) {
+        some = true;
+        run();
+      }
+      for (std::uint32_t q = 0; q < t.num_queries; ++q) {
+        ASSERT_GE(count[q], kWanted) << name_of(pass) << ", refused " << refused;
+        for (std::uint32_t j = 0; j < count[q]; ++j)
+          ASSERT_EQ(items[std::size_t{q} * kMost + j], truth[q][j].second)
+              << name_of(pass) << ", refused " << refused << ", query " << q;
+      }
+    }
+    EXPECT_GT(refused, 10) << name_of(pass);
+  }
+}
+
 /// Scores with an error far above the bound, as a BLAS in reduced precision would give.
 class ImpreciseSource final : public CandidateSource {
  public:

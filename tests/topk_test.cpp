@@ -117,7 +117,7 @@ void check(const Problem& p, const Exec& exec, TopkItems items, TopkWorkspace& w
       const bool canonical_l2 =
           items.scoring == TopkScoring::kCanonical && items.metric == Metric::kL2;
       const float bias =
-          items.scoring == TopkScoring::kBlas && items.bias != nullptr ? items.bias[i] : 0.0f;
+          items.scoring != TopkScoring::kCanonical && items.bias != nullptr ? items.bias[i] : 0.0f;
       all.emplace_back(canonical_l2 ? -distance : items.scale * dot + bias, i);
     }
     std::sort(all.begin(), all.end(), better);
@@ -170,6 +170,39 @@ TEST(Topk, ScaleBiasAndCanonicalScores) {
   check(p, exec, {.scale = 2.0f, .bias = bias.data()}, workspace);
   check(p, exec, {.scoring = TopkScoring::kCanonical, .metric = Metric::kInnerProduct}, workspace);
   check(p, exec, {.scoring = TopkScoring::kCanonical, .metric = Metric::kL2}, workspace);
+}
+
+/// Lists of whole rows behind bounds: masks, a bias, items packed before or tile by tile.
+TEST(Topk, ByBoundsOfEightBits) {
+  TopkWorkspace workspace;
+  unsigned seed = 500;
+  for (const std::uint32_t num_items : {40u, 3000u}) {
+    for (const std::uint32_t rows : {1u, 9u, 130u}) {
+      for (const std::uint32_t k : {7u, 300u}) {
+        for (const Int8Unit unit : {Int8Unit::kPortable, int8_unit()}) {
+          for (const int threads : {1, 2}) {
+            const bool masked = ++seed % 3 != 0;
+            const Problem p = integer_problem(num_items, 37, rows, k, masked, seed);
+            std::vector<float> bias;
+            for (std::uint32_t i = 0; i < num_items; ++i)
+              bias.push_back(-static_cast<float>(i % 17));
+            Int8Table table;
+            table.pack({}, unit, p.items.data(), nullptr, num_items, p.dim);
+            Exec exec;
+            exec.threads = threads;
+            SCOPED_TRACE(testing::Message()
+                         << name_of(unit) << ", " << num_items << " items, " << rows << " rows, k "
+                         << k << ", masked " << masked << ", threads " << threads);
+            TopkItems items{.scoring = TopkScoring::kInt8, .scale = 2.0f, .int8 = unit};
+            items.bias = seed % 2 == 0 ? bias.data() : nullptr;
+            items.int8_table = seed % 5 < 2 ? &table : nullptr;
+            items.always_by_bounds = seed % 4 != 0;
+            ASSERT_NO_FATAL_FAILURE(check(p, exec, items, workspace));
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(Topk, AscendingScoresCutTheListManyTimes) {

@@ -1,7 +1,7 @@
 // Bounds of dot products from rows rounded to 8 bits: integer products by the processor's
 // dot-product instructions, several times as fast as fp32. What such bounds leave open is scored in
 // fp32, so nothing changes in what is found. Private to kernels/topk but for int8_unit(), its
-// name, int8_pays(), kMostInt8Dim and Int8Table.
+// name, int8_pays(), kMostInt8Dim, Int8Table and Int8Sample.
 #pragma once
 
 #include <cstdint>
@@ -55,11 +55,13 @@ struct Int8Items {
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,
                      std::uint8_t* to, float* step, float* norm, float* residual);
 
-/// All items of a table, packed once: for tables that are small, or searched often.
+/// Items of a table, packed once: for tables that are small, or searched often.
 class Int8Table {
  public:
-  /// rows: [n, dim], packed by exec.threads.
-  void pack(const Exec& exec, Int8Unit unit, const float* rows, std::uint32_t n, std::uint32_t dim);
+  /// Packs rows[i] for every i < n, or rows[chosen[i]] if that is not null, by exec.threads. rows:
+  /// [.., dim]. Where there is no memory the table stays as it was.
+  void pack(const Exec& exec, Int8Unit unit, const float* rows, const std::uint32_t* chosen,
+            std::uint32_t n, std::uint32_t dim);
   bool empty() const { return numbers_.size() == 0; }
   /// Of n items.
   static std::uint64_t bytes(std::uint32_t n, std::uint32_t dim) {
@@ -84,7 +86,8 @@ class Int8Table {
 /// good among them says roughly what is good among all, in whatever order the items stand.
 class Int8Sample {
  public:
-  /// stride: a power of two. bias: [n] or null.
+  /// stride: a power of two. bias: [n] or null. Where there is no memory the sample stays as it
+  /// was.
   void take(const Exec& exec, Int8Unit unit, const float* rows, const float* bias, std::uint32_t n,
             std::uint32_t dim, std::uint32_t stride);
   /// Items chosen; 0: none were.
@@ -116,7 +119,7 @@ struct Int8Wanted {
   const float* bias = nullptr;            ///< [n] added to dot products; null: nothing
   float threshold = 0.0f;                 ///< what does not reach it is of no interest
   float pass_above = 0.0f;                ///< what is above it is only counted
-  const std::uint32_t* counts = nullptr;  ///< bits of the n items that may be; null: all
+  const std::uint32_t* counts = nullptr;  ///< bits of the n items that may be passed; null: all
 };
 /// How many items.
 struct Int8Found {
@@ -137,8 +140,8 @@ struct Int8Found {
 Int8Found int8_find_reaching(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
                              const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
                              std::uint32_t* places);
-/// Numbers that the same scores surely reach; minus infinity where an item may not count or may be
-/// above `ceiling`. lower: [n].
+/// Numbers that the same scores surely reach; minus infinity where an item may not count, may be
+/// above `ceiling` or has no bound. lower: [n].
 void int8_lower_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
                        const Int8Items& items, std::uint32_t n, const float* bias, float ceiling,
                        const std::uint32_t* counts, float* lower);

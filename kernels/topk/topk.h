@@ -16,8 +16,8 @@ namespace quarry {
 
 /// How the score of a pair is formed. kBlas: by the BLAS in any order of addition, fast and
 /// approximate. kCanonical: by exact_score, so that the result is brute force itself. kInt8: as
-/// kBlas for what an upper bound from rows rounded to 8 bits does not exclude, faster where
-/// int8_pays(); what is excluded surely does not beat a row's threshold. kBf16: of rows rounded to
+/// kBlas for what bounds from rows rounded to 8 bits leave open, faster where int8_pays();
+/// what they exclude surely does not beat a row's threshold. kBf16: of rows rounded to
 /// bf16, faster still where bf16_pays() and with a larger error. The last two are for the CPU only.
 enum class TopkScoring : std::uint8_t { kBlas, kCanonical, kInt8, kBf16 };
 
@@ -56,8 +56,8 @@ struct TopkResult {
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
   std::uint32_t* passed = nullptr;   ///< [rows] of topk_toward: items passed over; neither listed
                                      ///< nor left out. Null: not wanted
-  /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; all,
-  /// if it is not. Null: not wanted.
+  /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; if it
+  /// is not, all, or those that can be proven. Null: not wanted.
   std::uint32_t* needed = nullptr;
 };
 
@@ -142,8 +142,8 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 /// the last that counts toward goal.wanted, but at most `most`, and at most goal.room that count
 /// beyond goal.wanted. `cut` may be above all that was left out. Otherwise as topk with k = most,
 /// whose lists these begin. For rows enough to give every worker a block (topk_toward_pays).
-/// With items.int8_sample one list in some 1,000 ends before its goal, at a score that most others
-/// would have reached it with.
+/// With items.int8_sample about one list in 1,000 ends before its goal: its `left_out` is 1, its
+/// `needed` is what can be proven of it, and the rest is found by searching again.
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);

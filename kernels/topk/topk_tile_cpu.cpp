@@ -82,16 +82,14 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
   }
 }
 
-void TileScorer::begin_block(const float* queries, std::uint32_t m) {
+void TileScorer::begin_block(const float* queries, std::uint32_t m, bool thresholds) {
   queries_ = queries;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
   } else if (items_.scoring == TopkScoring::kInt8) {
     int8_pack_queries(queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
                       work_.int8_info.data());
-    // Without a sample no row has a threshold in the first tile.
-    pause_ =
-        items_.int8_sample != nullptr ? 0 : static_cast<std::uint32_t>(divide_up(m, strip_rows_));
+    pause_ = thresholds ? 0 : static_cast<std::uint32_t>(divide_up(m, strip_rows_));
     next_pause_ = 1;
   }
 }

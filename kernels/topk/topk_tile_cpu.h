@@ -35,8 +35,9 @@ class TileScorer {
   std::uint32_t strip_rows() const { return strip_rows_; }
   /// Items of a tile, a multiple of 32: kTopkTileItems, or fewer of wide ones.
   std::uint32_t tile_items() const { return tile_items_; }
-  /// queries: [m, dim], m <= block_rows.
-  void begin_block(const float* queries, std::uint32_t m);
+  /// queries: [m, dim], m <= block_rows. thresholds: nearly all rows have one from the first tile
+  /// on, so that bounds exclude much of it.
+  void begin_block(const float* queries, std::uint32_t m, bool thresholds);
   /// Items `item .. item + n - 1`, n <= tile_items().
   void begin_tile(std::uint32_t item, std::uint32_t n);
   /// Rows first .. first + rows - 1 of the block; `first` is a multiple of strip_rows().

@@ -70,6 +70,8 @@ struct Job {
                                      std::uint32_t* words) const;
   void cut_counting(std::uint64_t* keys, float margin, TopkProgress& row) const;
   void cut_others(std::uint64_t* keys, TopkProgress& row) const;
+  std::uint32_t needed_of(const std::uint64_t* list, std::uint32_t count, float margin,
+                          const TopkProgress& row) const;
   void finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
   float margin_of(std::uint32_t row) const {
     return goal.margin != nullptr ? goal.margin[row] : 0.0f;
@@ -255,7 +257,8 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
     std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * capacity;
     float reached = no_threshold();
     compact_row_host(keys, row.counting, from_sample, &reached);
-    // A bound stands for the score of the scan, which may be off by the error, half a margin.
+    // Lists go on to a margin below the goal, whose score in the scan may be half a margin below
+    // this bound of its real one.
     if (std::isfinite(reached)) row.bar = bar_below(reached, 2.0f * margin_of(first_row + r));
     start_row(work, first_row, r);
   }
@@ -270,7 +273,7 @@ void Job::run_block(std::uint64_t b) const {
     start_row(work, first_row, r);
   }
   TileScorer scorer(items, work, block);
-  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m, from_sample > 0);
   if (from_sample > 0) start_from_sample(work, scorer, first_row, m);
   for (std::uint32_t item = 0; item < items.num_items;
        item += std::min(scorer.tile_items(), items.num_items - item)) {
@@ -286,6 +289,22 @@ void Job::run_block(std::uint64_t b) const {
     }
   }
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);
+}
+
+/// Entries down to the goal. Of a list that ends before it, those that can be proven: farther above
+/// the bar than a margin.
+std::uint32_t Job::needed_of(const std::uint64_t* list, std::uint32_t count, float margin,
+                             const TopkProgress& row) const {
+  std::uint64_t last = row.goal;
+  if (row.bar != 0 && row.bar >= row.goal) {
+    constexpr float kHighest = std::numeric_limits<float>::infinity();
+    const float sure =
+        std::nextafter(std::nextafter(score_of_key(row.bar) + margin, kHighest), kHighest);
+    last = score_key(clear_negative_zero(sure), 0xFFFFFFFFu);  // the least key of the score
+  }
+  const auto needed =
+      std::count_if(list, list + count, [&](std::uint64_t key) { return key >= last; });
+  return std::max(static_cast<std::uint32_t>(needed), std::min(count, 1u));
 }
 
 /// Both lists down to the bar, as one of at most `most`.
@@ -310,14 +329,11 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   out.left_out[at] = row.bar != 0 ? 1 : 0;
   if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
   if (out.passed != nullptr) out.passed[at] = row.passed;
-  if (out.needed != nullptr) {
-    out.needed[at] = static_cast<std::uint32_t>(
-        std::count_if(list, list + count, [&](std::uint64_t key) { return key >= row.goal; }));
-  }
+  if (out.needed != nullptr) out.needed[at] = needed_of(list, count, margin_of(at), row);
 }
 
 /// Of the sample's list: more of the sample are among the `wanted` best of all in one row of some
-/// 1,000. Their number is hypergeometric, which is narrower than Poisson's.
+/// 1,000. Their number is a sum of independent choices, which is narrower than Poisson's.
 std::uint32_t sample_goal(const TopkItems& items, std::uint32_t wanted) {
   if (items.scoring != TopkScoring::kInt8 || items.int8_sample == nullptr) return 0;
   const std::uint32_t size = items.int8_sample->size();
