@@ -15,12 +15,6 @@
 namespace quarry {
 namespace {
 
-std::vector<Int8Unit> units_here() {
-  std::vector<Int8Unit> units{Int8Unit::kPortable};
-  if (int8_unit() != Int8Unit::kPortable) units.push_back(int8_unit());
-  return units;
-}
-
 /// Rows of several kinds; some numbers are far larger or smaller than the others.
 std::vector<float> make_rows(std::uint32_t n, std::uint32_t dim, unsigned seed) {
   std::mt19937 random(seed);
@@ -69,7 +63,7 @@ TEST(Int8, RowsAreRoundedToTheNearestStepOfTheirOwn) {
     const std::uint32_t dim = dims[seed % 6];
     const std::uint32_t n = seed % 2 == 0 ? 37 : 64;
     const std::vector<float> rows = make_rows(n, dim, seed);
-    for (const Int8Unit unit : units_here()) {
+    for (const Int8Unit unit : int8_units()) {
       Packed p(unit, rows, n, dim);
       ASSERT_EQ(p.numbers.back(), 77) << "beyond the room";
       for (const auto* info : {&p.step, &p.norm, &p.residual})
@@ -171,7 +165,7 @@ TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsBeyondItsBounds) {
     for (std::uint32_t w = 0; w < (n + 31) / 32; ++w)
       may.push_back(static_cast<std::uint32_t>(random()));
     const std::uint32_t* c = seed % 4 < 2 ? nullptr : may.data();
-    for (const Int8Unit unit : units_here()) {
+    for (const Int8Unit unit : int8_units()) {
       const Packed p(unit, x, n, dim);
       const Products products(unit, q, queries, p, scale);
       ASSERT_FALSE(test::upper_halves_in_use()) << name_of(unit) << " packing and products";
@@ -274,7 +268,7 @@ TEST(Int8, TablesAndSamplesHoldTheRows) {
   for (std::uint32_t i = 0; i < kItems; ++i) bias.push_back(static_cast<float>(i));
   Exec exec;
   exec.threads = 3;
-  for (const Int8Unit unit : units_here()) {
+  for (const Int8Unit unit : int8_units()) {
     Int8Table table;
     EXPECT_TRUE(table.empty());
     table.pack(exec, unit, rows.data(), nullptr, kItems, kDim);
@@ -330,7 +324,7 @@ TEST(Int8, TheWidestRowsDoNotOverflow) {
   std::vector<std::int8_t> packed(std::size_t{int8_rows(1)} * dim);
   std::vector<Int8Query> info(int8_rows(1));
   int8_pack_queries(q.data(), 1, dim, 1.0f, packed.data(), info.data());
-  for (const Int8Unit unit : units_here()) {
+  for (const Int8Unit unit : int8_units()) {
     Packed p(unit, x, 2, dim);
     std::vector<std::int32_t> products(kInt8Rows * 32);
     int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, dim, products.data(), 32);
@@ -350,7 +344,7 @@ TEST(Int8, WhatHasNoFiniteBoundIsNeverExcluded) {
       std::vector<std::int8_t> packed(int8_rows(1) * 16);
       std::vector<Int8Query> info(int8_rows(1));
       int8_pack_queries(q.data(), 1, 2, 1.0f, packed.data(), info.data());
-      for (const Int8Unit unit : units_here()) {
+      for (const Int8Unit unit : int8_units()) {
         Packed p(unit, x, 2, 2);
         std::vector<std::int32_t> products(kInt8Rows * 32);
         int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, 16, products.data(),

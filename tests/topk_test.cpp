@@ -179,7 +179,7 @@ TEST(Topk, ByBoundsOfEightBits) {
   for (const std::uint32_t num_items : {40u, 3000u}) {
     for (const std::uint32_t rows : {1u, 9u, 130u}) {
       for (const std::uint32_t k : {7u, 300u}) {
-        for (const Int8Unit unit : {Int8Unit::kPortable, int8_unit()}) {
+        for (const Int8Unit unit : int8_units()) {
           for (const int threads : {1, 2}) {
             const bool masked = ++seed % 3 != 0;
             const Problem p = integer_problem(num_items, 37, rows, k, masked, seed);

@@ -233,7 +233,7 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
           for (const int threads : {1, 2}) {
             if (rows == 150 && num_items == 4000 && threads == 2 && most != 8 * wanted) continue;
             Problem p = make_problem(num_items, rows, ++seed);
-            p.int8 = seed % 4 < 3 ? int8_unit() : Int8Unit::kPortable;
+            p.int8 = int8_units()[seed % int8_units().size()];
             p.always_by_bounds = seed / 6 % 2 == 0;
             p.packed = seed / 12 % 2 == 0;
             p.stride = seed / 24 % 2 == 0 ? 0 : seed / 48 % 2 == 0 ? 2 : 8;
@@ -307,7 +307,7 @@ TEST(TopkToward, ASampleSaysWhereListsEnd) {
       p.ceiling[r] = -all[seed % 4 % 3 == 0 ? r / 2 : 2 * r].first;
     }
     p.pass_above = p.ceiling;
-    p.int8 = seed < 4 ? int8_unit() : Int8Unit::kPortable;
+    p.int8 = int8_units()[seed / 2 % int8_units().size()];
     p.packed = seed % 3 == 0;
     p.stride = seed % 3 == 0 ? 8 : 2;
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -338,8 +338,7 @@ TEST(TopkToward, WideRowsByBounds) {
   TopkWorkspace workspace;
   Exec exec;
   unsigned seed = 2000;
-  for (const Int8Unit unit : {Int8Unit::kPortable, Int8Unit::kAvx512Vnni}) {
-    if (unit > int8_unit()) continue;
+  for (const Int8Unit unit : int8_units()) {
     for (const std::uint32_t dim : {40u, 700u, 2100u}) {
       for (const std::uint32_t rows : {3u, 33u}) {
         Problem p = make_problem(1100, rows, ++seed, dim);

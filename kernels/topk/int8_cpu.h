@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/core/buffer.h"
 #include "kernels/core/exec.h"
@@ -14,10 +15,12 @@ namespace quarry {
 /// What multiplies. Both give the same integers.
 enum class Int8Unit : std::uint8_t {
   kPortable,    ///< no instruction for it: right, and slower than fp32
-  kAvx512Vnni,  ///< AVX512_VNNI dot products of unsigned by signed bytes
+  kAvxVnni,     ///< AVX_VNNI dot products of unsigned by signed bytes, 32 of them at a time
+  kAvx512Vnni,  ///< AVX512_VNNI, 64 at a time
 };
-/// The fastest unit of this processor that the system lets programs use.
-Int8Unit int8_unit();
+/// Those of this processor that the system lets programs use, the fastest last.
+std::span<const Int8Unit> int8_units();
+inline Int8Unit int8_unit() { return int8_units().back(); }
 const char* name_of(Int8Unit unit);
 /// Whether bounds by this unit and fp32 where they exclude nothing are faster than fp32 alone.
 inline bool int8_pays(Int8Unit unit) { return unit != Int8Unit::kPortable; }

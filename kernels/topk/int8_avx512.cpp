@@ -1,0 +1,271 @@
+// The 8-bit pass by AVX-512: 16 items at a time, dot products of bytes by AVX512_VNNI.
+#include "kernels/topk/int8_forms.h"
+
+#include "kernels/core/x86_vectors.h"
+
+#if defined(__x86_64__)
+
+#include <algorithm>
+#include <cstring>
+
+namespace quarry {
+namespace {
+
+[[gnu::target("avx512f")]] inline __mmask16 lanes_of(std::uint32_t left) {
+  return static_cast<__mmask16>(left >= kInt8Group ? 0xFFFFu : (1u << left) - 1);
+}
+
+/// As pack_items_portable; norms are summed in fp32.
+[[gnu::target("avx512f")]] void pack_items(const float* items, std::uint32_t n, std::uint32_t dim,
+                                           std::uint8_t* to, float* step, float* norm,
+                                           float* residual) {
+  const std::uint32_t width = int8_width(dim);
+  for (std::uint32_t i = 0; i < int8_rows(n); ++i) {
+    std::uint8_t* group =
+        to + std::uint64_t{i / kInt8Group} * kInt8Group * width + i % kInt8Group * 4;
+    step[i] = norm[i] = residual[i] = 0.0f;
+    if (i >= n) {
+      for (std::uint32_t d = 0; d < width; d += 4) std::memset(group + d * kInt8Group, 128, 4);
+      continue;
+    }
+    const float* row = items + std::uint64_t{i} * dim;
+    __m512 largest = _mm512_setzero_ps();
+    __m512 squares = _mm512_setzero_ps();
+    for (std::uint32_t d = 0; d < dim; d += kInt8Group) {
+      const __m512 x = _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d);
+      largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
+      squares = _mm512_fmadd_ps(x, x, squares);
+    }
+    const float square = _mm512_reduce_add_ps(squares);
+    step[i] = _mm512_reduce_max_ps(largest) / 127.0f;
+    const float inverse = step[i] > 0.0f ? 1.0f / step[i] : 0.0f;
+    const __m512 wide_step = _mm512_set1_ps(step[i]);
+    const __m512 wide_inverse = _mm512_set1_ps(inverse);
+    __m512 rest = _mm512_setzero_ps();
+    for (std::uint32_t d = 0; d < width; d += kInt8Group) {
+      const __m512 x =
+          d < dim ? _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d) : _mm512_setzero_ps();
+      const __m512 scaled = _mm512_mul_ps(x, wide_inverse);
+      const __mmask16 fits =
+          _mm512_cmp_ps_mask(_mm512_abs_ps(scaled), _mm512_set1_ps(200.0f), _CMP_LT_OQ);
+      __m512i value = _mm512_maskz_cvtps_epi32(fits, scaled);  // to the nearest, ties to even
+      value = _mm512_max_epi32(_mm512_min_epi32(value, _mm512_set1_epi32(127)),
+                               _mm512_set1_epi32(-127));
+      const __m512 lost = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(value), wide_step, x);
+      rest = _mm512_fmadd_ps(lost, lost, rest);
+      alignas(16) std::uint8_t bytes[kInt8Group];
+      _mm_store_si128(reinterpret_cast<__m128i*>(bytes),
+                      _mm512_cvtepi32_epi8(_mm512_add_epi32(value, _mm512_set1_epi32(128))));
+      for (std::uint32_t p = 0; p < 4; ++p)
+        std::memcpy(group + std::uint64_t{d + 4 * p} * kInt8Group, bytes + 4 * p, 4);
+    }
+    norm[i] = norm_above(double{square}, dim);
+    residual[i] = norm_above(double{_mm512_reduce_add_ps(rest)}, dim);
+  }
+}
+
+/// Eight queries and two groups at a time: 16 sums in registers.
+[[gnu::target("avx512f,avx512vnni")]] void multiply(const std::int8_t* queries,
+                                                    const Int8Query* info,
+                                                    const std::uint8_t* items, std::uint32_t n,
+                                                    std::uint32_t width, std::int32_t* products,
+                                                    std::uint32_t stride) {
+  for (std::uint32_t first = 0; first < n; first += 2 * kInt8Group) {
+    const std::uint8_t* left = items + std::uint64_t{first} * width;
+    const std::uint8_t* right = left + std::uint64_t{kInt8Group} * width;
+    __m512i sum[kInt8Rows][2];
+#pragma GCC unroll 8
+    for (std::uint32_t r = 0; r < kInt8Rows; ++r)
+      sum[r][0] = sum[r][1] = _mm512_set1_epi32(info[r].offset);
+    for (std::uint32_t d = 0; d < width; d += 4) {
+      const __m512i b0 = _mm512_loadu_si512(left + std::uint64_t{d} * kInt8Group);
+      const __m512i b1 = _mm512_loadu_si512(right + std::uint64_t{d} * kInt8Group);
+#pragma GCC unroll 8
+      for (std::uint32_t r = 0; r < kInt8Rows; ++r) {
+        std::int32_t four;
+        std::memcpy(&four, queries + std::uint64_t{r} * width + d, sizeof four);
+        const __m512i a = _mm512_set1_epi32(four);
+        sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], b0, a);
+        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], b1, a);
+      }
+    }
+#pragma GCC unroll 8
+    for (std::uint32_t r = 0; r < kInt8Rows; ++r) {
+      std::int32_t* out = products + std::uint64_t{r} * stride + first;
+      _mm512_storeu_si512(out, sum[r][0]);
+      _mm512_storeu_si512(out + kInt8Group, sum[r][1]);
+    }
+  }
+}
+
+/// A row of products against n items, 16 at a time.
+template <bool kBias>
+struct ProductRow {
+  const std::int32_t* products;
+  const float *item_step, *item_norm, *item_residual;
+  const float* bias;
+  __m512 step, norm, residual;
+
+  [[gnu::target("avx512f")]] ProductRow(const std::int32_t* p, const Int8Query& query,
+                                        const Int8Items& items, const float* b)
+      : products(p),
+        item_step(items.step),
+        item_norm(items.norm),
+        item_residual(items.residual),
+        bias(b),
+        step(_mm512_set1_ps(query.step)),
+        norm(_mm512_set1_ps(query.norm)),
+        residual(_mm512_set1_ps(query.residual)) {}
+
+  [[gnu::target("avx512f")]] __m512 error(std::uint32_t at) const {
+    return _mm512_fmadd_ps(_mm512_loadu_ps(item_norm + at), residual,
+                           _mm512_mul_ps(_mm512_loadu_ps(item_residual + at), norm));
+  }
+  [[gnu::target("avx512f")]] __m512 product(std::uint32_t at) const {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(products + at)),
+                         _mm512_loadu_ps(item_step + at));
+  }
+  [[gnu::target("avx512f")]] __m512 upper(std::uint32_t at, __mmask16 there) const {
+    return biased(_mm512_fmadd_ps(product(at), step, error(at)), at, there);
+  }
+  [[gnu::target("avx512f")]] __m512 lower(std::uint32_t at, __mmask16 there) const {
+    return biased(_mm512_fmsub_ps(product(at), step, error(at)), at, there);
+  }
+  [[gnu::target("avx512f")]] __m512 biased(__m512 bound, std::uint32_t at, __mmask16 there) const {
+    if constexpr (!kBias) return bound;
+    return _mm512_add_ps(bound, _mm512_maskz_loadu_ps(there, bias + at));
+  }
+};
+
+constexpr __mmask16 kAll = 0xFFFF;
+
+template <bool kBias>
+[[gnu::target("avx512f,bmi,fma")]] Int8Found find_with(const std::int32_t* products,
+                                                       const Int8Query& query,
+                                                       const Int8Items& items, std::uint32_t n,
+                                                       const Int8Wanted& wanted,
+                                                       std::uint32_t* places) {
+  constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
+  const ProductRow<kBias> row(products, query, items, wanted.bias);
+  const __m512 floor = _mm512_set1_ps(wanted.threshold);
+  Listing listing{wanted, places, {}};
+  for (std::uint32_t first = 0; first < n; first += 32 * kWords) {
+    std::uint32_t bits[kWords];
+    std::uint32_t words = 0;
+    // Not less: true for unordered operands.
+    std::uint32_t at = first;
+    for (; words < kWords && at + 32 <= n; at += 32) {
+      const __mmask16 low = _mm512_cmp_ps_mask(row.upper(at, kAll), floor, _CMP_NLT_UQ);
+      const __mmask16 high =
+          _mm512_cmp_ps_mask(row.upper(at + kInt8Group, kAll), floor, _CMP_NLT_UQ);
+      bits[words++] = std::uint32_t{low} | std::uint32_t{high} << kInt8Group;
+    }
+    if (words < kWords && at < n) {
+      const __mmask16 low = lanes_of(n - at);
+      const __mmask16 high = n - at > kInt8Group ? lanes_of(n - at - kInt8Group) : __mmask16{0};
+      bits[words++] =
+          std::uint32_t{_mm512_mask_cmp_ps_mask(low, row.upper(at, low), floor, _CMP_NLT_UQ)} |
+          std::uint32_t{
+              _mm512_mask_cmp_ps_mask(high, row.upper(at + kInt8Group, high), floor, _CMP_NLT_UQ)}
+              << kInt8Group;
+    }
+    for (std::uint32_t w = 0; w < words; ++w) {
+      for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
+        const std::uint32_t i = first + 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
+        listing.take(i, bounds_of(products, query, items, i));
+      }
+    }
+  }
+  return listing.found;
+}
+
+template <bool kBias>
+[[gnu::target("avx512f")]] void bounds_with(const std::int32_t* products, const Int8Query& query,
+                                            const Int8Items& items, std::uint32_t n,
+                                            const float* bias, float ceiling,
+                                            const std::uint32_t* counts, float* lower) {
+  const ProductRow<kBias> row(products, query, items, bias);
+  const __m512 wide_ceiling = _mm512_set1_ps(ceiling);
+  for (std::uint32_t at = 0; at < n; at += kInt8Group) {
+    const __mmask16 there = lanes_of(n - at);
+    const auto may =
+        static_cast<__mmask16>(counts == nullptr ? 0xFFFFu : counts[at / 32] >> (at % 32));
+    // Not greater: true for unordered operands.
+    const __mmask16 within =
+        _mm512_mask_cmp_ps_mask(may, row.upper(at, there), wide_ceiling, _CMP_NGT_UQ);
+    const __m512 bound = row.lower(at, there);
+    const __mmask16 known = _mm512_mask_cmp_ps_mask(within, bound, bound, _CMP_EQ_OQ);
+    _mm512_mask_storeu_ps(lower + at, there,
+                          _mm512_mask_blend_ps(known, _mm512_set1_ps(-kInfinity), bound));
+  }
+}
+
+/// Of one query and two items, which may be the same.
+[[gnu::target("avx512f")]] inline void dot_two(const float* query, const float* first,
+                                               const float* second, std::uint32_t dim,
+                                               float* of_first, float* of_second) {
+  __m512 a = _mm512_setzero_ps();
+  __m512 b = _mm512_setzero_ps();
+  __m512 more_a = _mm512_setzero_ps();
+  __m512 more_b = _mm512_setzero_ps();
+  std::uint32_t d = 0;
+  for (; d + 2 * kInt8Group <= dim; d += 2 * kInt8Group) {
+    const __m512 q = _mm512_loadu_ps(query + d);
+    const __m512 r = _mm512_loadu_ps(query + d + kInt8Group);
+    a = _mm512_fmadd_ps(q, _mm512_loadu_ps(first + d), a);
+    b = _mm512_fmadd_ps(q, _mm512_loadu_ps(second + d), b);
+    more_a = _mm512_fmadd_ps(r, _mm512_loadu_ps(first + d + kInt8Group), more_a);
+    more_b = _mm512_fmadd_ps(r, _mm512_loadu_ps(second + d + kInt8Group), more_b);
+  }
+  for (; d < dim; d += kInt8Group) {
+    const __mmask16 there = lanes_of(dim - d);
+    const __m512 q = _mm512_maskz_loadu_ps(there, query + d);
+    a = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, first + d), a);
+    b = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, second + d), b);
+  }
+  *of_first = _mm512_reduce_add_ps(_mm512_add_ps(a, more_a));
+  *of_second = _mm512_reduce_add_ps(_mm512_add_ps(b, more_b));
+}
+
+/// Rows are few and far apart: the next two are fetched while two are multiplied.
+[[gnu::target("avx512f")]] void score(const float* query, const float* items, std::uint32_t dim,
+                                      float scale, const std::uint32_t* places, std::uint32_t count,
+                                      float* scores) {
+  const auto item = [&](std::uint32_t i) {
+    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
+  };
+  for (std::uint32_t i = 0; i < count; i += 2) {
+    for (std::uint32_t d = 0; d < dim; d += kInt8Group) {
+      __builtin_prefetch(item(i + 2) + d);
+      __builtin_prefetch(item(i + 3) + d);
+    }
+    float first = 0.0f;
+    float second = 0.0f;
+    dot_two(query, item(i), item(i + 1), dim, &first, &second);
+    scores[i] = scale * first;
+    if (i + 1 < count) scores[i + 1] = scale * second;
+  }
+}
+
+Int8Found find_reaching(const std::int32_t* products, const Int8Query& query,
+                        const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
+                        std::uint32_t* places) {
+  return wanted.bias == nullptr ? find_with<false>(products, query, items, n, wanted, places)
+                                : find_with<true>(products, query, items, n, wanted, places);
+}
+
+void lower_bounds(const std::int32_t* products, const Int8Query& query, const Int8Items& items,
+                  std::uint32_t n, const float* bias, float ceiling, const std::uint32_t* counts,
+                  float* lower) {
+  return bias == nullptr
+             ? bounds_with<false>(products, query, items, n, bias, ceiling, counts, lower)
+             : bounds_with<true>(products, query, items, n, bias, ceiling, counts, lower);
+}
+
+}  // namespace
+
+const Int8Form kInt8Avx512Vnni{pack_items, multiply, find_reaching, lower_bounds, score};
+
+}  // namespace quarry
+
+#endif

@@ -1,0 +1,285 @@
+// The 8-bit pass for processors with AVX2 and AVX_VNNI but no AVX-512: 8 items at a time.
+#include "kernels/topk/int8_forms.h"
+
+#include "kernels/core/x86_vectors.h"
+
+#if defined(__x86_64__)
+
+#include <algorithm>
+#include <cstring>
+
+namespace quarry {
+namespace {
+
+constexpr std::uint32_t kLanes = 8;
+
+[[gnu::target("avx2")]] inline __m256 absolute(__m256 x) {
+  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+[[gnu::target("avx2")]] inline float sum_of(__m256 x) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+[[gnu::target("avx2")]] inline float largest_of(__m256 x) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+/// Lanes of the first `left` of 8.
+[[gnu::target("avx2")]] inline __m256i lanes_of(std::uint32_t left) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(std::min(left, kLanes))), lane);
+}
+
+/// Numbers d .. d + 7 of a row, zeros behind its last.
+[[gnu::target("avx2")]] inline __m256 load(const float* row, std::uint32_t d, std::uint32_t dim) {
+  if (d >= dim) return _mm256_setzero_ps();
+  return _mm256_maskload_ps(row + d, lanes_of(dim - d));
+}
+
+/// The rounding of a row.
+struct Rounding {
+  __m256 step, inverse;
+
+  /// To the nearest, ties to even; 0 where the step is a denormal's, or none.
+  [[gnu::target("avx2")]] __m256i integers(__m256 x) const {
+    const __m256 scaled = _mm256_mul_ps(x, inverse);
+    const __m256 fits = _mm256_cmp_ps(absolute(scaled), _mm256_set1_ps(200.0f), _CMP_LT_OQ);
+    const __m256i value = _mm256_cvtps_epi32(_mm256_and_ps(scaled, fits));
+    return _mm256_max_epi32(_mm256_min_epi32(value, _mm256_set1_epi32(127)),
+                            _mm256_set1_epi32(-127));
+  }
+};
+
+/// Norms are summed in fp32.
+[[gnu::target("avx2,fma")]] void pack_items(const float* items, std::uint32_t n, std::uint32_t dim,
+                                            std::uint8_t* to, float* step, float* norm,
+                                            float* residual) {
+  const std::uint32_t width = int8_width(dim);
+  for (std::uint32_t i = 0; i < int8_rows(n); ++i) {
+    std::uint8_t* group =
+        to + std::uint64_t{i / kInt8Group} * kInt8Group * width + i % kInt8Group * 4;
+    step[i] = norm[i] = residual[i] = 0.0f;
+    if (i >= n) {
+      for (std::uint32_t d = 0; d < width; d += 4) std::memset(group + d * kInt8Group, 128, 4);
+      continue;
+    }
+    const float* row = items + std::uint64_t{i} * dim;
+    __m256 largest = _mm256_setzero_ps();
+    __m256 squares = _mm256_setzero_ps();
+    for (std::uint32_t d = 0; d < dim; d += kLanes) {
+      const __m256 x = load(row, d, dim);
+      largest = _mm256_max_ps(largest, absolute(x));
+      squares = _mm256_fmadd_ps(x, x, squares);
+    }
+    step[i] = largest_of(largest) / 127.0f;
+    const float inverse = step[i] > 0.0f ? 1.0f / step[i] : 0.0f;
+    const Rounding rounding{_mm256_set1_ps(step[i]), _mm256_set1_ps(inverse)};
+    __m256 rest = _mm256_setzero_ps();
+    for (std::uint32_t d = 0; d < width; d += kLanes) {
+      const __m256 x = load(row, d, dim);
+      const __m256i value = rounding.integers(x);
+      const __m256 lost = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(value), rounding.step, x);
+      rest = _mm256_fmadd_ps(lost, lost, rest);
+      alignas(32) std::int32_t eight[kLanes];
+      _mm256_store_si256(reinterpret_cast<__m256i*>(eight), value);
+      for (std::uint32_t l = 0; l < kLanes; ++l)
+        group[(d + l) / 4 * 4 * kInt8Group + (d + l) % 4] =
+            static_cast<std::uint8_t>(eight[l] + 128);
+    }
+    norm[i] = norm_above(double{sum_of(squares)}, dim);
+    residual[i] = norm_above(double{sum_of(rest)}, dim);
+  }
+}
+
+/// Four queries and one group at a time: eight sums in registers.
+[[gnu::target("avx2,avxvnni")]] void multiply(const std::int8_t* queries, const Int8Query* info,
+                                              const std::uint8_t* items, std::uint32_t n,
+                                              std::uint32_t width, std::int32_t* products,
+                                              std::uint32_t stride) {
+  constexpr std::uint32_t kRows = 4;
+  for (std::uint32_t first = 0; first < n; first += kInt8Group) {
+    const std::uint8_t* group = items + std::uint64_t{first} * width;
+    for (std::uint32_t row = 0; row < kInt8Rows; row += kRows) {
+      __m256i sum[kRows][2];
+#pragma GCC unroll 4
+      for (std::uint32_t r = 0; r < kRows; ++r)
+        sum[r][0] = sum[r][1] = _mm256_set1_epi32(info[row + r].offset);
+      for (std::uint32_t d = 0; d < width; d += 4) {
+        const auto* at = reinterpret_cast<const __m256i*>(group + std::uint64_t{d} * kInt8Group);
+        const __m256i b0 = _mm256_loadu_si256(at);
+        const __m256i b1 = _mm256_loadu_si256(at + 1);
+#pragma GCC unroll 4
+        for (std::uint32_t r = 0; r < kRows; ++r) {
+          std::int32_t four;
+          std::memcpy(&four, queries + std::uint64_t{row + r} * width + d, sizeof four);
+          const __m256i a = _mm256_set1_epi32(four);
+          sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], b0, a);
+          sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], b1, a);
+        }
+      }
+#pragma GCC unroll 4
+      for (std::uint32_t r = 0; r < kRows; ++r) {
+        auto* out = reinterpret_cast<__m256i*>(products + std::uint64_t{row + r} * stride + first);
+        _mm256_storeu_si256(out, sum[r][0]);
+        _mm256_storeu_si256(out + 1, sum[r][1]);
+      }
+    }
+  }
+}
+
+/// A row of products, 8 items at a time.
+struct ProductRow {
+  const std::int32_t* products;
+  const float *item_step, *item_norm, *item_residual;
+  const float* bias;
+  __m256 step, norm, residual;
+
+  [[gnu::target("avx2,fma")]] ProductRow(const std::int32_t* p, const Int8Query& query,
+                                         const Int8Items& items, const float* b)
+      : products(p),
+        item_step(items.step),
+        item_norm(items.norm),
+        item_residual(items.residual),
+        bias(b),
+        step(_mm256_set1_ps(query.step)),
+        norm(_mm256_set1_ps(query.norm)),
+        residual(_mm256_set1_ps(query.residual)) {}
+
+  [[gnu::target("avx2,fma")]] __m256 error(std::uint32_t at) const {
+    return _mm256_fmadd_ps(_mm256_loadu_ps(item_norm + at), residual,
+                           _mm256_mul_ps(_mm256_loadu_ps(item_residual + at), norm));
+  }
+  [[gnu::target("avx2,fma")]] __m256 product(std::uint32_t at) const {
+    const __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(products + at));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(item_step + at));
+  }
+  [[gnu::target("avx2,fma")]] __m256 upper(std::uint32_t at) const {
+    return biased(_mm256_fmadd_ps(product(at), step, error(at)), at);
+  }
+  [[gnu::target("avx2,fma")]] __m256 lower(std::uint32_t at) const {
+    return biased(_mm256_fmsub_ps(product(at), step, error(at)), at);
+  }
+  [[gnu::target("avx2,fma")]] __m256 biased(__m256 bound, std::uint32_t at) const {
+    return bias == nullptr ? bound : _mm256_add_ps(bound, _mm256_loadu_ps(bias + at));
+  }
+};
+
+[[gnu::target("avx2,fma,bmi")]] Int8Found find_reaching(const std::int32_t* products,
+                                                        const Int8Query& query,
+                                                        const Int8Items& items, std::uint32_t n,
+                                                        const Int8Wanted& wanted,
+                                                        std::uint32_t* places) {
+  constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
+  const ProductRow row(products, query, items, wanted.bias);
+  const __m256 floor = _mm256_set1_ps(wanted.threshold);
+  Listing listing{wanted, places, {}};
+  std::uint32_t at = 0;
+  while (n - at >= 32) {
+    const std::uint32_t words = std::min((n - at) / 32, kWords);
+    std::uint32_t bits[kWords];
+    for (std::uint32_t w = 0; w < words; ++w) {
+      bits[w] = 0;
+      for (std::uint32_t part = 0; part < 4; ++part) {
+        // Not less: true for unordered operands.
+        const __m256 reaches =
+            _mm256_cmp_ps(row.upper(at + 32 * w + kLanes * part), floor, _CMP_NLT_UQ);
+        bits[w] |= static_cast<std::uint32_t>(_mm256_movemask_ps(reaches)) << (kLanes * part);
+      }
+    }
+    for (std::uint32_t w = 0; w < words; ++w) {
+      for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
+        const std::uint32_t i = at + 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
+        listing.take(i, bounds_of(products, query, items, i));
+      }
+    }
+    at += 32 * words;
+  }
+  for (; at < n; ++at) {
+    const Between b = bounds_of(products, query, items, at);
+    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[at];
+    if (!(b.upper + bias < wanted.threshold)) listing.take(at, b);
+  }
+  return listing.found;
+}
+
+[[gnu::target("avx2,fma")]] void lower_bounds(const std::int32_t* products, const Int8Query& query,
+                                              const Int8Items& items, std::uint32_t n,
+                                              const float* bias, float ceiling,
+                                              const std::uint32_t* counts, float* lower) {
+  const ProductRow row(products, query, items, bias);
+  const __m256 wide_ceiling = _mm256_set1_ps(ceiling);
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  std::uint32_t at = 0;
+  for (; n - at >= kLanes; at += kLanes) {
+    const std::uint32_t bits = counts == nullptr ? 0xFFu : counts[at / 32] >> (at % 32);
+    const __m256i may = _mm256_slli_epi32(
+        _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(bits)), lane), 31);  // sign bits
+    const __m256 bound = row.lower(at);
+    // Not greater: true for unordered operands.
+    const __m256 within = _mm256_and_ps(_mm256_cmp_ps(row.upper(at), wide_ceiling, _CMP_NGT_UQ),
+                                        _mm256_cmp_ps(bound, bound, _CMP_EQ_OQ));
+    _mm256_storeu_ps(lower + at, _mm256_blendv_ps(_mm256_set1_ps(-kInfinity), bound,
+                                                  _mm256_and_ps(within, _mm256_castsi256_ps(may))));
+  }
+  for (; at < n; ++at)
+    lower[at] = lower_bound_of(products, query, items, at, bias, ceiling, counts);
+}
+
+/// Of one query and two items, which may be the same.
+[[gnu::target("avx2,fma")]] inline void dot_two(const float* query, const float* first,
+                                                const float* second, std::uint32_t dim,
+                                                float* of_first, float* of_second) {
+  __m256 a = _mm256_setzero_ps();
+  __m256 b = _mm256_setzero_ps();
+  __m256 more_a = _mm256_setzero_ps();
+  __m256 more_b = _mm256_setzero_ps();
+  std::uint32_t d = 0;
+  for (; d + 2 * kLanes <= dim; d += 2 * kLanes) {
+    const __m256 q = _mm256_loadu_ps(query + d);
+    const __m256 r = _mm256_loadu_ps(query + d + kLanes);
+    a = _mm256_fmadd_ps(q, _mm256_loadu_ps(first + d), a);
+    b = _mm256_fmadd_ps(q, _mm256_loadu_ps(second + d), b);
+    more_a = _mm256_fmadd_ps(r, _mm256_loadu_ps(first + d + kLanes), more_a);
+    more_b = _mm256_fmadd_ps(r, _mm256_loadu_ps(second + d + kLanes), more_b);
+  }
+  for (; d < dim; d += kLanes) {
+    const __m256 q = load(query, d, dim);
+    a = _mm256_fmadd_ps(q, load(first, d, dim), a);
+    b = _mm256_fmadd_ps(q, load(second, d, dim), b);
+  }
+  *of_first = sum_of(_mm256_add_ps(a, more_a));
+  *of_second = sum_of(_mm256_add_ps(b, more_b));
+}
+
+/// Rows are few and far apart: the next two are fetched while two are multiplied.
+[[gnu::target("avx2,fma")]] void score(const float* query, const float* items, std::uint32_t dim,
+                                       float scale, const std::uint32_t* places,
+                                       std::uint32_t count, float* scores) {
+  const auto item = [&](std::uint32_t i) {
+    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
+  };
+  for (std::uint32_t i = 0; i < count; i += 2) {
+    for (std::uint32_t d = 0; d < dim; d += 16) {
+      __builtin_prefetch(item(i + 2) + d);
+      __builtin_prefetch(item(i + 3) + d);
+    }
+    float first = 0.0f;
+    float second = 0.0f;
+    dot_two(query, item(i), item(i + 1), dim, &first, &second);
+    scores[i] = scale * first;
+    if (i + 1 < count) scores[i + 1] = scale * second;
+  }
+}
+
+}  // namespace
+
+const Int8Form kInt8AvxVnni{pack_items, multiply, find_reaching, lower_bounds, score};
+
+}  // namespace quarry
+
+#endif

@@ -1,0 +1,91 @@
+// The steps of the 8-bit pass for one kind of processor, and what they share. Private to
+// kernels/topk.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/topk/int8_cpu.h"
+
+namespace quarry {
+
+/// Each does what the function int8_... of its name does.
+struct Int8Form {
+  void (*pack_items)(const float* items, std::uint32_t n, std::uint32_t dim, std::uint8_t* to,
+                     float* step, float* norm, float* residual);
+  void (*multiply)(const std::int8_t* queries, const Int8Query* info, const std::uint8_t* items,
+                   std::uint32_t n, std::uint32_t width, std::int32_t* products,
+                   std::uint32_t stride);
+  Int8Found (*find_reaching)(const std::int32_t* products, const Int8Query& query,
+                             const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
+                             std::uint32_t* places);
+  void (*lower_bounds)(const std::int32_t* products, const Int8Query& query, const Int8Items& items,
+                       std::uint32_t n, const float* bias, float ceiling,
+                       const std::uint32_t* counts, float* lower);
+  void (*score)(const float* query, const float* items, std::uint32_t dim, float scale,
+                const std::uint32_t* places, std::uint32_t count, float* scores);
+};
+extern const Int8Form kInt8Portable;
+#if defined(__x86_64__)
+extern const Int8Form kInt8AvxVnni;     ///< needs AVX2, FMA and AVX_VNNI
+extern const Int8Form kInt8Avx512Vnni;  ///< needs AVX512F and AVX512_VNNI
+#endif
+
+constexpr std::uint32_t kInt8Group = 16;  ///< items of a group
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+
+inline float rounded_up(double value) {
+  if (!(value < double{kLargest})) return kInfinity;
+  return std::nextafter(static_cast<float>(value), kInfinity);
+}
+
+/// Of a row of at most 2^16 numbers, from fp32 sums of squares in any order: each is off by less
+/// than (dim + 2) 2^-24 of itself, and by what squares below 2^-126 lose.
+inline float norm_above(double sum_of_squares, std::uint32_t dim) {
+  return rounded_up(std::sqrt(sum_of_squares * (1.0 + (dim + 4.0) * 0x1p-23)) + 0x1p-54);
+}
+
+/// Both bounds of one dot product.
+struct Between {
+  float lower, upper;
+};
+
+[[gnu::always_inline]] inline Between bounds_of(const std::int32_t* products,
+                                                const Int8Query& query, const Int8Items& items,
+                                                std::uint32_t i) {
+  const float error = std::fma(items.norm[i], query.residual, items.residual[i] * query.norm);
+  const float product = static_cast<float>(products[i]) * items.step[i];
+  return {std::fma(product, query.step, -error), std::fma(product, query.step, error)};
+}
+
+/// Lists an item that may reach the threshold, or counts it as passed, without a branch.
+struct Listing {
+  const Int8Wanted& wanted;
+  std::uint32_t* places;
+  Int8Found found;
+
+  [[gnu::always_inline]] void take(std::uint32_t i, Between b) {
+    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
+    const bool may = wanted.counts == nullptr || (wanted.counts[i / 32] >> (i % 32) & 1u) != 0;
+    const std::uint32_t passed = (may ? 1u : 0u) & (b.lower + bias > wanted.pass_above ? 1u : 0u) &
+                                 (b.upper + bias <= kLargest ? 1u : 0u);
+    places[found.reaching] = i;
+    found.reaching += 1 - passed;
+    found.passed += passed;
+  }
+};
+
+/// Of one item: its lower bound with the bias, or minus infinity.
+[[gnu::always_inline]] inline float lower_bound_of(const std::int32_t* products,
+                                                   const Int8Query& query, const Int8Items& items,
+                                                   std::uint32_t i, const float* bias,
+                                                   float ceiling, const std::uint32_t* counts) {
+  const Between b = bounds_of(products, query, items, i);
+  const float more = bias == nullptr ? 0.0f : bias[i];
+  const bool may = counts == nullptr || (counts[i / 32] >> (i % 32) & 1u) != 0;
+  const bool known = b.lower + more == b.lower + more;
+  return may && known && !(b.upper + more > ceiling) ? b.lower + more : -kInfinity;
+}
+
+}  // namespace quarry
