@@ -21,8 +21,8 @@ constexpr std::uint32_t kPackedBlockRows = 1024;
 constexpr std::uint64_t kPackedBytes = std::uint64_t{512} << 10;
 
 /// Where a larger part of the pairs of a group of rows has to be scored after all, fp32 alone is
-/// faster.
-constexpr std::uint32_t kMostScored = 6;
+/// faster: a pair by itself takes some 20 times as long as in a product of tiles.
+constexpr std::uint32_t kMostScored = 32;
 /// Strips without bounds before they are tried again, at most.
 constexpr std::uint32_t kLongestPause = 32;
 
@@ -160,14 +160,29 @@ void TileScorer::look(std::uint32_t place, const TopkBounds& bounds) {
 
 /// What bounds leave open is scored in any order of addition, as by the BLAS.
 ScoredRow TileScorer::row(std::uint32_t place) {
+  const std::uint32_t at = place % kInt8Rows;
+  if (by_bounds_ && at == 0) leave_bounds_unless_they_pay(place);
   float* scores = work_.scores.data();
   if (!by_bounds_) return {scores + std::uint64_t{place} * kTopkTileItems, nullptr, n_, 0};
-  const std::uint32_t at = place % kInt8Rows;
   const std::uint32_t* places = work_.int8_places.data() + std::uint64_t{at} * kTopkTileItems;
   const std::uint64_t d = items_.dim;
   int8_score(items_.int8, queries_ + (first_ + place) * d, items_.rows + item_ * d, items_.dim,
              items_.scale, places, found_[at].reaching, scores);
   return {scores, places, found_[at].reaching, found_[at].passed};
+}
+
+/// A group that bounds exclude too little of and all that follow it in the strip are scored by the
+/// BLAS, as are some strips behind it.
+void TileScorer::leave_bounds_unless_they_pay(std::uint32_t place) {
+  if (items_.always_by_bounds ||
+      std::uint64_t{scored_} * kMostScored <= std::uint64_t{kInt8Rows} * n_) {
+    next_pause_ = 1;
+    return;
+  }
+  by_bounds_ = false;
+  pause_ = next_pause_;
+  next_pause_ = std::min(2 * next_pause_, kLongestPause);
+  multiply(place);
 }
 
 void TileScorer::pack_tile() {
@@ -184,18 +199,8 @@ void TileScorer::pack_tile() {
   packed_ = work_.int8_items.data();
 }
 
-/// Integer products of the next rows, or, if those before show that bounds exclude too little,
-/// scores of all that are left of the strip.
+/// Integer products of the next rows.
 void TileScorer::begin_int8_group(std::uint32_t place) {
-  if (!items_.always_by_bounds &&
-      std::uint64_t{scored_} * kMostScored > std::uint64_t{kInt8Rows} * n_) {
-    by_bounds_ = false;
-    pause_ = next_pause_;
-    next_pause_ = std::min(2 * next_pause_, kLongestPause);
-    multiply(place);
-    return;
-  }
-  if (place > 0) next_pause_ = 1;
   scored_ = 0;
   if (packed_ == nullptr) pack_tile();
   const std::uint32_t width = int8_width(items_.dim);

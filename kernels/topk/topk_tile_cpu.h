@@ -59,6 +59,7 @@ class TileScorer {
  private:
   void multiply(std::uint32_t place);
   void begin_int8_group(std::uint32_t place);
+  void leave_bounds_unless_they_pay(std::uint32_t place);
   void pack_tile();
 
   const TopkItems& items_;
