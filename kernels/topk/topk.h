@@ -95,7 +95,7 @@ struct TopkProgress {
   std::uint64_t goal = 0;  ///< key of the entry that reaches the goal so far; 0: none does
   float threshold = 0.0f;  ///< score of `bar`
   std::uint32_t counting = 0, others = 0, passed = 0;
-  std::uint32_t trim_at = 0;  ///< entries that count at which the list is cut back
+  std::uint32_t kept = 0;  ///< entries that count behind the last cut, or as many as are wanted
 };
 
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.

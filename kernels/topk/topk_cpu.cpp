@@ -148,7 +148,7 @@ void Job::run_block(std::uint64_t task) const {
   }
 
   TileScorer scorer(items, work, split.block_rows);
-  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m, false);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
   for (std::uint32_t item = begin; item < end; item += std::min(scorer.tile_items(), end - item)) {
     const std::uint32_t n = std::min(scorer.tile_items(), end - item);
     scorer.begin_tile(item, n);
@@ -204,7 +204,7 @@ void Job::multiply_block(std::uint64_t block) const {
   const auto first_row = static_cast<std::uint32_t>(block * split.block_rows);
   const std::uint32_t m = std::min(split.block_rows, rows - first_row);
   TileScorer scorer(items, work, split.block_rows);
-  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m, false);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
   for (std::uint32_t item = 0; item < items.num_items;
        item += std::min(scorer.tile_items(), items.num_items - item)) {
     scorer.begin_tile(item, std::min(scorer.tile_items(), items.num_items - item));

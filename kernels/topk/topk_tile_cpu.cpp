@@ -22,7 +22,7 @@ constexpr std::uint64_t kPackedBytes = std::uint64_t{512} << 10;
 
 /// Where a larger part of the pairs of a group of rows has to be scored after all, fp32 alone is
 /// faster: a pair by itself takes some 20 times as long as in a product of tiles.
-constexpr std::uint32_t kMostScored = 32;
+constexpr std::uint32_t kMostScored = 20;
 /// Strips without bounds before they are tried again, at most.
 constexpr std::uint32_t kLongestPause = 32;
 
@@ -82,14 +82,14 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
   }
 }
 
-void TileScorer::begin_block(const float* queries, std::uint32_t m, bool thresholds) {
+void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   queries_ = queries;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
   } else if (items_.scoring == TopkScoring::kInt8) {
     int8_pack_queries(queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
                       work_.int8_info.data());
-    pause_ = thresholds ? 0 : static_cast<std::uint32_t>(divide_up(m, strip_rows_));
+    pause_ = static_cast<std::uint32_t>(divide_up(m, strip_rows_));  // the first tile
     next_pause_ = 1;
   }
 }
@@ -174,8 +174,7 @@ ScoredRow TileScorer::row(std::uint32_t place) {
 /// A group that bounds exclude too little of and all that follow it in the strip are scored by the
 /// BLAS, as are some strips behind it.
 void TileScorer::leave_bounds_unless_they_pay(std::uint32_t place) {
-  if (items_.always_by_bounds ||
-      std::uint64_t{scored_} * kMostScored <= std::uint64_t{kInt8Rows} * n_) {
+  if (items_.always_by_bounds || bounds_pay(scored_, std::uint64_t{kInt8Rows} * n_)) {
     next_pause_ = 1;
     return;
   }
@@ -227,6 +226,20 @@ const float* TileScorer::sample_row(std::uint32_t place, float ceiling,
                     sample.bias() == nullptr ? nullptr : sample.bias() + item_, ceiling, counts,
                     work_.scores.data());
   return work_.scores.data();
+}
+
+std::uint32_t TileScorer::sample_reaching(std::uint32_t place, const TopkBounds& bounds) {
+  const Int8Sample& sample = *items_.int8_sample;
+  const float* bias = sample.bias() == nullptr ? nullptr : sample.bias() + item_;
+  return int8_find_reaching(
+             items_.int8, work_.int8_products.data() + std::uint64_t{place} * kTopkTileItems,
+             work_.int8_info.data()[first_ + place], sample.table().info_at(item_), n_,
+             {bias, bounds.threshold, bounds.pass_above, bounds.counts}, work_.int8_places.data())
+      .reaching;
+}
+
+bool TileScorer::bounds_pay(std::uint64_t open, std::uint64_t pairs) {
+  return open * kMostScored <= pairs;
 }
 
 const float* TileScorer::bias() const {

@@ -32,12 +32,15 @@ class TileScorer {
   /// Sizes the work areas of a worker for blocks of so many rows.
   static void reserve(const Exec& exec, const TopkItems& items, std::uint32_t block_rows,
                       TopkWorkspace::Worker& work);
+  /// kInt8: the next rows of the strip are looked at by bounds.
+  bool by_bounds() const { return by_bounds_; }
   std::uint32_t strip_rows() const { return strip_rows_; }
   /// Items of a tile, a multiple of 32: kTopkTileItems, or fewer of wide ones.
   std::uint32_t tile_items() const { return tile_items_; }
-  /// queries: [m, dim], m <= block_rows. thresholds: nearly all rows have one from the first tile
-  /// on, so that bounds exclude much of it.
-  void begin_block(const float* queries, std::uint32_t m, bool thresholds);
+  /// queries: [m, dim], m <= block_rows.
+  void begin_block(const float* queries, std::uint32_t m);
+  /// Nearly all rows have a threshold, so that bounds exclude much of the first tile.
+  void rows_have_thresholds() { pause_ = 0; }
   /// Items `item .. item + n - 1`, n <= tile_items().
   void begin_tile(std::uint32_t item, std::uint32_t n);
   /// Rows first .. first + rows - 1 of the block; `first` is a multiple of strip_rows().
@@ -53,6 +56,10 @@ class TileScorer {
   void begin_sample_group(std::uint32_t first, std::uint32_t at, std::uint32_t n);
   /// Row `place` of them: int8_lower_bounds, with the bias.
   const float* sample_row(std::uint32_t place, float ceiling, const std::uint32_t* counts);
+  /// Likewise how many of the n items bounds leave open.
+  std::uint32_t sample_reaching(std::uint32_t place, const TopkBounds& bounds);
+  /// Whether what bounds leave open of so many pairs takes less time than all pairs do in fp32.
+  static bool bounds_pay(std::uint64_t open, std::uint64_t pairs);
   /// What is to be added to the scores of the tile; null: nothing.
   const float* bias() const;
 

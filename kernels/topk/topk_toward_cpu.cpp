@@ -44,8 +44,10 @@ struct Job {
   std::uint32_t most;
   TopkWorkspace& workspace;
   const TopkResult& out;
-  std::uint32_t wanted = 0;          ///< goal.wanted, or more than there are items
-  std::uint32_t growth = 0;          ///< of a list of what counts between two cuts
+  std::uint32_t wanted = 0;  ///< goal.wanted, or more than there are items
+  std::uint32_t growth = 0;  ///< of a list of what counts between two cuts
+  std::uint32_t growth_by_bounds =
+      0;                             ///< likewise where what reaches the threshold is scored again
   std::uint32_t capacity = 0;        ///< of a list of what counts
   bool has_others = false;           ///< some items may not count
   std::uint32_t other_capacity = 0;  ///< of a list of what does not
@@ -55,12 +57,14 @@ struct Job {
   void run_block(std::uint64_t b) const;
   void start_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
   void start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
-                         std::uint32_t m) const;
+                         std::uint32_t first, std::uint32_t m) const;
+  void start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
+                   std::uint32_t m) const;
   const std::uint32_t* sample_bits(TopkWorkspace::Worker& work, std::uint32_t first_row,
                                    std::uint32_t r, std::uint32_t at, std::uint32_t n,
                                    std::uint32_t* words) const;
   TopkBounds bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
-                       std::uint32_t n) const;
+                       std::uint32_t n, bool by_bounds) const;
   void list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
                 const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const;
   void scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowGroup& group,
@@ -141,7 +145,7 @@ void Job::cut_counting(std::uint64_t* keys, float margin, TopkProgress& row) con
     count = keep_best(keys, count, within(std::uint64_t{wanted} + goal.room), &row.bar);
   }
   row.counting = count;
-  row.trim_at = within(std::uint64_t{std::max(count, wanted)} + growth);
+  row.kept = std::max(count, wanted);
   if (row.bar != 0) row.threshold = score_of_key(row.bar);
 }
 
@@ -154,12 +158,13 @@ void Job::cut_others(std::uint64_t* keys, TopkProgress& row) const {
 
 /// Room for what a row may list of the next tile, and what is to be listed.
 TopkBounds Job::bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
-                          std::uint32_t n) const {
+                          std::uint32_t n, bool by_bounds) const {
   const std::uint32_t at = first_row + r;
   TopkProgress& row = work.progress.data()[r];
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
-  if (row.counting >= row.trim_at || std::uint64_t{row.counting} + n > capacity)
+  const std::uint64_t grown = std::uint64_t{row.kept} + (by_bounds ? growth_by_bounds : growth);
+  if (row.counting >= grown || std::uint64_t{row.counting} + n > capacity)
     cut_counting(counting, margin_of(at), row);
   if (has_others && std::uint64_t{row.others} + n > other_capacity) cut_others(others, row);
   return {nullptr, row.threshold, goal.ceiling != nullptr ? goal.ceiling[at] : no_threshold(),
@@ -191,7 +196,7 @@ void Job::scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowG
   TopkBounds bounds[kTopkGroupRows];
   for (std::uint32_t i = 0; i < group.rows; ++i) {
     const std::uint32_t r = group.strip + group.place + i;
-    bounds[i] = bounds_of(work, group.first_row, r, n);
+    bounds[i] = bounds_of(work, group.first_row, r, n, scorer.by_bounds());
     bounds[i].counts = counting_bits(work, group.first_row, r, item, n, words[i]);
     scorer.look(group.place + i, bounds[i]);
   }
@@ -204,7 +209,7 @@ void Job::scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowG
 void Job::start_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const {
   TopkProgress& row = work.progress.data()[r];
   row.counting = 0;
-  row.trim_at = within(std::uint64_t{wanted} + growth);
+  row.kept = wanted;
   row.threshold = row.bar != 0 ? score_of_key(row.bar) : no_threshold();
   for (std::uint32_t s = 0; s < goal.num_skips; ++s)
     work.cursor.data()[std::uint64_t{r} * goal.num_skips + s] =
@@ -230,15 +235,15 @@ const std::uint32_t* Job::sample_bits(TopkWorkspace::Worker& work, std::uint32_t
   return words;
 }
 
-/// First thresholds: what is behind one of the sample's best entries is, but for rare chance,
-/// behind the goal. Where it is not, the list ends there.
+/// First thresholds of rows first .. first + m - 1 of the block: what is behind one of the sample's
+/// best entries is, but for rare chance, behind the goal. Where it is not, the list ends there.
 void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
-                            std::uint32_t first_row, std::uint32_t m) const {
+                            std::uint32_t first_row, std::uint32_t first, std::uint32_t m) const {
   const std::uint32_t size = items.int8_sample->size();
   std::uint32_t words[kTopkTileItems / 32];
   for (std::uint32_t at = 0; at < size; at += std::min(scorer.tile_items(), size - at)) {
     const std::uint32_t n = std::min(scorer.tile_items(), size - at);
-    for (std::uint32_t r = 0; r < m; ++r) {
+    for (std::uint32_t r = first; r < first + m; ++r) {
       if (r % kInt8Rows == 0) scorer.begin_sample_group(r, at, n);
       TopkProgress& row = work.progress.data()[r];
       std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * capacity;
@@ -252,7 +257,7 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
           append_row_host(bounds, nullptr, n, at, nullptr, row.threshold, keys, row.counting);
     }
   }
-  for (std::uint32_t r = 0; r < m; ++r) {
+  for (std::uint32_t r = first; r < first + m; ++r) {
     TopkProgress& row = work.progress.data()[r];
     std::uint64_t* keys = work.keys.data() + std::uint64_t{r} * capacity;
     float reached = no_threshold();
@@ -264,6 +269,25 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
   }
 }
 
+/// Thresholds for all rows of the block, unless those of the first strip show that bounds will not
+/// pay: then the others would be in vain.
+void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
+                      std::uint32_t m) const {
+  const std::uint32_t n = std::min(scorer.tile_items(), items.int8_sample->size());
+  for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
+    start_from_sample(work, scorer, first_row, strip, std::min(scorer.strip_rows(), m - strip));
+    if (strip > 0 || items.always_by_bounds) continue;
+    scorer.begin_sample_group(0, 0, n);
+    const std::uint32_t group = std::min(kInt8Rows, m);
+    std::uint64_t open = 0;
+    for (std::uint32_t r = 0; r < group; ++r) {
+      open += scorer.sample_reaching(r, bounds_of(work, first_row, r, 0, true));
+    }
+    if (!TileScorer::bounds_pay(open, std::uint64_t{group} * n)) return;
+  }
+  scorer.rows_have_thresholds();
+}
+
 void Job::run_block(std::uint64_t b) const {
   TopkWorkspace::Worker& work = workspace.workers[static_cast<std::size_t>(worker_index())];
   const auto first_row = static_cast<std::uint32_t>(b * block);
@@ -273,8 +297,8 @@ void Job::run_block(std::uint64_t b) const {
     start_row(work, first_row, r);
   }
   TileScorer scorer(items, work, block);
-  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m, from_sample > 0);
-  if (from_sample > 0) start_from_sample(work, scorer, first_row, m);
+  scorer.begin_block(queries + std::uint64_t{first_row} * items.dim, m);
+  if (from_sample > 0) start_block(work, scorer, first_row, m);
   for (std::uint32_t item = 0; item < items.num_items;
        item += std::min(scorer.tile_items(), items.num_items - item)) {
     const std::uint32_t n = std::min(scorer.tile_items(), items.num_items - item);
@@ -389,8 +413,8 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   const OneBlasThread one_blas_thread(exec.threads);
   Job job{items, goal, queries, rows, most, workspace, out};
   job.wanted = std::min(goal.wanted, within(std::uint64_t{items.num_items} + 1));
-  job.growth = items.scoring == TopkScoring::kInt8 ? std::max(job.wanted / 2, kMinGrowthByBounds)
-                                                   : std::max(job.wanted, kMinGrowth);
+  job.growth = std::max(job.wanted, kMinGrowth);
+  job.growth_by_bounds = std::max(job.wanted / 2, kMinGrowthByBounds);
   const std::uint64_t kept = std::uint64_t{job.wanted} + goal.room;
   const std::uint64_t all = divide_up(items.num_items, kTopkTileItems) * kTopkTileItems;
   job.capacity = within(std::min(kept + job.growth + kTopkTileItems, all));
