@@ -23,6 +23,9 @@ constexpr std::uint64_t kPackedBytes = std::uint64_t{512} << 10;
 /// Where a larger part of the pairs of a group of rows has to be scored after all, fp32 alone is
 /// faster: a pair by itself takes some 20 times as long as in a product of tiles.
 constexpr std::uint32_t kMostScored = 20;
+/// Rows differ: what some groups lose others make up for. In groups.
+constexpr std::int64_t kMostLost = 4;
+constexpr std::int64_t kMostGained = 16;
 /// Strips without bounds before they are tried again, at most.
 constexpr std::uint32_t kLongestPause = 32;
 
@@ -84,6 +87,7 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
 
 void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   queries_ = queries;
+  gained_ = 0;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
   } else if (items_.scoring == TopkScoring::kInt8) {
@@ -171,13 +175,16 @@ ScoredRow TileScorer::row(std::uint32_t place) {
   return {scores, places, found_[at].reaching, found_[at].passed};
 }
 
-/// A group that bounds exclude too little of and all that follow it in the strip are scored by the
-/// BLAS, as are some strips behind it.
+/// Where bounds exclude too little of group after group, this one and all that follow it in the
+/// strip are scored by the BLAS, as are some strips behind it.
 void TileScorer::leave_bounds_unless_they_pay(std::uint32_t place) {
-  if (items_.always_by_bounds || bounds_pay(scored_, std::uint64_t{kInt8Rows} * n_)) {
-    next_pause_ = 1;
+  const std::int64_t pairs = std::int64_t{kInt8Rows} * n_;
+  gained_ = std::min(gained_ + pairs - std::int64_t{scored_} * kMostScored, kMostGained * pairs);
+  if (items_.always_by_bounds || gained_ >= -kMostLost * pairs) {
+    if (gained_ >= 0) next_pause_ = 1;
     return;
   }
+  gained_ = 0;
   by_bounds_ = false;
   pause_ = next_pause_;
   next_pause_ = std::min(2 * next_pause_, kLongestPause);

@@ -83,6 +83,7 @@ class TileScorer {
   const std::uint8_t* packed_ = nullptr;      ///< the tile; null: not yet
   Int8Items packed_info_;                     ///< of the tile
   std::uint32_t scored_ = 0;                  ///< pairs of the group that were not excluded
+  std::int64_t gained_ = 0;                   ///< by bounds so far, in pairs of fp32
   std::uint32_t pause_ = 0, next_pause_ = 1;  ///< strips without bounds
 };
 

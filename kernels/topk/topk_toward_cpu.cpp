@@ -273,17 +273,18 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
 /// pay: then the others would be in vain.
 void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
                       std::uint32_t m) const {
+  constexpr std::uint32_t kMostTried = 64;  // rows
   const std::uint32_t n = std::min(scorer.tile_items(), items.int8_sample->size());
   for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
     start_from_sample(work, scorer, first_row, strip, std::min(scorer.strip_rows(), m - strip));
     if (strip > 0 || items.always_by_bounds) continue;
-    scorer.begin_sample_group(0, 0, n);
-    const std::uint32_t group = std::min(kInt8Rows, m);
+    const std::uint32_t tried = std::min(kMostTried, m);
     std::uint64_t open = 0;
-    for (std::uint32_t r = 0; r < group; ++r) {
-      open += scorer.sample_reaching(r, bounds_of(work, first_row, r, 0, true));
+    for (std::uint32_t r = 0; r < tried; ++r) {
+      if (r % kInt8Rows == 0) scorer.begin_sample_group(r, 0, n);
+      open += scorer.sample_reaching(r % kInt8Rows, bounds_of(work, first_row, r, 0, true));
     }
-    if (!TileScorer::bounds_pay(open, std::uint64_t{group} * n)) return;
+    if (!TileScorer::bounds_pay(open, std::uint64_t{tried} * n)) return;
   }
   scorer.rows_have_thresholds();
 }
