@@ -11,6 +11,7 @@
 
 #include "index/certificate.h"
 #include "kernels/core/exact_math.h"
+#include "tests/support/counting_allocator.h"
 #include "tests/support/retrieval_cases.h"
 
 namespace quarry {
@@ -180,29 +181,6 @@ TEST(Goals, WhatIsPassedOverIsSurelyAboveTheCeiling) {
   EXPECT_GT(passed_in_all, 10000u);
 }
 
-/// Host memory that is refused once.
-class RefusingAllocator {
- public:
-  explicit RefusingAllocator(int refused) : refused_(refused) {}
-  RefusingAllocator(const RefusingAllocator&) = delete;
-  RefusingAllocator& operator=(const RefusingAllocator&) = delete;
-  const Allocator* get() const { return &allocator_; }
-  int allocations() const { return allocations_; }
-
- private:
-  int allocations_ = 0;
-  int refused_;
-  Allocator allocator_{[](void* self, std::size_t bytes, const Exec&) -> void* {
-                         auto* a = static_cast<RefusingAllocator*>(self);
-                         if (a->allocations_++ == a->refused_) return nullptr;
-                         return ::operator new (bytes, std::align_val_t{64});
-                       },
-                       [](void*, void* pointer, std::size_t, const Exec&) noexcept {
-                         ::operator delete (pointer, std::align_val_t{64});
-                       },
-                       this};
-};
-
 /// A miner that finds no memory for a tile makes it smaller and goes on with the same retriever.
 TEST(ExactRetriever, ASearchAfterOneThatFoundNoMemoryIsAsAnyOther) {
   const Tables t = make_tables(Data::kGaussian, Metric::kL2, 3000, 40, 64, 5);
@@ -212,7 +190,7 @@ TEST(ExactRetriever, ASearchAfterOneThatFoundNoMemoryIsAsAnyOther) {
   for (const FirstPass pass : {FirstPass::kInt8, FirstPass::kFp32, FirstPass::kBf16}) {
     int refused = 0;
     for (bool some = true; some; ++refused) {
-      RefusingAllocator allocator(refused);
+      test::CountingAllocator allocator(refused);
       Exec exec;
       exec.allocator = allocator.get();
       const auto retriever = make_exact_retriever(t.view(), pass);

@@ -169,12 +169,7 @@ template <bool kBias>
               _mm512_mask_cmp_ps_mask(high, row.upper(at + kInt8Group, high), floor, _CMP_NLT_UQ)}
               << kInt8Group;
     }
-    for (std::uint32_t w = 0; w < words; ++w) {
-      for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
-        const std::uint32_t i = first + 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
-        listing.take(i, bounds_of(products, query, items, i));
-      }
-    }
+    list_reaching(products, query, items, bits, words, first, listing);
   }
   return listing.found;
 }
@@ -227,24 +222,10 @@ template <bool kBias>
   *of_second = _mm512_reduce_add_ps(_mm512_add_ps(b, more_b));
 }
 
-/// Rows are few and far apart: the next two are fetched while two are multiplied.
 [[gnu::target("avx512f")]] void score(const float* query, const float* items, std::uint32_t dim,
                                       float scale, const std::uint32_t* places, std::uint32_t count,
                                       float* scores) {
-  const auto item = [&](std::uint32_t i) {
-    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
-  };
-  for (std::uint32_t i = 0; i < count; i += 2) {
-    for (std::uint32_t d = 0; d < dim; d += kInt8Group) {
-      __builtin_prefetch(item(i + 2) + d);
-      __builtin_prefetch(item(i + 3) + d);
-    }
-    float first = 0.0f;
-    float second = 0.0f;
-    dot_two(query, item(i), item(i + 1), dim, &first, &second);
-    scores[i] = scale * first;
-    if (i + 1 < count) scores[i + 1] = scale * second;
-  }
+  score_by_twos(query, items, dim, scale, places, count, scores, dot_two);
 }
 
 Int8Found find_reaching(const std::int32_t* products, const Int8Query& query,

@@ -191,12 +191,7 @@ struct ProductRow {
         bits[w] |= static_cast<std::uint32_t>(_mm256_movemask_ps(reaches)) << (kLanes * part);
       }
     }
-    for (std::uint32_t w = 0; w < words; ++w) {
-      for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
-        const std::uint32_t i = at + 32 * w + static_cast<std::uint32_t>(__builtin_ctz(left));
-        listing.take(i, bounds_of(products, query, items, i));
-      }
-    }
+    list_reaching(products, query, items, bits, words, at, listing);
     at += 32 * words;
   }
   for (; at < n; ++at) {
@@ -256,24 +251,10 @@ struct ProductRow {
   *of_second = sum_of(_mm256_add_ps(b, more_b));
 }
 
-/// Rows are few and far apart: the next two are fetched while two are multiplied.
 [[gnu::target("avx2,fma")]] void score(const float* query, const float* items, std::uint32_t dim,
                                        float scale, const std::uint32_t* places,
                                        std::uint32_t count, float* scores) {
-  const auto item = [&](std::uint32_t i) {
-    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
-  };
-  for (std::uint32_t i = 0; i < count; i += 2) {
-    for (std::uint32_t d = 0; d < dim; d += 16) {
-      __builtin_prefetch(item(i + 2) + d);
-      __builtin_prefetch(item(i + 3) + d);
-    }
-    float first = 0.0f;
-    float second = 0.0f;
-    dot_two(query, item(i), item(i + 1), dim, &first, &second);
-    scores[i] = scale * first;
-    if (i + 1 < count) scores[i + 1] = scale * second;
-  }
+  score_by_twos(query, items, dim, scale, places, count, scores, dot_two);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 
 namespace quarry {
 
-/// What multiplies. Both give the same integers.
+/// What multiplies. All give the same integers.
 enum class Int8Unit : std::uint8_t {
   kPortable,    ///< no instruction for it: right, and slower than fp32
   kAvxVnni,     ///< AVX_VNNI dot products of unsigned by signed bytes, 32 of them at a time
@@ -68,7 +68,7 @@ class Int8Table {
   bool empty() const { return numbers_.size() == 0; }
   /// Of n items.
   static std::uint64_t bytes(std::uint32_t n, std::uint32_t dim) {
-    return std::uint64_t{int8_rows(n)} * (int8_width(dim) + 3 * sizeof(float));
+    return (std::uint64_t{n} + 31) / 32 * 32 * (int8_width(dim) + 3 * sizeof(float));
   }
   std::uint64_t capacity_bytes() const {
     return numbers_.capacity_bytes() + info_.capacity_bytes();

@@ -2,9 +2,12 @@
 // kernels/topk.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
+#include "kernels/core/prefetch.h"
 #include "kernels/topk/int8_cpu.h"
 
 namespace quarry {
@@ -75,6 +78,40 @@ struct Listing {
     found.passed += passed;
   }
 };
+
+/// Lists items first .. first + 32 words - 1 whose bit is set.
+[[gnu::always_inline]] inline void list_reaching(const std::int32_t* products,
+                                                 const Int8Query& query, const Int8Items& items,
+                                                 const std::uint32_t* bits, std::uint32_t words,
+                                                 std::uint32_t first, Listing& listing) {
+  for (std::uint32_t w = 0; w < words; ++w) {
+    for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
+      const std::uint32_t i = first + 32 * w + static_cast<std::uint32_t>(std::countr_zero(left));
+      listing.take(i, bounds_of(products, query, items, i));
+    }
+  }
+}
+
+/// int8_score by a product of one query and two items, which may be the same. Rows are few and far
+/// apart: the next two are fetched while two are multiplied.
+template <class DotTwo>
+[[gnu::always_inline]] inline void score_by_twos(const float* query, const float* items,
+                                                 std::uint32_t dim, float scale,
+                                                 const std::uint32_t* places, std::uint32_t count,
+                                                 float* scores, DotTwo dot_two) {
+  const auto item = [&](std::uint32_t i) {
+    return items + std::uint64_t{places[std::min(i, count - 1)]} * dim;
+  };
+  for (std::uint32_t i = 0; i < count; i += 2) {
+    prefetch_row(item(i + 2), dim);
+    prefetch_row(item(i + 3), dim);
+    float first = 0.0f;
+    float second = 0.0f;
+    dot_two(query, item(i), item(i + 1), dim, &first, &second);
+    scores[i] = scale * first;
+    if (i + 1 < count) scores[i + 1] = scale * second;
+  }
+}
 
 /// Of one item: its lower bound with the bias, or minus infinity.
 [[gnu::always_inline]] inline float lower_bound_of(const std::int32_t* products,

@@ -142,8 +142,8 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 /// the last that counts toward goal.wanted, but at most `most`, and at most goal.room that count
 /// beyond goal.wanted. `cut` may be above all that was left out. Otherwise as topk with k = most,
 /// whose lists these begin. For rows enough to give every worker a block (topk_toward_pays).
-/// With items.int8_sample about one list in 1,000 ends before its goal: its `left_out` is 1, its
-/// `needed` is what can be proven of it, and the rest is found by searching again.
+/// With items.int8_sample at most about one list in 1,000 ends before its goal: its `left_out` is
+/// 1, its `needed` is what can be proven of it, and the rest is found by searching again.
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);

@@ -2,7 +2,6 @@
 // cache.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "kernels/core/errors.h"
 #include "kernels/topk/blas_threads.h"
@@ -93,7 +92,6 @@ const std::uint32_t* Job::allowed_bits(TopkWorkspace::Worker& work, std::uint32_
 /// Rows of a strip against a tile of items.
 void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Strip& strip,
                      std::uint32_t item, std::uint32_t n) const {
-  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
   scorer.begin_strip(strip.begin, strip.rows);
   for (std::uint32_t place = 0; place < strip.rows; place += kTopkGroupRows) {
     const std::uint32_t group = std::min(kTopkGroupRows, strip.rows - place);
@@ -105,7 +103,7 @@ void Job::scan_strip(TopkWorkspace::Worker& work, TileScorer& scorer, const Stri
       // Cut back when another tile might not fit; a list with room for its whole segment never is.
       if (std::uint64_t{count} + n > split.capacity)
         count = compact_row_host(keys, count, split.keep, &threshold);
-      scorer.look(i, {nullptr, threshold, kNone, kNone});
+      scorer.look(i, {nullptr, threshold, no_threshold(), no_threshold()});
     }
     for (std::uint32_t i = place; i < place + group; ++i) {
       const std::uint32_t r = strip.begin + i;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/core/prefetch.h"
 #include "kernels/topk/bf16_cpu.h"
 
 namespace quarry {
@@ -154,12 +155,9 @@ void TileScorer::look(std::uint32_t place, const TopkBounds& bounds) {
       {bias(), bounds.threshold, bounds.pass_above, bounds.counts}, places);
   scored_ += found_[at].reaching;
   constexpr std::uint32_t kFetched = 4;  // of a row; later ones are while these are multiplied
-  constexpr std::uint32_t kLine = 16;
   const float* tile = items_.rows + std::uint64_t{item_} * items_.dim;
-  for (std::uint32_t i = 0; i < std::min(found_[at].reaching, kFetched); ++i) {
-    for (std::uint32_t d = 0; d < items_.dim; d += kLine)
-      __builtin_prefetch(tile + std::uint64_t{places[i]} * items_.dim + d);
-  }
+  for (std::uint32_t i = 0; i < std::min(found_[at].reaching, kFetched); ++i)
+    prefetch_row(tile + std::uint64_t{places[i]} * items_.dim, items_.dim);
 }
 
 /// What bounds leave open is scored in any order of addition, as by the BLAS.

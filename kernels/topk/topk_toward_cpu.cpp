@@ -44,15 +44,14 @@ struct Job {
   std::uint32_t most;
   TopkWorkspace& workspace;
   const TopkResult& out;
-  std::uint32_t wanted = 0;  ///< goal.wanted, or more than there are items
-  std::uint32_t growth = 0;  ///< of a list of what counts between two cuts
-  std::uint32_t growth_by_bounds =
-      0;                             ///< likewise where what reaches the threshold is scored again
-  std::uint32_t capacity = 0;        ///< of a list of what counts
-  bool has_others = false;           ///< some items may not count
-  std::uint32_t other_capacity = 0;  ///< of a list of what does not
-  std::uint32_t block = 0;           ///< rows
-  std::uint32_t from_sample = 0;     ///< entry of the sample's list that is a threshold; 0: none is
+  std::uint32_t wanted = 0;            ///< goal.wanted, or more than there are items
+  std::uint32_t growth = 0;            ///< of a list of what counts between two cuts
+  std::uint32_t growth_by_bounds = 0;  ///< likewise where it is scored pair by pair
+  std::uint32_t capacity = 0;          ///< of a list of what counts
+  bool has_others = false;             ///< some items may not count
+  std::uint32_t other_capacity = 0;    ///< of a list of what does not
+  std::uint32_t block = 0;             ///< rows
+  std::uint32_t from_sample = 0;  ///< entry of the sample's list that is a threshold; 0: none is
 
   void run_block(std::uint64_t b) const;
   void start_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
