@@ -117,7 +117,7 @@ struct Products {
         packed(std::size_t{int8_rows(queries)} * items.width, 55),
         query(int8_rows(queries)),
         sums(std::size_t{kInt8Rows} * stride, 12345) {
-    int8_pack_queries(q.data(), queries, dim, scale, packed.data(), query.data());
+    int8_pack_queries(unit, q.data(), queries, dim, scale, packed.data(), query.data());
     int8_multiply(unit, packed.data(), query.data(), items.numbers.data(), n, items.width,
                   sums.data(), stride);
   }
@@ -323,13 +323,14 @@ TEST(Int8, TheWidestRowsDoNotOverflow) {
   std::fill(x.begin() + dim, x.end(), -1.0f);
   std::vector<std::int8_t> packed(std::size_t{int8_rows(1)} * dim);
   std::vector<Int8Query> info(int8_rows(1));
-  int8_pack_queries(q.data(), 1, dim, 1.0f, packed.data(), info.data());
   for (const Int8Unit unit : int8_units()) {
+    int8_pack_queries(unit, q.data(), 1, dim, 1.0f, packed.data(), info.data());
     Packed p(unit, x, 2, dim);
     std::vector<std::int32_t> products(kInt8Rows * 32);
     int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, dim, products.data(), 32);
-    EXPECT_EQ(products[0], 127 * 127 * std::int32_t{65536}) << name_of(unit);
-    EXPECT_EQ(products[1], -127 * 127 * std::int32_t{65536}) << name_of(unit);
+    const std::int32_t largest = int8_query_limit(unit) * 127 * std::int32_t{65536};
+    EXPECT_EQ(products[0], largest) << name_of(unit);
+    EXPECT_EQ(products[1], -largest) << name_of(unit);
   }
 }
 
@@ -343,8 +344,8 @@ TEST(Int8, WhatHasNoFiniteBoundIsNeverExcluded) {
       const std::vector<float> q{query, query == 1e20f ? query : -query};
       std::vector<std::int8_t> packed(int8_rows(1) * 16);
       std::vector<Int8Query> info(int8_rows(1));
-      int8_pack_queries(q.data(), 1, 2, 1.0f, packed.data(), info.data());
       for (const Int8Unit unit : int8_units()) {
+        int8_pack_queries(unit, q.data(), 1, 2, 1.0f, packed.data(), info.data());
         Packed p(unit, x, 2, 2);
         std::vector<std::int32_t> products(kInt8Rows * 32);
         int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, 16, products.data(),

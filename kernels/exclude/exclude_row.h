@@ -142,9 +142,11 @@ QUARRY_HD bool rejects(const World& world, const Filter& f, const RowContext& ro
 QUARRY_HD constexpr std::uint32_t kind_bit(FilterKind kind) {
   return std::uint32_t{1} << static_cast<std::uint32_t>(kind);
 }
-inline constexpr std::uint32_t kScoreKinds = kind_bit(FilterKind::kScoreWindow) |
-                                             kind_bit(FilterKind::kAbsoluteMargin) |
-                                             kind_bit(FilterKind::kRelativeMargin);
+inline constexpr std::uint32_t kMarginKinds =
+    kind_bit(FilterKind::kAbsoluteMargin) | kind_bit(FilterKind::kRelativeMargin);
+inline constexpr std::uint32_t kScoreKinds = kind_bit(FilterKind::kScoreWindow) | kMarginKinds;
+inline constexpr std::uint32_t kListKinds =
+    kind_bit(FilterKind::kUserList) | kind_bit(FilterKind::kPositives);
 inline constexpr std::uint32_t kQuickKinds =
     kind_bit(FilterKind::kTime) | kind_bit(FilterKind::kBitmapDeny) |
     kind_bit(FilterKind::kBitmapAllow) | kind_bit(FilterKind::kSegment);
@@ -208,22 +210,46 @@ QUARRY_HD const FeatureTable* compared_features(const World& world, const Plan& 
   return nullptr;
 }
 
+/// A branch's filters for one row, one by one.
+struct PlainFilters {
+  const World& world;
+  const Plan& plan;
+  const Branch& branch;
+  const RowContext& row;
+
+  QUARRY_HD std::uint32_t first_rejection_of(std::uint32_t item, float score,
+                                             std::uint32_t raw_rank) const {
+    return first_rejection(world, plan, branch, row, item, score, raw_rank);
+  }
+};
+
 /// Reasons of the candidates of one row. items, scores, raw_rank (may be null), reasons: [count].
+/// filters.first_rejection_of() is first_rejection for the row; `compared`: what compared_features
+/// says of the branch.
+template <class Group, class Filters>
+QUARRY_HD void exclude_row_by(Group& g, const Filters& filters, const FeatureTable* compared,
+                              const std::uint32_t* items, const float* scores,
+                              const std::uint32_t* raw_rank, std::uint32_t count,
+                              std::uint8_t* reasons) {
+  constexpr std::uint32_t kAhead = 12;
+  for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
+    const std::uint64_t ahead = j + std::uint64_t{kAhead} * g.size();
+    if (compared != nullptr && ahead < count)
+      prefetch_row(compared->rows + std::uint64_t{items[ahead]} * compared->dim, kFirstDims);
+    reasons[j] = static_cast<std::uint8_t>(
+        filters.first_rejection_of(items[j], scores[j], raw_rank != nullptr ? raw_rank[j] : j + 1));
+  }
+  g.sync();
+}
+
+/// The same by PlainFilters.
 template <class Group>
 QUARRY_HD void exclude_row(Group& g, const World& world, const Plan& plan, const Branch& branch,
                            const RowContext& row, const std::uint32_t* items, const float* scores,
                            const std::uint32_t* raw_rank, std::uint32_t count,
                            std::uint8_t* reasons) {
-  constexpr std::uint32_t kAhead = 12;
-  const FeatureTable* compared = compared_features(world, plan, branch);
-  for (std::uint32_t j = g.rank(); j < count; j += g.size()) {
-    const std::uint64_t ahead = j + std::uint64_t{kAhead} * g.size();
-    if (compared != nullptr && ahead < count)
-      prefetch_row(compared->rows + std::uint64_t{items[ahead]} * compared->dim, kFirstDims);
-    reasons[j] = static_cast<std::uint8_t>(first_rejection(
-        world, plan, branch, row, items[j], scores[j], raw_rank != nullptr ? raw_rank[j] : j + 1));
-  }
-  g.sync();
+  exclude_row_by(g, PlainFilters{world, plan, branch, row}, compared_features(world, plan, branch),
+                 items, scores, raw_rank, count, reasons);
 }
 
 }  // namespace quarry

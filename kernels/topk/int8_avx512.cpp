@@ -15,7 +15,58 @@ namespace {
   return static_cast<__mmask16>(left >= kInt8Group ? 0xFFFFu : (1u << left) - 1);
 }
 
-/// As pack_items_portable; norms are summed in fp32.
+/// The rounding of a row to integers of at most 127 steps.
+struct Rounding {
+  __m512 step, inverse;
+
+  [[gnu::target("avx512f")]] explicit Rounding(float row_step)
+      : step(_mm512_set1_ps(row_step)),
+        inverse(_mm512_set1_ps(row_step > 0.0f ? 1.0f / row_step : 0.0f)) {}
+  /// To the nearest, ties to even; 0 where the step is a denormal's, or none.
+  [[gnu::target("avx512f")]] __m512i integers(__m512 x) const {
+    const __m512 scaled = _mm512_mul_ps(x, inverse);
+    const __mmask16 fits =
+        _mm512_cmp_ps_mask(_mm512_abs_ps(scaled), _mm512_set1_ps(200.0f), _CMP_LT_OQ);
+    return _mm512_max_epi32(
+        _mm512_min_epi32(_mm512_maskz_cvtps_epi32(fits, scaled), _mm512_set1_epi32(127)),
+        _mm512_set1_epi32(-127));
+  }
+};
+
+/// Norms are summed in fp32.
+[[gnu::target("avx512f")]] void pack_queries(const float* queries, std::uint32_t n,
+                                             std::uint32_t dim, float scale, std::int8_t* to,
+                                             Int8Query* info) {
+  const std::uint32_t width = int8_width(dim);
+  for (std::uint32_t q = 0; q < n; ++q) {
+    const float* row = queries + std::uint64_t{q} * dim;
+    std::int8_t* bytes = to + std::uint64_t{q} * width;
+    __m512 largest = _mm512_setzero_ps();
+    for (std::uint32_t d = 0; d < dim; d += kInt8Group)
+      largest =
+          _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(lanes_of(dim - d), row + d)));
+    const Rounding rounding(_mm512_reduce_max_ps(largest) / 127.0f);
+    __m512 squares = _mm512_setzero_ps();
+    __m512 rest = _mm512_setzero_ps();
+    __m512i sum = _mm512_setzero_si512();
+    for (std::uint32_t d = 0; d < dim; d += kInt8Group) {
+      const __m512 x = _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d);
+      const __m512i value = rounding.integers(x);
+      const __m512 integer = _mm512_cvtepi32_ps(value);
+      const __m512 rounded = _mm512_mul_ps(integer, rounding.step);
+      const __m512 lost = _mm512_fnmadd_ps(integer, rounding.step, x);
+      squares = _mm512_fmadd_ps(rounded, rounded, squares);
+      rest = _mm512_fmadd_ps(lost, lost, rest);
+      sum = _mm512_add_epi32(sum, value);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + d), _mm512_cvtepi32_epi8(value));
+    }
+    info[q] = int8_query(
+        _mm512_cvtss_f32(rounding.step), norm_above(double{_mm512_reduce_add_ps(squares)}, dim),
+        norm_above(double{_mm512_reduce_add_ps(rest)}, dim), scale, _mm512_reduce_add_epi32(sum));
+  }
+}
+
+/// Norms are summed in fp32.
 [[gnu::target("avx512f")]] void pack_items(const float* items, std::uint32_t n, std::uint32_t dim,
                                            std::uint8_t* to, float* step, float* norm,
                                            float* residual) {
@@ -38,20 +89,13 @@ namespace {
     }
     const float square = _mm512_reduce_add_ps(squares);
     step[i] = _mm512_reduce_max_ps(largest) / 127.0f;
-    const float inverse = step[i] > 0.0f ? 1.0f / step[i] : 0.0f;
-    const __m512 wide_step = _mm512_set1_ps(step[i]);
-    const __m512 wide_inverse = _mm512_set1_ps(inverse);
+    const Rounding rounding(step[i]);
     __m512 rest = _mm512_setzero_ps();
     for (std::uint32_t d = 0; d < width; d += kInt8Group) {
       const __m512 x =
           d < dim ? _mm512_maskz_loadu_ps(lanes_of(dim - d), row + d) : _mm512_setzero_ps();
-      const __m512 scaled = _mm512_mul_ps(x, wide_inverse);
-      const __mmask16 fits =
-          _mm512_cmp_ps_mask(_mm512_abs_ps(scaled), _mm512_set1_ps(200.0f), _CMP_LT_OQ);
-      __m512i value = _mm512_maskz_cvtps_epi32(fits, scaled);  // to the nearest, ties to even
-      value = _mm512_max_epi32(_mm512_min_epi32(value, _mm512_set1_epi32(127)),
-                               _mm512_set1_epi32(-127));
-      const __m512 lost = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(value), wide_step, x);
+      const __m512i value = rounding.integers(x);
+      const __m512 lost = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(value), rounding.step, x);
       rest = _mm512_fmadd_ps(lost, lost, rest);
       alignas(16) std::uint8_t bytes[kInt8Group];
       _mm_store_si128(reinterpret_cast<__m128i*>(bytes),
@@ -245,7 +289,8 @@ void lower_bounds(const std::int32_t* products, const Int8Query& query, const In
 
 }  // namespace
 
-const Int8Form kInt8Avx512Vnni{pack_items, multiply, find_reaching, lower_bounds, score};
+const Int8Form kInt8Avx512Vnni{pack_queries,  pack_items,   multiply,
+                               find_reaching, lower_bounds, score};
 
 }  // namespace quarry
 

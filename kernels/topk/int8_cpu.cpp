@@ -17,21 +17,23 @@
 namespace quarry {
 namespace {
 
-/// The step of 8-bit integers that holds every number of the row; 0 of a row of zeros. Infinite or
-/// undefined where a number is: then residuals are, and so every bound.
+constexpr int kLimit = 127;
+
+/// The step of integers up to kLimit that holds every number of the row; 0 of a row of zeros.
+/// Infinite or undefined where a number is: then residuals are, and so every bound.
 float step_of(const float* row, std::uint32_t dim) {
   float largest = 0.0f;
   for (std::uint32_t d = 0; d < dim; ++d) {
     const float size = std::fabs(row[d]);
     largest = size > largest || size != size ? size : largest;
   }
-  return largest / 127.0f;
+  return largest / kLimit;
 }
 
 std::int32_t integer_of(float value, float inverse) {
   const float scaled = value * inverse;
   if (!(std::fabs(scaled) < 200.0f)) return 0;  // a step of a denormal, or none
-  return std::clamp(static_cast<std::int32_t>(std::nearbyint(scaled)), -127, 127);
+  return std::clamp(static_cast<std::int32_t>(std::nearbyint(scaled)), -kLimit, kLimit);
 }
 
 struct Rounded {
@@ -54,6 +56,22 @@ Rounded round_row(const float* row, std::uint32_t dim, Store store) {
     store(d, i);
   }
   return r;
+}
+
+void pack_queries(const float* queries, std::uint32_t n, std::uint32_t dim, float scale,
+                  std::int8_t* to, Int8Query* info) {
+  const std::uint32_t width = int8_width(dim);
+  for (std::uint32_t q = 0; q < n; ++q) {
+    std::int8_t* row = to + std::uint64_t{q} * width;
+    std::int32_t sum = 0;
+    const Rounded r =
+        round_row(queries + std::uint64_t{q} * dim, dim, [&](std::uint32_t d, std::int32_t value) {
+          row[d] = static_cast<std::int8_t>(value);
+          sum += value;
+        });
+    info[q] = int8_query(r.step, norm_above(r.rounded_norm, dim), norm_above(r.residual, dim),
+                         scale, sum);
+  }
 }
 
 void pack_items(const float* items, std::uint32_t n, std::uint32_t dim, std::uint8_t* to,
@@ -131,8 +149,10 @@ std::vector<Int8Unit> find_units() {
   std::vector<Int8Unit> units{Int8Unit::kPortable};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_avx_vnni())
-    units.push_back(Int8Unit::kAvxVnni);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    units.push_back(Int8Unit::kAvx2);
+    if (has_avx_vnni()) units.push_back(Int8Unit::kAvxVnni);
+  }
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"))
     units.push_back(Int8Unit::kAvx512Vnni);
 #endif
@@ -141,6 +161,7 @@ std::vector<Int8Unit> find_units() {
 
 const Int8Form& form_of(Int8Unit unit) {
 #if defined(__x86_64__)
+  if (unit == Int8Unit::kAvx2) return kInt8Avx2;
   if (unit == Int8Unit::kAvxVnni) return kInt8AvxVnni;
   if (unit == Int8Unit::kAvx512Vnni) return kInt8Avx512Vnni;
 #endif
@@ -149,7 +170,8 @@ const Int8Form& form_of(Int8Unit unit) {
 
 }  // namespace
 
-const Int8Form kInt8Portable{pack_items, multiply, find_reaching, lower_bounds, score};
+const Int8Form kInt8Portable{pack_queries,  pack_items,   multiply,
+                             find_reaching, lower_bounds, score};
 
 std::span<const Int8Unit> int8_units() {
   static const std::vector<Int8Unit> units = find_units();
@@ -158,6 +180,8 @@ std::span<const Int8Unit> int8_units() {
 
 const char* name_of(Int8Unit unit) {
   switch (unit) {
+    case Int8Unit::kAvx2:
+      return "avx2";
     case Int8Unit::kAvxVnni:
       return "avx_vnni";
     case Int8Unit::kAvx512Vnni:
@@ -168,26 +192,11 @@ const char* name_of(Int8Unit unit) {
   return "portable";
 }
 
-void int8_pack_queries(const float* queries, std::uint32_t n, std::uint32_t dim, float scale,
-                       std::int8_t* to, Int8Query* info) {
-  const std::uint32_t width = int8_width(dim);
-  std::memset(to, 0, std::size_t{int8_rows(n)} * width);
-  for (std::uint32_t q = 0; q < int8_rows(n); ++q) {
-    info[q] = {};
-    if (q >= n) continue;
-    std::int8_t* row = to + std::uint64_t{q} * width;
-    std::int32_t sum = 0;
-    const Rounded r =
-        round_row(queries + std::uint64_t{q} * dim, dim, [&](std::uint32_t d, std::int32_t value) {
-          row[d] = static_cast<std::int8_t>(value);
-          sum += value;
-        });
-    const double norm = norm_above(r.rounded_norm, dim);
-    const double residual = norm_above(r.residual, dim);
-    constexpr double kRaised = 1.0 + 0x1p-20;
-    info[q] = {r.step * scale, rounded_up(norm * kRaised * double{scale}),
-               rounded_up((residual * kRaised + 4.0 * 0x1p-24 * norm) * double{scale}), -128 * sum};
-  }
+void int8_pack_queries(Int8Unit unit, const float* queries, std::uint32_t n, std::uint32_t dim,
+                       float scale, std::int8_t* to, Int8Query* info) {
+  std::memset(to, 0, std::size_t{int8_rows(n)} * int8_width(dim));
+  std::fill(info, info + int8_rows(n), Int8Query{});
+  form_of(unit).pack_queries(queries, n, dim, scale, to, info);
 }
 
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,

@@ -14,6 +14,9 @@ namespace quarry {
 
 /// Each does what the function int8_... of its name does.
 struct Int8Form {
+  /// Rows behind n are zeros already, as is what is behind the numbers of a row.
+  void (*pack_queries)(const float* queries, std::uint32_t n, std::uint32_t dim, float scale,
+                       std::int8_t* to, Int8Query* info);
   void (*pack_items)(const float* items, std::uint32_t n, std::uint32_t dim, std::uint8_t* to,
                      float* step, float* norm, float* residual);
   void (*multiply)(const std::int8_t* queries, const Int8Query* info, const std::uint8_t* items,
@@ -30,6 +33,7 @@ struct Int8Form {
 };
 extern const Int8Form kInt8Portable;
 #if defined(__x86_64__)
+extern const Int8Form kInt8Avx2;        ///< needs AVX2 and FMA
 extern const Int8Form kInt8AvxVnni;     ///< needs AVX2, FMA and AVX_VNNI
 extern const Int8Form kInt8Avx512Vnni;  ///< needs AVX512F and AVX512_VNNI
 #endif
@@ -47,6 +51,16 @@ inline float rounded_up(double value) {
 /// than (dim + 2) 2^-24 of itself, and by what squares below 2^-126 lose.
 inline float norm_above(double sum_of_squares, std::uint32_t dim) {
   return rounded_up(std::sqrt(sum_of_squares * (1.0 + (dim + 4.0) * 0x1p-23)) + 0x1p-54);
+}
+
+/// Of a query, from norms that are rounded up and the sum of its integers.
+inline Int8Query int8_query(float step, float rounded_norm, float residual, float scale,
+                            std::int32_t sum) {
+  constexpr double kRaised = 1.0 + 0x1p-20;
+  const double norm = rounded_norm;
+  return {step * scale, rounded_up(norm * kRaised * double{scale}),
+          rounded_up((double{residual} * kRaised + 4.0 * 0x1p-24 * norm) * double{scale}),
+          -128 * sum};
 }
 
 /// Both bounds of one dot product.

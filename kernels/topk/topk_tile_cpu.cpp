@@ -92,7 +92,7 @@ void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
   } else if (items_.scoring == TopkScoring::kInt8) {
-    int8_pack_queries(queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
+    int8_pack_queries(items_.int8, queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
                       work_.int8_info.data());
     pause_ = static_cast<std::uint32_t>(divide_up(m, strip_rows_));  // the first tile
     next_pause_ = 1;

@@ -1,4 +1,5 @@
-// The 8-bit pass for processors with AVX2 and AVX_VNNI but no AVX-512: 8 items at a time.
+// The 8-bit pass for processors with AVX2 but no AVX-512, 8 items at a time: dot products of bytes
+// by AVX_VNNI, or of pairs of bytes in 16 bits, which queries of 7 bits do not saturate.
 #include "kernels/topk/int8_forms.h"
 
 #include "kernels/core/x86_vectors.h"
@@ -7,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace quarry {
 namespace {
@@ -41,19 +43,67 @@ constexpr std::uint32_t kLanes = 8;
   return _mm256_maskload_ps(row + d, lanes_of(dim - d));
 }
 
-/// The rounding of a row.
+/// Eight integers from -127 to 127 as bytes.
+[[gnu::target("avx2")]] inline __m128i bytes_of(__m256i value) {
+  const __m128i words =
+      _mm_packs_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+  return _mm_packs_epi16(words, words);
+}
+
+/// A row and its rounding to integers of at most `limit` steps.
 struct Rounding {
   __m256 step, inverse;
+  __m256i limit;
 
+  [[gnu::target("avx2")]] Rounding(float row_step, int most)
+      : step(_mm256_set1_ps(row_step)),
+        inverse(_mm256_set1_ps(row_step > 0.0f ? 1.0f / row_step : 0.0f)),
+        limit(_mm256_set1_epi32(most)) {}
   /// To the nearest, ties to even; 0 where the step is a denormal's, or none.
   [[gnu::target("avx2")]] __m256i integers(__m256 x) const {
     const __m256 scaled = _mm256_mul_ps(x, inverse);
     const __m256 fits = _mm256_cmp_ps(absolute(scaled), _mm256_set1_ps(200.0f), _CMP_LT_OQ);
     const __m256i value = _mm256_cvtps_epi32(_mm256_and_ps(scaled, fits));
-    return _mm256_max_epi32(_mm256_min_epi32(value, _mm256_set1_epi32(127)),
-                            _mm256_set1_epi32(-127));
+    return _mm256_max_epi32(_mm256_min_epi32(value, limit),
+                            _mm256_sub_epi32(_mm256_setzero_si256(), limit));
   }
 };
+
+/// Norms are summed in fp32.
+template <int kLimit>
+[[gnu::target("avx2,fma")]] void pack_queries(const float* queries, std::uint32_t n,
+                                              std::uint32_t dim, float scale, std::int8_t* to,
+                                              Int8Query* info) {
+  const std::uint32_t width = int8_width(dim);
+  for (std::uint32_t q = 0; q < n; ++q) {
+    const float* row = queries + std::uint64_t{q} * dim;
+    std::int8_t* bytes = to + std::uint64_t{q} * width;
+    __m256 largest = _mm256_setzero_ps();
+    for (std::uint32_t d = 0; d < dim; d += kLanes)
+      largest = _mm256_max_ps(largest, absolute(load(row, d, dim)));
+    const float step = largest_of(largest) / kLimit;
+    const Rounding rounding(step, kLimit);
+    __m256 squares = _mm256_setzero_ps();
+    __m256 rest = _mm256_setzero_ps();
+    __m256i sum = _mm256_setzero_si256();
+    for (std::uint32_t d = 0; d < width; d += kLanes) {
+      const __m256 x = load(row, d, dim);
+      const __m256i value = rounding.integers(x);
+      const __m256 integer = _mm256_cvtepi32_ps(value);
+      const __m256 rounded = _mm256_mul_ps(integer, rounding.step);
+      const __m256 lost = _mm256_fnmadd_ps(integer, rounding.step, x);
+      squares = _mm256_fmadd_ps(rounded, rounded, squares);
+      rest = _mm256_fmadd_ps(lost, lost, rest);
+      sum = _mm256_add_epi32(sum, value);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes + d), bytes_of(value));
+    }
+    alignas(32) std::int32_t sums[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum);
+    info[q] = int8_query(step, norm_above(double{sum_of(squares)}, dim),
+                         norm_above(double{sum_of(rest)}, dim), scale,
+                         std::accumulate(sums, sums + kLanes, 0));
+  }
+}
 
 /// Norms are summed in fp32.
 [[gnu::target("avx2,fma")]] void pack_items(const float* items, std::uint32_t n, std::uint32_t dim,
@@ -77,30 +127,72 @@ struct Rounding {
       squares = _mm256_fmadd_ps(x, x, squares);
     }
     step[i] = largest_of(largest) / 127.0f;
-    const float inverse = step[i] > 0.0f ? 1.0f / step[i] : 0.0f;
-    const Rounding rounding{_mm256_set1_ps(step[i]), _mm256_set1_ps(inverse)};
+    const Rounding rounding(step[i], 127);
     __m256 rest = _mm256_setzero_ps();
     for (std::uint32_t d = 0; d < width; d += kLanes) {
       const __m256 x = load(row, d, dim);
       const __m256i value = rounding.integers(x);
       const __m256 lost = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(value), rounding.step, x);
       rest = _mm256_fmadd_ps(lost, lost, rest);
-      alignas(32) std::int32_t eight[kLanes];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(eight), value);
-      for (std::uint32_t l = 0; l < kLanes; ++l)
-        group[(d + l) / 4 * 4 * kInt8Group + (d + l) % 4] =
-            static_cast<std::uint8_t>(eight[l] + 128);
+      const __m128i bytes = _mm_xor_si128(bytes_of(value), _mm_set1_epi8(-128));  // plus 128
+      const int four[] = {_mm_cvtsi128_si32(bytes), _mm_extract_epi32(bytes, 1)};
+      std::memcpy(group + std::uint64_t{d} * kInt8Group, &four[0], 4);
+      std::memcpy(group + std::uint64_t{d + 4} * kInt8Group, &four[1], 4);
     }
     norm[i] = norm_above(double{sum_of(squares)}, dim);
     residual[i] = norm_above(double{sum_of(rest)}, dim);
   }
 }
 
-/// Four queries and one group at a time: eight sums in registers.
-[[gnu::target("avx2,avxvnni")]] void multiply(const std::int8_t* queries, const Int8Query* info,
-                                              const std::uint8_t* items, std::uint32_t n,
-                                              std::uint32_t width, std::int32_t* products,
-                                              std::uint32_t stride) {
+/// Four queries and one group at a time: eight sums in registers. Two products of an unsigned byte
+/// and one of at most kInt8PairLimit are added in 16 bits.
+[[gnu::target("avx2")]] void multiply_by_pairs(const std::int8_t* queries, const Int8Query* info,
+                                               const std::uint8_t* items, std::uint32_t n,
+                                               std::uint32_t width, std::int32_t* products,
+                                               std::uint32_t stride) {
+  static_assert(2 * 255 * kInt8PairLimit <= 32767);
+  constexpr std::uint32_t kRows = 4;
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (std::uint32_t first = 0; first < n; first += kInt8Group) {
+    for (std::uint32_t row = 0; row < kInt8Rows; row += kRows) {
+      const std::uint8_t* at = items + std::uint64_t{first} * width;
+      const std::int8_t* query = queries + std::uint64_t{row} * width;
+      __m256i sum[kRows][2];
+#pragma GCC unroll 4
+      for (std::uint32_t r = 0; r < kRows; ++r)
+        sum[r][0] = sum[r][1] = _mm256_set1_epi32(info[row + r].offset);
+      for (std::uint32_t d = 0; d < width; d += 4, at += std::size_t{4} * kInt8Group) {
+        const __m256i b0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        const __m256i b1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at) + 1);
+#pragma GCC unroll 4
+        for (std::uint32_t r = 0; r < kRows; ++r) {
+          std::int32_t four;
+          std::memcpy(&four, query + std::uint64_t{r} * width + d, sizeof four);
+          const __m256i a = _mm256_set1_epi32(four);
+          const __m256i p0 = _mm256_madd_epi16(_mm256_maddubs_epi16(b0, a), ones);
+          const __m256i p1 = _mm256_madd_epi16(_mm256_maddubs_epi16(b1, a), ones);
+          sum[r][0] = _mm256_add_epi32(sum[r][0], p0);
+          sum[r][1] = _mm256_add_epi32(sum[r][1], p1);
+          // Row after row: compilers that mix them run out of registers.
+          __asm__("" : "+x"(sum[r][0]), "+x"(sum[r][1]));
+        }
+      }
+#pragma GCC unroll 4
+      for (std::uint32_t r = 0; r < kRows; ++r) {
+        auto* out = reinterpret_cast<__m256i*>(products + std::uint64_t{row + r} * stride + first);
+        _mm256_storeu_si256(out, sum[r][0]);
+        _mm256_storeu_si256(out + 1, sum[r][1]);
+      }
+    }
+  }
+}
+
+/// Likewise, four products at a time.
+[[gnu::target("avx2,avxvnni")]] void multiply_by_fours(const std::int8_t* queries,
+                                                       const Int8Query* info,
+                                                       const std::uint8_t* items, std::uint32_t n,
+                                                       std::uint32_t width, std::int32_t* products,
+                                                       std::uint32_t stride) {
   constexpr std::uint32_t kRows = 4;
   for (std::uint32_t first = 0; first < n; first += kInt8Group) {
     const std::uint8_t* group = items + std::uint64_t{first} * width;
@@ -259,7 +351,14 @@ struct ProductRow {
 
 }  // namespace
 
-const Int8Form kInt8AvxVnni{pack_items, multiply, find_reaching, lower_bounds, score};
+const Int8Form kInt8Avx2{pack_queries<kInt8PairLimit>,
+                         pack_items,
+                         multiply_by_pairs,
+                         find_reaching,
+                         lower_bounds,
+                         score};
+const Int8Form kInt8AvxVnni{pack_queries<127>, pack_items,   multiply_by_fours,
+                            find_reaching,     lower_bounds, score};
 
 }  // namespace quarry
 
