@@ -1,0 +1,152 @@
+// Exact searches over a million rows (at QUARRY_TEST_SCALE 10 or more; else 20,000) of every kind
+// of table that is hard on them, with goals and ceilings that bind, that leave nothing and that
+// never do: each list against brute force, bit for bit.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+#include "tests/support/retrieval_cases.h"
+
+namespace quarry {
+namespace {
+
+using namespace test;
+
+constexpr float kNone = std::numeric_limits<float>::infinity();
+constexpr std::uint32_t kMost = 60;
+constexpr std::uint32_t kWanted = 10;
+
+struct Size {
+  std::uint32_t dim, items, rows;  ///< rows per kind of table and metric, at full scale
+};
+/// Rows by what brute force costs; the larger table has items enough for first thresholds from a
+/// sample.
+constexpr Size kSizes[] = {{1, 300, 6000},   {3, 300, 6000},   {31, 300, 5000},
+                           {32, 2304, 1500}, {127, 300, 3000}, {128, 300, 3000},
+                           {129, 300, 3000}, {768, 300, 400},  {1024, 300, 300}};
+
+/// What is asked of a row, by its number.
+float ceiling_of(const Ranking::value_type& ranked, std::uint32_t q) {
+  switch (q % 4) {
+    case 0:
+      return kNone;
+    case 1:
+      return ranked[q % 90].first;
+    case 2:
+      return std::nextafter(ranked[q % 40].first, -kNone);
+    default:
+      return -std::numeric_limits<float>::max();  // nothing counts
+  }
+}
+
+/// Some by two; threads change nothing, which other tests show.
+int threads_for(const Tables& t) { return t.dim == 31 ? 2 : 1; }
+
+struct Judged {
+  std::uint64_t rows = 0, wrong = 0, certified = 0, fallback = 0, passed = 0;
+};
+
+/// Lists toward a goal, down to the entry that reaches it, if one does.
+void judge_goals(Retriever& retriever, const Tables& t, const Ranking& truth, Judged& judged) {
+  const std::uint32_t n = t.num_queries;
+  std::vector<float> ceiling(n);
+  for (std::uint32_t q = 0; q < n; ++q) ceiling[q] = ceiling_of(truth[q], q);
+  SearchGoal goal;
+  goal.wanted = kWanted;
+  goal.ceiling = goal.pass_above = ceiling.data();
+  Found f;
+  f.items.assign(std::size_t{n} * kMost, kUntouched);
+  f.scores.assign(f.items.size(), 0.0f);
+  f.count.assign(n, 0);
+  f.complete.assign(n, 9);
+  f.certified.assign(n, 9);
+  std::vector<std::uint32_t> passed(n, kUntouched);
+  Exec exec;
+  exec.threads = threads_for(t);
+  retriever.search_toward(exec, t.queries.data(), n, kMost, goal,
+                          {f.items.data(), f.scores.data(), f.count.data(), f.complete.data(),
+                           f.certified.data(), passed.data()});
+  for (std::uint32_t q = 0; q < n; ++q) {
+    bool good = f.certified[q] == 1 && f.count[q] <= kMost &&
+                std::uint64_t{passed[q]} + f.count[q] <= t.num_items;
+    // Above the ceiling some are passed over and some listed, as their scores in the scan fall;
+    // from there on the list is the ranking, place by place.
+    std::uint32_t above = 0, counting = 0;
+    for (std::uint32_t j = 0; j < f.count[q] && good; ++j) {
+      const std::size_t at = std::size_t{q} * kMost + j;
+      const float score = f.scores[at];
+      if (score > ceiling[q]) {
+        ++above;
+        const auto place = std::find(truth[q].begin(), truth[q].end(),
+                                     std::pair<float, std::uint32_t>{score, f.items[at]});
+        good = place != truth[q].end() && (j == 0 || f.scores[at - 1] >= score);
+        continue;
+      }
+      ++counting;
+      const auto& [best, item] = truth[q][passed[q] + j];
+      good = f.items[at] == item && bits_of_float(score) == bits_of_float(best);
+    }
+    const auto above_in_all = std::count_if(truth[q].begin(), truth[q].end(),
+                                            [&](const auto& e) { return e.first > ceiling[q]; });
+    good = good && passed[q] + above <= static_cast<std::uint64_t>(above_in_all);
+    // A list may only end before its goal where it is as long as allowed, or all there is, or says
+    // that there is more.
+    good = good && (counting >= kWanted || f.count[q] == kMost ||
+                    passed[q] + f.count[q] == t.num_items || f.complete[q] == 0);
+    judged.wrong += good ? 0 : 1;
+    judged.passed += passed[q];
+  }
+  judged.rows += n;
+}
+
+void judge(const Tables& t, const Ranking& truth, const std::string& kind, Judged& judged) {
+  const auto retriever = make(kind, t);
+  Exec exec;
+  exec.threads = threads_for(t);
+  if (retriever->follows_goals(exec, t.num_queries)) judge_goals(*retriever, t, truth, judged);
+  const Found whole = search(*retriever, threads_for(t), t, kWanted, t.num_queries);
+  judged.wrong += static_cast<std::uint64_t>(wrong_rows(t, truth, whole, kWanted));
+  judged.rows += t.num_queries;
+  judged.certified += retriever->stats().certified;
+  judged.fallback += retriever->stats().fallback;
+}
+
+TEST(MillionSearches, NoRowIsWrong) {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  const bool full = scale != nullptr && std::atoi(scale) >= 10;
+  std::vector<std::string> kinds{"exact-fp32", "exact-int8", "exact-bf16"};
+  if (have_faiss()) kinds.push_back("Flat");
+  Judged all;
+  for (const Data data : kAllData) {
+    Judged of_data;
+    for (const Metric metric : kMetrics) {
+      unsigned seed = 0;
+      for (const Size& size : kSizes) {
+        const std::uint32_t rows = full ? size.rows : std::max(size.rows / 50, 36u);
+        const Tables t = make_tables(data, metric, size.items, rows, size.dim, 1000 + seed++);
+        const Ranking truth = brute_force(t);
+        for (const std::string& kind : kinds) {
+          const std::uint64_t before = of_data.wrong;
+          judge(t, truth, kind, of_data);
+          ASSERT_EQ(of_data.wrong, before)
+              << kind << ", " << name_of(data) << ", " << name_of(metric) << ", dim " << size.dim;
+        }
+      }
+    }
+    std::printf("%-10s %8llu rows, %5.1f %% certified, %5.1f %% by brute force, 0 wrong\n",
+                name_of(data), static_cast<unsigned long long>(of_data.rows),
+                100.0 * static_cast<double>(of_data.certified) / static_cast<double>(of_data.rows),
+                100.0 * static_cast<double>(of_data.fallback) / static_cast<double>(of_data.rows));
+    EXPECT_EQ(of_data.certified + of_data.fallback, of_data.rows);
+    all.rows += of_data.rows;
+    all.passed += of_data.passed;
+  }
+  EXPECT_GE(all.rows, full ? 1000000u : 20000u);
+  EXPECT_GT(all.passed, all.rows);
+}
+
+}  // namespace
+}  // namespace quarry
