@@ -253,6 +253,8 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
   if (toward) {
     passed_.resize(exec, step);
     needed_.resize(exec, step);
+    exact_.resize(exec, step);
+    args.lists.exact = exact_.data();
     args.lists.passed = passed_.data();
     args.lists.needed = needed_.data();
     prepare_goal(*pass.goal);
@@ -269,6 +271,7 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
       TopkResult found = lists();
       found.passed = passed_.data();
       found.needed = needed_.data();
+      found.exact = exact_.data();
       source.find_toward(exec, pass.how, args.items, args.queries, args.num_lists, depth, goal,
                          workspace_, found);
       if (request.goal != nullptr) stats_.toward += args.num_lists;
@@ -400,7 +403,7 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
          proven_.host_bytes() + flags_.capacity_bytes() +
          (ceiling_.capacity() + pass_above_.capacity() + margin_.capacity()) * sizeof(float) +
-         passed_.capacity_bytes() + needed_.capacity_bytes() +
+         passed_.capacity_bytes() + needed_.capacity_bytes() + exact_.capacity_bytes() +
          (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
          pending_.capacity() * sizeof(std::uint32_t);
 }

@@ -25,6 +25,8 @@ struct CandidateLists {
   std::uint32_t depth = 0;
   /// [num_lists] items that are ahead of all that a list is asked for and not in it; null: none.
   const std::uint32_t* passed = nullptr;
+  /// [num_lists] 1: the scores of the list are exact. Only for kApproximate; null: none is.
+  const std::uint8_t* exact = nullptr;
   /// [num_lists] entries that are to be proven at least of a list that left something out, up to
   /// args.k; as many more are written as are proven. Null: args.k.
   const std::uint32_t* needed = nullptr;

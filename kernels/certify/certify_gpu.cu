@@ -12,10 +12,10 @@ using CertifyBlock = BlockGroup<kCertifyThreads>;
 
 /// The lanes of a warp are the accumulators of the exact score, so loads coalesce.
 QUARRY_HD void score_candidates(CertifyBlock& block, const Candidate& candidate, const float* query,
-                                std::uint32_t total, std::uint64_t* keys) {
+                                std::uint32_t first, std::uint32_t total, std::uint64_t* keys) {
   WarpGroup warp;
   const ScoreBound& b = candidate.args.bound;
-  for (std::uint32_t j = block.rank() / kWarpThreads; j < total;
+  for (std::uint32_t j = first + block.rank() / kWarpThreads; j < total;
        j += kCertifyThreads / kWarpThreads) {
     const float score = exact_score_together(warp, b.metric, query, candidate.row(j), b.dim);
     if (warp.rank() == 0) keys[j] = score_key(score, candidate.item(j));

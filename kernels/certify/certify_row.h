@@ -64,14 +64,14 @@ struct Candidate {
   }
 };
 
-/// Keys of the exact scores of candidates 0 .. total - 1, a lane per candidate. A block has a form
-/// of its own, a warp per candidate (certify_gpu.cu).
+/// Keys of the exact scores of candidates first .. total - 1, a lane per candidate. A block has a
+/// form of its own, a warp per candidate (certify_gpu.cu).
 template <class Group>
 QUARRY_HD void score_candidates(Group& g, const Candidate& candidate, const float* query,
-                                std::uint32_t total, std::uint64_t* keys) {
+                                std::uint32_t first, std::uint32_t total, std::uint64_t* keys) {
   constexpr std::uint32_t kAhead = 6;
   const ScoreBound& b = candidate.args.bound;
-  for (std::uint32_t j = g.rank(); j < total; j += g.size()) {
+  for (std::uint32_t j = first + g.rank(); j < total; j += g.size()) {
     const std::uint64_t ahead = j + std::uint64_t{kAhead} * g.size();
     if (ahead < total) prefetch_row(candidate.row(static_cast<std::uint32_t>(ahead)), b.dim);
     keys[j] = score_key(exact_score(b.metric, query, candidate.row(j), b.dim), candidate.item(j));
@@ -96,11 +96,11 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
                             args.lists.count[list]};
   const std::uint32_t listed = candidate.count;
   const std::uint32_t total = listed + (approximate ? args.num_heavy : 0);
-  if (args.kind == ListKind::kExact) {
-    for (std::uint32_t j = g.rank(); j < total; j += g.size()) keys[j] = candidate.found[j];
-  } else {
-    score_candidates(g, candidate, query, total, keys);
-  }
+  const bool exact =
+      args.kind == ListKind::kExact || (args.lists.exact != nullptr && args.lists.exact[list] != 0);
+  const std::uint32_t scored = exact ? listed : 0;
+  for (std::uint32_t j = g.rank(); j < scored; j += g.size()) keys[j] = candidate.found[j];
+  if (scored < total) score_candidates(g, candidate, query, scored, total, keys);
   QueryBound bound;
   if (approximate && g.rank() == 0) bound = query_bound(args.bound, query);
   const std::uint64_t offset_bits = g.broadcast(bits_of_double(bound.offset), 0);
@@ -114,6 +114,7 @@ QUARRY_HD void certify_row(Group& g, const CertifyArgs& args, std::uint32_t list
   std::uint32_t dropped = 0;
   std::uint32_t outside = 0;
   for (std::uint32_t j = g.rank(); approximate && j < listed; j += g.size()) {
+    // Of an exact score with itself it is 0, and the offset too.
     const double difference = fabs(double{score_of_key(candidate.found[j])} + bound.offset -
                                    double{score_of_key(keys[j])});
     if (is_among(args.heavy, args.num_heavy, candidate.item(j))) {

@@ -1,24 +1,12 @@
 // Host forms of the exact score with run-time dispatch.
 #include "kernels/core/exact_score.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "kernels/core/exact_tree.h"
 
 namespace quarry {
 namespace {
 
 #if defined(__x86_64__)
-
-[[gnu::target("avx2,fma")]] inline float tree(__m256 a0, __m256 a1, __m256 a2, __m256 a3) {
-  const __m256 w16_0 = _mm256_add_ps(a0, a2);
-  const __m256 w16_1 = _mm256_add_ps(a1, a3);
-  const __m256 w8 = _mm256_add_ps(w16_0, w16_1);
-  const __m128 w4 = _mm_add_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1));
-  const __m128 w2 = _mm_add_ps(w4, _mm_movehl_ps(w4, w4));
-  const __m128 w1 = _mm_add_ss(w2, _mm_shuffle_ps(w2, w2, 1));
-  return _mm_cvtss_f32(w1);
-}
 
 /// Lanes below `n` of a group of eight are read; the others are 0 and leave their accumulator as it
 /// is.
@@ -52,7 +40,7 @@ template <bool kDistance>
     acc[g] = _mm256_fmadd_ps(t, kDistance ? t : vy, acc[g]);
     if (n < 8) break;
   }
-  return tree(acc[0], acc[1], acc[2], acc[3]);
+  return tree_of_32(acc);
 }
 
 bool has_avx2_fma() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }

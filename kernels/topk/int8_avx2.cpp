@@ -2,7 +2,8 @@
 // by AVX_VNNI, or of pairs of bytes in 16 bits, which queries of 7 bits do not saturate.
 #include "kernels/topk/int8_forms.h"
 
-#include "kernels/core/x86_vectors.h"
+#include "kernels/core/exact_score.h"
+#include "kernels/core/exact_tree.h"
 
 #if defined(__x86_64__)
 
@@ -317,30 +318,33 @@ struct ProductRow {
     lower[at] = lower_bound_of(products, query, items, at, bias, ceiling, counts);
 }
 
-/// Of one query and two items, which may be the same.
+/// Exact scores of one query and two items, which may be the same.
 [[gnu::target("avx2,fma")]] inline void dot_two(const float* query, const float* first,
                                                 const float* second, std::uint32_t dim,
                                                 float* of_first, float* of_second) {
-  __m256 a = _mm256_setzero_ps();
-  __m256 b = _mm256_setzero_ps();
-  __m256 more_a = _mm256_setzero_ps();
-  __m256 more_b = _mm256_setzero_ps();
+  __m256 a[4];
+  __m256 b[4];
+#pragma GCC unroll 4
+  for (int g = 0; g < 4; ++g) a[g] = b[g] = _mm256_setzero_ps();
   std::uint32_t d = 0;
-  for (; d + 2 * kLanes <= dim; d += 2 * kLanes) {
-    const __m256 q = _mm256_loadu_ps(query + d);
-    const __m256 r = _mm256_loadu_ps(query + d + kLanes);
-    a = _mm256_fmadd_ps(q, _mm256_loadu_ps(first + d), a);
-    b = _mm256_fmadd_ps(q, _mm256_loadu_ps(second + d), b);
-    more_a = _mm256_fmadd_ps(r, _mm256_loadu_ps(first + d + kLanes), more_a);
-    more_b = _mm256_fmadd_ps(r, _mm256_loadu_ps(second + d + kLanes), more_b);
+  for (; d + 4 * kLanes <= dim; d += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (std::uint32_t g = 0; g < 4; ++g) {
+      const __m256 q = _mm256_loadu_ps(query + d + g * kLanes);
+      a[g] = _mm256_fmadd_ps(q, _mm256_loadu_ps(first + d + g * kLanes), a[g]);
+      b[g] = _mm256_fmadd_ps(q, _mm256_loadu_ps(second + d + g * kLanes), b[g]);
+    }
   }
-  for (; d < dim; d += kLanes) {
-    const __m256 q = load(query, d, dim);
-    a = _mm256_fmadd_ps(q, load(first, d, dim), a);
-    b = _mm256_fmadd_ps(q, load(second, d, dim), b);
+  if (d < dim) {
+#pragma GCC unroll 4
+    for (std::uint32_t g = 0; g < 4; ++g) {
+      const __m256 q = load(query, d + g * kLanes, dim);
+      a[g] = _mm256_fmadd_ps(q, load(first, d + g * kLanes, dim), a[g]);
+      b[g] = _mm256_fmadd_ps(q, load(second, d + g * kLanes, dim), b[g]);
+    }
   }
-  *of_first = sum_of(_mm256_add_ps(a, more_a));
-  *of_second = sum_of(_mm256_add_ps(b, more_b));
+  *of_first = canonical_score(tree_of_32(a));
+  *of_second = canonical_score(tree_of_32(b));
 }
 
 [[gnu::target("avx2,fma")]] void score(const float* query, const float* items, std::uint32_t dim,

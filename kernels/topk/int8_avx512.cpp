@@ -1,7 +1,8 @@
 // The 8-bit pass by AVX-512: 16 items at a time, dot products of bytes by AVX512_VNNI.
 #include "kernels/topk/int8_forms.h"
 
-#include "kernels/core/x86_vectors.h"
+#include "kernels/core/exact_score.h"
+#include "kernels/core/exact_tree.h"
 
 #if defined(__x86_64__)
 
@@ -239,7 +240,13 @@ template <bool kBias>
   }
 }
 
-/// Of one query and two items, which may be the same.
+[[gnu::target("avx512f")]] inline float exact_score_of(__m512 low, __m512 high) {
+  const __m512 sum = _mm512_add_ps(low, high);
+  const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(sum), 1));
+  return canonical_score(tree_of_eight(_mm256_add_ps(_mm512_castps512_ps256(sum), upper)));
+}
+
+/// Exact scores of one query and two items, which may be the same.
 [[gnu::target("avx512f")]] inline void dot_two(const float* query, const float* first,
                                                const float* second, std::uint32_t dim,
                                                float* of_first, float* of_second) {
@@ -256,14 +263,21 @@ template <bool kBias>
     more_a = _mm512_fmadd_ps(r, _mm512_loadu_ps(first + d + kInt8Group), more_a);
     more_b = _mm512_fmadd_ps(r, _mm512_loadu_ps(second + d + kInt8Group), more_b);
   }
-  for (; d < dim; d += kInt8Group) {
+  if (d < dim) {
     const __mmask16 there = lanes_of(dim - d);
     const __m512 q = _mm512_maskz_loadu_ps(there, query + d);
     a = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, first + d), a);
     b = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, second + d), b);
   }
-  *of_first = _mm512_reduce_add_ps(_mm512_add_ps(a, more_a));
-  *of_second = _mm512_reduce_add_ps(_mm512_add_ps(b, more_b));
+  if (d + kInt8Group < dim) {
+    d += kInt8Group;
+    const __mmask16 there = lanes_of(dim - d);
+    const __m512 q = _mm512_maskz_loadu_ps(there, query + d);
+    more_a = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, first + d), more_a);
+    more_b = _mm512_fmadd_ps(q, _mm512_maskz_loadu_ps(there, second + d), more_b);
+  }
+  *of_first = exact_score_of(a, more_a);
+  *of_second = exact_score_of(b, more_b);
 }
 
 [[gnu::target("avx512f")]] void score(const float* query, const float* items, std::uint32_t dim,

@@ -157,7 +157,7 @@ Int8Found int8_find_reaching(Int8Unit unit, const std::int32_t* products, const 
 void int8_lower_bounds(Int8Unit unit, const std::int32_t* products, const Int8Query& query,
                        const Int8Items& items, std::uint32_t n, const float* bias, float ceiling,
                        const std::uint32_t* counts, float* lower);
-/// Dot products, times `scale`, in fp32 and any order of addition, of the query and items
+/// Exact scores by dot product (kernels/core/exact_score.h), times `scale`, of the query and items
 /// places[0] .. places[count - 1], in this order. query: [dim]; items: [n, dim].
 void int8_score(Int8Unit unit, const float* query, const float* items, std::uint32_t dim,
                 float scale, const std::uint32_t* places, std::uint32_t count, float* scores);

@@ -106,7 +106,7 @@ struct Listing {
   }
 }
 
-/// int8_score by a product of one query and two items, which may be the same. Rows are few and far
+/// int8_score by the scores of one query and two items, which may be the same. Rows are few and far
 /// apart: the next two are fetched while two are multiplied.
 template <class DotTwo>
 [[gnu::always_inline]] inline void score_by_twos(const float* query, const float* items,

@@ -28,7 +28,7 @@ struct TopkItems {
   std::uint32_t num_items = 0;
   std::uint32_t dim = 0;
   TopkScoring scoring = TopkScoring::kBlas;
-  Metric metric = Metric::kInnerProduct;  ///< read under kCanonical
+  Metric metric = Metric::kInnerProduct;  ///< read under kCanonical and kInt8
   float scale = 1.0f;
   const float* bias = nullptr;            ///< [num_items]; null: none
   Bf16Unit bf16 = Bf16Unit::kPortable;    ///< kBf16: what multiplies; bf16_unit() is the fastest
@@ -59,6 +59,8 @@ struct TopkResult {
   /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; if it
   /// is not, all, or those that can be proven. Null: not wanted.
   std::uint32_t* needed = nullptr;
+  /// [rows] of topk_toward: 1: every score of the list is that of exact_score. Null: not wanted.
+  std::uint8_t* exact = nullptr;
 };
 
 /// Items of each row that a caller is sure to reject, such as what a user has seen.
@@ -95,7 +97,8 @@ struct TopkProgress {
   std::uint64_t goal = 0;  ///< key of the entry that reaches the goal so far; 0: none does
   float threshold = 0.0f;  ///< score of `bar`
   std::uint32_t counting = 0, others = 0, passed = 0;
-  std::uint32_t kept = 0;  ///< entries that count behind the last cut, or as many as are wanted
+  bool approximate = false;  ///< some tile was scored by the BLAS
+  std::uint32_t kept = 0;    ///< entries that count behind the last cut, or as many as are wanted
 };
 
 /// Work areas, one per worker; kept by the caller so that calls of one size allocate once.

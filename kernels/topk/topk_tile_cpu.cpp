@@ -160,7 +160,7 @@ void TileScorer::look(std::uint32_t place, const TopkBounds& bounds) {
     prefetch_row(tile + std::uint64_t{places[i]} * items_.dim, items_.dim);
 }
 
-/// What bounds leave open is scored in any order of addition, as by the BLAS.
+/// What bounds leave open is scored exactly: no slower, and never to be scored again.
 ScoredRow TileScorer::row(std::uint32_t place) {
   const std::uint32_t at = place % kInt8Rows;
   if (by_bounds_ && at == 0) leave_bounds_unless_they_pay(place);

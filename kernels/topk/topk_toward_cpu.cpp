@@ -49,6 +49,7 @@ struct Job {
   std::uint32_t growth_by_bounds = 0;  ///< likewise where it is scored pair by pair
   std::uint32_t capacity = 0;          ///< of a list of what counts
   bool has_others = false;             ///< some items may not count
+  bool scores_are_exact = false;       ///< those that bounds leave open
   std::uint32_t other_capacity = 0;    ///< of a list of what does not
   std::uint32_t block = 0;             ///< rows
   std::uint32_t from_sample = 0;  ///< entry of the sample's list that is a threshold; 0: none is
@@ -174,6 +175,7 @@ TopkBounds Job::bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, 
 void Job::list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
                    const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const {
   TopkProgress& row = work.progress.data()[r];
+  row.approximate = row.approximate || scored.places == nullptr;
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
   const TopkAppended before{row.counting, row.others, row.passed + scored.passed};
@@ -353,6 +355,7 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   out.left_out[at] = row.bar != 0 ? 1 : 0;
   if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
   if (out.passed != nullptr) out.passed[at] = row.passed;
+  if (out.exact != nullptr) out.exact[at] = scores_are_exact && !row.approximate ? 1 : 0;
   if (out.needed != nullptr) out.needed[at] = needed_of(list, count, margin_of(at), row);
 }
 
@@ -408,6 +411,7 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
     if (out.needed != nullptr) std::fill_n(out.needed, rows, 0u);
+    if (out.exact != nullptr) std::fill_n(out.exact, rows, std::uint8_t{1});
     return;
   }
   const OneBlasThread one_blas_thread(exec.threads);
@@ -422,6 +426,9 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   job.has_others = goal.ceiling != nullptr || goal.eligible != nullptr || goal.num_skips > 0;
   job.other_capacity =
       job.has_others ? within(std::uint64_t{most} + job.capacity + kTopkTileItems) : 1;
+  // A distance is not what a product and norms add up to.
+  job.scores_are_exact = items.scoring == TopkScoring::kInt8 && items.metric != Metric::kL2 &&
+                         items.scale == 1.0f && items.bias == nullptr;
   job.block = block_rows(exec, items, rows, std::uint64_t{job.capacity} + job.other_capacity, true);
   reserve(exec, job);
   job.from_sample = sample_goal(items, job.wanted);
