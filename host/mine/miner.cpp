@@ -190,9 +190,20 @@ std::uint32_t scaled(std::uint32_t depth, std::uint32_t by, std::uint32_t over,
 /// How long lists may become at a depth. Not nearly all items: these are found without a scan.
 std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
   const std::uint64_t items = s.compiled->world.num_items;
-  const std::uint64_t most =
-      std::min({std::uint64_t{wanted} * s.reach, std::uint64_t{s.max_depth}, items - items / 8});
+  const std::uint64_t most = std::min(
+      {std::uint64_t{wanted} * s.reach + s.skipped, std::uint64_t{s.max_depth}, items - items / 8});
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
+}
+
+/// Room in lists for what users' own lists hold, where that is more than there is room for anyway,
+/// and only so much as leaves a tile a few rows.
+void make_room_for_skips(Miner::State& s, std::uint64_t budget) {
+  constexpr std::uint32_t kFewestRows = 64;
+  const std::uint32_t usual = s.tile->goals().skipped();
+  if (usual <= std::uint64_t{s.depth} * (s.reach - 1)) return;
+  s.skipped = usual;
+  while (s.skipped > s.depth && rows_within(*s.compiled, most_at(s, s.depth), budget) < kFewestRows)
+    s.skipped /= 2;
 }
 
 /// Several rows of a user are one query, which counts by the lowest of their ceilings and passes
@@ -346,6 +357,7 @@ void Miner::prepare_searches() {
   if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows)) {
     s.reach = goals.reach();
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
+    make_room_for_skips(s, options.host_memory);
   }
   const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
   const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);
@@ -497,10 +509,16 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
 
 const MinerReport& Miner::report() const {
   const State& s = *state_;
-  if (s.replicas.empty()) return s.report;
+  if (s.replicas.empty() && !s.has_earlier) return s.report;
   s.total = s.report;
+  add(s.total, s.earlier);
   for (const auto& replica : s.replicas) add(s.total, replica->report());
   return s.total;
+}
+
+void Miner::count_earlier(const MinerReport& earlier) {
+  add(state_->earlier, earlier);
+  state_->has_earlier = true;
 }
 
 std::vector<std::string> Miner::branch_names() const { return state_->compiled->branch_names; }

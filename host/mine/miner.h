@@ -133,6 +133,8 @@ class Miner {
   /// After some rows were mined it also knows whether rows need deeper searches.
   MinePlan plan(std::uint64_t num_rows) const;
   const MinerReport& report() const;
+  /// Adds what an earlier process did for rows of the same run to report().
+  void count_earlier(const MinerReport& earlier);
   /// Names for the numbers in batches and counters.
   std::vector<std::string> branch_names() const;
   std::vector<std::string> filter_names(std::uint32_t branch) const;

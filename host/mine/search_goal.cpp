@@ -9,6 +9,20 @@
 namespace quarry {
 namespace {
 
+/// What the lists of a user hold in all, but for the one in twenty with the longest.
+std::uint32_t usual_length(const std::vector<UserLists>& lists, std::uint32_t num_users,
+                           std::uint32_t num_items) {
+  if (lists.empty() || num_users == 0) return 0;
+  std::vector<std::uint64_t> lengths(num_users, 0);
+  for (const UserLists& list : lists) {
+    for (std::uint32_t u = 0; u < num_users; ++u)
+      lengths[u] += list.offsets[u + 1] - list.offsets[u];
+  }
+  const auto most = lengths.begin() + static_cast<std::ptrdiff_t>(num_users - 1 - num_users / 20);
+  std::nth_element(lengths.begin(), most, lengths.end());
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(*most, num_items));
+}
+
 std::vector<const Branch*> topk_branches(const Plan& plan) {
   std::vector<const Branch*> branches;
   for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
@@ -88,8 +102,10 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
     share = static_cast<double>(std::max<std::uint64_t>(passing, 1)) / world.num_items;
   }
   rejected_ = static_cast<std::uint32_t>(std::clamp((has_ceiling_ ? 8.0 : 1.0) / share, 1.0, 64.0));
+  // As many as stand among what is wanted, so that one search does: a search again costs a scan.
   reach_ = static_cast<std::uint32_t>(
-      std::clamp((has_ceiling_ && !passes_ ? 8.0 : 2.0) / share, 2.0, 64.0));
+      std::clamp((has_ceiling_ && !passes_ ? 8.0 : 2.0) / share, 2.0, 4096.0));
+  skipped_ = usual_length(lists_, world.num_users, world.num_items);
 }
 
 SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted) {

@@ -33,6 +33,8 @@ class SearchGoals {
   bool complete() const { return complete_; }
   /// Lists this many times as long as what is wanted will do for most rows.
   std::uint32_t reach() const { return reach_; }
+  /// Items of their own lists that users have, at most, but for one in twenty.
+  std::uint32_t skipped() const { return skipped_; }
   /// Nearest items to look at for each one that is wanted, roughly, where searches follow no goal.
   std::uint32_t rejected() const { return rejected_; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each
@@ -50,6 +52,7 @@ class SearchGoals {
   bool has_ceiling_ = false;
   bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;
+  std::uint32_t skipped_ = 0;
   std::uint32_t rejected_ = 1;
   std::vector<std::uint32_t> eligible_;
   std::vector<UserLists> lists_;

@@ -20,9 +20,12 @@ struct Miner::State {
   std::vector<std::unique_ptr<Miner>> replicas;  ///< on the other devices
   mutable MinerReport total;                     ///< of all replicas, made when asked for
   MinerReport report;
+  MinerReport earlier;  ///< of other processes
+  bool has_earlier = false;
   MinerReport attempt;            ///< of the tile in work; becomes `report` when it is done
   std::uint32_t plain_depth = 0;  ///< where the next tile starts to search, if it follows no goal
   std::uint32_t depth = 0;        ///< where it starts if it does
+  std::uint32_t skipped = 0;      ///< and so much longer, for items of users' own lists
   std::uint32_t reach = 1;      ///< lists may be this many times as long as what is wanted of them
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
   std::uint32_t tile_rows = 0;

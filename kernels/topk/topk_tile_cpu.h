@@ -59,7 +59,7 @@ class TileScorer {
   /// Likewise how many of the n items bounds leave open.
   std::uint32_t sample_reaching(std::uint32_t place, const TopkBounds& bounds);
   /// Whether what bounds leave open of so many pairs takes less time than all pairs do in fp32.
-  static bool bounds_pay(std::uint64_t open, std::uint64_t pairs);
+  bool bounds_pay(std::uint64_t open, std::uint64_t pairs) const;
   /// What is to be added to the scores of the tile; null: nothing.
   const float* bias() const;
 

@@ -285,7 +285,7 @@ void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint
       if (r % kInt8Rows == 0) scorer.begin_sample_group(r, 0, n);
       open += scorer.sample_reaching(r % kInt8Rows, bounds_of(work, first_row, r, 0, true));
     }
-    if (!TileScorer::bounds_pay(open, std::uint64_t{tried} * n)) return;
+    if (!scorer.bounds_pay(open, std::uint64_t{tried} * n)) return;
   }
   scorer.rows_have_thresholds();
 }
@@ -422,10 +422,13 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   const std::uint64_t kept = std::uint64_t{job.wanted} + goal.room;
   const std::uint64_t all = divide_up(items.num_items, kTopkTileItems) * kTopkTileItems;
   job.capacity = within(std::min(kept + job.growth + kTopkTileItems, all));
-  // Not cut back for its own sake: room for a tile, and for the counting entries at the end.
+  // Not cut back for its own sake: room for the counting entries at the end, for a tile, and for so
+  // much that long lists are seldom cut.
   job.has_others = goal.ceiling != nullptr || goal.eligible != nullptr || goal.num_skips > 0;
   job.other_capacity =
-      job.has_others ? within(std::uint64_t{most} + job.capacity + kTopkTileItems) : 1;
+      job.has_others
+          ? within(std::uint64_t{most} + job.capacity + std::max(kTopkTileItems, most / 2))
+          : 1;
   // A distance is not what a product and norms add up to.
   job.scores_are_exact = items.scoring == TopkScoring::kInt8 && items.metric != Metric::kL2 &&
                          items.scale == 1.0f && items.bias == nullptr;
