@@ -40,55 +40,7 @@ constexpr std::array<ColumnType, kNumColumns> kColumns = {{
     {"fill", "|u1", 1, ColumnShape::kRowsSlots},
 }};
 
-void write_all(int fd, const std::string& path, const unsigned char* data, std::size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t written = ::write(fd, data, bytes);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      throw IoError(io_message(path, "cannot write"));
-    }
-    data += written;
-    bytes -= static_cast<std::size_t>(written);
-  }
-}
-
-FileHandle create_file(const std::string& path) {
-  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (file.get() < 0) throw IoError(io_message(path, "cannot create"));
-  return file;
-}
-
-// A failed fsync is never retried: the kernel may have dropped the pages and would report success.
-void sync_file(int fd, const std::string& path) {
-  int result = 0;
-  do {
-    result = ::fsync(fd);
-  } while (result != 0 && errno == EINTR);  // a signal came first; nothing has failed
-  if (result != 0) throw IoError(io_message(path, "cannot sync to disk"));
-}
-
 }  // namespace
-
-std::string io_message(const std::string& path, const std::string& what) {
-  return path + ": " + what + ": " + std::strerror(errno);
-}
-
-FileHandle::~FileHandle() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-void FileHandle::close(const std::string& path) {
-  const int fd = release();
-  if (fd >= 0 && ::close(fd) != 0) throw IoError(io_message(path, "cannot close"));
-}
 
 const ColumnType& column_type(Column column) { return kColumns[static_cast<std::size_t>(column)]; }
 
@@ -139,8 +91,8 @@ ColumnWriter::ColumnWriter(const std::string& folder, Column column, std::uint64
       width_(width),
       file_(create_file(path_)) {
   const std::string header = npy_header(column, 0, width);
-  write_all(file_.get(), path_, reinterpret_cast<const unsigned char*>(header.data()),
-            header.size());
+  write_to(file_, path_, header.data(), header.size(), 0);
+  written_ = header.size();
 }
 
 void ColumnWriter::append(const void* data, std::size_t bytes) {
@@ -149,14 +101,17 @@ void ColumnWriter::append(const void* data, std::size_t bytes) {
   const auto* from = static_cast<const unsigned char*>(data);
   if (buffer_.size() + bytes > kBufferBytes) flush();
   if (bytes > kBufferBytes) {
-    write_all(file_.get(), path_, from, bytes);
+    write_to(file_, path_, from, bytes, written_);
+    written_ += bytes;
   } else {
     buffer_.insert(buffer_.end(), from, from + bytes);
   }
 }
 
 void ColumnWriter::flush() {
-  write_all(file_.get(), path_, buffer_.data(), buffer_.size());
+  if (buffer_.empty()) return;
+  write_to(file_, path_, buffer_.data(), buffer_.size(), written_);
+  written_ += buffer_.size();
   buffer_.clear();
 }
 
@@ -164,11 +119,9 @@ void ColumnWriter::finish(std::uint64_t length) {
   QUARRY_CHECK(data_bytes_ == length * width_ * column_type(column_).bytes);
   flush();
   const std::string header = npy_header(column_, length, width_);
-  if (::lseek(file_.get(), 0, SEEK_SET) != 0) throw IoError(io_message(path_, "cannot seek"));
-  write_all(file_.get(), path_, reinterpret_cast<const unsigned char*>(header.data()),
-            header.size());
-  sync_file(file_.get(), path_);
-  file_.close(path_);
+  write_to(file_, path_, header.data(), header.size(), 0);
+  sync_file(file_, path_);
+  close_file(file_, path_);
 }
 
 MappedColumn::MappedColumn(int folder_fd, const std::string& folder, Column column,
@@ -217,18 +170,5 @@ MappedColumn::~MappedColumn() {
 
 MappedColumn::MappedColumn(MappedColumn&& other) noexcept
     : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-void write_new_file(const std::string& path, const std::string& text) {
-  FileHandle file = create_file(path);
-  write_all(file.get(), path, reinterpret_cast<const unsigned char*>(text.data()), text.size());
-  sync_file(file.get(), path);
-  file.close(path);
-}
-
-void sync_folder(const std::string& path) {
-  const FileHandle folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) throw IoError(io_message(path, "cannot open the folder"));
-  sync_file(folder.get(), path);
-}
 
 }  // namespace quarry

@@ -8,31 +8,9 @@
 #include <vector>
 
 #include "host/store/digest.h"
+#include "host/store/files.h"
 
 namespace quarry {
-
-/// A file descriptor that closes itself.
-class FileHandle {
- public:
-  FileHandle() = default;
-  explicit FileHandle(int fd) : fd_(fd) {}
-  ~FileHandle();
-  FileHandle(FileHandle&& other) noexcept : fd_(other.release()) {}
-  FileHandle& operator=(FileHandle&& other) noexcept;
-  FileHandle(const FileHandle&) = delete;
-  FileHandle& operator=(const FileHandle&) = delete;
-  int get() const { return fd_; }
-  int release() {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-  /// Closes now. Throws IoError: the last chance of a file system to report a lost write.
-  void close(const std::string& path);
-
- private:
-  int fd_ = -1;
-};
 
 /// How a column's shape follows from the shard's: one number per row, one more than that (where the
 /// positives of each row begin, and their end), one per positive of a row, per slot, or per row and
@@ -101,6 +79,7 @@ class ColumnWriter {
   FileHandle file_;
   std::vector<unsigned char> buffer_;
   std::uint64_t data_bytes_ = 0;
+  std::uint64_t written_ = 0;  ///< bytes of the file
   DigestStream digest_;
 };
 
@@ -122,12 +101,5 @@ class MappedColumn {
   const unsigned char* base_ = nullptr;
   std::uint64_t bytes_ = 0;
 };
-
-/// Writes all of `text` to a new file `path` and syncs it. Throws IoError.
-void write_new_file(const std::string& path, const std::string& text);
-/// Makes a folder's entries durable. Throws IoError.
-void sync_folder(const std::string& path);
-/// "path: what: reason of errno".
-std::string io_message(const std::string& path, const std::string& what);
 
 }  // namespace quarry

@@ -22,43 +22,25 @@ constexpr std::uint64_t kMaxManifestBytes = 256ull << 20;
 constexpr std::uint64_t kMaxRows = 1ull
                                    << 48;  // far beyond any disk; keeps products of shapes small
 
-std::string read_manifest(int folder, const std::string& path) {
-  const FileHandle file(
-      ::openat(folder, "manifest.json", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) {
-    if (errno == ENOENT) {
-      throw InputError(
-          path +
-          ": no manifest.json; this is not a finished negative set (quarry mine writes one)");
-    }
-    if (errno == ELOOP)
-      throw InputError(path +
-                       "/manifest.json: is a symbolic link; links inside a set are not followed");
-    throw IoError(io_message(path + "/manifest.json", "cannot open"));
-  }
+std::string read_manifest(const std::string& path) {
   struct stat info = {};
-  if (::fstat(file.get(), &info) != 0)
-    throw IoError(io_message(path + "/manifest.json", "cannot stat"));
-  if (!S_ISREG(info.st_mode) || static_cast<std::uint64_t>(info.st_size) > kMaxManifestBytes) {
-    throw InputError(path + "/manifest.json: not a regular file of at most 256 MiB");
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) {
+      throw InputError(path +
+                       ": no such file; this is not a finished negative set (quarry mine writes "
+                       "one)");
+    }
+    throw IoError(io_message(path, "cannot stat"));
   }
-  std::string text(static_cast<std::size_t>(info.st_size), '\0');
-  std::size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t got = ::read(file.get(), text.data() + done, text.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw IoError(io_message(path + "/manifest.json", "cannot read"));
-    if (got == 0) throw InputError(path + "/manifest.json: shrank while it was read");
-    done += static_cast<std::size_t>(got);
-  }
-  return text;
+  if (S_ISLNK(info.st_mode))
+    throw InputError(path + ": is a symbolic link; links inside a set are not followed");
+  return read_text(path, kMaxManifestBytes);
 }
 
 /// Access to the manifest with messages that name file and key.
 class ManifestReader {
  public:
-  ManifestReader(const std::string& path, const std::string& text)
-      : name_(path + "/manifest.json") {
+  ManifestReader(const std::string& path, const std::string& text) : name_(path) {
     root_ = Json::parse(text, nullptr, false);
     if (root_.is_discarded() || !root_.is_object())
       throw InputError(name_ + ": is not a JSON object; it is damaged");
@@ -108,6 +90,13 @@ bool is_shard_name(const std::string& name, std::size_t number) {
          name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string::npos;
 }
 
+/// "shards/" and the digest of the shard's content.
+bool is_stored_shard(const std::string& name) {
+  const std::string prefix = "shards/";
+  return name.size() == prefix.size() + 32 && name.compare(0, prefix.size(), prefix) == 0 &&
+         name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string::npos;
+}
+
 struct Shard {
   std::string path;
   std::uint64_t first_row = 0;
@@ -128,6 +117,10 @@ struct Shard {
                        " without falling; the file is damaged, mine the set again");
     }
   }
+  void hash_into(ContentHash& hash) const {
+    hash.update(rows, data<std::uint32_t>(Column::kItem), data<float>(Column::kScore),
+                data<std::uint32_t>(Column::kStratum), data<std::uint8_t>(Column::kFill));
+  }
   /// Of a row of the shard. Opening a set reads no column, so its places are checked here.
   std::span<const std::uint32_t> positives_of(std::uint64_t at) const {
     const auto* offsets = data<std::uint64_t>(Column::kPositiveOffset);
@@ -146,7 +139,9 @@ struct Shard {
 
 struct NegativeSet::State {
   std::string path;
+  std::string manifest_path;
   std::string manifest;
+  bool of_store = false;
   std::string content_hash;
   SetSchema schema;
   std::uint64_t rows = 0;
@@ -154,6 +149,7 @@ struct NegativeSet::State {
 
   Shard open_shard(int folder, const ManifestReader& reader, const Json& entry,
                    std::size_t number) const;
+  void verify_shard(const ManifestReader& reader, const Json& entry, const Shard& shard) const;
   void verify(const ManifestReader& reader) const;
   void hash_into(ContentHash& hash) const;
 };
@@ -162,7 +158,7 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
                                      std::size_t number) const {
   Shard shard;
   const std::string name = reader.text(entry, "path");
-  if (!is_shard_name(name, number))
+  if (of_store ? !is_stored_shard(name) : !is_shard_name(name, number))
     reader.fail("path", "of shard " + std::to_string(number) + " is '" + name + "'");
   shard.path = path + "/" + name;
   shard.first_row = reader.number(entry, "first_row", kMaxRows);
@@ -187,21 +183,30 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
   return shard;
 }
 
-void NegativeSet::State::verify(const ManifestReader& reader) const {
-  const Json& entries = reader.at(reader.root(), "shards");
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    const Json& recorded = reader.at(entries[i], "columns");
-    for (std::size_t c = 0; c < kNumColumns; ++c) {
-      const std::string name = column_type(static_cast<Column>(c)).name;
-      DigestStream stream;
-      stream.update(shards[i].columns[c].data(), shards[i].columns[c].data_bytes());
-      if (stream.digest().hex() != reader.text(reader.at(recorded, name), "xxh3_128")) {
-        throw InputError(shards[i].path + "/" + name +
-                         ".npy: its bytes do not have the hash in the manifest; the file is "
-                         "damaged, mine the set again");
-      }
+void NegativeSet::State::verify_shard(const ManifestReader& reader, const Json& entry,
+                                      const Shard& shard) const {
+  const Json& recorded = reader.at(entry, "columns");
+  DigestStream all;
+  for (std::size_t c = 0; c < kNumColumns; ++c) {
+    const std::string name = column_type(static_cast<Column>(c)).name;
+    DigestStream stream;
+    stream.update(shard.columns[c].data(), shard.columns[c].data_bytes());
+    const Digest digest = stream.digest();
+    all.update(digest.bytes, sizeof(digest.bytes));
+    if (digest.hex() != reader.text(reader.at(recorded, name), "xxh3_128")) {
+      throw InputError(shard.path + "/" + name +
+                       ".npy: its bytes do not have the hash in the manifest; the file is "
+                       "damaged, mine the set again");
     }
   }
+  const std::string hex = all.digest().hex();
+  if (!shard.path.ends_with(of_store ? hex : hex.substr(0, 16)))
+    throw InputError(shard.path + ": the folder's name is not the hash of its columns");
+}
+
+void NegativeSet::State::verify(const ManifestReader& reader) const {
+  const Json& entries = reader.at(reader.root(), "shards");
+  for (std::size_t i = 0; i < shards.size(); ++i) verify_shard(reader, entries[i], shards[i]);
   for (const Shard& shard : shards) shard.check_places();
   ContentHash hash(schema.k);
   hash_into(hash);
@@ -209,30 +214,52 @@ void NegativeSet::State::verify(const ManifestReader& reader) const {
 }
 
 void NegativeSet::State::hash_into(ContentHash& hash) const {
-  for (const Shard& shard : shards) {
-    hash.update(shard.rows, shard.data<std::uint32_t>(Column::kItem),
-                shard.data<float>(Column::kScore), shard.data<std::uint32_t>(Column::kStratum),
-                shard.data<std::uint8_t>(Column::kFill));
-  }
+  for (const Shard& shard : shards) shard.hash_into(hash);
+}
+
+void NegativeSet::hash_shard(const std::string& store, const std::string& entry,
+                             const SetSchema& schema, ContentHash& hash) {
+  State state;
+  state.path = store;
+  state.of_store = true;
+  state.schema = schema;
+  const ManifestReader reader(store + "/work (a shard of the run)", entry);
+  const FileHandle folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) throw IoError(io_message(store, "cannot open"));
+  const Shard shard = state.open_shard(folder.get(), reader, reader.root(), 0);
+  state.verify_shard(reader, reader.root(), shard);
+  shard.hash_into(hash);
 }
 
 NegativeSet NegativeSet::open(const std::string& path, bool verify) {
+  return open(path, "manifest.json", false, verify);
+}
+
+NegativeSet NegativeSet::open_version(const std::string& store, const std::string& manifest,
+                                      bool verify) {
+  return open(store, manifest, true, verify);
+}
+
+NegativeSet NegativeSet::open(const std::string& path, const std::string& manifest, bool of_store,
+                              bool verify) {
   auto state = std::make_shared<State>();
   state->path = path;
+  state->manifest_path = path + "/" + manifest;
+  state->of_store = of_store;
   const FileHandle folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() < 0) {
     if (errno == ENOENT) throw InputError(path + ": no such negative set");
     if (errno == ENOTDIR) throw InputError(path + ": a negative set is a folder, this is a file");
     throw IoError(io_message(path, "cannot open"));
   }
-  state->manifest = read_manifest(folder.get(), path);
-  const ManifestReader reader(path, state->manifest);
+  state->manifest = read_manifest(state->manifest_path);
+  const ManifestReader reader(state->manifest_path, state->manifest);
   const Json& root = reader.root();
   if (reader.text(root, "format") != "quarry.negative_set")
     reader.fail("format", "is not quarry.negative_set");
   const std::uint64_t version = reader.number(root, "format_version", 0xFFFFFFFFu);
   if (version != kFormatVersion) {
-    throw InputError(path + "/manifest.json: 'format_version' is " + std::to_string(version) +
+    throw InputError(state->manifest_path + ": 'format_version' is " + std::to_string(version) +
                      ", this program reads " + std::to_string(kFormatVersion) + " only; " +
                      (version < kFormatVersion ? "mine the set again"
                                                : "a newer quarry wrote it, use that one"));
@@ -273,6 +300,7 @@ std::uint64_t NegativeSet::rows() const { return state_->rows; }
 std::uint32_t NegativeSet::k() const { return state_->schema.k; }
 const SetSchema& NegativeSet::schema() const { return state_->schema; }
 const std::string& NegativeSet::path() const { return state_->path; }
+const std::string& NegativeSet::manifest_path() const { return state_->manifest_path; }
 const std::string& NegativeSet::content_hash() const { return state_->content_hash; }
 const std::string& NegativeSet::manifest_json() const { return state_->manifest; }
 

@@ -21,6 +21,8 @@ struct SetSchema {
       0;  ///< N of the quantile column (snapshot items); 0: unknown, quantiles are NaN
 };
 
+class ContentHash;
+
 /// What the rows of a batch are. Borrowed.
 struct SetRows {
   const std::uint64_t* key = nullptr;   ///< [rows]
@@ -85,10 +87,20 @@ class NegativeSet {
   /// Opens and checks manifest, shard sizes and headers; `verify` also recomputes shard hashes.
   /// Throws InputError naming the file.
   static NegativeSet open(const std::string& path, bool verify);
+  /// A version of a store: `manifest` is the path of its file in the store's folder.
+  static NegativeSet open_version(const std::string& store, const std::string& manifest,
+                                  bool verify);
   std::uint64_t rows() const;
   std::uint32_t k() const;
   const SetSchema& schema() const;
+  /// Adds the rows of a shard of a store to `hash`; `entry`: its object in a manifest's `shards`,
+  /// as text. Throws InputError where a column does not have the hash that stands there.
+  static void hash_shard(const std::string& store, const std::string& entry,
+                         const SetSchema& schema, ContentHash& hash);
+  /// The set's folder, or its store's: what paths in the manifest are relative to.
   const std::string& path() const;
+  /// The file that manifest_json() was read from, for messages.
+  const std::string& manifest_path() const;
   const std::string& content_hash() const;
   const std::string& manifest_json() const;
   /// One row's columns as views into the mapped shard.
@@ -111,6 +123,8 @@ class NegativeSet {
  private:
   friend std::string content_hash_of(const std::vector<NegativeSet>& parts);
   struct State;
+  static NegativeSet open(const std::string& path, const std::string& manifest, bool of_store,
+                          bool verify);
   std::shared_ptr<const State> state_;
 };
 

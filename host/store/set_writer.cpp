@@ -4,37 +4,23 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <bit>
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
-#include "host/store/column_file.h"
+#include "host/store/files.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
+#include "host/store/set_manifest.h"
+#include "host/store/shard_writer.h"
 #include "kernels/core/errors.h"
-#include "kernels/core/ids.h"
 
 namespace quarry {
 namespace {
 
-/// Slots whose columns are made at a time, so that the writer's memory does not grow with k.
-constexpr std::uint64_t kChunkSlots = 32768;
-
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-/// Sets tell what persons did: for their owner only, until he says otherwise.
-constexpr mode_t kFolderMode = 0700;
-constexpr std::uint32_t kNoUser = 0xFFFFFFFFu;
-constexpr float kNan = std::bit_cast<float>(0x7FC00000u);
-
-/// One NaN for all, so that equal sets have equal bytes.
-float canonical(float value) { return std::isnan(value) ? kNan : value; }
 
 bool is_empty_folder(const fs::path& path) {
   std::error_code error;
@@ -64,12 +50,6 @@ void check_target(const fs::path& path, Existing existing) {
   }
 }
 
-void rename_or_throw(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) {
-    throw IoError(io_message(from.string(), "cannot rename to " + to.string()));
-  }
-}
-
 /// Makes a folder `.<name>.partial-<process>-<n>` that did not exist before.
 fs::path make_partial_folder(const fs::path& target) {
   static std::atomic<unsigned> counter{0};
@@ -78,7 +58,7 @@ fs::path make_partial_folder(const fs::path& target) {
     fs::path folder =
         parent / ("." + target.filename().string() + ".partial-" + std::to_string(::getpid()) +
                   "-" + std::to_string(counter.fetch_add(1)));
-    if (::mkdir(folder.c_str(), kFolderMode) == 0) return folder;
+    if (::mkdir(folder.c_str(), 0700) == 0) return folder;
     if (errno != EEXIST) {
       throw IoError(io_message(parent.string(), "cannot make a folder for the output here") +
                     "; check that the folder exists and can be written");
@@ -96,16 +76,6 @@ fs::path free_old_name(const fs::path& target) {
     std::error_code error;
     if (fs::symlink_status(name, error).type() == fs::file_type::not_found) return name;
   }
-}
-
-Json column_list() {
-  Json columns = Json::array();
-  for (std::size_t c = 0; c < kNumColumns; ++c) {
-    const ColumnType& type = column_type(static_cast<Column>(c));
-    columns.push_back(
-        {{"name", type.name}, {"dtype", type.descr}, {"shape", shape_words(type.shape)}});
-  }
-  return columns;
 }
 
 }  // namespace
@@ -142,21 +112,13 @@ struct SetWriter::State {
   Existing existing = Existing::kRefuse;
   std::string moved_aside;
 
-  std::uint64_t rows = 0;        ///< in all
-  std::uint64_t shard_rows = 0;  ///< in the open shard
-  std::uint64_t shard_positives = 0;
-  std::vector<ColumnWriter> open;  ///< the open shard's columns; empty: none
-  Json shards = Json::array();
+  std::uint64_t rows = 0;            ///< in all
+  std::optional<ShardWriter> shard;  ///< the open one
+  std::vector<std::string> shards;   ///< entries of the manifest
   std::optional<ContentHash> content;
 
-  // Columns of the rows being appended, [rows] or [rows, k].
-  std::vector<std::uint32_t> item, raw_rank, survivor_rank, stratum;
-  std::vector<std::uint64_t> positive_offset;
-  std::vector<float> positive_min, kappa, score, gap, quantile, logq;
-  std::vector<std::uint8_t> branch, fill;
-
   ~State() {
-    open.clear();
+    shard.reset();
     std::error_code ignored;  // a destructor reports nothing; the folder's name says what it is
     if (!partial.empty()) fs::remove_all(partial, ignored);
   }
@@ -169,152 +131,28 @@ struct SetWriter::State {
                         std::to_string(rows_per_shard) +
                         " rows per shard are too few for these rows");
     }
-    const fs::path folder = open_folder();
-    if (::mkdir(folder.c_str(), kFolderMode) != 0)
-      throw IoError(io_message(folder.string(), "cannot make the folder"));
-    for (std::size_t c = 0; c < kNumColumns; ++c) {
-      const auto column = static_cast<Column>(c);
-      open.emplace_back(
-          folder.string(), column,
-          column_width(column, schema.k, static_cast<std::uint32_t>(schema.branches.size())));
-    }
-    shard_rows = shard_positives = 0;
-    put(Column::kPositiveOffset, &shard_positives, 1);
+    shard.emplace(open_folder().string(), schema);
   }
 
   void close_shard() {
-    Json columns = Json::object();
-    DigestStream shard_digest;
-    for (std::size_t c = 0; c < kNumColumns; ++c) {
-      open[c].finish(column_length(static_cast<Column>(c), shard_rows, shard_positives));
-      const Digest digest = open[c].digest();
-      shard_digest.update(digest.bytes, sizeof(digest.bytes));
-      columns[column_type(static_cast<Column>(c)).name] = {{"bytes", open[c].file_bytes()},
-                                                           {"xxh3_128", digest.hex()}};
-    }
-    open.clear();
+    const ShardFacts facts = shard->finish();
+    shard.reset();
     char number[16];
     std::snprintf(number, sizeof(number), "%08llu", static_cast<unsigned long long>(shards.size()));
-    const std::string name =
-        std::string("s") + number + "-" + shard_digest.digest().hex().substr(0, 16);
-    sync_folder(open_folder().string());
-    rename_or_throw(open_folder(), partial / name);
-    shards.push_back({{"path", name},
-                      {"first_row", rows - shard_rows},
-                      {"rows", shard_rows},
-                      {"positives", shard_positives},
-                      {"columns", std::move(columns)}});
+    const std::string name = std::string("s") + number + "-" + facts.digest.hex().substr(0, 16);
+    rename_path(open_folder().string(), (partial / name).string());
+    shards.push_back(shard_entry(name, rows - facts.rows, facts));
   }
 
-  template <class T>
-  void put(Column column, const std::vector<T>& values) {
-    put(column, values.data(), values.size());
-  }
-  template <class T>
-  void put(Column column, const T* values, std::size_t count) {
-    open[static_cast<std::size_t>(column)].append(values, count * sizeof(T));
-  }
-
-  /// Copies rows [begin, begin + count) of the batch into the column vectors, empty slots as
-  /// FORMAT.md wants them.
-  void canonicalise(const NegativeBatch& batch, std::uint64_t begin, std::uint64_t count);
-  void put_positives(const SetRows& of, std::uint64_t begin, std::uint64_t count);
-  void append_rows(const NegativeBatch& batch, const SetRows& of, std::uint64_t begin,
-                   std::uint64_t count);
   void move_into_place();
 };
-
-void SetWriter::State::canonicalise(const NegativeBatch& batch, std::uint64_t begin,
-                                    std::uint64_t count) {
-  const std::uint64_t k = schema.k;
-  for (auto* column : {&item, &raw_rank, &survivor_rank, &stratum}) column->resize(count * k);
-  for (auto* column : {&score, &gap, &quantile, &logq}) column->resize(count * k);
-  for (auto* column : {&branch, &fill}) column->resize(count * k);
-  positive_min.resize(count);
-  for (std::uint64_t r = 0; r < count; ++r) {
-    const std::uint64_t row = begin + r;
-    positive_min[r] = canonical(batch.positive_min[row]);
-    for (std::uint64_t j = 0; j < k; ++j) {
-      const std::uint64_t from = row * k + j;
-      const std::uint64_t to = r * k + j;
-      const bool filled = j < batch.count[row];
-      QUARRY_CHECK(filled == (batch.item[from] != kNoItem));
-      QUARRY_CHECK(filled == (batch.fill[from] == static_cast<std::uint8_t>(FillCode::kFilled)));
-      item[to] = batch.item[from];
-      fill[to] = batch.fill[from];
-      stratum[to] = batch.stratum[from];
-      branch[to] = filled ? batch.branch[from] : 0xFF;
-      raw_rank[to] = filled ? batch.raw_rank[from] : 0;
-      survivor_rank[to] = filled ? batch.survivor_rank[from] : 0;
-      score[to] = filled ? canonical(batch.score[from]) : kNan;
-      gap[to] = filled ? canonical(positive_min[r] - batch.score[from]) : kNan;
-      logq[to] = filled ? canonical(batch.logq[from]) : kNan;
-      quantile[to] = raw_rank[to] != 0 && schema.num_items != 0
-                         ? static_cast<float>(raw_rank[to]) / static_cast<float>(schema.num_items)
-                         : kNan;
-    }
-  }
-  const std::uint64_t branches = schema.branches.size();
-  kappa.resize(count * branches);
-  for (std::uint64_t i = 0; i < count * branches; ++i)
-    kappa[i] = canonical(batch.kappa[begin * branches + i]);
-}
-
-/// Where each row's positives end in the shard's column, and the positives.
-void SetWriter::State::put_positives(const SetRows& of, std::uint64_t begin, std::uint64_t count) {
-  if (of.positive_offsets == nullptr) {
-    positive_offset.assign(count, shard_positives);
-    put(Column::kPositiveOffset, positive_offset);
-    return;
-  }
-  const std::uint64_t* from = of.positive_offsets + begin;
-  positive_offset.resize(count);
-  for (std::uint64_t r = 0; r < count; ++r)
-    positive_offset[r] = shard_positives + (from[r + 1] - from[0]);
-  put(Column::kPositiveOffset, positive_offset);
-  put(Column::kPositive, of.positives + from[0], from[count] - from[0]);
-  shard_positives += from[count] - from[0];
-}
-
-void SetWriter::State::append_rows(const NegativeBatch& batch, const SetRows& of,
-                                   std::uint64_t begin, std::uint64_t count) {
-  canonicalise(batch, begin, count);
-  put(Column::kRowKey, of.key + begin, count);
-  if (of.user != nullptr) {
-    put(Column::kUser, of.user + begin, count);
-  } else {
-    put(Column::kUser, std::vector<std::uint32_t>(count, kNoUser));
-  }
-  if (of.time != nullptr) {
-    put(Column::kTime, of.time + begin, count);
-  } else {
-    put(Column::kTime, std::vector<std::int64_t>(count, INT64_MAX));
-  }
-  put_positives(of, begin, count);
-  put(Column::kCount, batch.count.data() + begin, count);
-  put(Column::kPositiveMin, positive_min);
-  put(Column::kKappa, kappa);
-  put(Column::kCertified, batch.certified.data() + begin, count);
-  put(Column::kItem, item);
-  put(Column::kScore, score);
-  put(Column::kGap, gap);
-  put(Column::kBranch, branch);
-  put(Column::kRawRank, raw_rank);
-  put(Column::kSurvivorRank, survivor_rank);
-  put(Column::kQuantile, quantile);
-  put(Column::kStratum, stratum);
-  put(Column::kLogq, logq);
-  put(Column::kFill, fill);
-  content->update(count, item.data(), score.data(), stratum.data(), fill.data());
-  rows += count;
-  shard_rows += count;
-}
 
 void SetWriter::State::move_into_place() {
   check_target(target, existing);  // something may have appeared meanwhile
   std::error_code error;
   if (!fs::exists(target, error) || is_empty_folder(target)) {
-    rename_or_throw(partial, target);  // atomic; replaces an empty folder, refuses a full one
+    rename_path(partial.string(),
+                target.string());  // atomic; replaces an empty folder, refuses a full one
     partial.clear();
     return;
   }
@@ -322,11 +160,12 @@ void SetWriter::State::move_into_place() {
   if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
     fs::path exchanged;
     std::swap(exchanged, partial);  // holds the old set from here on: never to be removed
-    rename_or_throw(exchanged, old);
+    rename_path(exchanged.string(), old.string());
   } else {
-    rename_or_throw(
-        target, old);  // a file system without exchange: two steps, both sets complete throughout
-    rename_or_throw(partial, target);
+    rename_path(
+        target.string(),
+        old.string());  // a file system without exchange: two steps, both sets complete throughout
+    rename_path(partial.string(), target.string());
     partial.clear();
   }
   moved_aside = old.string();
@@ -361,37 +200,22 @@ void SetWriter::append(const NegativeBatch& batch, const SetRows& rows,
     // Small shards of a large batch are many files, each synced: far longer than a caller waits.
     if (stop != nullptr && stop->load())
       throw Cancelled("stopped while writing; nothing was written to " + s.target.string());
-    if (s.open.empty()) s.start_shard();
+    if (!s.shard) s.start_shard();
     const std::uint64_t count =
-        std::min({std::uint64_t{batch.num_rows} - begin, s.rows_per_shard - s.shard_rows,
-                  std::max<std::uint64_t>(kChunkSlots / batch.k, 1)});
-    s.append_rows(batch, rows, begin, count);
+        std::min(std::uint64_t{batch.num_rows} - begin, s.rows_per_shard - s.shard->rows());
+    s.shard->append(batch, rows, begin, count, &*s.content);
     begin += count;
-    if (s.shard_rows == s.rows_per_shard) s.close_shard();
+    s.rows += count;
+    if (s.shard->rows() == s.rows_per_shard) s.close_shard();
   }
 }
 
 std::string SetWriter::finish(const std::string& run_json) {
   State& s = *state_;
-  if (!s.open.empty()) s.close_shard();
+  if (s.shard) s.close_shard();
   std::string hash = s.content->hex();
-  Json manifest = {
-      {"format", "quarry.negative_set"},
-      {"format_version", kFormatVersion},
-      {"rows", s.rows},
-      {"k", s.schema.k},
-      {"num_items", s.schema.num_items},
-      {"branches", s.schema.branches},
-      {"strata", s.schema.strata},
-      {"fill_codes", {"filled", "exhausted", "max_rank", "cap", "quota", "bad_row"}},
-      {"exposure_classes", {"non_consumption", "positive", "aversion", "disinterest", "ambiguous"}},
-      {"content_hash", hash},
-      {"columns", column_list()},
-      {"shards", s.shards},
-      {"run", Json::parse(run_json)},
-  };
   write_new_file((s.partial / "manifest.json").string(),
-                 manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+                 set_manifest(s.schema, s.rows, hash, s.shards, run_json));
   sync_folder(s.partial.string());
   s.move_into_place();
   sync_folder(s.target.parent_path().string());

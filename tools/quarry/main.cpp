@@ -16,6 +16,7 @@
 #include "kernels/core/errors.h"
 #include "tools/quarry/blas.h"
 #include "tools/quarry/config_file.h"
+#include "tools/quarry/file_faults.h"
 #include "tools/quarry/mapping_faults.h"
 #include "tools/quarry/verbs.h"
 #include "tools/quarry/version.h"
@@ -171,6 +172,7 @@ int run(int argc, char** argv) {
   give_memory_back();
   install_signal_handlers();
   report_mapping_faults();
+  plant_file_faults();
   Context context;
   context.stop = &stop_requested;
   context.command_line = "quarry";
@@ -184,7 +186,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 2 usage, 3 bad data, 4 locked, 5 files, 6 out of memory, 7 device, 75 "
-      "stopped (nothing is left; run it again), 1 a fault of quarry itself.");
+      "stopped (nothing is left, or with --store what is complete; run it again), 1 a fault of "
+      "quarry itself.");
   app.set_version_flag("--version", std::string("quarry ") + kVersion);
   app.get_formatter()->column_width(32);
   add_mine(app, context);
@@ -196,6 +199,10 @@ int run(int argc, char** argv) {
   add_synth(app, context);
   add_train_demo(app, context);
   add_bench(app, context);
+  add_log(app, context);
+  add_tag(app, context);
+  add_verify(app, context);
+  add_prune(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

@@ -11,6 +11,7 @@
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/load_inputs.h"
+#include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
@@ -26,10 +27,10 @@ using Clock = std::chrono::steady_clock;
 
 struct MineArgs {
   RunOptions run;
+  StoreOptions store;
   std::string out;
   bool overwrite = false;
   bool json = false;
-  std::uint64_t rows_per_shard = 65536;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -51,15 +52,86 @@ void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inp
 
 void check_shards(const MineArgs& args, const Inputs& inputs) {
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
-  const std::uint64_t shards = (rows + args.rows_per_shard - 1) / args.rows_per_shard;
+  const std::uint64_t per_shard = args.store.rows_per_shard;
+  const std::uint64_t shards = (rows + per_shard - 1) / per_shard;
   if (shards > kMaxShards) {
     throw ConfigError(fmt::format(
         "--rows-per-shard: {} for {} rows makes {} shards, at most {} are allowed; give {} or more",
-        args.rows_per_shard, rows, shards, kMaxShards, (rows + kMaxShards - 1) / kMaxShards));
+        per_shard, rows, shards, kMaxShards, (rows + kMaxShards - 1) / kMaxShards));
   }
 }
 
+/// Into a store: a run that was stopped goes on where it was.
+int run_mine_into_store(const MineArgs& args, const Context& context) {
+  check_required(args.run);
+  RunRequest request = check_run_options(args.run);
+  MemoryWatch memory;
+  RunFacts facts;
+  facts.command_line = context.command_line;
+  facts.set_folder = args.store.store;
+  Clock::time_point start = Clock::now();
+  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
+  Inputs& inputs = *loaded;
+  hash_files(inputs, context);
+  check_shards(args, inputs);
+  facts.load_seconds = seconds_since(start);
+  start = Clock::now();
+  Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
+  facts.prepare_seconds = seconds_since(start);
+  facts.request = &request;
+  facts.inputs = &inputs;
+  facts.miner = &miner;
+  Stored stored;
+  try {
+    stored = mine_into_store(args.store, facts, request, inputs, miner, memory, context);
+  } catch (const Cancelled&) {
+    throw Cancelled("stopped; the shards that are complete are kept in " + args.store.store +
+                    ", the same command goes on from there");
+  }
+  if (stored.was_there) {
+    fmt::print(stderr, "{}: version {} is of the same inputs, recipe and seed; nothing to mine\n",
+               args.store.store, stored.version);
+  } else {
+    if (stored.shards_resumed > 0) {
+      fmt::print(stderr, "{} of {} shards were there from a run that was stopped\n",
+                 words_of_count(stored.shards_resumed), words_of_count(stored.shards));
+    }
+    std::fputs(run_to_words(facts).c_str(), stderr);
+    fmt::print(stderr, "wrote {} version {}  content hash {}\n", args.store.store, stored.version,
+               stored.content_hash);
+    if (stored.shards_shared > 0) {
+      fmt::print(stderr, "{} of {} shards are those of other versions\n",
+                 words_of_count(stored.shards_shared), words_of_count(stored.shards));
+    }
+  }
+  if (args.json) {
+    const Json out = {{"store", args.store.store},
+                      {"version", stored.version},
+                      {"was_there", stored.was_there},
+                      {"content_hash", stored.content_hash},
+                      {"shards", stored.shards},
+                      {"shards_resumed", stored.shards_resumed},
+                      {"shards_shared", stored.shards_shared},
+                      {"run", Json::parse(stored.run_json)}};
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  }
+  return 0;
+}
+
+void check_place(const MineArgs& args) {
+  if (args.store.store.empty()) {
+    if (!args.store.tags.empty() || !args.store.parents.empty() || !args.store.model.empty() ||
+        !args.store.note.empty())
+      throw ConfigError("--tag, --parent, --model and --note are of a version: give --store");
+    return;
+  }
+  if (!args.out.empty()) throw ConfigError("--out and --store exclude each other");
+  if (args.overwrite) throw ConfigError("--overwrite is for --out; a store keeps its versions");
+}
+
 int run_mine(const MineArgs& args, const Context& context) {
+  check_place(args);
+  if (!args.store.store.empty()) return run_mine_into_store(args, context);
   check_required(args.run, {{&args.out, "--out"}});
   RunRequest request = check_run_options(args.run);
   const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
@@ -89,7 +161,7 @@ int run_mine(const MineArgs& args, const Context& context) {
   schema.branches = miner.branch_names();
   schema.strata = miner.stratum_names();
   schema.num_items = inputs.snapshot.num_items;
-  SetWriter writer(args.out, schema, args.rows_per_shard, existing);
+  SetWriter writer(args.out, schema, args.store.rows_per_shard, existing);
   start = Clock::now();
   RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
   RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
@@ -137,7 +209,15 @@ void add_mine(CLI::App& app, Context& context) {
   verb->add_option("--out", args->out, "folder of the new set");
   verb->add_flag("--overwrite", args->overwrite,
                  "replace the set at --out; the old one is kept as <out>.old");
-  verb->add_option("--rows-per-shard", args->rows_per_shard, "rows per shard of the set")
+  verb->add_option(
+      "--store", args->store.store,
+      "instead of --out: adds a version to a store, goes on with a run that was stopped");
+  verb->add_option("--tag", args->store.tags, "with --store: tags to move to the new version");
+  verb->add_option("--model", args->store.model, "with --store: name of the model of the vectors");
+  verb->add_option("--parent", args->store.parents,
+                   "with --store: versions that this one comes from");
+  verb->add_option("--note", args->store.note, "with --store: words kept with the version");
+  verb->add_option("--rows-per-shard", args->store.rows_per_shard, "rows per shard of the set")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/store/digest.h"
+#include "host/store/store.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/file_identity.h"
 
@@ -28,7 +29,7 @@ std::uint64_t number_of(const std::string& text, const char* flag) {
 }  // namespace
 
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
-  const std::string where = set.path() + "/manifest.json";
+  const std::string& where = set.manifest_path();
   const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
   const Json run = manifest.value("run", Json::object());
   if (!run.is_object() || !run.contains("options") || !run.contains("recipe") ||
@@ -97,11 +98,16 @@ RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
       if (option->count() > 0) throw;
     }
     throw InputError(
-        fmt::format("{}/manifest.json: run.options do not fit: {}", set.path(), error.what()));
+        fmt::format("{}: run.options do not fit: {}", set.manifest_path(), error.what()));
   }
 }
 
 NegativeSet open_set(const std::string& path, bool verify) {
+  std::string store, reference;
+  if (split_reference(path, &store, &reference)) {
+    const Store opened = Store::open(store);
+    return opened.read(opened.resolve(reference), verify);
+  }
   identity_of(path);  // a wrong path is an I/O error; what is there and no set is bad data
   return NegativeSet::open(path, verify);
 }

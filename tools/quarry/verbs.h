@@ -38,5 +38,9 @@ void add_doctor(CLI::App& app, Context& context);
 void add_synth(CLI::App& app, Context& context);
 void add_train_demo(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
+void add_log(CLI::App& app, Context& context);
+void add_tag(CLI::App& app, Context& context);
+void add_verify(CLI::App& app, Context& context);
+void add_prune(CLI::App& app, Context& context);
 
 }  // namespace quarry

@@ -1,0 +1,435 @@
+// Versions, tags and shards of a store.
+#include "host/store/store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "host/store/digest.h"
+#include "host/store/journal.h"
+#include "host/store/set_lock.h"
+#include "kernels/core/errors.h"
+
+namespace quarry {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t kStoreVersion = 1;
+constexpr std::uint64_t kMostText = 256ull << 20;
+constexpr std::size_t kMostTagLength = 64;
+constexpr const char* kLatest = "latest";
+
+std::string text_of(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string version_name(std::uint64_t number) {
+  char name[24];
+  std::snprintf(name, sizeof name, "v%020" PRIu64, number);
+  return name;
+}
+
+/// Digits of a version: "7", "v7", "v00000000000000000007".
+bool is_number(const std::string& text, std::uint64_t* number) {
+  const std::string digits = !text.empty() && text[0] == 'v' ? text.substr(1) : text;
+  if (digits.empty() || digits.size() > 20 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    return false;
+  errno = 0;
+  *number = std::strtoull(digits.c_str(), nullptr, 10);
+  return errno == 0;
+}
+
+void check_tag_name(const std::string& name) {
+  std::uint64_t number = 0;
+  const bool letters =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+      std::string::npos;
+  if (name.empty() || name.size() > kMostTagLength || name[0] == '.' || !letters ||
+      is_number(name, &number)) {
+    throw ConfigError("'" + name +
+                      "' is no name for a tag; 1 to 64 letters, digits, '.', '_' and '-', not "
+                      "beginning with '.' and not like a version (7, v7), are");
+  }
+}
+
+/// Of a tag's file: its version and a hash of both names, by which damage is seen.
+std::string tag_text(const std::string& name, std::uint64_t number) {
+  const std::string version = version_name(number);
+  const std::string both = name + " " + version;
+  DigestStream stream;
+  stream.update(both.data(), both.size());
+  return version + " " + stream.digest().hex().substr(0, 16) + "\n";
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw IoError(folder.string() + ": cannot list: " + error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Json parsed(const std::string& path) {
+  Json json = Json::parse(read_text(path, kMostText), nullptr, false);
+  if (json.is_discarded() || !json.is_object())
+    throw InputError(path + ": is not a JSON object; it is damaged");
+  return json;
+}
+
+void check_format(const std::string& path) {
+  const std::string file = path + "/store.json";
+  const Json store = parsed(file);
+  if (store.value("format", Json()) != "quarry.store")
+    throw InputError(file + ": 'format' is not quarry.store; this is no store");
+  if (store.value("format_version", Json()) != kStoreVersion) {
+    throw InputError(file + ": 'format_version' is " +
+                     store.value("format_version", Json()).dump() + ", this program reads " +
+                     std::to_string(kStoreVersion) + " only");
+  }
+}
+
+std::uint64_t bytes_of(const fs::path& folder) {
+  std::uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->is_regular_file(ignored)) bytes += entry->file_size(ignored);
+  }
+  return bytes;
+}
+
+std::vector<Json> parsed_events(const Store& store) {
+  std::vector<Json> events;
+  for (const std::string& line : store.events()) {
+    Json event = Json::parse(line, nullptr, false);
+    if (event.is_object()) events.push_back(std::move(event));
+  }
+  return events;
+}
+
+}  // namespace
+
+StoreLock::StoreLock(const std::string& store) : file_(open_file(store + "/LOCK")) {
+  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    throw SetLocked(store + ": another run is writing this store now; wait for its end");
+  }
+}
+
+bool Store::is_store(const std::string& path) {
+  std::error_code error;
+  return fs::is_regular_file(fs::path(path) / "store.json", error);
+}
+
+Store Store::create(const std::string& path) {
+  const std::string folder = set_folder(path).string();
+  if (is_store(folder)) {
+    check_format(folder);
+    return Store(folder);
+  }
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(folder, error);
+  // A maker that was killed leaves folders and the parts of store.json, which comes last.
+  const std::set<std::string> parts = {"LOCK", "shards", "versions", "tags", "work", ".store.json"};
+  if (status.type() != fs::file_type::not_found) {
+    if (!fs::is_directory(fs::status(folder, error)))
+      throw IoError(folder + ": exists and is not a folder; choose another --store");
+    for (const std::string& name : names_in(folder)) {
+      if (!parts.contains(name)) {
+        throw IoError(folder + ": is not empty and not a store (it has no store.json); choose " +
+                      "another --store");
+      }
+    }
+  } else {
+    make_folder(folder);
+  }
+  const StoreLock lock(folder);
+  if (is_store(folder)) return Store(folder);  // another run has just made it
+  for (const char* part : {"shards", "versions", "tags", "work"}) make_folder(folder + "/" + part);
+  const std::string draft = folder + "/.store.json";
+  remove_path(draft);
+  write_new_file(draft, text_of({{"format", "quarry.store"}, {"format_version", kStoreVersion}}));
+  sync_folder(folder);
+  rename_path(draft, folder + "/store.json");
+  sync_folder(folder);
+  sync_folder(fs::path(folder).parent_path().string());
+  return Store(folder);
+}
+
+Store Store::open(const std::string& path) {
+  const std::string folder = set_folder(path).string();
+  if (!is_store(folder)) {
+    throw InputError(path + ": is no store (it has no store.json); quarry mine --store makes one");
+  }
+  check_format(folder);
+  return Store(folder);
+}
+
+std::string Store::version_file(std::uint64_t number) const {
+  return path_ + "/versions/" + version_name(number) + ".json";
+}
+
+std::vector<std::uint64_t> Store::versions() const {
+  std::vector<std::uint64_t> numbers;
+  for (const std::string& name : names_in(fs::path(path_) / "versions")) {
+    std::uint64_t number = 0;
+    if (name.size() == 26 && name.ends_with(".json") && is_number(name.substr(0, 21), &number) &&
+        version_name(number) + ".json" == name)
+      numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::map<std::string, std::uint64_t> Store::tags() const {
+  std::map<std::string, std::uint64_t> tags;
+  for (const std::string& name : names_in(fs::path(path_) / "tags")) {
+    if (name[0] == '.') continue;  // one that a killed run was making
+    const std::string file = path_ + "/tags/" + name;
+    const std::string text = read_text(file, 64);
+    std::uint64_t number = 0;
+    if (text.size() < 21 || !is_number(text.substr(0, 21), &number) ||
+        text != tag_text(name, number))
+      throw InputError(file + ": is damaged; set the tag again");
+    tags[name] = number;
+  }
+  return tags;
+}
+
+std::uint64_t Store::resolve(const std::string& reference) const {
+  const std::vector<std::uint64_t> there = versions();
+  std::uint64_t number = 0;
+  const auto known = tags();
+  const auto tagged = known.find(reference);
+  if (tagged != known.end()) {
+    number = tagged->second;
+  } else if (!is_number(reference, &number)) {
+    std::string names;
+    for (const auto& [name, version] : known) names += (names.empty() ? "" : ", ") + name;
+    throw InputError(path_ + ": has no tag '" + reference + "'; " +
+                     (names.empty() ? "it has none" : "tags are " + names));
+  }
+  if (!std::binary_search(there.begin(), there.end(), number)) {
+    throw InputError(path_ + ": has no version " + std::to_string(number) + "; " +
+                     (there.empty() ? std::string("it has none")
+                                    : "versions go from " + std::to_string(there.front()) + " to " +
+                                          std::to_string(there.back())));
+  }
+  return number;
+}
+
+std::string Store::manifest(std::uint64_t number) const {
+  return parsed(version_file(number)).dump();
+}
+
+std::string Store::identity(std::uint64_t number) const {
+  const Json about = parsed(version_file(number)).value("store", Json::object());
+  const Json identity = about.is_object() ? about.value("identity", Json()) : Json();
+  return identity.is_string() ? identity.get<std::string>() : "";
+}
+
+NegativeSet Store::read(std::uint64_t number, bool verify) const {
+  return NegativeSet::open_version(path_, "versions/" + version_name(number) + ".json", verify);
+}
+
+std::string Store::work_folder(const std::string& identity) const {
+  return path_ + "/work/" + identity;
+}
+
+std::string Store::shard_folder(const std::string& digest) const {
+  return path_ + "/shards/" + digest;
+}
+
+bool Store::keep_shard(const std::string& folder, const std::string& digest) {
+  const std::string place = shard_folder(digest);
+  std::error_code error;
+  if (fs::exists(place, error)) {
+    remove_folder(folder);
+    return true;
+  }
+  rename_path(folder, place);
+  sync_folder(path_ + "/shards");
+  return false;
+}
+
+std::uint64_t Store::commit(const std::string& text, const std::vector<std::string>& tags) {
+  for (const std::string& name : tags) check_tag_name(name);
+  const std::vector<std::uint64_t> there = versions();
+  std::uint64_t number = there.empty() ? 1 : there.back() + 1;
+  // A number that was pruned is not given again.
+  for (const Json& event : parsed_events(*this)) {
+    const Json version = event.value("version", Json());
+    if (version.is_number_unsigned()) number = std::max(number, version.get<std::uint64_t>() + 1);
+  }
+  Json manifest = Json::parse(text);
+  manifest["version"] = number;
+  manifest["created"] = static_cast<std::int64_t>(std::time(nullptr));
+  const std::string draft = path_ + "/versions/.draft.json";
+  remove_path(draft);
+  write_new_file(draft, text_of(manifest));
+  // The one step by which the version is there.
+  if (!link_file(draft, version_file(number)))
+    throw IoError(version_file(number) + ": appeared meanwhile; run again");
+  sync_folder(path_ + "/versions");
+  finish_commit(number, tags);
+  return number;
+}
+
+void Store::finish_commit(std::uint64_t number, const std::vector<std::string>& tags) {
+  for (const char* draft : {"/versions/.draft.json", "/tags/.draft"}) remove_path(path_ + draft);
+  const std::vector<Json> happened = parsed_events(*this);
+  const bool recorded = std::any_of(happened.begin(), happened.end(), [&](const Json& event) {
+    return event.value("event", "") == "version" && event.value("version", Json()) == number;
+  });
+  if (!recorded) {
+    record(Json{{"event", "version"},
+                {"version", number},
+                {"xxh3_128", digest_file(version_file(number)).digest.hex()}}
+               .dump());
+  }
+  std::vector<std::string> names = tags;
+  if (versions().back() == number) names.emplace_back(kLatest);
+  const auto known = this->tags();
+  for (const std::string& name : names) {
+    const auto found = known.find(name);
+    if (found == known.end() || found->second != number) tag(name, number);
+  }
+}
+
+std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const {
+  std::vector<std::string> damages;
+  const auto look = [&](const std::string& what, auto&& at) {
+    try {
+      at();
+    } catch (const InputError& error) {
+      damages.push_back(what + error.what());
+    }
+  };
+  std::map<std::uint64_t, std::string> hashes;  // of version files, as the journal has them
+  look("", [&] {
+    for (const Json& event : parsed_events(*this)) {
+      if (event.value("event", "") == "version" && event.contains("xxh3_128"))
+        hashes[event.at("version").get<std::uint64_t>()] = event.value("xxh3_128", "");
+    }
+  });
+  const std::vector<std::uint64_t> there = versions();
+  for (const std::uint64_t number : there) {
+    if (only && number != *only) continue;
+    look("version " + std::to_string(number) + ": ", [&] {
+      const auto hash = hashes.find(number);
+      if (hash != hashes.end() && digest_file(version_file(number)).digest.hex() != hash->second)
+        throw InputError(version_file(number) +
+                         ": does not have the hash in the store's log; the file is damaged");
+      read(number, true);
+    });
+  }
+  look("", [&] {
+    for (const auto& [name, number] : tags()) {
+      if (!std::binary_search(there.begin(), there.end(), number))
+        throw InputError(path_ + "/tags/" + name + ": there is no version " +
+                         std::to_string(number) + "; set the tag again");
+    }
+  });
+  return damages;
+}
+
+void Store::tag(const std::string& name, std::uint64_t number) {
+  check_tag_name(name);
+  const std::string draft = path_ + "/tags/.draft";
+  remove_path(draft);
+  write_new_file(draft, tag_text(name, number));
+  rename_path(draft, path_ + "/tags/" + name);
+  sync_folder(path_ + "/tags");
+  record(Json{{"event", "tag"}, {"tag", name}, {"to", number}}.dump());
+}
+
+void Store::remove_tag(const std::string& name) {
+  check_tag_name(name);
+  if (!tags().contains(name)) throw InputError(path_ + ": has no tag '" + name + "'");
+  remove_path(path_ + "/tags/" + name);
+  sync_folder(path_ + "/tags");
+  record(Json{{"event", "untag"}, {"tag", name}}.dump());
+}
+
+Pruned Store::to_prune(std::uint64_t keep) const {
+  Pruned pruned;
+  const std::vector<std::uint64_t> there = versions();
+  std::set<std::uint64_t> kept;
+  for (const auto& [name, number] : tags()) kept.insert(number);
+  for (std::size_t i = there.size() - std::min<std::uint64_t>(keep, there.size()); i < there.size();
+       ++i)
+    kept.insert(there[i]);
+  std::set<std::string> needed;
+  for (const std::uint64_t number : there) {
+    if (!kept.contains(number)) {
+      pruned.versions.push_back(number);
+      continue;
+    }
+    const Json version = parsed(version_file(number));
+    const Json shards = version.value("shards", Json::array());
+    for (const Json& shard : shards) {
+      if (!shard.is_object() || !shard.contains("path") || !shard["path"].is_string())
+        throw InputError(version_file(number) + ": 'shards' are damaged; nothing is pruned");
+      needed.insert(fs::path(shard["path"].get<std::string>()).filename().string());
+    }
+  }
+  pruned.works = names_in(fs::path(path_) / "work");
+  for (const std::string& name : names_in(fs::path(path_) / "shards")) {
+    if (needed.contains(name)) continue;
+    pruned.shards.push_back(name);
+    pruned.bytes += bytes_of(fs::path(path_) / "shards" / name);
+  }
+  return pruned;
+}
+
+void Store::prune(const Pruned& pruned) {
+  for (const std::uint64_t number : pruned.versions) {
+    record(Json{{"event", "prune"}, {"version", number}}.dump());
+    remove_path(version_file(number));
+  }
+  // No version may name a shard that is gone, whatever reaches the disk first.
+  if (!pruned.versions.empty()) sync_folder(path_ + "/versions");
+  for (const std::string& name : pruned.works) remove_folder(path_ + "/work/" + name);
+  if (!pruned.works.empty()) sync_folder(path_ + "/work");
+  for (const std::string& name : pruned.shards) remove_folder(shard_folder(name));
+  if (!pruned.shards.empty()) sync_folder(path_ + "/shards");
+}
+
+void Store::record(const std::string& event) {
+  Json line = Json::parse(event);
+  line["time"] = static_cast<std::int64_t>(std::time(nullptr));
+  Journal(path_ + "/log").append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::vector<std::string> Store::events() const { return read_journal(path_ + "/log"); }
+
+bool split_reference(const std::string& text, std::string* store, std::string* reference) {
+  const std::size_t at = text.rfind('@');
+  if (Store::is_store(text)) {
+    *store = text;
+    *reference = kLatest;
+    return true;
+  }
+  if (at == std::string::npos || !Store::is_store(text.substr(0, at))) return false;
+  *store = text.substr(0, at);
+  *reference = text.substr(at + 1);
+  return true;
+}
+
+}  // namespace quarry

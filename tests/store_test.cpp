@@ -1,0 +1,521 @@
+// The store under kills at every step on disk, failing steps, lost writes and damage. Rows are made
+// here; what `quarry mine --store` adds is in cli_store_test.cpp.
+#include "host/store/store.h"
+
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <random>
+#include <sstream>
+
+#include "host/store/set_lock.h"
+#include "host/store/shard_writer.h"
+#include "host/store/store_run.h"
+#include "kernels/core/errors.h"
+#include "kernels/core/ids.h"
+
+namespace quarry {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool full_scale() {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  return scale != nullptr && std::atoi(scale) >= 10;
+}
+
+constexpr std::uint32_t kK = 3;
+constexpr std::uint64_t kShards = 2, kRowsPerShard = 7;
+
+SetSchema schema() {
+  SetSchema schema;
+  schema.k = kK;
+  schema.branches = {"hard"};
+  schema.strata = {"all"};
+  schema.num_items = 100;
+  return schema;
+}
+
+/// Rows whose numbers follow from their place and a seed.
+NegativeBatch batch_of(std::uint64_t first, std::uint32_t rows, std::uint32_t seed) {
+  NegativeBatch b;
+  b.first_row = first;
+  b.num_rows = rows;
+  b.k = kK;
+  b.num_branches = 1;
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    const auto row = static_cast<std::uint32_t>(first) + r;
+    b.count.push_back(kK);
+    b.positive_min.push_back(2.0f);
+    b.certified.push_back(1);
+    b.kappa.push_back(0.5f);
+    for (std::uint32_t j = 0; j < kK; ++j) {
+      b.item.push_back((row * 7 + j + seed) % 100);
+      b.score.push_back(1.0f / static_cast<float>(1 + row + j));
+      b.branch.push_back(0);
+      b.raw_rank.push_back(j + 1);
+      b.survivor_rank.push_back(j + 1);
+      b.stratum.push_back(0);
+      b.logq.push_back(-1.5f);
+      b.fill.push_back(0);
+    }
+  }
+  return b;
+}
+
+/// A run into the store, as mining makes one: shards that are complete are not made again. Returns
+/// the version.
+std::uint64_t write_version(const std::string& path, std::uint32_t seed) {
+  const Store store = Store::create(path);
+  const StoreLock lock(store.path());
+  StoreRun run(store, "run" + std::to_string(seed), schema());
+  if (const auto there = run.version_there()) {
+    run.complete(*there, {"mine"});
+    return *there;
+  }
+  run.begin(false);
+  for (std::uint64_t n = 0; n < kShards; ++n) {
+    if (run.done().contains(n)) continue;
+    ShardWriter writer(run.part_folder(), schema());
+    const std::uint64_t first = n * kRowsPerShard;
+    // The first shard is that of every seed.
+    const NegativeBatch batch = batch_of(first, kRowsPerShard, n == 0 ? 0 : seed);
+    std::vector<std::uint64_t> keys;
+    for (std::uint64_t r = 0; r < kRowsPerShard; ++r) keys.push_back(first + r);
+    writer.append(batch, {keys.data()}, 0, kRowsPerShard, nullptr);
+    run.keep(n, first, writer.finish(), R"({"rows": 7})");
+  }
+  return run.commit(kShards * kRowsPerShard, R"({"seed": 1})", R"({"model": "m"})", {"mine"});
+}
+
+void prune_all(const std::string& path) {
+  Store store = Store::open(path);
+  const StoreLock lock(store.path());
+  store.prune(store.to_prune(1));
+}
+
+class StoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* memory = "/dev/shm";
+    const fs::path base =
+        ::access(memory, W_OK) == 0 ? fs::path(memory) : fs::temp_directory_path();
+    std::string pattern = (base / "quarry-store-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override {
+    observe_files(nullptr);
+    fs::remove_all(folder_);
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  fs::path folder_;
+};
+
+/// What the store must be in whatever happened: nothing, or versions that are whole.
+void expect_whole(const std::string& path, std::uint64_t most_versions) {
+  if (!Store::is_store(path)) return;
+  const Store store = Store::open(path);
+  const std::vector<std::string> damages = store.verify({});
+  EXPECT_TRUE(damages.empty()) << damages.front();
+  EXPECT_LE(store.versions().size(), most_versions);
+}
+
+/// Files under a folder and their bytes, but for times and hashes of what holds times.
+std::map<std::string, std::string> contents(const std::string& path) {
+  std::map<std::string, std::string> all;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = fs::relative(entry.path(), path).string();
+    if (!entry.is_regular_file() || name == "log" || name.rfind("versions/v", 0) == 0) {
+      all[name] = "";
+      continue;
+    }
+    std::ifstream file(entry.path(), std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    all[name] = text.str();
+  }
+  return all;
+}
+
+/// Names of the files that only one of them has, or that differ.
+std::string differing(const std::map<std::string, std::string>& a,
+                      const std::map<std::string, std::string>& b) {
+  std::string names;
+  for (const auto& [name, text] : a) {
+    const auto found = b.find(name);
+    if (found == b.end() || found->second != text) names += name + " ";
+  }
+  for (const auto& [name, text] : b) {
+    if (!a.contains(name)) names += name + " ";
+  }
+  return names;
+}
+
+struct Stopped {};
+
+/// Stops before a step, as a process that is killed there leaves the disk.
+class StopAt final : public FileObserver {
+ public:
+  explicit StopAt(std::uint64_t step) : at_(step) {}
+  void before(const FileStep& step) override {
+    if (stopped_) throw Stopped{};  // what destructors would still do
+    if (++steps_ != at_) return;
+    stopped_ = true;
+    // Half of a write reaches the file.
+    if (step.act == FileAct::kWrite && step.bytes > 1) {
+      const FileHandle file = FileHandle(::open(step.path.c_str(), 1 /* O_WRONLY */));
+      const ssize_t written =
+          ::pwrite(file.get(), step.data, step.bytes / 2, static_cast<off_t>(step.offset));
+      EXPECT_EQ(written, static_cast<ssize_t>(step.bytes / 2));
+    }
+    throw Stopped{};
+  }
+  std::uint64_t steps() const { return steps_; }
+
+ private:
+  std::uint64_t at_, steps_ = 0;
+  bool stopped_ = false;
+};
+
+/// Runs `act` and stops it at each step in turn; `after` looks at what is left. Returns the steps
+/// of an undisturbed run.
+std::uint64_t stop_at_each_step(const std::function<void(std::uint64_t)>& prepare,
+                                const std::function<void()>& act,
+                                const std::function<void()>& after) {
+  for (std::uint64_t step = 1;; ++step) {
+    prepare(step);
+    StopAt stop(step);
+    observe_files(&stop);
+    bool stopped = false;
+    try {
+      act();
+    } catch (const Stopped&) {
+      stopped = true;
+    }
+    observe_files(nullptr);
+    after();
+    if (!stopped) return stop.steps();
+    if (::testing::Test::HasFailure()) {
+      ADD_FAILURE() << "stopped at step " << step;
+      return 0;
+    }
+  }
+}
+
+TEST_F(StoreTest, AKillAtAnyStepOfARunLosesNothingAndTheRunGoesOn) {
+  write_version(path("whole"), 1);
+  const auto expected = contents(path("whole"));
+  const std::uint64_t steps =
+      stop_at_each_step([&](std::uint64_t) { fs::remove_all(path("store")); },
+                        [&] { write_version(path("store"), 1); },
+                        [&] {
+                          expect_whole(path("store"), 1);
+                          EXPECT_EQ(write_version(path("store"), 1), 1u);
+                          expect_whole(path("store"), 1);
+                          EXPECT_EQ(differing(contents(path("store")), expected), "")
+                              << "not what an undisturbed run leaves";
+                          const Store store = Store::open(path("store"));
+                          EXPECT_EQ(store.resolve("mine"), 1u);
+                          EXPECT_EQ(store.resolve("latest"), 1u);
+                        });
+  std::printf("%llu steps\n", static_cast<unsigned long long>(steps));
+  EXPECT_GT(steps, 200u);
+}
+
+TEST_F(StoreTest, AKillAtAnyStepOfPruningLeavesVersionsWhole) {
+  for (std::uint32_t seed = 1; seed <= 3; ++seed) write_version(path("made"), seed);
+  Store::open(path("made")).tag("kept", 1);
+  const std::uint64_t steps = stop_at_each_step(
+      [&](std::uint64_t) {
+        fs::remove_all(path("store"));
+        fs::copy(path("made"), path("store"), fs::copy_options::recursive);
+      },
+      [&] { prune_all(path("store")); },
+      [&] {
+        expect_whole(path("store"), 3);
+        prune_all(path("store"));
+        const Store store = Store::open(path("store"));
+        EXPECT_EQ(store.versions(), (std::vector<std::uint64_t>{1, 3}));
+        expect_whole(path("store"), 2);
+        // The first shard of all, and one more of each version.
+        EXPECT_EQ(std::distance(fs::directory_iterator(path("store/shards")), {}), 3);
+        EXPECT_EQ(write_version(path("store"), 4), 4u) << "a number is not given twice";
+      });
+  EXPECT_GT(steps, 20u);
+}
+
+class FailAt final : public FileObserver {
+ public:
+  FailAt(std::uint64_t step, int with) : at_(step), with_(with) {}
+  void before(const FileStep& step) override {
+    if (++steps_ != at_) return;
+    errno = with_;
+    throw IoError(io_message(step.path, "planted"));
+  }
+
+ private:
+  std::uint64_t at_, steps_ = 0;
+  int with_;
+};
+
+TEST_F(StoreTest, AStepThatFailsIsToldAndLeavesTheStoreWhole) {
+  const int reasons[] = {ENOSPC, EIO, EROFS, EACCES};
+  std::uint64_t failed = 0;
+  for (std::uint64_t step = 1;; ++step) {
+    fs::remove_all(path("store"));
+    FailAt fail(step, reasons[step % 4]);
+    observe_files(&fail);
+    bool told = false;
+    try {
+      write_version(path("store"), 1);
+    } catch (const IoError& error) {
+      told = true;
+      EXPECT_NE(std::string(error.what()).find(std::strerror(reasons[step % 4])),
+                std::string::npos);
+    }
+    observe_files(nullptr);
+    if (!told) break;
+    ++failed;
+    expect_whole(path("store"), 1);
+    EXPECT_EQ(write_version(path("store"), 1), 1u);
+    expect_whole(path("store"), 1);
+    if (HasFailure()) {
+      FAIL() << "step " << step;
+    }
+  }
+  EXPECT_GT(failed, 200u);
+}
+
+/// What a disk holds, and what of it would survive if the power went: bytes of files that were
+/// synced, names of folders that were.
+class Disk {
+ public:
+  explicit Disk(const std::string& root) : root_(root) { nodes_.push_back({true, {}, {}, "", ""}); }
+
+  void take(const FileStep& step) {
+    const auto name = [](const std::string& path) { return fs::path(path).filename().string(); };
+    switch (step.act) {
+      case FileAct::kCreate:
+      case FileAct::kMakeFolder:
+        if (find(step.path) >= 0) return;  // a folder that was there
+        nodes_.push_back({step.act == FileAct::kMakeFolder, {}, {}, "", ""});
+        parent(step.path).names[name(step.path)] = static_cast<int>(nodes_.size()) - 1;
+        return;
+      case FileAct::kWrite: {
+        std::string& text = node(step.path).text;
+        if (text.size() < step.offset + step.bytes) text.resize(step.offset + step.bytes);
+        text.replace(step.offset, step.bytes, static_cast<const char*>(step.data), step.bytes);
+        return;
+      }
+      case FileAct::kTruncate:
+        node(step.path).text.resize(step.offset);
+        return;
+      case FileAct::kSync:
+        node(step.path).synced_text = node(step.path).text;
+        return;
+      case FileAct::kSyncFolder:
+        if (find(step.path) >= 0) node(step.path).synced_names = node(step.path).names;
+        return;
+      case FileAct::kRename: {
+        const int moved = find(step.path);
+        parent(step.path).names.erase(name(step.path));
+        parent(step.other).names[name(step.other)] = moved;
+        return;
+      }
+      case FileAct::kLink:
+        parent(step.other).names.emplace(name(step.other), find(step.path));
+        return;
+      case FileAct::kRemove:
+        if (find(step.path) >= 0) parent(step.path).names.erase(name(step.path));
+        return;
+    }
+  }
+
+  /// How much of what was not synced is there.
+  enum class Lost { kNames, kBytes, kPartOfBytes };
+  void put(const std::string& to, Lost lost) const { put_folder(0, to, lost); }
+
+ private:
+  struct Node {
+    bool folder;
+    std::map<std::string, int> names, synced_names;
+    std::string text, synced_text;
+  };
+
+  int find(const std::string& path) const {
+    int at = 0;
+    for (const fs::path& part : fs::path(path).lexically_relative(root_)) {
+      if (part == ".") continue;
+      const auto found = nodes_[static_cast<std::size_t>(at)].names.find(part.string());
+      if (found == nodes_[static_cast<std::size_t>(at)].names.end()) return -1;
+      at = found->second;
+    }
+    return at;
+  }
+  Node& node(const std::string& path) {
+    const int at = find(path);
+    EXPECT_GE(at, 0) << path;
+    return nodes_[static_cast<std::size_t>(std::max(at, 0))];
+  }
+  Node& parent(const std::string& path) { return node(fs::path(path).parent_path().string()); }
+
+  void put_folder(int at, const std::string& to, Lost lost) const {
+    const Node& folder = nodes_[static_cast<std::size_t>(at)];
+    fs::create_directory(to);
+    for (const auto& [name, inside] : lost == Lost::kNames ? folder.synced_names : folder.names) {
+      const Node& node = nodes_[static_cast<std::size_t>(inside)];
+      if (node.folder) {
+        put_folder(inside, to + "/" + name, lost);
+        continue;
+      }
+      std::string text = node.synced_text;
+      if (lost == Lost::kPartOfBytes && node.text != text)
+        text = node.text.substr(0, node.text.size() / 512 * 512);
+      std::ofstream(to + "/" + name, std::ios::binary) << text;
+    }
+  }
+
+  std::string root_;
+  std::vector<Node> nodes_;
+};
+
+class Recorder final : public FileObserver {
+ public:
+  /// Looks at the disk after every step.
+  Recorder(Disk& disk, std::function<void()> look) : disk_(disk), look_(std::move(look)) {}
+  void after(const FileStep& step) override {
+    disk_.take(step);
+    observe_files(nullptr);
+    look_();
+    observe_files(this);
+  }
+
+ private:
+  Disk& disk_;
+  std::function<void()> look_;
+};
+
+TEST_F(StoreTest, PowerThatGoesAtAnyStepLosesNoVersionAndTheRunGoesOn) {
+  Disk disk(folder_.string());
+  std::uint64_t step = 0, states = 0;
+  std::uint64_t committed = 0;  // versions that write_version has returned
+  const std::uint64_t stride = full_scale() ? 1 : 3;
+  Recorder recorder(disk, [&] {
+    if (++step % stride != 0) return;
+    for (const Disk::Lost lost :
+         {Disk::Lost::kNames, Disk::Lost::kBytes, Disk::Lost::kPartOfBytes}) {
+      const fs::path after = fs::path(folder_.string() + "-after");
+      fs::remove_all(after);
+      disk.put(after.string(), lost);
+      const std::string store = (after / "store").string();
+      expect_whole(store, 2);
+      if (committed > 0) {
+        ASSERT_TRUE(Store::is_store(store)) << "step " << step;
+        ASSERT_GE(Store::open(store).versions().size(), committed) << "step " << step;
+      }
+      write_version(store, 1);
+      write_version(store, 2);
+      expect_whole(store, 2);
+      EXPECT_EQ(Store::open(store).versions().size(), 2u);
+      ++states;
+      fs::remove_all(after);
+      ASSERT_FALSE(HasFailure()) << "step " << step << ", kind " << static_cast<int>(lost);
+    }
+  });
+  observe_files(&recorder);
+  for (std::uint32_t seed : {1u, 2u}) {
+    write_version(path("store"), seed);
+    ++committed;
+  }
+  observe_files(nullptr);
+  std::printf("%llu states after %llu steps, 0 that cannot be gone on from\n",
+              static_cast<unsigned long long>(states), static_cast<unsigned long long>(step));
+  EXPECT_GT(states, full_scale() ? 1000u : 150u);
+}
+
+TEST_F(StoreTest, AnyFlippedBitIsFoundAndItsFileNamed) {
+  write_version(path("store"), 1);
+  write_version(path("store"), 2);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(path("store"))) {
+    if (entry.is_regular_file() && entry.file_size() > 0) files.push_back(entry.path());
+  }
+  std::mt19937 random(1);
+  const int flips = full_scale() ? 1000 : 200;
+  for (int i = 0; i < flips; ++i) {
+    const fs::path& file = files[random() % files.size()];
+    const auto at = static_cast<std::streamoff>(random() % fs::file_size(file));
+    const char bit = static_cast<char>(1 << random() % 8);
+    const auto flip = [&] {
+      std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+      stream.seekg(at);
+      const char byte = static_cast<char>(stream.get() ^ bit);
+      stream.seekp(at);
+      stream.put(byte);
+    };
+    flip();
+    std::string words;
+    try {
+      for (const std::string& damage : Store::open(path("store")).verify({})) words += damage;
+    } catch (const InputError& error) {
+      words = error.what();
+    }
+    const std::string name = fs::relative(file, path("store")).string();
+    // A damaged last line of the log reads as one that a kill cut short; its version is told.
+    const bool last_line = name == "log";
+    EXPECT_TRUE(words.find(name) != std::string::npos || last_line)
+        << name << " byte " << at << ": '" << words << "'";
+    flip();
+  }
+  EXPECT_TRUE(Store::open(path("store")).verify({}).empty());
+}
+
+TEST_F(StoreTest, OneWriterAtATime) {
+  write_version(path("store"), 1);
+  const StoreLock lock(path("store"));
+  EXPECT_THROW(write_version(path("store"), 2), SetLocked);
+  EXPECT_EQ(Store::open(path("store")).versions().size(), 1u);
+}
+
+TEST_F(StoreTest, VersionsShareShardsAndNamesAreChecked) {
+  write_version(path("store"), 1);
+  write_version(path("store"), 2);
+  Store store = Store::open(path("store"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(path("store/shards")), {}), 3);
+  store.tag("good", 1);
+  EXPECT_EQ(store.resolve("good"), 1u);
+  EXPECT_EQ(store.resolve("v2"), 2u);
+  EXPECT_EQ(store.resolve("2"), 2u);
+  EXPECT_EQ(store.read(1, true).rows(), kShards * kRowsPerShard);
+  for (const char* name : {"", "7", "v7", ".hidden", "a/b", "a b"})
+    EXPECT_THROW(store.tag(name, 1), ConfigError) << name;
+  EXPECT_THROW(store.resolve("3"), InputError);
+  EXPECT_THROW(store.resolve("better"), InputError);
+  EXPECT_THROW(Store::open(path("nowhere")), InputError);
+  fs::create_directory(path("other"));
+  std::ofstream(path("other/file")) << "text";
+  EXPECT_THROW(Store::create(path("other")), IoError);
+  store.remove_tag("good");
+  EXPECT_THROW(store.remove_tag("good"), InputError);
+}
+
+TEST_F(StoreTest, TheStoreOfTheFirstFormatIsRead) {
+  const std::string made = std::string(QUARRY_SOURCE_DIR) + "/tests/stores/format_1";
+  const Store store = Store::open(made);
+  EXPECT_EQ(store.versions(), (std::vector<std::uint64_t>{1, 2}));
+  EXPECT_EQ(store.resolve("mine"), 2u);
+  EXPECT_TRUE(store.verify({}).empty());
+  const NegativeSet set = store.read(2, true);
+  EXPECT_EQ(set.rows(), kShards * kRowsPerShard);
+  EXPECT_EQ(set.row(9).item[1], (9 * 7 + 1 + 2) % 100u);
+}
+
+}  // namespace
+}  // namespace quarry

@@ -1,0 +1,132 @@
+// Mining into a store.
+#include "tools/quarry/mine_into_store.h"
+
+#include <fmt/format.h>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "host/store/digest.h"
+#include "host/store/shard_writer.h"
+#include "host/store/store_run.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/report_json.h"
+#include "tools/quarry/row_feed.h"
+#include "tools/quarry/verbs.h"
+#include "tools/quarry/version.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// A hash of everything that decides what the negatives are and how they lie in shards.
+std::string identity_of(const StoreOptions& options, const RunRequest& request,
+                        const Inputs& inputs, const std::string& store) {
+  Json json = Json::parse(options_to_json(request.options, store));
+  for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
+    json.erase(key);
+  for (const InputFile& file : inputs.files)
+    json["files"].push_back({file.role, file.bytes, file.xxh3_128});
+  json["recipe-text"] = request.recipe.text;
+  json["rows"] = {inputs.first_row, inputs.end_row, options.rows_per_shard};
+  json["model"] = options.model;
+  json["format"] = {kFormatVersion, kVersion};
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  DigestStream stream;
+  stream.update(text.data(), text.size());
+  return stream.digest().hex();
+}
+
+}  // namespace
+
+Stored mine_into_store(const StoreOptions& options, RunFacts& facts, const RunRequest& request,
+                       Inputs& inputs, Miner& miner, MemoryWatch& memory, const Context& context) {
+  const Store store = Store::create(options.store);
+  const StoreLock lock(store.path());
+  Json parents = Json::array();
+  for (const std::string& parent : options.parents) parents.push_back(store.resolve(parent));
+  SetSchema schema;
+  schema.k = request.recipe.k;
+  schema.branches = miner.branch_names();
+  schema.strata = miner.stratum_names();
+  schema.num_items = inputs.snapshot.num_items;
+  StoreRun run(store, identity_of(options, request, inputs, store.path()), schema);
+
+  Stored stored;
+  const std::uint64_t rows = inputs.end_row - inputs.first_row;
+  stored.shards = (rows + options.rows_per_shard - 1) / options.rows_per_shard;
+  if (const auto there = run.version_there()) {
+    run.complete(*there, options.tags);
+    stored.version = *there;
+    stored.was_there = true;
+    const Json manifest = Json::parse(store.manifest(*there));
+    stored.content_hash = manifest.value("content_hash", "");
+    stored.run_json = manifest.value("run", Json::object()).dump();
+    return stored;
+  }
+
+  // The sample that tells an approximate retriever's recall would miss the rows of earlier shards.
+  run.begin(!miner.exact());
+  stored.shards_resumed = run.done().size();
+  std::uint64_t unknown_segments = 0;
+  for (const auto& [number, shard] : run.done()) {
+    try {
+      const Json about = Json::parse(shard.about);
+      miner.count_earlier(report_from_json(about.at("report")));
+      facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
+      unknown_segments += about.at("unknown_segments").get<std::uint64_t>();
+    } catch (const nlohmann::json::exception& error) {
+      throw InputError(
+          fmt::format("{}/work: what shard {} of the run that was stopped says of "
+                      "itself is damaged ({}); quarry prune removes it",
+                      store.path(), number, error.what()));
+    }
+  }
+  const auto start = std::chrono::steady_clock::now();
+  RecallSample sample(miner.exact() ? 0 : request.options.recall_rows);
+  Progress progress("rows", rows);
+  for (std::uint64_t n = 0; n < stored.shards; ++n) {
+    if (run.done().contains(n)) continue;
+    const std::uint64_t first = n * options.rows_per_shard;
+    const std::uint64_t end = std::min(first + options.rows_per_shard, rows);
+    RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row + first, inputs.first_row + end);
+    const MinerReport before = miner.report();
+    ShardWriter writer(run.part_folder(), schema);
+    feed.mine(
+        [&](const NegativeBatch& batch, std::uint64_t at, const SetRows& of) {
+          writer.append(batch, of, 0, batch.num_rows, nullptr);
+          sample.offer(batch, of.key, first + at);
+          progress.update(first + at + batch.num_rows);
+        },
+        context.stop);
+    facts.bad_rows += feed.bad_rows();
+    unknown_segments += feed.unknown_segments();
+    const Json about = {{"report", report_to_json(difference(miner.report(), before))},
+                        {"bad_rows", feed.bad_rows()},
+                        {"unknown_segments", feed.unknown_segments()}};
+    stored.shards_shared += run.keep(n, first, writer.finish(), about.dump()) ? 1 : 0;
+  }
+  facts.mine_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  facts.recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
+  if (context.stop->load()) throw Cancelled("stopped after the last row");
+  check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
+
+  facts.warnings = run_warnings(request, inputs, miner, unknown_segments, facts.bad_rows);
+  if (std::string words = recall_warning(facts.recall, request.options.recall); !words.empty())
+    facts.warnings.push_back(std::move(words));
+  facts.peak_resident = process_memory().peak_resident;
+  facts.peak_anonymous = memory.peak_anonymous();
+  stored.run_json = run_to_json(facts);
+  const Json about = {
+      {"parents", std::move(parents)}, {"model", options.model}, {"note", options.note}};
+  stored.version =
+      run.commit(rows, stored.run_json, about.dump(-1, ' ', false, Json::error_handler_t::replace),
+                 options.tags);
+  stored.content_hash = Json::parse(store.manifest(stored.version)).value("content_hash", "");
+  return stored;
+}
+
+}  // namespace quarry

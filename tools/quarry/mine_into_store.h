@@ -1,0 +1,39 @@
+// Mining into a store: shard by shard, each kept as soon as it is complete, so that a run that was
+// killed goes on where it was.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/quarry/load_inputs.h"
+#include "tools/quarry/process_memory.h"
+#include "tools/quarry/run_report.h"
+
+namespace quarry {
+
+struct StoreOptions {
+  std::string store;
+  std::string model;              ///< name of the model whose vectors these are; may be empty
+  std::string note;               ///< may be empty
+  std::vector<std::string> tags;  ///< to move to the new version, besides `latest`
+  std::vector<std::string> parents;
+  std::uint64_t rows_per_shard = 65536;
+};
+
+struct Stored {
+  std::uint64_t version = 0;
+  std::string content_hash;
+  bool was_there = false;            ///< the same run is a version already: nothing was mined
+  std::uint64_t shards = 0;          ///< in all
+  std::uint64_t shards_resumed = 0;  ///< kept by an earlier process
+  std::uint64_t shards_shared = 0;   ///< as other versions have them
+  std::string run_json;
+};
+
+/// Mines the chosen rows into a new version. The caller has loaded and hashed the inputs. Throws
+/// what mining throws; after Cancelled the shards that are complete stay.
+Stored mine_into_store(const StoreOptions& options, RunFacts& facts, const RunRequest& request,
+                       Inputs& inputs, Miner& miner, MemoryWatch& memory, const Context& context);
+
+}  // namespace quarry

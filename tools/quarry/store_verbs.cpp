@@ -1,0 +1,208 @@
+// quarry log, tag, verify, prune: the versions of a store.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "host/store/store.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/item_names.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/recorded_run.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void print_json(const Json& json) {
+  std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+/// What `log` says of a version.
+Json summary_of(const Store& store, std::uint64_t number,
+                const std::map<std::string, std::uint64_t>& tags) {
+  const Json manifest = Json::parse(store.manifest(number));
+  const Json about = manifest.value("store", Json::object());
+  const Json run = manifest.value("run", Json::object());
+  const Json recipe = run.value("recipe", Json::object());
+  Json names = Json::array();
+  for (const auto& [name, version] : tags) {
+    if (version == number) names.push_back(name);
+  }
+  return {{"version", number},
+          {"created", manifest.value("created", Json())},
+          {"rows", manifest.value("rows", Json())},
+          {"k", manifest.value("k", Json())},
+          {"recipe", recipe.value("name", Json())},
+          {"model", about.value("model", Json(""))},
+          {"note", about.value("note", Json(""))},
+          {"parents", about.value("parents", Json::array())},
+          {"tags", std::move(names)},
+          {"shards", manifest.value("shards", Json::array()).size()},
+          {"content_hash", manifest.value("content_hash", Json())}};
+}
+
+std::string text_of(const Json& json, const char* key) {
+  const Json& value = json.at(key);
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string joined(const Json& array) {
+  std::string text;
+  for (const Json& entry : array)
+    text +=
+        (text.empty() ? "" : ", ") + (entry.is_string() ? entry.get<std::string>() : entry.dump());
+  return text;
+}
+
+int run_log(const std::string& path, bool json) {
+  const Store store = Store::open(path);
+  const auto tags = store.tags();
+  Json all = Json::array();
+  for (const std::uint64_t number : store.versions())
+    all.push_back(summary_of(store, number, tags));
+  if (json) {
+    Json events = Json::array();
+    for (const std::string& event : store.events()) events.push_back(Json::parse(event));
+    print_json(
+        {{"store", store.path()}, {"versions", std::move(all)}, {"events", std::move(events)}});
+    return 0;
+  }
+  if (all.empty()) fmt::print("no version yet\n");
+  for (auto entry = all.rbegin(); entry != all.rend(); ++entry) {
+    const Json& v = *entry;
+    const bool timed = v["created"].is_number_integer();
+    fmt::print("v{}  {}  {} rows, k {}, {}", text_of(v, "version"),
+               timed ? time_words(v["created"].get<std::int64_t>()) : "?", text_of(v, "rows"),
+               text_of(v, "k"), text_of(v, "recipe"));
+    if (!text_of(v, "model").empty()) fmt::print(", model {}", text_of(v, "model"));
+    if (!v["parents"].empty()) fmt::print(", from {}", joined(v["parents"]));
+    if (!v["tags"].empty()) fmt::print("  [{}]", joined(v["tags"]));
+    fmt::print("\n    content hash {}", text_of(v, "content_hash"));
+    if (!text_of(v, "note").empty()) fmt::print("  {}", text_of(v, "note"));
+    fmt::print("\n");
+  }
+  return 0;
+}
+
+int run_tag(const std::string& path, const std::string& name, const std::string& reference,
+            bool remove) {
+  if (remove == !reference.empty())
+    throw ConfigError("give a version, or --remove to take the tag away");
+  Store store = Store::open(path);
+  const StoreLock lock(store.path());
+  if (remove) {
+    store.remove_tag(name);
+  } else {
+    store.tag(name, store.resolve(reference));
+  }
+  return 0;
+}
+
+int run_verify(const std::string& path, bool json) {
+  std::string folder, reference;
+  std::vector<std::string> damages;
+  std::uint64_t checked = 1;
+  if (Store::is_store(path)) {
+    const Store store = Store::open(path);
+    checked = store.versions().size();
+    damages = store.verify({});
+  } else if (split_reference(path, &folder, &reference)) {
+    const Store store = Store::open(folder);
+    damages = store.verify(store.resolve(reference));
+  } else {
+    try {
+      open_set(path, true);
+    } catch (const InputError& error) {
+      damages.emplace_back(error.what());
+    }
+  }
+  if (json) {
+    print_json({{"checked", checked}, {"damages", damages}});
+  } else {
+    for (const std::string& words : damages) fmt::print("{}\n", words);
+    if (damages.empty())
+      fmt::print("{} of {} whole\n", words_of_count(checked), words_of_count(checked));
+  }
+  if (damages.empty()) return 0;
+  throw InputError(fmt::format(
+      "{}: {} damaged; mine again what is", path,
+      damages.size() == 1 ? "one place is" : fmt::format("{} places are", damages.size())));
+}
+
+int run_prune(const std::string& path, std::uint64_t keep, bool dry_run, bool json) {
+  Store store = Store::open(path);
+  const StoreLock lock(store.path());
+  const Pruned pruned = store.to_prune(keep);
+  if (!dry_run) store.prune(pruned);
+  if (json) {
+    print_json({{"dry_run", dry_run},
+                {"versions", pruned.versions},
+                {"shards", pruned.shards},
+                {"unfinished_runs", pruned.works},
+                {"bytes", pruned.bytes}});
+    return 0;
+  }
+  fmt::print("{} {} versions, {} shards ({}), {} unfinished runs\n",
+             dry_run ? "would remove" : "removed", pruned.versions.size(), pruned.shards.size(),
+             words_of_bytes(pruned.bytes), pruned.works.size());
+  for (const std::uint64_t number : pruned.versions) fmt::print("  version {}\n", number);
+  return 0;
+}
+
+struct StoreArgs {
+  std::string path, name, reference;
+  std::uint64_t keep = 10;
+  bool json = false, remove = false, dry_run = false;
+};
+
+}  // namespace
+
+void add_log(CLI::App& app, Context& context) {
+  auto args = std::make_shared<StoreArgs>();
+  CLI::App* verb = app.add_subcommand("log", "list the versions of a store, newest first");
+  verb->add_option("store", args->path, "folder of the store")->required();
+  verb->add_flag("--json", args->json, "as JSON, with all that happened to the store");
+  verb->callback(
+      [&context, args] { context.run = [args] { return run_log(args->path, args->json); }; });
+}
+
+void add_tag(CLI::App& app, Context& context) {
+  auto args = std::make_shared<StoreArgs>();
+  CLI::App* verb = app.add_subcommand("tag", "name a version of a store, or take a name away");
+  verb->add_option("store", args->path, "folder of the store")->required();
+  verb->add_option("name", args->name, "the tag")->required();
+  verb->add_option("version", args->reference, "a version (7, v7) or another tag");
+  verb->add_flag("--remove", args->remove, "take the tag away");
+  verb->callback([&context, args] {
+    context.run = [args] { return run_tag(args->path, args->name, args->reference, args->remove); };
+  });
+}
+
+void add_verify(CLI::App& app, Context& context) {
+  auto args = std::make_shared<StoreArgs>();
+  CLI::App* verb = app.add_subcommand(
+      "verify", "read a set, a store or STORE@VERSION whole and compare every hash");
+  verb->add_option("set", args->path, "folder of a set or store, or STORE@VERSION")->required();
+  verb->add_flag("--json", args->json, "as JSON");
+  verb->callback(
+      [&context, args] { context.run = [args] { return run_verify(args->path, args->json); }; });
+}
+
+void add_prune(CLI::App& app, Context& context) {
+  auto args = std::make_shared<StoreArgs>();
+  CLI::App* verb = app.add_subcommand(
+      "prune", "remove old versions without a tag, and shards and runs that nothing needs");
+  verb->add_option("store", args->path, "folder of the store")->required();
+  verb->add_option("--keep", args->keep, "newest versions that stay")->capture_default_str();
+  verb->add_flag("--dry-run", args->dry_run, "only say what would go");
+  verb->add_flag("--json", args->json, "as JSON");
+  verb->callback([&context, args] {
+    context.run = [args] { return run_prune(args->path, args->keep, args->dry_run, args->json); };
+  });
+}
+
+}  // namespace quarry
