@@ -65,10 +65,13 @@ void check_shards(const MineArgs& args, const Inputs& inputs) {
 int run_mine_into_store(const MineArgs& args, const Context& context) {
   check_required(args.run);
   RunRequest request = check_run_options(args.run);
+  const Store store = Store::create(args.store.store);
+  const StoreLock lock(store.path());  // before the inputs are read: nobody waits for nothing
+  for (const std::string& parent : args.store.parents) store.resolve(parent);
   MemoryWatch memory;
   RunFacts facts;
   facts.command_line = context.command_line;
-  facts.set_folder = args.store.store;
+  facts.set_folder = store.path();
   Clock::time_point start = Clock::now();
   const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
   Inputs& inputs = *loaded;
@@ -83,7 +86,7 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
   facts.miner = &miner;
   Stored stored;
   try {
-    stored = mine_into_store(args.store, facts, request, inputs, miner, memory, context);
+    stored = mine_into_store(store, args.store, facts, request, inputs, miner, memory, context);
   } catch (const Cancelled&) {
     throw Cancelled("stopped; the shards that are complete are kept in " + args.store.store +
                     ", the same command goes on from there");

@@ -41,10 +41,9 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
 
 }  // namespace
 
-Stored mine_into_store(const StoreOptions& options, RunFacts& facts, const RunRequest& request,
-                       Inputs& inputs, Miner& miner, MemoryWatch& memory, const Context& context) {
-  const Store store = Store::create(options.store);
-  const StoreLock lock(store.path());
+Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts& facts,
+                       const RunRequest& request, Inputs& inputs, Miner& miner, MemoryWatch& memory,
+                       const Context& context) {
   Json parents = Json::array();
   for (const std::string& parent : options.parents) parents.push_back(store.resolve(parent));
   SetSchema schema;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "host/store/store.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/run_report.h"
@@ -31,9 +32,10 @@ struct Stored {
   std::string run_json;
 };
 
-/// Mines the chosen rows into a new version. The caller has loaded and hashed the inputs. Throws
-/// what mining throws; after Cancelled the shards that are complete stay.
-Stored mine_into_store(const StoreOptions& options, RunFacts& facts, const RunRequest& request,
-                       Inputs& inputs, Miner& miner, MemoryWatch& memory, const Context& context);
+/// Mines the chosen rows into a new version. The caller has loaded and hashed the inputs and holds
+/// the store's lock. Throws what mining throws; after Cancelled the shards that are complete stay.
+Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts& facts,
+                       const RunRequest& request, Inputs& inputs, Miner& miner, MemoryWatch& memory,
+                       const Context& context);
 
 }  // namespace quarry
