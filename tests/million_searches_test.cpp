@@ -117,7 +117,7 @@ void judge(const Tables& t, const Ranking& truth, const std::string& kind, Judge
 TEST(MillionSearches, NoRowIsWrong) {
   const char* scale = std::getenv("QUARRY_TEST_SCALE");
   const bool full = scale != nullptr && std::atoi(scale) >= 10;
-  std::vector<std::string> kinds{"exact-fp32", "exact-int8", "exact-bf16"};
+  std::vector<std::string> kinds{"exact", "exact-fp32", "exact-int8", "exact-bf16"};
   if (have_faiss()) kinds.push_back("Flat");
   Judged all;
   for (const Data data : kAllData) {

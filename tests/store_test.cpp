@@ -377,7 +377,7 @@ class Disk {
       }
       std::string text = node.synced_text;
       if (lost == Lost::kPartOfBytes && node.text != text)
-        text = node.text.substr(0, node.text.size() / 512 * 512);
+        text = node.text.substr(0, std::max(text.size(), node.text.size() / 512 * 512));
       std::ofstream(to + "/" + name, std::ios::binary) << text;
     }
   }
@@ -419,6 +419,10 @@ TEST_F(StoreTest, PowerThatGoesAtAnyStepLosesNoVersionAndTheRunGoesOn) {
       if (committed > 0) {
         ASSERT_TRUE(Store::is_store(store)) << "step " << step;
         ASSERT_GE(Store::open(store).versions().size(), committed) << "step " << step;
+        std::uint64_t told = 0;
+        for (const std::string& event : Store::open(store).events())
+          told += event.find("\"event\":\"version\"") != std::string::npos ? 1 : 0;
+        ASSERT_GE(told, committed) << "step " << step;
       }
       write_version(store, 1);
       write_version(store, 2);

@@ -35,7 +35,6 @@ void StoreRun::begin(bool anew) {
   make_folder(work_folder());
   remove_folder(part_folder());
   journal_.emplace(work_folder() + "/journal");
-  sync_folder(work_folder());
   sync_folder(store_.path() + "/work");
   for (const std::string& line : journal_->lines()) take_over(line);
 }
