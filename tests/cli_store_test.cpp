@@ -79,6 +79,13 @@ TEST_F(CliStoreTest, MinesWhatOutGivesAndNamesVersions) {
   expect({"prune", path("store"), "--keep", "1"}, 0, "removed 1 versions");
   expect({"verify", path("store")}, 0, "1 of 1 whole");
   expect({"log", path("nowhere")}, 3, "no store");
+  expect(store_args({"--tag", "a/b"}), 2, "no name for a tag");
+  // What was asked for last is what latest means.
+  json_of(store_args({"--model", "two-tower-3"}));
+  json_of(store_args({"--seed", "7"}));
+  const Json back = json_of(store_args({"--model", "two-tower-3"}));
+  EXPECT_EQ(back["was_there"], true);
+  expect({"show", path("store"), "--json"}, 0, back["content_hash"].get<std::string>());
 }
 
 TEST_F(CliStoreTest, RowsThatDidNotChangeAreThoseOfOtherVersions) {
@@ -119,6 +126,22 @@ TEST_F(CliStoreTest, AKilledRunGoesOnAndEndsAsIfItHadNotBeen) {
   EXPECT_GT(resumed, kills);
 }
 
+/// Shards of inputs that changed in the middle must not be gone on from with the old ones.
+TEST_F(CliStoreTest, NothingOfARunWhoseInputsChangedStays) {
+  const std::string before = read_file("users.npy");
+  const Json whole = json_of(store_args());
+  fs::remove_all(path("store"));
+  const int steps = 150;  // the second shard is being written
+  ASSERT_EQ(run_with("QUARRY_CRASH_AT", std::to_string(steps), store_args()).code, -1);
+  std::string changed = before;
+  changed[200] = static_cast<char>(changed[200] ^ 1);
+  write_file("users.npy", changed);
+  const Json other = json_of(store_args());
+  EXPECT_EQ(other["shards_resumed"], 0) << "they are of other vectors";
+  write_file("users.npy", before);
+  EXPECT_EQ(json_of(store_args())["content_hash"], whole["content_hash"]);
+}
+
 TEST_F(CliStoreTest, AFailingDiskIsToldByExitCode5) {
   for (const char* at : {"1:28", "9:5", "60:28", "200:30", "400:5", "440:28"}) {
     fs::remove_all(path("store"));
@@ -151,6 +174,14 @@ TEST_F(CliStoreTest, DamageIsNamed) {
   file.put('\x55');
   file.close();
   expect({"verify", path("store")}, 3, "item.npy");
+  const Json mended = json_of(store_args());
+  EXPECT_EQ(mended["repaired"], true);
+  EXPECT_EQ(mended["version"], 1);
+  expect({"verify", path("store")}, 0, "1 of 1 whole");
+  std::fstream again(column, std::ios::binary | std::ios::in | std::ios::out);
+  again.seekp(150);
+  again.put('\x55');
+  again.close();
   expect({"show", path("store"), "--verify"}, 3, "item.npy");
 }
 

@@ -50,11 +50,9 @@ std::pair<std::vector<std::string>, std::uint64_t> lines_of(const std::string& p
 }  // namespace
 
 Journal::Journal(const std::string& path) : path_(path) {
-  std::error_code error;
-  const bool is_new = !std::filesystem::exists(path, error);
   file_ = open_file(path);
-  // Its name must last as long as its lines.
-  if (is_new) sync_folder(std::filesystem::path(path).parent_path().string());
+  // Its name must last as long as its lines; whoever made it may have been killed at once.
+  sync_folder(std::filesystem::path(path).parent_path().string());
   const std::string text = read_text(path, kMostBytes);
   auto [lines, bytes] = lines_of(path, text);
   lines_ = std::move(lines);

@@ -187,17 +187,20 @@ void NegativeSet::State::verify_shard(const ManifestReader& reader, const Json& 
                                       const Shard& shard) const {
   const Json& recorded = reader.at(entry, "columns");
   DigestStream all;
+  std::string damaged;
   for (std::size_t c = 0; c < kNumColumns; ++c) {
     const std::string name = column_type(static_cast<Column>(c)).name;
     DigestStream stream;
     stream.update(shard.columns[c].data(), shard.columns[c].data_bytes());
     const Digest digest = stream.digest();
     all.update(digest.bytes, sizeof(digest.bytes));
-    if (digest.hex() != reader.text(reader.at(recorded, name), "xxh3_128")) {
-      throw InputError(shard.path + "/" + name +
-                       ".npy: its bytes do not have the hash in the manifest; the file is "
-                       "damaged, mine the set again");
-    }
+    if (digest.hex() != reader.text(reader.at(recorded, name), "xxh3_128"))
+      damaged += (damaged.empty() ? "" : ", ") + shard.path + "/" + name + ".npy";
+  }
+  if (!damaged.empty()) {
+    throw InputError(damaged +
+                     ": its bytes do not have the hash in the manifest; the file is damaged, mine "
+                     "the set again");
   }
   const std::string hex = all.digest().hex();
   if (!shard.path.ends_with(of_store ? hex : hex.substr(0, 16)))
@@ -206,7 +209,15 @@ void NegativeSet::State::verify_shard(const ManifestReader& reader, const Json& 
 
 void NegativeSet::State::verify(const ManifestReader& reader) const {
   const Json& entries = reader.at(reader.root(), "shards");
-  for (std::size_t i = 0; i < shards.size(); ++i) verify_shard(reader, entries[i], shards[i]);
+  std::string damages;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    try {
+      verify_shard(reader, entries[i], shards[i]);
+    } catch (const InputError& error) {
+      damages += (damages.empty() ? "" : "\n  ") + std::string(error.what());
+    }
+  }
+  if (!damages.empty()) throw InputError(damages);
   for (const Shard& shard : shards) shard.check_places();
   ContentHash hash(schema.k);
   hash_into(hash);

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "host/store/column_file.h"
 #include "host/store/digest.h"
 #include "host/store/journal.h"
 #include "host/store/set_lock.h"
@@ -50,19 +51,6 @@ bool is_number(const std::string& text, std::uint64_t* number) {
   errno = 0;
   *number = std::strtoull(digits.c_str(), nullptr, 10);
   return errno == 0;
-}
-
-void check_tag_name(const std::string& name) {
-  std::uint64_t number = 0;
-  const bool letters =
-      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-      std::string::npos;
-  if (name.empty() || name.size() > kMostTagLength || name[0] == '.' || !letters ||
-      is_number(name, &number)) {
-    throw ConfigError("'" + name +
-                      "' is no name for a tag; 1 to 64 letters, digits, '.', '_' and '-', not "
-                      "beginning with '.' and not like a version (7, v7), are");
-  }
 }
 
 /// Of a tag's file: its version and a hash of both names, by which damage is seen.
@@ -116,6 +104,23 @@ std::uint64_t bytes_of(const fs::path& folder) {
   return bytes;
 }
 
+/// The columns that lie in a folder are those of `facts`, byte for byte.
+bool holds(const std::string& folder, const ShardFacts& facts) {
+  for (std::size_t c = 0; c < kNumColumns; ++c) {
+    const std::string file = folder + "/" + column_type(static_cast<Column>(c)).name + ".npy";
+    try {
+      const std::string text = read_text(file, facts.column_bytes[c]);
+      DigestStream stream;
+      if (text.size() != facts.column_bytes[c]) return false;
+      stream.update(text.data() + kNpyHeaderBytes, text.size() - kNpyHeaderBytes);
+      if (!(stream.digest() == facts.column_digest[c])) return false;
+    } catch (const std::runtime_error&) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::vector<Json> parsed_events(const Store& store) {
   std::vector<Json> events;
   for (const std::string& line : store.events()) {
@@ -128,26 +133,69 @@ std::vector<Json> parsed_events(const Store& store) {
 }  // namespace
 
 StoreLock::StoreLock(const std::string& store) : file_(open_file(store + "/LOCK")) {
-  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  int result = 0;
+  do {
+    result = ::flock(file_.get(), LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return;
+  if (errno == EWOULDBLOCK)
     throw SetLocked(store + ": another run is writing this store now; wait for its end");
-  }
+  throw IoError(io_message(store + "/LOCK", "cannot lock"));
 }
 
 bool Store::is_store(const std::string& path) {
   std::error_code error;
-  return fs::is_regular_file(fs::path(path) / "store.json", error);
+  const bool is = fs::is_regular_file(fs::path(path) / "store.json", error);
+  if (error == std::errc::permission_denied)
+    throw IoError(path + "/store.json: cannot be looked at: " + error.message());
+  return is;
+}
+
+bool Store::is_tag_name(const std::string& name) {
+  std::uint64_t number = 0;
+  const bool letters =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+      std::string::npos;
+  return !name.empty() && name.size() <= kMostTagLength && name[0] != '.' && letters &&
+         !is_number(name, &number);
+}
+
+void Store::check_tag_name(const std::string& name) {
+  if (is_tag_name(name)) return;
+  throw ConfigError("'" + name +
+                    "' is no name for a tag; 1 to 64 letters, digits, '.', '_' and '-', not "
+                    "beginning with '.' and not like a version (7, v7), are");
+}
+
+/// The parts of a store are there, and are folders of its own.
+void Store::check_parts() const {
+  for (const char* part : {"shards", "versions", "tags", "work"}) {
+    std::error_code error;
+    const fs::path folder = fs::path(path_) / part;
+    const fs::file_type type = fs::symlink_status(folder, error).type();
+    const bool may_lack = part == std::string("work");  // holds nothing that is needed
+    if (type == fs::file_type::directory || (may_lack && type == fs::file_type::not_found))
+      continue;
+    throw InputError(folder.string() + (type == fs::file_type::not_found
+                                            ? ": is missing; the store is damaged"
+                                            : ": is no folder of the store's own"));
+  }
 }
 
 Store Store::create(const std::string& path) {
   const std::string folder = set_folder(path).string();
   if (is_store(folder)) {
-    check_format(folder);
-    return Store(folder);
+    Store store = open(folder);
+    // One whose maker was killed may not be on disk whole.
+    sync_folder(folder);
+    sync_folder(fs::path(folder).parent_path().string());
+    return store;
   }
   std::error_code error;
   const fs::file_status status = fs::symlink_status(folder, error);
   // A maker that was killed leaves folders and the parts of store.json, which comes last.
-  const std::set<std::string> parts = {"LOCK", "shards", "versions", "tags", "work", ".store.json"};
+  const std::set<std::string> parts = {"LOCK", "shards",      "versions",  "tags",
+                                       "work", ".store.json", "lost+found"};
   if (status.type() != fs::file_type::not_found) {
     if (!fs::is_directory(fs::status(folder, error)))
       throw IoError(folder + ": exists and is not a folder; choose another --store");
@@ -179,7 +227,9 @@ Store Store::open(const std::string& path) {
     throw InputError(path + ": is no store (it has no store.json); quarry mine --store makes one");
   }
   check_format(folder);
-  return Store(folder);
+  Store store(folder);
+  store.check_parts();
+  return store;
 }
 
 std::string Store::version_file(std::uint64_t number) const {
@@ -197,17 +247,25 @@ std::vector<std::uint64_t> Store::versions() const {
   return numbers;
 }
 
-std::map<std::string, std::uint64_t> Store::tags() const {
+std::uint64_t Store::read_tag(const std::string& name) const {
+  const std::string file = path_ + "/tags/" + name;
+  const std::string text = read_text(file, 64);
+  std::uint64_t number = 0;
+  if (text.size() < 21 || !is_number(text.substr(0, 21), &number) || text != tag_text(name, number))
+    throw InputError(file + ": is damaged; set the tag again, or quarry tag --remove");
+  return number;
+}
+
+std::map<std::string, std::uint64_t> Store::tags(std::vector<std::string>* damaged) const {
   std::map<std::string, std::uint64_t> tags;
   for (const std::string& name : names_in(fs::path(path_) / "tags")) {
-    if (name[0] == '.') continue;  // one that a killed run was making
-    const std::string file = path_ + "/tags/" + name;
-    const std::string text = read_text(file, 64);
-    std::uint64_t number = 0;
-    if (text.size() < 21 || !is_number(text.substr(0, 21), &number) ||
-        text != tag_text(name, number))
-      throw InputError(file + ": is damaged; set the tag again");
-    tags[name] = number;
+    if (!is_tag_name(name)) continue;  // a draft of a killed run, an editor's backup
+    try {
+      tags[name] = read_tag(name);
+    } catch (const InputError& error) {
+      if (damaged == nullptr) throw;
+      damaged->emplace_back(error.what());
+    }
   }
   return tags;
 }
@@ -215,15 +273,18 @@ std::map<std::string, std::uint64_t> Store::tags() const {
 std::uint64_t Store::resolve(const std::string& reference) const {
   const std::vector<std::uint64_t> there = versions();
   std::uint64_t number = 0;
-  const auto known = tags();
-  const auto tagged = known.find(reference);
-  if (tagged != known.end()) {
-    number = tagged->second;
-  } else if (!is_number(reference, &number)) {
-    std::string names;
-    for (const auto& [name, version] : known) names += (names.empty() ? "" : ", ") + name;
-    throw InputError(path_ + ": has no tag '" + reference + "'; " +
-                     (names.empty() ? "it has none" : "tags are " + names));
+  std::error_code error;
+  if (!is_number(reference, &number)) {
+    if (is_tag_name(reference) && fs::exists(path_ + "/tags/" + reference, error)) {
+      number = read_tag(reference);
+    } else {
+      std::string names;
+      std::vector<std::string> damaged;
+      for (const auto& [name, version] : tags(&damaged))
+        names += (names.empty() ? "" : ", ") + name;
+      throw InputError(path_ + ": has no tag '" + reference + "'; " +
+                       (names.empty() ? "it has none" : "tags are " + names));
+    }
   }
   if (!std::binary_search(there.begin(), there.end(), number)) {
     throw InputError(path_ + ": has no version " + std::to_string(number) + "; " +
@@ -239,9 +300,13 @@ std::string Store::manifest(std::uint64_t number) const {
 }
 
 std::string Store::identity(std::uint64_t number) const {
-  const Json about = parsed(version_file(number)).value("store", Json::object());
-  const Json identity = about.is_object() ? about.value("identity", Json()) : Json();
-  return identity.is_string() ? identity.get<std::string>() : "";
+  try {
+    const Json about = parsed(version_file(number)).value("store", Json::object());
+    const Json identity = about.is_object() ? about.value("identity", Json()) : Json();
+    return identity.is_string() ? identity.get<std::string>() : "";
+  } catch (const InputError&) {
+    return "";  // quarry verify names the damage
+  }
 }
 
 NegativeSet Store::read(std::uint64_t number, bool verify) const {
@@ -256,12 +321,28 @@ std::string Store::shard_folder(const std::string& digest) const {
   return path_ + "/shards/" + digest;
 }
 
-bool Store::keep_shard(const std::string& folder, const std::string& digest) {
+/// Puts a folder aside, whole, before it is removed: half of one is never in its place.
+void Store::discard_shard(const std::string& digest) {
+  make_folder(path_ + "/work");
+  const std::string aside = path_ + "/work/trash-" + digest;
+  remove_folder(aside);
+  rename_path(shard_folder(digest), aside);
+  sync_folder(path_ + "/work");
+  sync_folder(path_ + "/shards");
+  remove_folder(aside);
+}
+
+bool Store::keep_shard(const std::string& folder, const ShardFacts& facts) {
+  const std::string digest = facts.digest.hex();
   const std::string place = shard_folder(digest);
   std::error_code error;
-  if (fs::exists(place, error)) {
-    remove_folder(folder);
-    return true;
+  if (fs::exists(fs::symlink_status(place, error))) {
+    if (holds(place, facts)) {
+      sync_folder(path_ + "/shards");  // whoever put it there may have been killed before
+      remove_folder(folder);
+      return true;
+    }
+    discard_shard(digest);  // it was damaged
   }
   rename_path(folder, place);
   sync_folder(path_ + "/shards");
@@ -286,13 +367,15 @@ std::uint64_t Store::commit(const std::string& text, const std::vector<std::stri
   // The one step by which the version is there.
   if (!link_file(draft, version_file(number)))
     throw IoError(version_file(number) + ": appeared meanwhile; run again");
-  sync_folder(path_ + "/versions");
   finish_commit(number, tags);
   return number;
 }
 
 void Store::finish_commit(std::uint64_t number, const std::vector<std::string>& tags) {
   for (const char* draft : {"/versions/.draft.json", "/tags/.draft"}) remove_path(path_ + draft);
+  // What is there already may be so only until the power goes.
+  sync_folder(path_ + "/versions");
+  sync_folder(path_ + "/tags");
   const std::vector<Json> happened = parsed_events(*this);
   const bool recorded = std::any_of(happened.begin(), happened.end(), [&](const Json& event) {
     return event.value("event", "") == "version" && event.value("version", Json()) == number;
@@ -304,8 +387,9 @@ void Store::finish_commit(std::uint64_t number, const std::vector<std::string>& 
                .dump());
   }
   std::vector<std::string> names = tags;
-  if (versions().back() == number) names.emplace_back(kLatest);
-  const auto known = this->tags();
+  names.emplace_back(kLatest);
+  std::vector<std::string> damaged;
+  const auto known = this->tags(&damaged);
   for (const std::string& name : names) {
     const auto found = known.find(name);
     if (found == known.end() || found->second != number) tag(name, number);
@@ -318,6 +402,8 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
     try {
       at();
     } catch (const InputError& error) {
+      damages.push_back(what + error.what());
+    } catch (const IoError& error) {
       damages.push_back(what + error.what());
     }
   };
@@ -340,10 +426,10 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
     });
   }
   look("", [&] {
-    for (const auto& [name, number] : tags()) {
+    for (const auto& [name, number] : tags(&damages)) {
       if (!std::binary_search(there.begin(), there.end(), number))
-        throw InputError(path_ + "/tags/" + name + ": there is no version " +
-                         std::to_string(number) + "; set the tag again");
+        damages.push_back(path_ + "/tags/" + name + ": there is no version " +
+                          std::to_string(number) + "; set the tag again");
     }
   });
   return damages;
@@ -351,6 +437,7 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
 
 void Store::tag(const std::string& name, std::uint64_t number) {
   check_tag_name(name);
+  events();  // throws before anything is changed where the log is damaged
   const std::string draft = path_ + "/tags/.draft";
   remove_path(draft);
   write_new_file(draft, tag_text(name, number));
@@ -361,17 +448,26 @@ void Store::tag(const std::string& name, std::uint64_t number) {
 
 void Store::remove_tag(const std::string& name) {
   check_tag_name(name);
-  if (!tags().contains(name)) throw InputError(path_ + ": has no tag '" + name + "'");
+  std::error_code error;
+  if (!fs::exists(path_ + "/tags/" + name, error))
+    throw InputError(path_ + ": has no tag '" + name + "'");
+  events();
   remove_path(path_ + "/tags/" + name);
   sync_folder(path_ + "/tags");
   record(Json{{"event", "untag"}, {"tag", name}}.dump());
 }
 
-Pruned Store::to_prune(std::uint64_t keep) const {
+Pruned Store::to_prune(std::uint64_t keep, bool unfinished) const {
   Pruned pruned;
   const std::vector<std::uint64_t> there = versions();
   std::set<std::uint64_t> kept;
-  for (const auto& [name, number] : tags()) kept.insert(number);
+  for (const auto& [name, number] : tags()) {
+    if (!std::binary_search(there.begin(), there.end(), number)) {
+      throw InputError(path_ + "/tags/" + name + ": there is no version " + std::to_string(number) +
+                       "; nothing is pruned before the tag is set again or removed");
+    }
+    kept.insert(number);
+  }
   for (std::size_t i = there.size() - std::min<std::uint64_t>(keep, there.size()); i < there.size();
        ++i)
     kept.insert(there[i]);
@@ -389,7 +485,18 @@ Pruned Store::to_prune(std::uint64_t keep) const {
       needed.insert(fs::path(shard["path"].get<std::string>()).filename().string());
     }
   }
-  pruned.works = names_in(fs::path(path_) / "work");
+  // What unfinished runs have completed stays with them.
+  for (const std::string& name : names_in(fs::path(path_) / "work")) {
+    if (unfinished || name.rfind("trash-", 0) == 0) {
+      pruned.works.push_back(name);
+      continue;
+    }
+    for (const std::string& line : read_journal(path_ + "/work/" + name + "/journal")) {
+      const Json done = Json::parse(line, nullptr, false);
+      if (done.is_object() && done.contains("entry") && done["entry"].is_object())
+        needed.insert(fs::path(done["entry"].value("path", "")).filename().string());
+    }
+  }
   for (const std::string& name : names_in(fs::path(path_) / "shards")) {
     if (needed.contains(name)) continue;
     pruned.shards.push_back(name);
@@ -407,8 +514,7 @@ void Store::prune(const Pruned& pruned) {
   if (!pruned.versions.empty()) sync_folder(path_ + "/versions");
   for (const std::string& name : pruned.works) remove_folder(path_ + "/work/" + name);
   if (!pruned.works.empty()) sync_folder(path_ + "/work");
-  for (const std::string& name : pruned.shards) remove_folder(shard_folder(name));
-  if (!pruned.shards.empty()) sync_folder(path_ + "/shards");
+  for (const std::string& name : pruned.shards) discard_shard(name);
 }
 
 void Store::record(const std::string& event) {
@@ -421,6 +527,8 @@ std::vector<std::string> Store::events() const { return read_journal(path_ + "/l
 
 bool split_reference(const std::string& text, std::string* store, std::string* reference) {
   const std::size_t at = text.rfind('@');
+  std::error_code error;
+  if (fs::exists(fs::path(text) / "manifest.json", error)) return false;  // a set of that name
   if (Store::is_store(text)) {
     *store = text;
     *reference = kLatest;

@@ -9,6 +9,7 @@
 
 #include "host/store/files.h"
 #include "host/store/negative_set.h"
+#include "host/store/shard_writer.h"
 
 namespace quarry {
 
@@ -38,11 +39,14 @@ class Store {
   /// Throws InputError where there is no store of a format that this program reads.
   static Store open(const std::string& path);
   static bool is_store(const std::string& path);
+  /// Throws ConfigError for a name that no tag can have.
+  static void check_tag_name(const std::string& name);
 
   const std::string& path() const { return path_; }
   /// Numbers of the versions, ascending.
   std::vector<std::uint64_t> versions() const;
-  std::map<std::string, std::uint64_t> tags() const;
+  /// What tags mean. Throws InputError for a damaged one, unless `damaged` takes a sentence on it.
+  std::map<std::string, std::uint64_t> tags(std::vector<std::string>* damaged = nullptr) const;
   /// "7", "v7" or a tag. Throws InputError naming what there is.
   std::uint64_t resolve(const std::string& reference) const;
   std::string version_file(std::uint64_t number) const;
@@ -57,9 +61,9 @@ class Store {
   /// Where shards of a run with this identity are made, and its journal.
   std::string work_folder(const std::string& identity) const;
   std::string shard_folder(const std::string& digest) const;
-  /// Puts a finished folder in its place, which its content names. True: it was there already, and
-  /// the folder is removed.
-  bool keep_shard(const std::string& folder, const std::string& digest);
+  /// Puts a finished folder in its place, which its content names. True: it was there already,
+  /// whole, and the folder is removed; one that is damaged is replaced.
+  bool keep_shard(const std::string& folder, const ShardFacts& facts);
   /// Adds the next version: a set's manifest, whose shards are kept, with its number and time.
   /// Moves the tag `latest` and those of `tags` to it.
   std::uint64_t commit(const std::string& manifest, const std::vector<std::string>& tags);
@@ -71,8 +75,9 @@ class Store {
   /// Throws ConfigError for a name that no tag can have.
   void tag(const std::string& name, std::uint64_t number);
   void remove_tag(const std::string& name);
-  /// What would go if only the newest `keep` versions and those with a tag stayed.
-  Pruned to_prune(std::uint64_t keep) const;
+  /// What would go if only the newest `keep` versions and those with a tag stayed, with
+  /// `unfinished` also what runs that were stopped have made.
+  Pruned to_prune(std::uint64_t keep, bool unfinished) const;
   void prune(const Pruned& pruned);
   /// Adds an event, a JSON object, with its time to the store's log.
   void record(const std::string& event);
@@ -81,6 +86,10 @@ class Store {
 
  private:
   explicit Store(std::string path) : path_(std::move(path)) {}
+  static bool is_tag_name(const std::string& name);
+  void check_parts() const;
+  std::uint64_t read_tag(const std::string& name) const;
+  void discard_shard(const std::string& digest);
   std::string path_;
 };
 

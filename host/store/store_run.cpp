@@ -32,6 +32,7 @@ void StoreRun::complete(std::uint64_t version, const std::vector<std::string>& t
 
 void StoreRun::begin(bool anew) {
   if (anew) remove_folder(work_folder());
+  make_folder(store_.path() + "/work");
   make_folder(work_folder());
   remove_folder(part_folder());
   journal_.emplace(work_folder() + "/journal");
@@ -44,7 +45,7 @@ std::string StoreRun::part_folder() const { return work_folder() + "/shard.part"
 bool StoreRun::keep(std::uint64_t shard, std::uint64_t first_row, const ShardFacts& facts,
                     const std::string& about) {
   const std::string digest = facts.digest.hex();
-  const bool shared = store_.keep_shard(part_folder(), digest);
+  const bool shared = store_.keep_shard(part_folder(), facts);
   DoneShard done{shard_entry("shards/" + digest, first_row, facts), about};
   journal_->append(
       Json{{"shard", shard}, {"entry", Json::parse(done.entry)}, {"about", Json::parse(about)}}
@@ -74,6 +75,8 @@ std::uint64_t StoreRun::commit(std::uint64_t rows, const std::string& run_json,
   end();
   return number;
 }
+
+void StoreRun::abandon() { end(); }
 
 void StoreRun::end() {
   journal_.reset();

@@ -35,6 +35,8 @@ class StoreRun {
   /// Takes over the shards that an earlier process completed; with `anew` none.
   void begin(bool anew);
   const std::map<std::uint64_t, DoneShard>& done() const { return done_; }
+  /// Drops all that was completed: it may be of inputs that changed.
+  void abandon();
   /// Where the next shard is to be written; there is none yet.
   std::string part_folder() const;
   /// The shard there is complete: from here on it is not made again. True: other versions have it.

@@ -68,6 +68,7 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
   const Store store = Store::create(args.store.store);
   const StoreLock lock(store.path());  // before the inputs are read: nobody waits for nothing
   for (const std::string& parent : args.store.parents) store.resolve(parent);
+  store.events();  // a log that is damaged is told now and not after the last row
   MemoryWatch memory;
   RunFacts facts;
   facts.command_line = context.command_line;
@@ -92,18 +93,22 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
                     ", the same command goes on from there");
   }
   if (stored.was_there) {
-    fmt::print(stderr, "{}: version {} is of the same inputs, recipe and seed; nothing to mine\n",
+    fmt::print(stderr,
+               "{}: version {} is of the same inputs, recipe and seed; nothing to mine, latest "
+               "means it now\n",
                args.store.store, stored.version);
+    if (!args.store.note.empty() || !args.store.parents.empty())
+      fmt::print(stderr, "note: --note and --parent were not taken, a version is never changed\n");
   } else {
     if (stored.shards_resumed > 0) {
       fmt::print(stderr, "{} of {} shards were there from a run that was stopped\n",
                  words_of_count(stored.shards_resumed), words_of_count(stored.shards));
     }
     std::fputs(run_to_words(facts).c_str(), stderr);
-    fmt::print(stderr, "wrote {} version {}  content hash {}\n", args.store.store, stored.version,
-               stored.content_hash);
+    fmt::print(stderr, "{} {} version {}  content hash {}\n", stored.repaired ? "mended" : "wrote",
+               args.store.store, stored.version, stored.content_hash);
     if (stored.shards_shared > 0) {
-      fmt::print(stderr, "{} of {} shards are those of other versions\n",
+      fmt::print(stderr, "{} of {} shards were in the store already\n",
                  words_of_count(stored.shards_shared), words_of_count(stored.shards));
     }
   }
@@ -111,6 +116,7 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
     const Json out = {{"store", args.store.store},
                       {"version", stored.version},
                       {"was_there", stored.was_there},
+                      {"repaired", stored.repaired},
                       {"content_hash", stored.content_hash},
                       {"shards", stored.shards},
                       {"shards_resumed", stored.shards_resumed},
@@ -129,6 +135,7 @@ void check_place(const MineArgs& args) {
     return;
   }
   if (!args.out.empty()) throw ConfigError("--out and --store exclude each other");
+  for (const std::string& name : args.store.tags) Store::check_tag_name(name);
   if (args.overwrite) throw ConfigError("--overwrite is for --out; a store keeps its versions");
 }
 

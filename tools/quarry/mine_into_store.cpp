@@ -27,6 +27,19 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
   Json json = Json::parse(options_to_json(request.options, store));
   for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
     json.erase(key);
+  // Files count by what is in them, wherever they lie; of FILE:column the column counts.
+  for (const char* key : {"items", "users", "events", "catalogue", "rows", "recipe"})
+    json.erase(key);
+  for (const char* key : {"item-ids", "user-ids", "pairs", "feature", "item-list"}) {
+    if (!json.contains(key)) continue;
+    Json columns = Json::array();
+    for (const Json& value : json[key].is_array() ? json[key] : Json::array({json[key]})) {
+      const std::string text = value.get<std::string>();
+      columns.push_back({text.substr(0, text.find('=') == std::string::npos ? 0 : text.find('=')),
+                         text.rfind(':') == std::string::npos ? "" : text.substr(text.rfind(':'))});
+    }
+    json[key] = std::move(columns);
+  }
   for (const InputFile& file : inputs.files)
     json["files"].push_back({file.role, file.bytes, file.xxh3_128});
   json["recipe-text"] = request.recipe.text;
@@ -56,7 +69,10 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
   Stored stored;
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
   stored.shards = (rows + options.rows_per_shard - 1) / options.rows_per_shard;
-  if (const auto there = run.version_there()) {
+  const auto there = run.version_there();
+  // One that is damaged is mined again: its shards are put in place of those that are not whole.
+  const bool damaged = there && !store.verify(*there).empty();
+  if (there && !damaged) {
     run.complete(*there, options.tags);
     stored.version = *there;
     stored.was_there = true;
@@ -67,7 +83,7 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
   }
 
   // The sample that tells an approximate retriever's recall would miss the rows of earlier shards.
-  run.begin(!miner.exact());
+  run.begin(!miner.exact() || damaged);
   stored.shards_resumed = run.done().size();
   std::uint64_t unknown_segments = 0;
   for (const auto& [number, shard] : run.done()) {
@@ -76,6 +92,7 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
       miner.count_earlier(report_from_json(about.at("report")));
       facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
       unknown_segments += about.at("unknown_segments").get<std::uint64_t>();
+      facts.mine_seconds += about.at("seconds").get<double>();
     } catch (const nlohmann::json::exception& error) {
       throw InputError(
           fmt::format("{}/work: what shard {} of the run that was stopped says of "
@@ -83,7 +100,9 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
                       store.path(), number, error.what()));
     }
   }
-  const auto start = std::chrono::steady_clock::now();
+  const auto seconds_since = [](std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   RecallSample sample(miner.exact() ? 0 : request.options.recall_rows);
   Progress progress("rows", rows);
   for (std::uint64_t n = 0; n < stored.shards; ++n) {
@@ -92,6 +111,7 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
     const std::uint64_t end = std::min(first + options.rows_per_shard, rows);
     RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row + first, inputs.first_row + end);
     const MinerReport before = miner.report();
+    const auto start = std::chrono::steady_clock::now();
     ShardWriter writer(run.part_folder(), schema);
     feed.mine(
         [&](const NegativeBatch& batch, std::uint64_t at, const SetRows& of) {
@@ -104,21 +124,35 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
     unknown_segments += feed.unknown_segments();
     const Json about = {{"report", report_to_json(difference(miner.report(), before))},
                         {"bad_rows", feed.bad_rows()},
-                        {"unknown_segments", feed.unknown_segments()}};
-    stored.shards_shared += run.keep(n, first, writer.finish(), about.dump()) ? 1 : 0;
+                        {"unknown_segments", feed.unknown_segments()},
+                        {"seconds", seconds_since(start)}};
+    facts.mine_seconds += about["seconds"].get<double>();
+    const ShardFacts shard = writer.finish();
+    try {
+      check_unchanged(inputs);  // a shard of inputs that changed must not outlive this run
+    } catch (const InputError& error) {
+      run.abandon();
+      throw InputError(std::string(error.what()) + "; what this run had made is dropped");
+    }
+    stored.shards_shared += run.keep(n, first, shard, about.dump()) ? 1 : 0;
   }
-  facts.mine_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   facts.recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   if (context.stop->load()) throw Cancelled("stopped after the last row");
-  check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
-
   facts.warnings = run_warnings(request, inputs, miner, unknown_segments, facts.bad_rows);
   if (std::string words = recall_warning(facts.recall, request.options.recall); !words.empty())
     facts.warnings.push_back(std::move(words));
   facts.peak_resident = process_memory().peak_resident;
   facts.peak_anonymous = memory.peak_anonymous();
   stored.run_json = run_to_json(facts);
+  if (damaged) {
+    stored.content_hash = run.content_hash();
+    run.complete(*there, options.tags);
+    stored.version = *there;
+    stored.repaired = true;
+    const std::vector<std::string> left = store.verify(*there);
+    if (!left.empty()) throw InputError(left.front());
+    return stored;
+  }
   const Json about = {
       {"parents", std::move(parents)}, {"model", options.model}, {"note", options.note}};
   stored.version =

@@ -26,6 +26,7 @@ struct Stored {
   std::uint64_t version = 0;
   std::string content_hash;
   bool was_there = false;            ///< the same run is a version already: nothing was mined
+  bool repaired = false;             ///< it was damaged, and its shards were mined again
   std::uint64_t shards = 0;          ///< in all
   std::uint64_t shards_resumed = 0;  ///< kept by an earlier process
   std::uint64_t shards_shared = 0;   ///< as other versions have them

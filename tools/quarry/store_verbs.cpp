@@ -60,10 +60,17 @@ std::string joined(const Json& array) {
 
 int run_log(const std::string& path, bool json) {
   const Store store = Store::open(path);
-  const auto tags = store.tags();
+  std::vector<std::string> damaged;
+  const auto tags = store.tags(&damaged);
   Json all = Json::array();
-  for (const std::uint64_t number : store.versions())
-    all.push_back(summary_of(store, number, tags));
+  for (const std::uint64_t number : store.versions()) {
+    try {
+      all.push_back(summary_of(store, number, tags));
+    } catch (const InputError& error) {
+      damaged.emplace_back(error.what());
+    }
+  }
+  for (const std::string& words : damaged) fmt::print(stderr, "note: {}\n", words);
   if (json) {
     Json events = Json::array();
     for (const std::string& event : store.events()) events.push_back(Json::parse(event));
@@ -133,10 +140,11 @@ int run_verify(const std::string& path, bool json) {
       damages.size() == 1 ? "one place is" : fmt::format("{} places are", damages.size())));
 }
 
-int run_prune(const std::string& path, std::uint64_t keep, bool dry_run, bool json) {
+int run_prune(const std::string& path, std::uint64_t keep, bool unfinished, bool dry_run,
+              bool json) {
   Store store = Store::open(path);
   const StoreLock lock(store.path());
-  const Pruned pruned = store.to_prune(keep);
+  const Pruned pruned = store.to_prune(keep, unfinished);
   if (!dry_run) store.prune(pruned);
   if (json) {
     print_json({{"dry_run", dry_run},
@@ -156,7 +164,7 @@ int run_prune(const std::string& path, std::uint64_t keep, bool dry_run, bool js
 struct StoreArgs {
   std::string path, name, reference;
   std::uint64_t keep = 10;
-  bool json = false, remove = false, dry_run = false;
+  bool json = false, remove = false, dry_run = false, unfinished = false;
 };
 
 }  // namespace
@@ -195,13 +203,19 @@ void add_verify(CLI::App& app, Context& context) {
 void add_prune(CLI::App& app, Context& context) {
   auto args = std::make_shared<StoreArgs>();
   CLI::App* verb = app.add_subcommand(
-      "prune", "remove old versions without a tag, and shards and runs that nothing needs");
+      "prune", "remove old versions without a tag, and shards that nothing needs");
   verb->add_option("store", args->path, "folder of the store")->required();
-  verb->add_option("--keep", args->keep, "newest versions that stay")->capture_default_str();
+  verb->add_option("--keep", args->keep, "newest versions that stay")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  verb->add_flag("--unfinished", args->unfinished,
+                 "also what runs that were stopped have made; they would go on from it");
   verb->add_flag("--dry-run", args->dry_run, "only say what would go");
   verb->add_flag("--json", args->json, "as JSON");
   verb->callback([&context, args] {
-    context.run = [args] { return run_prune(args->path, args->keep, args->dry_run, args->json); };
+    context.run = [args] {
+      return run_prune(args->path, args->keep, args->unfinished, args->dry_run, args->json);
+    };
   });
 }
 
