@@ -546,8 +546,10 @@ TEST_F(StoreTest, AnyFlippedBitIsFoundAndItsFileNamed) {
 TEST_F(StoreTest, AShardThatIsDamagedIsReplacedByTheSameRows) {
   write_version(path("store"), 1);
   for (const auto& entry : fs::directory_iterator(path("store/shards"))) {
-    std::ofstream(entry.path() / "item.npy") << "rubbish";
-    fs::remove(entry.path() / "score.npy");
+    // A byte of another value; nothing else tells.
+    std::fstream item(entry.path() / "item.npy", std::ios::binary | std::ios::in | std::ios::out);
+    item.seekp(140);
+    item.put('\x7F');
   }
   EXPECT_FALSE(Store::open(path("store")).verify({}).empty());
   write_version(path("store"), 2);  // has a shard in common
