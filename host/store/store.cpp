@@ -188,7 +188,8 @@ Store Store::create(const std::string& path) {
     Store store = open(folder);
     // One whose maker was killed may not be on disk whole.
     sync_folder(folder);
-    sync_folder(fs::path(folder).parent_path().string());
+    const std::string parent = fs::path(folder).parent_path().string();
+    if (::access(parent.c_str(), R_OK) == 0) sync_folder(parent);
     return store;
   }
   std::error_code error;
