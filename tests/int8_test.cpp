@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <utility>
 #include <vector>
 
+#include "kernels/core/exact_score.h"
 #include "kernels/topk/int8_cpu.h"
 #include "tests/support/upper_halves.h"
 
@@ -247,6 +249,11 @@ TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsBeyondItsBounds) {
         ASSERT_EQ(scores.back(), -9.0f) << "beyond the room";
         for (std::size_t k = 0; k < some.places.size(); ++k) {
           const std::uint32_t i = some.places[k];
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(scores[k]),
+                    std::bit_cast<std::uint32_t>(scale *
+                                                 exact_dot_portable(&q[std::size_t{r} * dim],
+                                                                    &x[std::size_t{i} * dim], dim)))
+              << "item " << i;
           ASSERT_LE(std::fabs(static_cast<long double>(scores[k]) - dots[i]),
                     size[i] * (dim * 0x1p-24L) + 1e-36L)
               << "item " << i;

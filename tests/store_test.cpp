@@ -555,6 +555,14 @@ TEST_F(StoreTest, AShardThatIsDamagedIsReplacedByTheSameRows) {
   write_version(path("store"), 2);  // has a shard in common
   const Store store = Store::open(path("store"));
   EXPECT_NO_THROW(store.read(2, true));
+  // A header alone.
+  for (const auto& entry : fs::directory_iterator(path("store/shards"))) {
+    std::fstream score(entry.path() / "score.npy", std::ios::binary | std::ios::in | std::ios::out);
+    score.seekp(20);
+    score.put('x');
+  }
+  write_version(path("store"), 3);
+  EXPECT_NO_THROW(store.read(3, true));
 }
 
 TEST_F(StoreTest, ADamagedTagOrAStrayFileStopsNothingElse) {
@@ -566,6 +574,7 @@ TEST_F(StoreTest, ADamagedTagOrAStrayFileStopsNothingElse) {
   EXPECT_THROW(store.resolve("good"), InputError);
   EXPECT_EQ(store.resolve("latest"), 1u);
   EXPECT_EQ(store.resolve("1"), 1u);
+  EXPECT_TRUE(store.verify(1).empty()) << "the version is whole";
   EXPECT_EQ(write_version(path("store"), 2), 2u);
   EXPECT_THROW(store.to_prune(1, false), InputError) << "who knows what the tag kept";
   store.tag("good", 2);

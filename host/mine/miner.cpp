@@ -195,15 +195,22 @@ std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
 }
 
-/// Room in lists for what users' own lists hold, where that is more than there is room for anyway,
-/// and only so much as leaves a tile a few rows.
-void make_room_for_skips(Miner::State& s, std::uint64_t budget) {
+/// Room in lists for what a recipe lets through seldom and, where that is more than there is room
+/// for anyway, for what users' own lists hold; only so much as leaves a tile a few rows.
+void make_room_in_lists(Miner::State& s, std::uint64_t budget) {
   constexpr std::uint32_t kFewestRows = 64;
+  s.reach = s.tile->goals().reach();
   const std::uint32_t usual = s.tile->goals().skipped();
-  if (usual <= std::uint64_t{s.depth} * (s.reach - 1)) return;
-  s.skipped = usual;
-  while (s.skipped > s.depth && rows_within(*s.compiled, most_at(s, s.depth), budget) < kFewestRows)
-    s.skipped /= 2;
+  if (usual > std::uint64_t{s.depth} * (s.reach - 1)) s.skipped = usual;
+  while (rows_within(*s.compiled, most_at(s, s.depth), budget) < kFewestRows) {
+    if (s.skipped > s.depth) {
+      s.skipped /= 2;
+    } else if (s.reach > kMaxReach) {
+      s.reach /= 2;
+    } else {
+      break;
+    }
+  }
 }
 
 /// Several rows of a user are one query, which counts by the lowest of their ceilings and passes
@@ -355,9 +362,8 @@ void Miner::prepare_searches() {
   s.tile = make_tile(s);
   const SearchGoals& goals = s.tile->goals();
   if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows)) {
-    s.reach = goals.reach();
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
-    make_room_for_skips(s, options.host_memory);
+    make_room_in_lists(s, options.host_memory);
   }
   const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
   const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);

@@ -15,10 +15,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "host/store/column_file.h"
 #include "host/store/digest.h"
 #include "host/store/journal.h"
+#include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
+#include "host/store/set_manifest.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -102,23 +103,6 @@ std::uint64_t bytes_of(const fs::path& folder) {
     if (entry->is_regular_file(ignored)) bytes += entry->file_size(ignored);
   }
   return bytes;
-}
-
-/// The columns that lie in a folder are those of `facts`, byte for byte.
-bool holds(const std::string& folder, const ShardFacts& facts) {
-  for (std::size_t c = 0; c < kNumColumns; ++c) {
-    const std::string file = folder + "/" + column_type(static_cast<Column>(c)).name + ".npy";
-    try {
-      const std::string text = read_text(file, facts.column_bytes[c]);
-      DigestStream stream;
-      if (text.size() != facts.column_bytes[c]) return false;
-      stream.update(text.data() + kNpyHeaderBytes, text.size() - kNpyHeaderBytes);
-      if (!(stream.digest() == facts.column_digest[c])) return false;
-    } catch (const std::runtime_error&) {
-      return false;
-    }
-  }
-  return true;
 }
 
 std::vector<Json> parsed_events(const Store& store) {
@@ -333,12 +317,25 @@ void Store::discard_shard(const std::string& digest) {
   remove_folder(aside);
 }
 
-bool Store::keep_shard(const std::string& folder, const ShardFacts& facts) {
+/// The shard in its place is the one that `facts` tells of, headers and columns.
+bool Store::is_whole(const ShardFacts& facts, const SetSchema& schema) const {
+  try {
+    ContentHash unused(schema.k);
+    NegativeSet::hash_shard(path_, shard_entry("shards/" + facts.digest.hex(), 0, facts), schema,
+                            unused);
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+bool Store::keep_shard(const std::string& folder, const ShardFacts& facts,
+                       const SetSchema& schema) {
   const std::string digest = facts.digest.hex();
   const std::string place = shard_folder(digest);
   std::error_code error;
   if (fs::exists(fs::symlink_status(place, error))) {
-    if (holds(place, facts)) {
+    if (is_whole(facts, schema)) {
       sync_folder(path_ + "/shards");  // whoever put it there may have been killed before
       remove_folder(folder);
       return true;
@@ -426,6 +423,7 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
       read(number, true);
     });
   }
+  if (only) return damages;
   look("", [&] {
     for (const auto& [name, number] : tags(&damages)) {
       if (!std::binary_search(there.begin(), there.end(), number))

@@ -23,7 +23,7 @@ class StoreLock {
   FileHandle file_;
 };
 
-/// A version of a store, or what `prune` removes.
+/// What pruning removes.
 struct Pruned {
   std::vector<std::uint64_t> versions;
   std::vector<std::string> shards;  ///< folders that no version needs any more
@@ -63,17 +63,18 @@ class Store {
   std::string shard_folder(const std::string& digest) const;
   /// Puts a finished folder in its place, which its content names. True: it was there already,
   /// whole, and the folder is removed; one that is damaged is replaced.
-  bool keep_shard(const std::string& folder, const ShardFacts& facts);
+  bool keep_shard(const std::string& folder, const ShardFacts& facts, const SetSchema& schema);
   /// Adds the next version: a set's manifest, whose shards are kept, with its number and time.
   /// Moves the tag `latest` and those of `tags` to it.
   std::uint64_t commit(const std::string& manifest, const std::vector<std::string>& tags);
-  /// The rest of a commit whose process was killed: journal and tags.
+  /// The rest of a commit whose process was killed: log and tags, which mean it from here on.
   void finish_commit(std::uint64_t number, const std::vector<std::string>& tags);
-  /// Damages of versions, tags and journal, each in a sentence; of one version alone if `only` is
-  /// given.
+  /// Damages of versions, tags and log, each in a sentence; if `only` is given, of that version and
+  /// the log alone. Reads every byte.
   std::vector<std::string> verify(std::optional<std::uint64_t> only) const;
-  /// Throws ConfigError for a name that no tag can have.
+  /// The name means this version from here on. Throws ConfigError for a name that no tag can have.
   void tag(const std::string& name, std::uint64_t number);
+  /// Throws InputError where there is no such tag.
   void remove_tag(const std::string& name);
   /// What would go if only the newest `keep` versions and those with a tag stayed, with
   /// `unfinished` also what runs that were stopped have made.
@@ -89,6 +90,7 @@ class Store {
   static bool is_tag_name(const std::string& name);
   void check_parts() const;
   std::uint64_t read_tag(const std::string& name) const;
+  bool is_whole(const ShardFacts& facts, const SetSchema& schema) const;
   void discard_shard(const std::string& digest);
   std::string path_;
 };

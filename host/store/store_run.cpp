@@ -1,7 +1,6 @@
 // A run that adds a version to a store.
 #include "host/store/store_run.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -45,7 +44,7 @@ std::string StoreRun::part_folder() const { return work_folder() + "/shard.part"
 bool StoreRun::keep(std::uint64_t shard, std::uint64_t first_row, const ShardFacts& facts,
                     const std::string& about) {
   const std::string digest = facts.digest.hex();
-  const bool shared = store_.keep_shard(part_folder(), facts);
+  const bool shared = store_.keep_shard(part_folder(), facts, schema_);
   DoneShard done{shard_entry("shards/" + digest, first_row, facts), about};
   journal_->append(
       Json{{"shard", shard}, {"entry", Json::parse(done.entry)}, {"about", Json::parse(about)}}

@@ -29,7 +29,8 @@ class StoreRun {
 
   /// The newest version that the same run made already.
   std::optional<std::uint64_t> version_there() const;
-  /// What a process that was killed behind its commit left undone: its tags, its work folder.
+  /// What a process that was killed behind its commit left undone: log, tags and `latest`, its work
+  /// folder.
   void complete(std::uint64_t version, const std::vector<std::string>& tags);
 
   /// Takes over the shards that an earlier process completed; with `anew` none.
@@ -39,8 +40,8 @@ class StoreRun {
   void abandon();
   /// Where the next shard is to be written; there is none yet.
   std::string part_folder() const;
-  /// The shard there is complete: from here on it is not made again. True: other versions have it.
-  /// about: JSON.
+  /// The shard there is complete: from here on it is not made again. True: the store had it
+  /// already. about: JSON.
   bool keep(std::uint64_t shard, std::uint64_t first_row, const ShardFacts& facts,
             const std::string& about);
   /// Hash over all rows, read back from the shards: what is damaged there throws InputError.

@@ -96,7 +96,7 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
     } catch (const nlohmann::json::exception& error) {
       throw InputError(
           fmt::format("{}/work: what shard {} of the run that was stopped says of "
-                      "itself is damaged ({}); quarry prune removes it",
+                      "itself is damaged ({}); quarry prune --unfinished removes it",
                       store.path(), number, error.what()));
     }
   }

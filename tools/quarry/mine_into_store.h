@@ -29,7 +29,7 @@ struct Stored {
   bool repaired = false;             ///< it was damaged, and its shards were mined again
   std::uint64_t shards = 0;          ///< in all
   std::uint64_t shards_resumed = 0;  ///< kept by an earlier process
-  std::uint64_t shards_shared = 0;   ///< as other versions have them
+  std::uint64_t shards_shared = 0;   ///< in the store already
   std::string run_json;
 };
 
