@@ -5,16 +5,15 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
-#include "tools/quarry/load_inputs.h"
 #include "tools/quarry/mine_into_store.h"
-#include "tools/quarry/process_memory.h"
+#include "tools/quarry/mining_run.h"
 #include "tools/quarry/progress.h"
-#include "tools/quarry/recall_report.h"
 #include "tools/quarry/row_feed.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
@@ -50,17 +49,6 @@ void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inp
       context.stop);
 }
 
-void check_shards(const MineArgs& args, const Inputs& inputs) {
-  const std::uint64_t rows = inputs.end_row - inputs.first_row;
-  const std::uint64_t per_shard = args.store.rows_per_shard;
-  const std::uint64_t shards = (rows + per_shard - 1) / per_shard;
-  if (shards > kMaxShards) {
-    throw ConfigError(fmt::format(
-        "--rows-per-shard: {} for {} rows makes {} shards, at most {} are allowed; give {} or more",
-        per_shard, rows, shards, kMaxShards, (rows + kMaxShards - 1) / kMaxShards));
-  }
-}
-
 /// Into a store: a run that was stopped goes on where it was.
 int run_mine_into_store(const MineArgs& args, const Context& context) {
   check_required(args.run);
@@ -69,25 +57,12 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
   const StoreLock lock(store.path());  // before the inputs are read: nobody waits for nothing
   for (const std::string& parent : args.store.parents) store.resolve(parent);
   store.events();  // a log that is damaged is told now and not after the last row
-  MemoryWatch memory;
-  RunFacts facts;
-  facts.command_line = context.command_line;
-  facts.set_folder = store.path();
-  Clock::time_point start = Clock::now();
-  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
-  Inputs& inputs = *loaded;
-  hash_files(inputs, context);
-  check_shards(args, inputs);
-  facts.load_seconds = seconds_since(start);
-  start = Clock::now();
-  Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
-  facts.prepare_seconds = seconds_since(start);
-  facts.request = &request;
-  facts.inputs = &inputs;
-  facts.miner = &miner;
   Stored stored;
+  std::string words;
   try {
-    stored = mine_into_store(store, args.store, facts, request, inputs, miner, memory, context);
+    MiningRun run(std::move(request), args.store.rows_per_shard, store.path(), context);
+    stored = mine_into_store(store, args.store, run, context);
+    if (!stored.was_there) words = run_to_words(run.facts);
   } catch (const Cancelled&) {
     throw Cancelled("stopped; the shards that are complete are kept in " + args.store.store +
                     ", the same command goes on from there");
@@ -104,7 +79,7 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
       fmt::print(stderr, "{} of {} shards were there from a run that was stopped\n",
                  words_of_count(stored.shards_resumed), words_of_count(stored.shards));
     }
-    std::fputs(run_to_words(facts).c_str(), stderr);
+    std::fputs(words.c_str(), stderr);
     fmt::print(stderr, "{} {} version {}  content hash {}\n", stored.repaired ? "mended" : "wrote",
                args.store.store, stored.version, stored.content_hash);
     if (stored.shards_shared > 0) {
@@ -151,50 +126,25 @@ int run_mine(const MineArgs& args, const Context& context) {
     fmt::print(stderr, "note: {} is left from a run that was killed; it may be deleted\n", folder);
   }
 
-  MemoryWatch memory;
-  RunFacts facts;
-  facts.command_line = context.command_line;
-  facts.set_folder = args.out;
-  Clock::time_point start = Clock::now();
-  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
-  Inputs& inputs = *loaded;
-  hash_files(inputs, context);
-  check_shards(args, inputs);
-  facts.load_seconds = seconds_since(start);
-
-  start = Clock::now();
-  Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
-  facts.prepare_seconds = seconds_since(start);
-
-  SetSchema schema;
-  schema.k = request.recipe.k;
-  schema.branches = miner.branch_names();
-  schema.strata = miner.stratum_names();
-  schema.num_items = inputs.snapshot.num_items;
-  SetWriter writer(args.out, schema, args.store.rows_per_shard, existing);
-  start = Clock::now();
-  RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row, inputs.end_row);
-  RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
+  MiningRun run(std::move(request), args.store.rows_per_shard, args.out, context);
+  SetWriter writer(args.out, run.schema(), args.store.rows_per_shard, existing);
+  const Clock::time_point start = Clock::now();
+  Inputs& inputs = *run.inputs;
+  RowFeed feed(inputs, *run.miner, run.request.recipe.k, inputs.first_row, inputs.end_row);
+  RecallSample sample(run.miner->exact() ? 0 : args.run.recall_rows);
   mine_into(writer, sample, feed, inputs, context);
-  facts.mine_seconds = seconds_since(start);
-  facts.recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
+  run.facts.mine_seconds = seconds_since(start);
+  const MeasuredRecall recall =
+      measure_recall(sample, inputs, inputs.first_row, *run.miner, context.stop);
   if (context.stop->load())
     throw Cancelled("stopped after the last row; nothing was written to " + args.out);
   check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
 
-  facts.request = &request;
-  facts.inputs = &inputs;
-  facts.miner = &miner;
-  facts.bad_rows = feed.bad_rows();
-  facts.warnings = run_warnings(request, inputs, miner, feed.unknown_segments(), feed.bad_rows());
-  if (std::string words = recall_warning(facts.recall, args.run.recall); !words.empty())
-    facts.warnings.push_back(std::move(words));
-  facts.peak_resident = process_memory().peak_resident;
-  facts.peak_anonymous = memory.peak_anonymous();
-  const std::string run_json = run_to_json(facts);
+  run.facts.bad_rows = feed.bad_rows();
+  const std::string run_json = run.report(recall, feed.unknown_segments());
   const std::string hash = writer.finish(run_json);
 
-  std::fputs(run_to_words(facts).c_str(), stderr);
+  std::fputs(run_to_words(run.facts).c_str(), stderr);
   if (!writer.moved_aside().empty()) {
     std::fputs(fmt::format("the set that was there is now {}\n", writer.moved_aside()).c_str(),
                stderr);

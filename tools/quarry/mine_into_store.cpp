@@ -54,20 +54,19 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
 
 }  // namespace
 
-Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts& facts,
-                       const RunRequest& request, Inputs& inputs, Miner& miner, MemoryWatch& memory,
+Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context) {
+  const RunRequest& request = mining.request;
+  const Inputs& inputs = *mining.inputs;
+  RunFacts& facts = mining.facts;
+  Miner& miner = *mining.miner;
   Json parents = Json::array();
   for (const std::string& parent : options.parents) parents.push_back(store.resolve(parent));
-  SetSchema schema;
-  schema.k = request.recipe.k;
-  schema.branches = miner.branch_names();
-  schema.strata = miner.stratum_names();
-  schema.num_items = inputs.snapshot.num_items;
+  const SetSchema schema = mining.schema();
   StoreRun run(store, identity_of(options, request, inputs, store.path()), schema);
 
   Stored stored;
-  const std::uint64_t rows = inputs.end_row - inputs.first_row;
+  const std::uint64_t rows = mining.rows();
   stored.shards = (rows + options.rows_per_shard - 1) / options.rows_per_shard;
   const auto there = run.version_there();
   // One that is damaged is mined again: its shards are put in place of those that are not whole.
@@ -136,14 +135,10 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts
     }
     stored.shards_shared += run.keep(n, first, shard, about.dump()) ? 1 : 0;
   }
-  facts.recall = measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
+  const MeasuredRecall recall =
+      measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   if (context.stop->load()) throw Cancelled("stopped after the last row");
-  facts.warnings = run_warnings(request, inputs, miner, unknown_segments, facts.bad_rows);
-  if (std::string words = recall_warning(facts.recall, request.options.recall); !words.empty())
-    facts.warnings.push_back(std::move(words));
-  facts.peak_resident = process_memory().peak_resident;
-  facts.peak_anonymous = memory.peak_anonymous();
-  stored.run_json = run_to_json(facts);
+  stored.run_json = mining.report(recall, unknown_segments);
   if (damaged) {
     stored.content_hash = run.content_hash();
     run.complete(*there, options.tags);

@@ -7,9 +7,7 @@
 #include <vector>
 
 #include "host/store/store.h"
-#include "tools/quarry/load_inputs.h"
-#include "tools/quarry/process_memory.h"
-#include "tools/quarry/run_report.h"
+#include "tools/quarry/mining_run.h"
 
 namespace quarry {
 
@@ -33,10 +31,10 @@ struct Stored {
   std::string run_json;
 };
 
-/// Mines the chosen rows into a new version. The caller has loaded and hashed the inputs and holds
-/// the store's lock. Throws what mining throws; after Cancelled the shards that are complete stay.
-Stored mine_into_store(const Store& store, const StoreOptions& options, RunFacts& facts,
-                       const RunRequest& request, Inputs& inputs, Miner& miner, MemoryWatch& memory,
+/// Mines the chosen rows into a new version. The caller holds the store's lock. Throws what mining
+/// throws; after Cancelled the shards that are complete stay. Completes `mining.facts` where rows
+/// were mined.
+Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context);
 
 }  // namespace quarry
