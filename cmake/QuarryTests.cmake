@@ -83,6 +83,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME plan_memory COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/plan_memory.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(plan_memory PROPERTIES TIMEOUT 1800)
+    add_test(NAME refresh_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/refresh_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(refresh_test PROPERTIES TIMEOUT 1800)
     add_test(NAME peers_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/peers_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(peers_test PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)

@@ -69,6 +69,127 @@ class UnnamedKinds {
   std::unordered_map<std::string, std::uint64_t, Hash, std::equal_to<>> counts_;
 };
 
+/// Events of one log after another, until they are classified.
+class EventLog {
+ public:
+  EventLog(const EventColumns& columns, const ExposureRules& rules, const IdMap& users,
+           const IdMap& items, UnknownIds unknown)
+      : columns_(columns),
+        rules_(rules),
+        kinds_(rules),
+        users_(users),
+        items_(items),
+        unknown_(unknown) {}
+
+  void read(TableReader& table) {
+    TableScan scan(table);
+    const Slots slots = add_columns(scan);
+    UnknownIdLog unknown_ids(unknown_, scan.name());
+    const std::uint16_t fixed_kind = kinds_.number_of(columns_.fixed_kind);
+    std::uint64_t rows = 0;
+    for (; scan.next(); ++rows) {
+      // Room for the whole log at once: growth by doubling would hold three times its size for a
+      // moment. Untouched room costs address space only.
+      if (rows == 0) events_.reserve(events_.size() + scan.expected_rows());
+      Event event;
+      const std::optional<std::uint32_t> user =
+          unknown_ids.resolve(users_, scan.field(slots.user), "user", scan);
+      const std::optional<std::uint32_t> item =
+          unknown_ids.resolve(items_, scan.field(slots.item), "item", scan);
+      event.time = scan.time(slots.time);
+      event.value = scan.blank(slots.value) ? std::numeric_limits<float>::quiet_NaN()
+                                            : scan.number(slots.value, "value");
+      event.kind = slots.kind == TableScan::kAbsent ? fixed_kind : kind_of(scan, slots.kind);
+      latest_ = std::max(latest_.value_or(event.time), event.time);
+      unknown_users_ += user ? 0 : 1;
+      unknown_items_ += item ? 0 : 1;
+      if (!user || !item) continue;
+      event.user = *user;
+      event.item = *item;
+      events_.push_back(event);
+    }
+    unknown_ids.finish();
+    rows_ += rows;
+  }
+
+  /// Without --as-of the last event of the logs ends them, also one of ids that were left out.
+  Exposure classify(std::optional<std::int64_t> as_of, const Exec& exec) {
+    Exposure exposure = classify_events(std::move(events_), kinds_.names(), rules_, users_.size(),
+                                        items_.size(), as_of ? as_of : latest_, exec);
+    exposure.events = rows_;
+    exposure.no_values = no_values_ && kinds_.has_comparison();
+    exposure.unknown_users = unknown_users_;
+    exposure.unknown_items = unknown_items_;
+    exposure.unnamed_kinds = unnamed_.commonest();
+    const bool fixed = !columns_.fixed_kind.empty();
+    if (fixed && kinds_.number_of(columns_.fixed_kind) == kinds_.unnamed() && rows_ > 0)
+      exposure.unnamed_kinds.emplace_back(columns_.fixed_kind, rows_);
+    return exposure;
+  }
+
+ private:
+  struct Slots {
+    std::size_t user, item, time, kind, value;
+  };
+
+  Slots add_columns(TableScan& scan) {
+    const auto add = [&](const std::string& column, const char* key, const char* else_do = "") {
+      return scan.add(column,
+                      text_of("map another column with --event-columns ", key, "=COLUMN", else_do));
+    };
+    Slots slots{};
+    slots.user = add(columns_.user, "user");
+    slots.item = add(columns_.item, "item");
+    slots.time = add(columns_.time, "time");
+    const bool fixed = !columns_.fixed_kind.empty();
+    const std::vector<std::string>& there = scan.column_names();
+    const auto is_there = [&there](const std::string& column) {
+      return std::find(there.begin(), there.end(), column) != there.end();
+    };
+    const EventColumns defaults;
+    for (const std::string& kind : {columns_.kind, defaults.kind}) {
+      if (!fixed || !is_there(kind)) continue;
+      throw ConfigError(text_of("--event-kind ", columns_.fixed_kind, " would hide the column ",
+                                shown(kind), " of ", scan.name(),
+                                "; leave it out, or remove the column if it is not the kind"));
+    }
+    slots.kind =
+        fixed ? TableScan::kAbsent
+              : add(columns_.kind, "kind", ", or give every event one kind with --event-kind");
+    // Many logs have kinds only. A column that was asked for by name must be there, needed or not.
+    const bool required = columns_.value_required || columns_.value != defaults.value;
+    const bool no_values = !required && !is_there(columns_.value);
+    const std::size_t value = no_values ? TableScan::kAbsent : add(columns_.value, "value");
+    slots.value = kinds_.has_comparison() ? value : TableScan::kAbsent;
+    no_values_ = no_values_ || no_values;
+    return slots;
+  }
+
+  std::uint16_t kind_of(TableScan& scan, std::size_t slot) {
+    const std::string_view kind = scan.field(slot);
+    if (kind.empty()) {
+      throw_input_error(
+          scan.where(), ": the kind of event (column ", shown(columns_.kind),
+          ") is empty; name it, give every event one kind with --event-kind, or remove the row");
+    }
+    const std::uint16_t number = kinds_.number_of(kind);
+    if (number == kinds_.unnamed()) unnamed_.add(kind);
+    return number;
+  }
+
+  const EventColumns& columns_;
+  const ExposureRules& rules_;
+  KindNumbers kinds_;
+  const IdMap& users_;
+  const IdMap& items_;
+  UnknownIds unknown_;
+  UnnamedKinds unnamed_;
+  std::vector<Event> events_;
+  std::uint64_t rows_ = 0, unknown_users_ = 0, unknown_items_ = 0;
+  std::optional<std::int64_t> latest_;
+  bool no_values_ = false;
+};
+
 }  // namespace
 
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
@@ -80,87 +201,17 @@ Exposure read_exposure(const std::string& path, const EventColumns& columns,
 Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
                        const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of,
                        UnknownIds unknown, const Exec& exec) {
-  const KindNumbers kinds(rules);
-  TableScan scan(table);
-  const auto add = [&](const std::string& column, const char* key, const char* else_do = "") {
-    return scan.add(column,
-                    text_of("map another column with --event-columns ", key, "=COLUMN", else_do));
-  };
-  const std::size_t user_slot = add(columns.user, "user");
-  const std::size_t item_slot = add(columns.item, "item");
-  const std::size_t time_slot = add(columns.time, "time");
-  const bool fixed = !columns.fixed_kind.empty();
-  const std::vector<std::string>& there = scan.column_names();
-  const auto is_there = [&there](const std::string& column) {
-    return std::find(there.begin(), there.end(), column) != there.end();
-  };
-  const EventColumns defaults;
-  for (const std::string& kind : {columns.kind, defaults.kind}) {
-    if (!fixed || !is_there(kind)) continue;
-    throw ConfigError(text_of("--event-kind ", columns.fixed_kind, " would hide the column ",
-                              shown(kind), " of ", scan.name(),
-                              "; leave it out, or remove the column if it is not the kind"));
-  }
-  const std::size_t kind_slot =
-      fixed ? TableScan::kAbsent
-            : add(columns.kind, "kind", ", or give every event one kind with --event-kind");
-  // Many logs have kinds only. A column that was asked for by name must be there, needed or not.
-  const bool required = columns.value_required || columns.value != defaults.value;
-  const bool no_values = !required && !is_there(columns.value);
-  const std::size_t value_column = no_values ? TableScan::kAbsent : add(columns.value, "value");
-  const std::size_t value_slot = kinds.has_comparison() ? value_column : TableScan::kAbsent;
+  EventLog log(columns, rules, users, items, unknown);
+  log.read(table);
+  return log.classify(as_of, exec);
+}
 
-  const std::uint16_t fixed_kind = kinds.number_of(columns.fixed_kind);
-  UnknownIdLog unknown_ids(unknown, scan.name());
-  UnnamedKinds unnamed;
-  std::vector<Event> events;
-  std::uint64_t num_rows = 0, unknown_users = 0, unknown_items = 0;
-  std::optional<std::int64_t> latest;
-  for (; scan.next(); ++num_rows) {
-    // Room for the whole log at once: growth by doubling would hold three times its size for a
-    // moment. Untouched room costs address space only.
-    if (num_rows == 0) events.reserve(scan.expected_rows());
-    Event event;
-    const std::optional<std::uint32_t> user =
-        unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
-    const std::optional<std::uint32_t> item =
-        unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
-    event.time = scan.time(time_slot);
-    event.value = scan.blank(value_slot) ? std::numeric_limits<float>::quiet_NaN()
-                                         : scan.number(value_slot, "value");
-    event.kind = fixed_kind;
-    if (!fixed) {
-      const std::string_view kind = scan.field(kind_slot);
-      if (kind.empty()) {
-        throw_input_error(
-            scan.where(), ": the kind of event (column ", shown(columns.kind),
-            ") is empty; name it, give every event one kind with --event-kind, or remove the "
-            "row");
-      }
-      event.kind = kinds.number_of(kind);
-      if (event.kind == kinds.unnamed()) unnamed.add(kind);
-    }
-    latest = std::max(latest.value_or(event.time), event.time);
-    unknown_users += user ? 0 : 1;
-    unknown_items += item ? 0 : 1;
-    if (!user || !item) continue;
-    event.user = *user;
-    event.item = *item;
-    events.push_back(event);
-  }
-  unknown_ids.finish();
-
-  // Without --as-of the log ends it, with all its rows: also those of ids that were left out.
-  Exposure exposure = classify_events(std::move(events), kinds.names(), rules, users.size(),
-                                      items.size(), as_of ? as_of : latest, exec);
-  exposure.events = num_rows;
-  exposure.no_values = no_values && kinds.has_comparison();
-  exposure.unknown_users = unknown_users;
-  exposure.unknown_items = unknown_items;
-  exposure.unnamed_kinds = unnamed.commonest();
-  if (fixed && fixed_kind == kinds.unnamed() && num_rows > 0)
-    exposure.unnamed_kinds.emplace_back(columns.fixed_kind, num_rows);
-  return exposure;
+Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns& columns,
+                       const ExposureRules& rules, const IdMap& users, const IdMap& items,
+                       std::optional<std::int64_t> as_of, UnknownIds unknown, const Exec& exec) {
+  EventLog log(columns, rules, users, items, unknown);
+  for (const std::string& path : paths) log.read(*open_table(path));
+  return log.classify(as_of, exec);
 }
 
 }  // namespace quarry

@@ -89,6 +89,11 @@ Exposure read_exposure(const std::string& path, const EventColumns& columns,
 Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
                        const IdMap& users, const IdMap& items, std::optional<std::int64_t> as_of,
                        UnknownIds unknown, const Exec& exec = {});
+/// Several files as one log, whatever their order.
+Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns& columns,
+                       const ExposureRules& rules, const IdMap& users, const IdMap& items,
+                       std::optional<std::int64_t> as_of, UnknownIds unknown,
+                       const Exec& exec = {});
 
 /// One event, for callers that have them in memory.
 struct Event {

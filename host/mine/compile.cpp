@@ -73,7 +73,9 @@ class Compiler {
       out_->snapshot.num_items = num_items_;
     }
     out_->plan.snapshot_items = out_->snapshot.num_items;
-    out_->world.as_of = out_->snapshot.as_of;
+    // Rows without a time stand, and ages of events are counted, at the end of the log at hand; a
+    // snapshot that was kept from an earlier one is older.
+    out_->world.as_of = in_.exposure != nullptr ? in_.exposure->as_of : out_->snapshot.as_of;
     out_->world.popularity =
         out_->placement.borrow(out_->snapshot.popularity.data(), out_->snapshot.popularity.size());
   }
@@ -236,7 +238,7 @@ class Compiler {
   }
 
   std::int64_t oldest(const std::optional<std::int64_t>& max_age) const {
-    return max_age ? out_->snapshot.as_of - *max_age : std::numeric_limits<std::int64_t>::min();
+    return max_age ? out_->world.as_of - *max_age : std::numeric_limits<std::int64_t>::min();
   }
 
   std::uint8_t feature_table(const std::string& name, const std::string& who) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "host/data/embeddings.h"
@@ -14,8 +15,10 @@ namespace quarry {
 /// and rank quantiles range over.
 struct Snapshot {
   std::vector<std::uint32_t> popularity;  ///< [num_items] positive pairs per item
-  std::uint32_t num_items = 0;  ///< universe of draws and quantiles; items beyond it are newer
-  std::int64_t as_of = INT64_MAX;
+  std::uint32_t num_items = 0;     ///< universe of draws and quantiles; items beyond it are newer
+  std::int64_t as_of = INT64_MAX;  ///< ages of items, for strata of recency, are taken at it
+  /// Users with a positive, of whom the filter `universal` takes a share; nothing: counted anew.
+  std::optional<std::uint64_t> positive_users;
 };
 Snapshot make_snapshot(const Exposure& exposure, std::uint32_t num_items);
 

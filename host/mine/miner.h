@@ -47,6 +47,7 @@ struct NegativeBatch {
   std::vector<std::uint32_t> item, raw_rank, survivor_rank, stratum;
   std::vector<float> score, logq, kappa;
   std::vector<float> positive_min;  ///< [rows] NaN for rows without positives
+  std::vector<float> floor;         ///< [rows] Picks::floor
   std::vector<std::uint8_t> branch, fill, certified;
   std::vector<std::uint16_t> count;
 };

@@ -152,12 +152,25 @@ void divide_out(std::vector<std::uint64_t>& weights) {
 
 }  // namespace
 
+std::uint64_t users_with_a_positive(const Exposure& e) {
+  const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
+  std::uint64_t users = 0;
+  for (std::size_t u = 0; u + 1 < e.offsets.size(); ++u) {
+    bool any = false;
+    for (std::uint64_t i = e.offsets[u]; i < e.offsets[u + 1] && !any; ++i)
+      any = e.classes[i] == positive;
+    users += any ? 1 : 0;
+  }
+  return users;
+}
+
 Snapshot make_snapshot(const Exposure& exposure, std::uint32_t num_items) {
   Snapshot s;
   s.popularity = exposure.item_count;
   s.popularity.resize(num_items, 0);
   s.num_items = num_items;
   s.as_of = exposure.as_of;
+  s.positive_users = users_with_a_positive(exposure);
   return s;
 }
 
@@ -217,12 +230,10 @@ std::vector<std::uint32_t> universal_items(const Exposure* e, const Snapshot& sn
                                            double share) {
   std::vector<std::uint32_t> bitmap((snapshot.popularity.size() + 31) / 32, 0);
   std::uint64_t users = 0;
-  const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
-  for (std::size_t u = 0; e != nullptr && u + 1 < e->offsets.size(); ++u) {
-    bool any = false;
-    for (std::uint64_t i = e->offsets[u]; i < e->offsets[u + 1] && !any; ++i)
-      any = e->classes[i] == positive;
-    users += any ? 1 : 0;
+  if (snapshot.positive_users) {
+    users = *snapshot.positive_users;
+  } else if (e != nullptr) {
+    users = users_with_a_positive(*e);
   }
   for (std::size_t i = 0; i < snapshot.popularity.size(); ++i) {
     if (snapshot.popularity[i] > share * static_cast<double>(users))

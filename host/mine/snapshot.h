@@ -30,6 +30,8 @@ Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snaps
 std::vector<std::uint64_t> popularity_weights(const std::vector<std::uint32_t>& popularity,
                                               std::uint32_t num_items, double beta);
 
+std::uint64_t users_with_a_positive(const Exposure& exposure);
+
 /// Marks items positive for more than `share` of the users that have a positive.
 std::vector<std::uint32_t> universal_items(const Exposure* exposure, const Snapshot& snapshot,
                                            double share);

@@ -35,7 +35,7 @@ void HostStage::for_each_column(NegativeBatch& b, Move&& move) {
   move(branch_, b.branch, slots), move(fill_, b.fill, slots);
   move(kappa_, b.kappa, std::size_t{b.num_rows} * b.num_branches);
   move(positive_min_, b.positive_min, b.num_rows), move(certified_, b.certified, b.num_rows);
-  move(count_, b.count, b.num_rows);
+  move(count_, b.count, b.num_rows), move(floor_, b.floor, b.num_rows);
 }
 
 TileJob HostStage::load(const Exec& exec, const RowsView& rows, std::uint64_t first,
@@ -76,12 +76,14 @@ TileJob HostStage::load(const Exec& exec, const RowsView& rows, std::uint64_t fi
     job.out = {out.item.data(),     out.score.data(),         out.branch.data(),
                out.raw_rank.data(), out.survivor_rank.data(), out.stratum.data(),
                out.logq.data(),     out.fill.data(),          out.count.data(),
-               out.kappa.data(),    out.positive_min.data(),  out.certified.data()};
+               out.kappa.data(),    out.positive_min.data(),  out.certified.data(),
+               out.floor.data()};
   } else {
     job.out = {item_.at(exec),     score_.at(exec),         branch_.at(exec),
                raw_rank_.at(exec), survivor_rank_.at(exec), stratum_.at(exec),
                logq_.at(exec),     fill_.at(exec),          count_.at(exec),
-               kappa_.at(exec),    positive_min_.at(exec),  certified_.at(exec)};
+               kappa_.at(exec),    positive_min_.at(exec),  certified_.at(exec),
+               floor_.at(exec)};
   }
   return job;
 }

@@ -26,7 +26,7 @@ class HostStage {
   TileArray<std::int64_t> time_;
   TileArray<float> queries_;
   TileArray<std::uint32_t> item_, raw_rank_, survivor_rank_, stratum_;
-  TileArray<float> score_, logq_, kappa_, positive_min_;
+  TileArray<float> score_, logq_, kappa_, positive_min_, floor_;
   TileArray<std::uint8_t> branch_, fill_, certified_;
   TileArray<std::uint16_t> count_;
 };

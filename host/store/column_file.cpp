@@ -74,10 +74,15 @@ std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_bra
 
 std::string npy_header(Column column, std::uint64_t length, std::uint64_t width) {
   const ColumnType& type = column_type(column);
-  std::string header = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + "{'descr': '" + type.descr +
+  return npy_header(
+      type.descr, length, width,
+      type.shape == ColumnShape::kRowsSlots || type.shape == ColumnShape::kRowsBranches);
+}
+
+std::string npy_header(const char* descr, std::uint64_t length, std::uint64_t width,
+                       bool two_extents) {
+  std::string header = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + "{'descr': '" + descr +
                        "', 'fortran_order': False, 'shape': (" + std::to_string(length) + ",";
-  const bool two_extents =
-      type.shape == ColumnShape::kRowsSlots || type.shape == ColumnShape::kRowsBranches;
   if (two_extents) header += " " + std::to_string(width);
   header += "), }";
   QUARRY_CHECK(header.size() < kNpyHeaderBytes);

@@ -57,7 +57,10 @@ std::uint64_t column_length(Column column, std::uint64_t rows, std::uint64_t pos
 std::uint64_t column_width(Column column, std::uint32_t k, std::uint32_t num_branches);
 
 inline constexpr std::size_t kNpyHeaderBytes = 128;
-/// The exact header of a column file.
+/// The exact header of an .npy file of `length` numbers or, with two extents, entries of `width`.
+std::string npy_header(const char* descr, std::uint64_t length, std::uint64_t width,
+                       bool two_extents);
+/// That of a column file.
 std::string npy_header(Column column, std::uint64_t length, std::uint64_t width);
 
 /// Writes one column file front to back. Buffered; the header is completed by finish().

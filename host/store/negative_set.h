@@ -31,6 +31,8 @@ struct SetRows {
   /// [rows + 1] places in `positives`, not falling; the first may be any. Null: no positives.
   const std::uint64_t* positive_offsets = nullptr;
   const std::uint32_t* positives = nullptr;  ///< item indices
+  /// [rows] Dependence::of_row; null: not known. No column: stores keep it apart.
+  const std::uint64_t* depends = nullptr;
 };
 
 /// Bytes of the columns of so many rows with so many positives in all, their headers left out.

@@ -17,9 +17,11 @@
 
 #include "host/store/digest.h"
 #include "host/store/journal.h"
+#include "host/store/kept_array.h"
 #include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
 #include "host/store/set_manifest.h"
+#include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -420,7 +422,8 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
       if (hash != hashes.end() && digest_file(version_file(number)).digest.hex() != hash->second)
         throw InputError(version_file(number) +
                          ": does not have the hash in the store's log; the file is damaged");
-      read(number, true);
+      const NegativeSet set = read(number, true);
+      for (const std::string& entry : arrays_of(set.manifest_json())) check_array(path_, entry);
     });
   }
   if (only) return damages;
@@ -470,7 +473,10 @@ Pruned Store::to_prune(std::uint64_t keep, bool unfinished) const {
   for (std::size_t i = there.size() - std::min<std::uint64_t>(keep, there.size()); i < there.size();
        ++i)
     kept.insert(there[i]);
-  std::set<std::string> needed;
+  std::set<std::string> needed, arrays;
+  const auto need_array = [&](const std::string& entry) {
+    arrays.insert(fs::path(Json::parse(entry).value("path", "")).filename().string());
+  };
   for (const std::uint64_t number : there) {
     if (!kept.contains(number)) {
       pruned.versions.push_back(number);
@@ -483,6 +489,7 @@ Pruned Store::to_prune(std::uint64_t keep, bool unfinished) const {
         throw InputError(version_file(number) + ": 'shards' are damaged; nothing is pruned");
       needed.insert(fs::path(shard["path"].get<std::string>()).filename().string());
     }
+    for (const std::string& entry : arrays_of(version.dump())) need_array(entry);
   }
   // What unfinished runs have completed stays with them.
   for (const std::string& name : names_in(fs::path(path_) / "work")) {
@@ -494,12 +501,22 @@ Pruned Store::to_prune(std::uint64_t keep, bool unfinished) const {
       const Json done = Json::parse(line, nullptr, false);
       if (done.is_object() && done.contains("entry") && done["entry"].is_object())
         needed.insert(fs::path(done["entry"].value("path", "")).filename().string());
+      const Json about = done.is_object() ? done.value("about", Json()) : Json();
+      if (about.is_object() && about.contains("basis") && about["basis"].is_object())
+        need_array(about["basis"].dump());
     }
   }
   for (const std::string& name : names_in(fs::path(path_) / "shards")) {
     if (needed.contains(name)) continue;
     pruned.shards.push_back(name);
     pruned.bytes += bytes_of(fs::path(path_) / "shards" / name);
+  }
+  for (const std::string& name : names_in(fs::path(path_) / kArrayFolder)) {
+    if (arrays.contains(name)) continue;
+    pruned.arrays.push_back(name);
+    std::error_code error;
+    const std::uint64_t bytes = fs::file_size(fs::path(path_) / kArrayFolder / name, error);
+    if (!error) pruned.bytes += bytes;
   }
   return pruned;
 }
@@ -514,6 +531,9 @@ void Store::prune(const Pruned& pruned) {
   for (const std::string& name : pruned.works) remove_folder(path_ + "/work/" + name);
   if (!pruned.works.empty()) sync_folder(path_ + "/work");
   for (const std::string& name : pruned.shards) discard_shard(name);
+  for (const std::string& name : pruned.arrays)
+    remove_path(path_ + "/" + kArrayFolder + "/" + name);
+  if (!pruned.arrays.empty()) sync_folder(path_ + "/" + kArrayFolder);
 }
 
 void Store::record(const std::string& event) {

@@ -27,8 +27,9 @@ class StoreLock {
 struct Pruned {
   std::vector<std::uint64_t> versions;
   std::vector<std::string> shards;  ///< folders that no version needs any more
+  std::vector<std::string> arrays;  ///< files of `bases/` likewise
   std::vector<std::string> works;   ///< half-finished runs
-  std::uint64_t bytes = 0;          ///< of the shards
+  std::uint64_t bytes = 0;          ///< of the shards and arrays
 };
 
 class Store {

@@ -90,8 +90,14 @@ void StoreRun::take_over(const std::string& line) {
     const std::string path = store_.path() + "/" + json.at("entry").at("path").get<std::string>();
     std::error_code error;
     // One that is gone, which only hands from outside do, is made again.
-    if (std::filesystem::is_directory(path, error))
-      done_[json.at("shard").get<std::uint64_t>()] = std::move(shard);
+    bool there = std::filesystem::is_directory(path, error);
+    const Json about = json.at("about");
+    if (about.is_object() && about.contains("basis")) {
+      const std::string array =
+          store_.path() + "/" + about.at("basis").at("path").get<std::string>();
+      there = there && std::filesystem::is_regular_file(array, error);
+    }
+    if (there) done_[json.at("shard").get<std::uint64_t>()] = std::move(shard);
   } catch (const nlohmann::json::exception& e) {
     throw InputError(work_folder() + "/journal: " + e.what() +
                      "; delete the folder to make all again");

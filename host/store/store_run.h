@@ -40,6 +40,8 @@ class StoreRun {
   void abandon();
   /// Where the next shard is to be written; there is none yet.
   std::string part_folder() const;
+  /// Where an array is to be drafted (host/store/kept_array.h).
+  std::string draft_file() const { return work_folder() + "/array.part"; }
   /// The shard there is complete: from here on it is not made again. True: the store had it
   /// already. about: JSON.
   bool keep(std::uint64_t shard, std::uint64_t first_row, const ShardFacts& facts,

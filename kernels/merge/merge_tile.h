@@ -78,6 +78,22 @@ QUARRY_HD BranchRow branch_row(const Branch& branch, const MergeArgs& args, std:
   return v;
 }
 
+/// Picks::floor of a row that is final.
+QUARRY_HD float floor_of(const Plan& plan, const MergeArgs& args, std::uint32_t r) {
+  float floor = float_of_bits(0x7F800000u);
+  for (std::uint32_t b = 0; b < plan.num_branches; ++b) {
+    if (plan.branches[b].source != SourceKind::kTopk) continue;
+    const Candidates& c = args.candidates[b];
+    const std::uint64_t list = list_of(plan.branches[b], args.rows, r);
+    const bool complete = c.complete == nullptr || c.complete[list] != 0;
+    const std::uint32_t count = c.count[list];
+    const float last =
+        complete || count == 0 ? float_of_bits(0xFF800000u) : c.scores[list * c.stride + count - 1];
+    floor = last < floor ? last : floor;
+  }
+  return floor;
+}
+
 /// One row of the tile, from its branches to its picks.
 template <class Group>
 QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, const MergeArgs& args,
@@ -98,6 +114,7 @@ QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, co
       args.out.count[place] = 0;
       args.out.positive_min[place] = float_of_bits(0x7FC00000u);
       args.out.certified[place] = 0;
+      if (args.out.floor != nullptr) args.out.floor[place] = float_of_bits(0x7F800000u);
     }
     return;
   }
@@ -123,6 +140,7 @@ QUARRY_HD void merge_tile_row(Group& g, const World& world, const Plan& plan, co
     args.out.positive_min[place] = row.positive_scores[static_cast<int>(PositiveScore::kMin)];
     args.out.certified[place] =
         args.certified == nullptr || args.certified[query_of(args.rows, r)] != 0 ? 1 : 0;
+    if (args.out.floor != nullptr) args.out.floor[place] = floor_of(plan, args, r);
   }
 }
 

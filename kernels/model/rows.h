@@ -109,6 +109,10 @@ struct Picks {
   float* kappa = nullptr;                  ///< [rows, branches]
   float* positive_min = nullptr;           ///< [rows] NaN without positives
   std::uint8_t* certified = nullptr;       ///< [rows] 1: what was searched for it is proven exact
+  /// [rows] The row's negatives depend on no searched item whose exact score is below this: -inf
+  /// where all were looked at, +inf where none was searched for. Where a search ends depends on how
+  /// it was done, so this is no part of the result. Null: not wanted.
+  float* floor = nullptr;
 };
 
 /// Totals over rows; one 64-bit integer each, so the order of addition cannot matter.

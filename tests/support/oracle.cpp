@@ -83,9 +83,10 @@ Oracle::Oracle(const Recipe& recipe, const MinerInputs& inputs, u32 seed, u32 ro
   }
   const Exposure* exposure = inputs.exposure;
   universe_ = inputs.snapshot != nullptr ? inputs.snapshot->num_items : num_items_;
-  as_of_ = inputs.snapshot != nullptr ? inputs.snapshot->as_of
-           : exposure != nullptr      ? exposure->as_of
-                                      : INT64_MAX;
+  snapshot_as_of_ = inputs.snapshot != nullptr ? inputs.snapshot->as_of
+                    : exposure != nullptr      ? exposure->as_of
+                                               : INT64_MAX;
+  as_of_ = exposure != nullptr ? exposure->as_of : snapshot_as_of_;
   count_.assign(num_items_, 0);
   for (u32 i = 0; i < num_items_; ++i) {
     if (inputs.snapshot != nullptr) {
@@ -101,6 +102,8 @@ Oracle::Oracle(const Recipe& recipe, const MinerInputs& inputs, u32 seed, u32 ro
         own_positives_[u].push_back(exposure->items[e]);
     users_with_positive_ += !own_positives_[u].empty();
   }
+  if (inputs.snapshot != nullptr && inputs.snapshot->positive_users)
+    users_with_positive_ = *inputs.snapshot->positive_users;
   for (u64 r = 0; inputs.rows != nullptr && r < inputs.rows->size(); ++r)
     for (u64 p = inputs.rows->positive_offsets[r]; p < inputs.rows->positive_offsets[r + 1]; ++p)
       own_positives_[inputs.rows->user[r]].push_back(inputs.rows->positives[p]);
@@ -128,7 +131,7 @@ Oracle::Oracle(const Recipe& recipe, const MinerInputs& inputs, u32 seed, u32 ro
       for (u32 i = 0; i < num_items_; ++i) {
         const auto& seen = inputs.catalogue->first_seen;
         const bool known = !seen.empty() && seen[i] != INT64_MIN;
-        for (const i64 edge : a.edges) cell[i] += !known || as_of_ - seen[i] >= edge;
+        for (const i64 edge : a.edges) cell[i] += !known || snapshot_as_of_ - seen[i] >= edge;
       }
     } else {
       const CatalogueColumn& column = column_of(*inputs.catalogue, a.column);

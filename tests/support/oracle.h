@@ -52,7 +52,7 @@ class Oracle {
   const MinerInputs& in_;
   std::uint32_t seed_, round_;
   std::uint32_t num_items_, num_users_, dim_, universe_;
-  std::int64_t as_of_;
+  std::int64_t as_of_, snapshot_as_of_;
   std::vector<std::uint32_t> count_;  // popularity, 0 beyond the snapshot
   std::uint64_t users_with_positive_ = 0;
   std::vector<std::vector<float>> items_, users_;                // unit rows under cosine

@@ -442,7 +442,9 @@ std::unique_ptr<Problem> make_problem(std::uint64_t number, ProblemSize size) {
   p.inputs.item_lists["allowed"] = subset(rng, items, 70);
   if (rng.chance(40)) {  // a frozen snapshot, perhaps of fewer items
     p.snapshot.num_items = rng.chance(50) ? items : static_cast<std::uint32_t>(rng.in(5, items));
-    p.snapshot.as_of = kAsOf;
+    const bool older = p.snapshot.num_items % 3 == 0;  // than the log at hand
+    p.snapshot.as_of = older ? kAsOf / 2 : kAsOf;
+    if (older) p.snapshot.positive_users = p.snapshot.num_items % 5;
     for (std::uint32_t i = 0; i < p.snapshot.num_items; ++i) {
       p.snapshot.popularity.push_back(
           static_cast<std::uint32_t>(rng.chance(5) ? rng.in(0, 0xFFFFFFFFu) : rng.in(0, 4)));

@@ -2,6 +2,7 @@
 #include "tools/quarry/load_inputs.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "tools/quarry/device.h"
+#include "tools/quarry/recorded_run.h"
 #include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/verbs.h"
 
@@ -162,6 +164,27 @@ void choose_rows(RunRequest& request, Inputs& inputs) {
   inputs.end_row = cut(request.shard + 1);
 }
 
+/// The snapshot that was asked for; nothing, where the one made of the events is the same.
+void take_snapshot(RunRequest& request, Inputs& inputs) {
+  if (!request.snapshot && !request.options.snapshot.empty())
+    request.snapshot = read_snapshot_of(request.options.snapshot);
+  if (!request.snapshot) return;
+  Snapshot& kept = *request.snapshot;
+  if (kept.num_items > inputs.items.view().rows) {
+    throw InputError(fmt::format(
+        "{}: has {} items, the snapshot has {}; items that are gone keep their rows and "
+        "get a time in 'retired', or mine without --snapshot",
+        inputs.items.path(), inputs.items.view().rows, kept.num_items));
+  }
+  const Snapshot& own = inputs.snapshot;
+  if (kept.num_items == own.num_items && kept.as_of == own.as_of &&
+      kept.positive_users == own.positive_users && kept.popularity == own.popularity) {
+    request.snapshot.reset();
+    return;
+  }
+  inputs.snapshot = kept;
+}
+
 void open_tables(const RunOptions& o, const Context& context, Inputs& inputs) {
   note(inputs, context, "items", o.items);
   inputs.items = Embeddings::open(o.items, o.items_tensor);
@@ -180,10 +203,17 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
     note(inputs, context, "events", o.events);
     Exec exec;
     exec.threads = o.threads > 0 ? o.threads : available_threads();
+    std::vector<std::string> logs = {o.events};
+    for (const std::string& more : o.more_events) {
+      note(inputs, context, fmt::format("more-events {}", logs.size()), more);
+      logs.push_back(more);
+    }
     inputs.exposure =
-        read_exposure(o.events, request.event_columns, request.recipe.exposure, inputs.user_ids,
+        read_exposure(logs, request.event_columns, request.recipe.exposure, inputs.user_ids,
                       inputs.item_ids, request.as_of, request.unknown_ids, exec);
-    if (std::string text = no_values_warning(o.events, *inputs.exposure); !text.empty())
+    if (std::string text =
+            no_values_warning(fmt::format("{}", fmt::join(logs, ", ")), *inputs.exposure);
+        !text.empty())
       inputs.warnings.push_back(std::move(text));
   }
   if (!o.catalogue.empty()) {
@@ -274,6 +304,7 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
     inputs.snapshot.num_items = num_items;
     if (request.as_of) inputs.snapshot.as_of = *request.as_of;
   }
+  take_snapshot(request, inputs);
   choose_rows(request, inputs);
   check_stop(context);
   return loaded;

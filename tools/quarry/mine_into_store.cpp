@@ -2,9 +2,12 @@
 #include "tools/quarry/mine_into_store.h"
 
 #include <fmt/format.h>
+#include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "host/store/digest.h"
 #include "host/store/shard_writer.h"
@@ -21,6 +24,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Json words_of(const Snapshot& snapshot) {
+  DigestStream stream;
+  stream.update(snapshot.popularity.data(), snapshot.popularity.size() * sizeof(std::uint32_t));
+  return {stream.digest().hex(), snapshot.num_items, snapshot.as_of,
+          snapshot.positive_users ? Json(*snapshot.positive_users) : Json()};
+}
+
 /// A hash of everything that decides what the negatives are and how they lie in shards.
 std::string identity_of(const StoreOptions& options, const RunRequest& request,
                         const Inputs& inputs, const std::string& store) {
@@ -28,7 +38,8 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
   for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
     json.erase(key);
   // Files count by what is in them, wherever they lie; of FILE:column the column counts.
-  for (const char* key : {"items", "users", "events", "catalogue", "rows", "recipe"})
+  for (const char* key :
+       {"items", "users", "events", "more-events", "catalogue", "rows", "recipe", "snapshot"})
     json.erase(key);
   for (const char* key : {"item-ids", "user-ids", "pairs", "feature", "item-list"}) {
     if (!json.contains(key)) continue;
@@ -45,116 +56,226 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
   json["recipe-text"] = request.recipe.text;
   json["rows"] = {inputs.first_row, inputs.end_row, options.rows_per_shard};
   json["model"] = options.model;
-  json["format"] = {kFormatVersion, kVersion};
+  if (request.snapshot) json["snapshot"] = words_of(*request.snapshot);
+  json["format"] = {kFormatVersion, kVersion, "with basis"};
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   DigestStream stream;
   stream.update(text.data(), text.size());
   return stream.digest().hex();
 }
 
-}  // namespace
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
-Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
-                       const Context& context) {
-  const RunRequest& request = mining.request;
-  const Inputs& inputs = *mining.inputs;
-  RunFacts& facts = mining.facts;
-  Miner& miner = *mining.miner;
-  Json parents = Json::array();
-  for (const std::string& parent : options.parents) parents.push_back(store.resolve(parent));
-  const SetSchema schema = mining.schema();
-  StoreRun run(store, identity_of(options, request, inputs, store.path()), schema);
-
-  Stored stored;
-  const std::uint64_t rows = mining.rows();
-  stored.shards = (rows + options.rows_per_shard - 1) / options.rows_per_shard;
-  const auto there = run.version_there();
-  // One that is damaged is mined again: its shards are put in place of those that are not whole.
-  const bool damaged = there && !store.verify(*there).empty();
-  if (there && !damaged) {
-    run.complete(*there, options.tags);
-    stored.version = *there;
-    stored.was_there = true;
-    const Json manifest = Json::parse(store.manifest(*there));
-    stored.content_hash = manifest.value("content_hash", "");
-    stored.run_json = manifest.value("run", Json::object()).dump();
-    return stored;
+/// The making of one version, and what is known of the one that rows are taken from.
+class VersionMaker {
+ public:
+  VersionMaker(const Store& store, const StoreOptions& options, MiningRun& mining,
+               const Context& context, const EarlierRun& earlier)
+      : store_(store),
+        options_(options),
+        mining_(mining),
+        context_(context),
+        identity_(identity_of(options, mining.request, *mining.inputs, store.path())),
+        run_(store, identity_, mining.schema()),
+        dependence_(mining.request.recipe, mining.inputs->miner_inputs(), mining.inputs->item_ids,
+                    mining.request.options.seed, mining.request.options.round,
+                    mining.request.miner.exec) {
+    for (const std::string& parent : options.parents) parents_.push_back(store.resolve(parent));
+    stored_.shards = (mining.rows() + options.rows_per_shard - 1) / options.rows_per_shard;
+    if (earlier.version == nullptr) return;
+    stored_.taken_from = earlier.version->number();
+    reuse_.emplace(dependence_, earlier.version->basis(), earlier.items, mining.miner->exact(),
+                   mining.request.miner.exec);
+    stored_.obstacles = reuse_->obstacles();
+    if (earlier.version->set().k() != mining.request.recipe.k)
+      stored_.obstacles.emplace_back("k: not what it was");
+    stored_.items_changed = reuse_->items_changed();
+    stored_.items_added = reuse_->items_added();
+    if (stored_.obstacles.empty()) takeover_ = TakeOver{earlier.version, &*reuse_};
   }
 
-  // The sample that tells an approximate retriever's recall would miss the rows of earlier shards.
-  run.begin(!miner.exact() || damaged);
-  stored.shards_resumed = run.done().size();
-  std::uint64_t unknown_segments = 0;
-  for (const auto& [number, shard] : run.done()) {
-    try {
-      const Json about = Json::parse(shard.about);
-      miner.count_earlier(report_from_json(about.at("report")));
-      facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
-      unknown_segments += about.at("unknown_segments").get<std::uint64_t>();
-      facts.mine_seconds += about.at("seconds").get<double>();
-    } catch (const nlohmann::json::exception& error) {
-      throw InputError(
-          fmt::format("{}/work: what shard {} of the run that was stopped says of "
-                      "itself is damaged ({}); quarry prune --unfinished removes it",
-                      store.path(), number, error.what()));
+  Stored plan() {
+    const auto there = run_.version_there();
+    stored_.was_there = there && store_.verify(*there).empty();
+    if (stored_.was_there) {
+      stored_.version = *there;
+      return stored_;
+    }
+    RowFeed feed = feed_of(0, mining_.rows());
+    stored_.rows_mined = feed.count_to_mine(context_.stop);
+    stored_.rows_taken = mining_.rows() - stored_.rows_mined;
+    return stored_;
+  }
+
+  Stored make() {
+    const auto there = run_.version_there();
+    // One that is damaged is mined again: its shards are put in place of those that are not whole.
+    const bool damaged = there && !store_.verify(*there).empty();
+    if (there && !damaged) return finish_there(*there);
+    // The sample that tells an approximate retriever's recall would miss the rows of earlier
+    // shards.
+    run_.begin(!mining_.miner->exact() || damaged);
+    count_done_shards();
+    sample_.emplace(mining_.miner->exact() ? 0 : mining_.request.options.recall_rows);
+    progress_.emplace("rows", mining_.rows());
+    for (std::uint64_t n = 0; n < stored_.shards; ++n) {
+      if (!run_.done().contains(n)) make_shard(n);
+    }
+    const MeasuredRecall recall = measure_recall(
+        *sample_, *mining_.inputs, mining_.inputs->first_row, *mining_.miner, context_.stop);
+    if (context_.stop->load()) throw Cancelled("stopped after the last row");
+    stored_.run_json = mining_.report(recall, unknown_segments_);
+    if (damaged) {
+      repair(*there);
+    } else {
+      commit();
+    }
+    return stored_;
+  }
+
+ private:
+  Stored finish_there(std::uint64_t version) {
+    run_.complete(version, options_.tags);
+    stored_.version = version;
+    stored_.was_there = true;
+    const Json manifest = Json::parse(store_.manifest(version));
+    stored_.content_hash = manifest.value("content_hash", "");
+    stored_.run_json = manifest.value("run", Json::object()).dump();
+    return stored_;
+  }
+
+  RowFeed feed_of(std::uint64_t first, std::uint64_t end) {
+    const Inputs& inputs = *mining_.inputs;
+    return RowFeed(inputs, *mining_.miner, mining_.request.recipe.k, inputs.first_row + first,
+                   inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr);
+  }
+
+  void count_done_shards() {
+    stored_.shards_resumed = run_.done().size();
+    for (const auto& [number, shard] : run_.done()) {
+      try {
+        const Json about = Json::parse(shard.about);
+        mining_.miner->count_earlier(report_from_json(about.at("report")));
+        mining_.facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
+        unknown_segments_ += about.at("unknown_segments").get<std::uint64_t>();
+        mining_.facts.mine_seconds += about.at("seconds").get<double>();
+        stored_.rows_taken += about.value("taken", std::uint64_t{0});
+        stored_.rows_mined += about.value("mined", std::uint64_t{0});
+      } catch (const nlohmann::json::exception& error) {
+        throw InputError(
+            fmt::format("{}/work: what shard {} of the run that was stopped says of "
+                        "itself is damaged ({}); quarry prune --unfinished removes it",
+                        store_.path(), number, error.what()));
+      }
     }
   }
-  const auto seconds_since = [](std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  RecallSample sample(miner.exact() ? 0 : request.options.recall_rows);
-  Progress progress("rows", rows);
-  for (std::uint64_t n = 0; n < stored.shards; ++n) {
-    if (run.done().contains(n)) continue;
-    const std::uint64_t first = n * options.rows_per_shard;
-    const std::uint64_t end = std::min(first + options.rows_per_shard, rows);
-    RowFeed feed(inputs, miner, request.recipe.k, inputs.first_row + first, inputs.first_row + end);
-    const MinerReport before = miner.report();
+
+  void make_shard(std::uint64_t n) {
+    const std::uint64_t first = n * options_.rows_per_shard;
+    const std::uint64_t end = std::min(first + options_.rows_per_shard, mining_.rows());
+    RowFeed feed = feed_of(first, end);
+    const MinerReport before = mining_.miner->report();
     const auto start = std::chrono::steady_clock::now();
-    ShardWriter writer(run.part_folder(), schema);
+    ShardWriter writer(run_.part_folder(), mining_.schema());
+    std::vector<RowBasis> basis;
+    basis.reserve(end - first);
     feed.mine(
         [&](const NegativeBatch& batch, std::uint64_t at, const SetRows& of) {
           writer.append(batch, of, 0, batch.num_rows, nullptr);
-          sample.offer(batch, of.key, first + at);
-          progress.update(first + at + batch.num_rows);
+          for (std::uint32_t r = 0; r < batch.num_rows; ++r)
+            basis.push_back({of.depends[r], std::bit_cast<std::uint32_t>(batch.floor[r])});
+          sample_->offer(batch, of.key, first + at);
+          progress_->update(first + at + batch.num_rows);
         },
-        context.stop);
-    facts.bad_rows += feed.bad_rows();
-    unknown_segments += feed.unknown_segments();
-    const Json about = {{"report", report_to_json(difference(miner.report(), before))},
-                        {"bad_rows", feed.bad_rows()},
-                        {"unknown_segments", feed.unknown_segments()},
-                        {"seconds", seconds_since(start)}};
-    facts.mine_seconds += about["seconds"].get<double>();
+        context_.stop);
+    mining_.miner->count_earlier(feed.taken());
+    mining_.facts.bad_rows += feed.bad_rows();
+    unknown_segments_ += feed.unknown_segments();
+    const std::uint64_t mined = end - first - feed.taken_rows() - feed.bad_rows();
+    stored_.rows_taken += feed.taken_rows();
+    stored_.rows_mined += mined;
+    Json about = {{"report", report_to_json(difference(mining_.miner->report(), before))},
+                  {"bad_rows", feed.bad_rows()},
+                  {"unknown_segments", feed.unknown_segments()},
+                  {"taken", feed.taken_rows()},
+                  {"mined", mined},
+                  {"seconds", seconds_since(start)}};
+    mining_.facts.mine_seconds += about["seconds"].get<double>();
     const ShardFacts shard = writer.finish();
     try {
-      check_unchanged(inputs);  // a shard of inputs that changed must not outlive this run
+      check_unchanged(*mining_.inputs);  // a shard of inputs that changed must not outlive this run
     } catch (const InputError& error) {
-      run.abandon();
+      run_.abandon();
       throw InputError(std::string(error.what()) + "; what this run had made is dropped");
     }
-    stored.shards_shared += run.keep(n, first, shard, about.dump()) ? 1 : 0;
+    about["basis"] = Json::parse(keep_rows(store_, run_.draft_file(), basis));
+    stored_.shards_shared += run_.keep(n, first, shard, about.dump()) ? 1 : 0;
   }
-  const MeasuredRecall recall =
-      measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
-  if (context.stop->load()) throw Cancelled("stopped after the last row");
-  stored.run_json = mining.report(recall, unknown_segments);
-  if (damaged) {
-    stored.content_hash = run.content_hash();
-    run.complete(*there, options.tags);
-    stored.version = *there;
-    stored.repaired = true;
-    const std::vector<std::string> left = store.verify(*there);
+
+  Json basis() {
+    std::vector<std::string> rows;
+    for (const auto& [number, shard] : run_.done())
+      rows.push_back(Json::parse(shard.about).at("basis").dump());
+    return Json::parse(
+        keep_basis(store_, run_.draft_file(), dependence_, mining_.miner->exact(), rows));
+  }
+
+  void repair(std::uint64_t version) {
+    basis();
+    stored_.content_hash = run_.content_hash();
+    run_.complete(version, options_.tags);
+    stored_.version = version;
+    stored_.repaired = true;
+    const std::vector<std::string> left = store_.verify(version);
     if (!left.empty()) throw InputError(left.front());
-    return stored;
   }
-  const Json about = {
-      {"parents", std::move(parents)}, {"model", options.model}, {"note", options.note}};
-  stored.version =
-      run.commit(rows, stored.run_json, about.dump(-1, ' ', false, Json::error_handler_t::replace),
-                 options.tags);
-  stored.content_hash = Json::parse(store.manifest(stored.version)).value("content_hash", "");
-  return stored;
+
+  void commit() {
+    Json about = {{"parents", std::move(parents_)},
+                  {"model", options_.model},
+                  {"note", options_.note},
+                  {"rows_per_shard", options_.rows_per_shard},
+                  {"basis", basis()}};
+    if (stored_.taken_from != 0) {
+      about["taken"] = {
+          {"from", stored_.taken_from},         {"rows", stored_.rows_taken},
+          {"mined", stored_.rows_mined},        {"items_changed", stored_.items_changed},
+          {"items_added", stored_.items_added}, {"obstacles", stored_.obstacles}};
+    }
+    stored_.version =
+        run_.commit(mining_.rows(), stored_.run_json,
+                    about.dump(-1, ' ', false, Json::error_handler_t::replace), options_.tags);
+    stored_.content_hash = Json::parse(store_.manifest(stored_.version)).value("content_hash", "");
+  }
+
+  Store store_;
+  const StoreOptions& options_;
+  MiningRun& mining_;
+  const Context& context_;
+  std::string identity_;
+  StoreRun run_;
+  Dependence dependence_;
+  std::optional<Reuse> reuse_;
+  std::optional<TakeOver> takeover_;
+  std::optional<RecallSample> sample_;
+  std::optional<Progress> progress_;
+  std::uint64_t unknown_segments_ = 0;
+  Json parents_ = Json::array();
+  Stored stored_;
+};
+
+}  // namespace
+
+Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
+                       const Context& context, const EarlierRun& earlier) {
+  return VersionMaker(store, options, mining, context, earlier).make();
+}
+
+Stored plan_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
+                       const Context& context, const EarlierRun& earlier) {
+  return VersionMaker(store, options, mining, context, earlier).plan();
 }
 
 }  // namespace quarry

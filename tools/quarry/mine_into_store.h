@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/store/store.h"
+#include "host/store/version_basis.h"
 #include "tools/quarry/mining_run.h"
 
 namespace quarry {
@@ -28,13 +30,28 @@ struct Stored {
   std::uint64_t shards = 0;          ///< in all
   std::uint64_t shards_resumed = 0;  ///< kept by an earlier process
   std::uint64_t shards_shared = 0;   ///< in the store already
+  std::uint64_t rows_taken = 0;      ///< of `taken_from` instead of being mined, now or earlier
+  std::uint64_t rows_mined = 0;
+  std::uint64_t taken_from = 0;                      ///< a version; 0: none
+  std::vector<std::string> obstacles;                ///< why it gave no row
+  std::uint64_t items_changed = 0, items_added = 0;  ///< since it
   std::string run_json;
+};
+
+/// A version whose rows are taken over where they would come out alike.
+struct EarlierRun {
+  EarlierVersion* version = nullptr;
+  std::optional<MatrixView> items;  ///< its item embeddings, where they are at hand
 };
 
 /// Mines the chosen rows into a new version. The caller holds the store's lock. Throws what mining
 /// throws; after Cancelled the shards that are complete stay. Completes `mining.facts` where rows
 /// were mined.
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
-                       const Context& context);
+                       const Context& context, const EarlierRun& earlier = {});
+/// Says without mining how many rows mine_into_store would mine and take: rows_mined, rows_taken,
+/// obstacles and what changed. was_there as it would be.
+Stored plan_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
+                       const Context& context, const EarlierRun& earlier);
 
 }  // namespace quarry

@@ -9,6 +9,7 @@
 
 #include "host/store/digest.h"
 #include "host/store/store.h"
+#include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/file_identity.h"
 
@@ -26,12 +27,11 @@ std::uint64_t number_of(const std::string& text, const char* flag) {
   return value;
 }
 
-}  // namespace
-
-RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
+/// The manifest's `run`, and in it the options with those of the command line in their place.
+Json merged_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
   const std::string& where = set.manifest_path();
   const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
-  const Json run = manifest.value("run", Json::object());
+  Json run = manifest.value("run", Json::object());
   if (!run.is_object() || !run.contains("options") || !run.contains("recipe") ||
       !run.contains("rows") || !run["recipe"].is_object() || !run["recipe"].contains("text") ||
       !run["recipe"]["text"].is_string()) {
@@ -39,13 +39,41 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
                      ": does not record how the set was mined, as sets written by quarry mine do; "
                      "its inputs are not known");
   }
-  Json options = run["options"];
+  Json& options = run["options"];
   const Json given = Json::parse(options_to_json(flags, set.path()));
   for (const auto& [key, value] : given.items()) {
     const CLI::Option* option = verb.get_option_no_throw("--" + key);
     if (option != nullptr && option->count() > 0) options[key] = value;
   }
   if (!flags.rows.empty() && options.is_object()) options.erase("rows-from");  // it excludes a file
+  return run;
+}
+
+RunOptions options_in(const NegativeSet& set, const Json& options) {
+  return options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace), set.path(),
+                           set.manifest_path());
+}
+
+}  // namespace
+
+RunOptions recorded_options(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
+  return options_in(set, merged_run(set, verb, flags)["options"]);
+}
+
+Recipe recorded_recipe(const NegativeSet& set, std::uint32_t round) {
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  const std::string text = manifest.at("run").at("recipe").at("text").get<std::string>();
+  try {
+    return parse_recipe(text, set.manifest_path() + " (run.recipe.text)", round);
+  } catch (const ConfigError& error) {
+    throw InputError(fmt::format("{}; the manifest is damaged, mine the set again", error.what()));
+  }
+}
+
+RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
+  const std::string& where = set.manifest_path();
+  Json run = merged_run(set, verb, flags);
+  Json& options = run["options"];
   // What auto chose then, whatever it would choose now.
   const Json search = run.value("search", Json::object());
   const Json choice = search.is_object() ? search.value("choice", Json()) : Json();
@@ -59,8 +87,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
     }
   }
   RecordedRun recorded;
-  recorded.options = options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace),
-                                       set.path(), where);
+  recorded.options = options_in(set, options);
   recorded.options.device = "cpu";
   std::string& cache = recorded.options.index_cache;
   if (!flags.index_cache.empty()) {
@@ -74,12 +101,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
   } catch (const nlohmann::json::exception&) {
     throw InputError(where + ": run.rows.first is missing");
   }
-  try {
-    recorded.recipe = parse_recipe(run["recipe"]["text"].get<std::string>(),
-                                   where + " (run.recipe.text)", recorded.options.round);
-  } catch (const ConfigError& error) {
-    throw InputError(fmt::format("{}; the manifest is damaged, mine the set again", error.what()));
-  }
+  recorded.recipe = recorded_recipe(set, recorded.options.round);
   return recorded;
 }
 
@@ -92,7 +114,10 @@ bool has_recorded_run(const NegativeSet& set) {
 RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
                             const RecordedRun& recorded) {
   try {
-    return check_run_options(recorded.options, recorded.recipe);
+    RunRequest request = check_run_options(recorded.options, recorded.recipe);
+    // The version's own, wherever it was taken from then.
+    request.snapshot = snapshot_of(set.path(), set.manifest_json());
+    return request;
   } catch (const ConfigError& error) {
     for (const CLI::Option* option : verb.get_options()) {
       if (option->count() > 0) throw;
@@ -100,6 +125,23 @@ RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
     throw InputError(
         fmt::format("{}: run.options do not fit: {}", set.manifest_path(), error.what()));
   }
+}
+
+Snapshot read_snapshot_of(const std::string& text) {
+  std::string folder, reference;
+  if (!split_reference(text, &folder, &reference)) {
+    throw ConfigError(fmt::format(
+        "--snapshot: '{}' is no version of a store; give STORE@VERSION, as quarry log lists them",
+        text));
+  }
+  const Store store = Store::open(folder);
+  const std::uint64_t number = store.resolve(reference);
+  std::optional<Snapshot> snapshot = snapshot_of(store.path(), store.manifest(number));
+  if (!snapshot) {
+    throw InputError(
+        fmt::format("{}: was mined before versions kept their snapshots; mine it again", text));
+  }
+  return std::move(*snapshot);
 }
 
 NegativeSet open_set(const std::string& path, bool verify) {

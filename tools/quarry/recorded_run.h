@@ -31,6 +31,12 @@ bool has_recorded_run(const NegativeSet& set);
 /// none.
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
 
+/// The options as they were recorded, flags in their place: the device too, and what auto was to
+/// choose. For a run that goes on from the set.
+RunOptions recorded_options(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
+/// The recorded recipe, its schedules taken at `round`; only where has_recorded_run().
+Recipe recorded_recipe(const NegativeSet& set, std::uint32_t round);
+
 /// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong
 /// is the manifest's fault and an InputError.
 RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
@@ -40,6 +46,10 @@ RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
 /// from: a path and what is different, a line each. Hashes them.
 std::vector<std::string> changed_files(const NegativeSet& set,
                                        const std::map<std::string, std::string>& used);
+
+/// The snapshot of "STORE" or "STORE@VERSION". Throws ConfigError where that is no version, and
+/// InputError where it keeps none.
+Snapshot read_snapshot_of(const std::string& reference);
 
 /// NegativeSet::open; IoError where the path leads nowhere.
 NegativeSet open_set(const std::string& path, bool verify);

@@ -119,6 +119,8 @@ void parse_shard(RunRequest& request) {
 void check_rows(const RunOptions& o) {
   if (!o.rows.empty() && !o.rows_from.empty())
     throw ConfigError("--rows and --rows-from exclude each other");
+  if (!o.more_events.empty() && o.events.empty())
+    throw ConfigError("--more-events needs a log to add to: give --events too");
 }
 
 /// An index may take hours to build: whether it can be kept is asked first.

@@ -30,6 +30,8 @@ struct RunOptions {
   std::string recipe;
   std::vector<std::string> overrides;
   std::string as_of;
+  std::vector<std::string> more_events;
+  std::string snapshot;
   std::uint32_t seed = 0;
   std::uint32_t round = 0;
   int threads = 0;
@@ -77,6 +79,8 @@ void each_option(Options& o, Visit&& visit) {
   visit("--user-ids", o.user_ids, R::kPathColumn, U::kShow, "FILE[:column], likewise for users");
   visit("--events", o.events, R::kPath, U::kShow,
         "events, CSV or TSV: user, item, time, kind, value");
+  visit("--more-events", o.more_events, R::kPath, U::kShow,
+        "further logs with the same columns; all are read as one");
   visit("--event-columns", o.event_columns, R::kPlain, U::kShow,
         "names in the file: user=..,item=..,time=..,kind=..,value=..");
   visit("--event-kind", o.event_kind, R::kPlain, U::kShow,
@@ -105,6 +109,9 @@ void each_option(Options& o, Visit&& visit) {
         "key=value, changes the recipe: k=4, branch.hard.source.pool=100");
   visit("--as-of", o.as_of, R::kPlain, U::kMine,
         "events after this time are not seen: seconds or ISO 8601");
+  visit(
+      "--snapshot", o.snapshot, R::kPath, U::kMine,
+      "STORE@VERSION: popularity, strata and the range of random draws are those of that version");
   visit("--seed", o.seed, R::kPlain, U::kMine, "seed of all chance");
   visit("--round", o.round, R::kPlain, U::kMine,
         "epoch or version: takes scheduled numbers, changes all chance");
@@ -173,6 +180,7 @@ struct RunRequest {
   std::uint64_t shard = 0, num_shards = 1;
   MinerOptions miner;
   Recipe recipe;
+  std::optional<Snapshot> snapshot;  ///< to take instead of one made of the events
 };
 
 /// Checks flags and recipe and whether they fit together. A recorded recipe takes the place of

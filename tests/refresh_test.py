@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""quarry refresh against quarry mine: after random changes of events, items, attributes, vectors, lists and recipes, the
+version that a refresh adds must be the one that mining every row with the same snapshot gives, shard by shard.
+
+    tests/refresh_test.py QUARRY [--sets N] [--seed N]
+
+Also: killed at steps of its writing it goes on; a parent that is damaged, or was replaced under it, gives no row. Prints
+how many rows were mined. Standard library only.
+"""
+import argparse
+import array
+import csv
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+BASE = 1600000000
+AS_OF = 1631536000
+DAY = 86400
+RECIPES = {  # name, rows; some with random branches, some without
+    "balanced": "positives", "nv-perc": "positives", "simans": "users", "ance": "positives", "exposure": "users",
+    "random": "positives", "dns-rank": "users", "naive": "positives",
+}
+failures = []
+
+
+def check(condition, words):
+    if not condition:
+        failures.append(words)
+        print("FAILED:", words)
+
+
+def quarry(program, *arguments, ok=(0,), env=None):
+    done = subprocess.run([program, *arguments], capture_output=True, text=True,
+                          env={**os.environ, **(env or {})})
+    if done.returncode not in ok:
+        raise SystemExit(f"{' '.join(arguments)}\nexit {done.returncode}\n{done.stderr}")
+    return done
+
+
+def read_npy(path):
+    data = open(path, "rb").read()
+    length = struct.unpack_from("<H", data, 8)[0]
+    shape = eval(data[10:10 + length].decode(), {"__builtins__": {}})["shape"]
+    numbers = array.array("f")
+    numbers.frombytes(data[10 + length:])
+    return numbers, list(shape)
+
+
+def write_npy(path, numbers, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape[0]}, {shape[1]}), }}"
+    header = header.ljust(117) + "\n"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + numbers.tobytes())
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(path, rows):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class World:
+    """The files of one data set, and the flags that name them."""
+
+    def __init__(self, folder, recipe):
+        self.folder = folder
+        self.recipe = recipe
+        self.as_of = AS_OF
+        self.deltas = []
+        self.flags = []
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def inputs(self):
+        flags = ["--items", self.path("items.npy"), "--users", self.path("users.npy"), "--events",
+                 self.path("events.csv"), "--catalogue", self.path("catalogue.csv"), "--as-of", str(self.as_of)]
+        return flags
+
+    def mine(self):
+        flags = self.inputs() + ["--recipe", self.recipe, "--rows-from", RECIPES.get(self.recipe, "positives")]
+        for delta in self.deltas:
+            flags += ["--more-events", delta]
+        return flags + self.flags
+
+
+def add_events(world, chance, heldout):
+    rows = []
+    number = chance.choice([1, 5, 60])
+    if chance.random() < 0.5:
+        rows = chance.sample(heldout, min(number, len(heldout)))
+    else:
+        items = read_npy(world.path("items.npy"))[1][0]
+        for _ in range(number):
+            rows.append({"user": chance.randrange(150), "item": chance.randrange(items),
+                         "time": world.as_of + chance.randrange(-5 * DAY, 3 * DAY),
+                         "kind": chance.choice(["purchase", "view", "dislike", "hide", "like", "skip"]),
+                         "value": chance.choice(["", "5", "60"])})
+    if chance.random() < 0.7:
+        path = world.path(f"delta{len(world.deltas)}.csv")
+        write_csv(path, rows)
+        world.deltas.append(path)
+    else:  # the log itself grows
+        write_csv(world.path("events.csv"), read_csv(world.path("events.csv")) + rows)
+    if chance.random() < 0.6:
+        world.as_of += chance.randrange(0, 4 * DAY)
+
+
+def add_items(world, chance, _):
+    numbers, shape = read_npy(world.path("items.npy"))
+    catalogue = read_csv(world.path("catalogue.csv"))
+    for _ in range(chance.choice([1, 4, 20])):
+        like = chance.randrange(shape[0])
+        numbers.extend(x * chance.choice([1.0, 0.9, 1.1]) for x in numbers[like * shape[1]:(like + 1) * shape[1]])
+        row = dict(catalogue[like])
+        row.update(item=shape[0], title="new", first_seen=world.as_of - chance.randrange(0, 30 * DAY), retired="")
+        catalogue.append(row)
+        shape[0] += 1
+    write_npy(world.path("items.npy"), numbers, shape)
+    write_csv(world.path("catalogue.csv"), catalogue)
+
+
+def change_attributes(world, chance, _):
+    catalogue = read_csv(world.path("catalogue.csv"))
+    for _ in range(chance.choice([1, 3, 30])):
+        row = chance.choice(catalogue)
+        if chance.random() < 0.5:
+            row["retired"] = world.as_of - chance.randrange(-DAY, 40 * DAY)
+        else:
+            key = chance.choice(["category", "seller", "group"])
+            row[key] = chance.choice(catalogue)[key]
+    write_csv(world.path("catalogue.csv"), catalogue)
+
+
+def move_vectors(world, chance, _):
+    name = chance.choice(["items.npy", "users.npy"])
+    numbers, shape = read_npy(world.path(name))
+    for _ in range(chance.choice([1, 3])):
+        row = chance.randrange(shape[0])
+        for d in range(shape[1]):
+            numbers[row * shape[1] + d] += chance.uniform(-0.05, 0.05)
+    write_npy(world.path(name + ".new"), numbers, shape)
+    if chance.random() < 0.5:  # the old file stays, the new one lies beside it
+        os.rename(world.path(name), world.path("old-" + name))
+    os.rename(world.path(name + ".new"), world.path(name))
+
+
+def change_recipe(world, chance, _):
+    world.flags = ["--set", f"k={chance.choice([3, 5])}"] if chance.random() < 0.6 else ["--seed", "7"]
+
+
+CHANGES = [add_events, add_events, add_events, add_items, change_attributes, move_vectors, change_recipe]
+
+
+def shards_of(store, version):
+    with open(os.path.join(store, "versions", f"v{version:020d}.json")) as file:
+        manifest = json.load(file)
+    return [shard["path"] for shard in manifest["shards"]], manifest
+
+
+def compare(program, world, store, parent, refreshed, words):
+    """Mines everything into a store of its own and compares."""
+    whole = world.path("whole")
+    shutil.rmtree(whole, ignore_errors=True)
+    quarry(program, "mine", *world.mine(), "--snapshot", f"{store}@{parent}", "--store", whole, "--model", "m",
+           "--rows-per-shard", "700")
+    mine, by_mine = shards_of(whole, 1)
+    ours, by_refresh = shards_of(store, refreshed)
+    check(mine == ours, f"{words}: shards differ")
+    check(by_mine["content_hash"] == by_refresh["content_hash"], f"{words}: content hashes differ")
+    for key in ("fill", "strata", "rows", "events"):
+        check(by_mine["run"][key] == by_refresh["run"][key], f"{words}: what the manifests say of {key} differs")
+    picked = [[branch["picked"] for branch in m["run"]["branches"]] for m in (by_mine, by_refresh)]
+    check(picked[0] == picked[1], f"{words}: picks by branch differ")
+
+
+def random_sets(program, folder, sets, seed):
+    totals = {"rows": 0, "mined": 0, "whole": 0}
+    for number in range(sets):
+        chance = random.Random(seed * 100003 + number)
+        name = sorted(RECIPES)[number % len(RECIPES)]
+        known = quarry(program, "recipes", "show", name, ok=(0, 2)).returncode == 0
+        world = World(os.path.join(folder, f"w{number}"), name if known else "balanced")
+        quarry(program, "synth", "--out", world.folder, "--users", "150", "--items", "600", "--dim", "16",
+               "--seed", str(number % 5))
+        heldout = read_csv(world.path("heldout.csv"))
+        store = world.path("store")
+        if quarry(program, "mine", *world.mine(), "--store", store, "--model", "m", "--rows-per-shard", "700",
+                  ok=(0, 2)).returncode == 2:
+            shutil.rmtree(world.folder)  # the recipe needs tables that this world does not have
+            continue
+        parent = 1
+        for step in range(chance.choice([1, 2])):
+            changes = [chance.choice(CHANGES)] + ([chance.choice(CHANGES)] if chance.random() < 0.3 else [])
+            for change in changes:
+                change(world, chance, heldout)
+            words = f"set {number} step {step} {world.recipe}: {', '.join(c.__name__ for c in changes)}"
+            flags = world.inputs() + world.flags
+            for delta in world.deltas:
+                flags += ["--more-events", delta]
+            if world.flags[:1] == ["--set"]:
+                flags += ["--recipe", world.recipe]
+            old = world.path("old-items.npy")
+            if os.path.exists(old) and chance.random() < 0.7:
+                flags += ["--parent-items", old]
+            dry = json.loads(quarry(program, "refresh", f"{store}@{parent}", *flags, "--dry-run", "--json",
+                                    ok=(0, 3)).stdout or "null")
+            done = quarry(program, "refresh", f"{store}@{parent}", *flags, "--json", ok=(0, 3))
+            if done.returncode == 3:  # the file named is not the parent's: said, and then left out
+                check("--parent-items" in done.stderr, f"{words}: {done.stderr}")
+                at = flags.index("--parent-items")
+                del flags[at:at + 2]
+                dry = None
+                done = quarry(program, "refresh", f"{store}@{parent}", *flags, "--json")
+            said = json.loads(done.stdout)
+            if said["was_there"]:
+                continue
+            if dry is not None:
+                check((dry["rows_mined"], dry["rows_taken"]) == (said["rows_mined"], said["rows_taken"]),
+                      f"{words}: --dry-run said otherwise")
+            totals["rows"] += said["rows"]
+            totals["mined"] += said["rows_mined"]
+            totals["whole"] += 1 if said["obstacles"] else 0
+            compare(program, world, store, parent, said["version"], words)
+            totals["compared"] = totals.get("compared", 0) + 1
+            parent = said["version"]
+            if os.path.exists(old):
+                os.remove(old)
+        shutil.rmtree(world.folder)
+    print(f"{totals.get('compared', 0)} refreshes equal mining everything: {totals['mined']:,} of {totals['rows']:,} "
+          f"rows mined, {totals['whole']} of them whole")
+    check(totals.get("compared", 0) >= sets * 0.7, "too few refreshes were compared")
+    check(totals["mined"] < 0.8 * totals["rows"], "hardly a row was taken over")
+
+
+def killed(program, folder):
+    """A refresh ended at each of its steps, then given again."""
+    world = World(os.path.join(folder, "k"), "nv-perc")
+    quarry(program, "synth", "--out", world.folder, "--users", "150", "--items", "600", "--dim", "16")
+    store = world.path("store")
+    quarry(program, "mine", *world.mine(), "--store", store, "--model", "m", "--rows-per-shard", "700")
+    kept = world.path("kept")
+    shutil.copytree(store, kept, symlinks=True)
+    add_events(world, random.Random(5), read_csv(world.path("heldout.csv")))
+    flags = [f"{store}@1", *world.inputs()]
+    for delta in world.deltas:
+        flags += ["--more-events", delta]
+    steps, ends = 0, 0
+    wanted = None
+    while True:
+        steps += 1
+        shutil.rmtree(store)
+        shutil.copytree(kept, store, symlinks=True)
+        done = quarry(program, "refresh", *flags, ok=(0, 3, 137, -9, 75, 1, 70),
+                      env={"QUARRY_CRASH_AT": str(steps)})
+        finished = done.returncode == 0
+        if not finished:
+            ends += 1
+            check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, f"step {steps}: not whole when killed")
+        quarry(program, "refresh", *flags)
+        shards, manifest = shards_of(store, 2)
+        wanted = wanted or shards
+        check(shards == wanted, f"step {steps}: other shards")
+        check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, f"step {steps}: not whole at the end")
+        check(not os.path.exists(os.path.join(store, "versions", "v00000000000000000003.json")),
+              f"step {steps}: a third version")
+        if finished:
+            break
+        steps += 0 if steps < 40 else 6  # all of the first, then some
+    print(f"killed at {ends} steps of a refresh: each time it went on to the same version")
+    check(ends > 50, "hardly a step was found to be killed at")
+
+
+def damaged(program, folder):
+    world = World(os.path.join(folder, "d"), "nv-perc")
+    quarry(program, "synth", "--out", world.folder, "--users", "150", "--items", "600", "--dim", "16")
+    store = world.path("store")
+    quarry(program, "mine", *world.mine(), "--store", store, "--model", "m")
+    victims = []
+    for part in ("shards", "bases"):
+        for parent, _, names in os.walk(os.path.join(store, part)):
+            victims += [os.path.join(parent, name) for name in names]
+    named = 0
+    for victim in victims:
+        data = bytearray(open(victim, "rb").read())
+        keep = bytes(data)
+        data[len(data) // 2 + 60] ^= 4
+        open(victim, "wb").write(data)
+        done = quarry(program, "verify", store, ok=(0, 3))
+        check(done.returncode == 3, f"{victim}: damage not found")
+        done = quarry(program, "refresh", store, "--seed", "3", "--dry-run", ok=(0, 3))
+        # Of the basis of rows only those are read that are needed; another seed needs none.
+        rows_basis = os.path.basename(os.path.dirname(victim)) == "bases"
+        check(done.returncode == 3 or rows_basis, f"{victim}: rows taken from a damaged version")
+        named += os.path.basename(victim) in done.stderr
+        open(victim, "wb").write(keep)
+    check(named >= len(victims) - 2, "damaged files are not named")
+    # The same mine command mends it.
+    victim = [v for v in victims if "bases" in v][0]
+    os.remove(victim)
+    quarry(program, "mine", *world.mine(), "--store", store, "--model", "m")
+    check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, "a lost basis was not mended")
+    # Wrong use.
+    numbers, shape = read_npy(world.path("items.npy"))
+    numbers[3] += 0.25
+    write_npy(world.path("other.npy"), numbers, shape)
+    for flags, code, word in [
+            (["nowhere"], 2, "no store"), ([store + "@9"], 3, "no version 9"), ([store, "--snapshot", store], 2, "snapshot"),
+            ([store, "--parent-items", world.path("users.npy"), "--items", world.path("other.npy")], 3, "parent-items")]:
+        done = quarry(program, "refresh", *flags, ok=range(256))
+        check(done.returncode == code and word in done.stderr, f"{flags}: exit {done.returncode}: {done.stderr}")
+    print(f"{len(victims)} damaged files found; wrong use is said")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("--sets", type=int, default=40 * int(os.environ.get("QUARRY_TEST_SCALE", "1")))
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    program = os.path.abspath(arguments.program)
+    with tempfile.TemporaryDirectory() as folder:
+        random_sets(program, folder, arguments.sets, arguments.seed)
+        killed(program, folder)
+        damaged(program, folder)
+    if failures:
+        sys.exit(f"{len(failures)} failed")
+    print("passed")
+
+
+main()
