@@ -17,6 +17,8 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMostBytes = 128ull << 30;
+constexpr std::size_t kSealBytes = sizeof(Digest::bytes);
+constexpr const char* kNameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-";
 
 std::string digest_of(const std::string& header, const void* data, std::size_t bytes) {
   DigestStream stream;
@@ -36,16 +38,29 @@ Entry entry_of(const std::string& store, const std::string& text) {
   const auto is_text = [&](const char* key) {
     return json.is_object() && json.contains(key) && json[key].is_string();
   };
-  if (!is_text("path") || !is_text("xxh3_128") || !json.contains("bytes") ||
-      !json["bytes"].is_number_unsigned())
+  if (!is_text("path") || !json.contains("bytes") || !json["bytes"].is_number_unsigned())
     throw InputError(store + ": the entry of an array is damaged: " + text);
-  Entry entry{json["path"].get<std::string>(), json["bytes"].get<std::uint64_t>(),
-              json["xxh3_128"].get<std::string>()};
-  if (entry.path != std::string(kArrayFolder) + "/" + entry.xxh3_128 + ".npy" ||
-      entry.xxh3_128.size() != 32 ||
-      entry.xxh3_128.find_first_not_of("0123456789abcdef") != std::string::npos)
+  Entry entry{json["path"].get<std::string>(), json["bytes"].get<std::uint64_t>(), ""};
+  if (is_text("xxh3_128")) entry.xxh3_128 = json["xxh3_128"].get<std::string>();
+  const std::string before = std::string(kArrayFolder) + "/", behind = ".npy";
+  const bool named = entry.path.size() > before.size() + behind.size() &&
+                     entry.path.starts_with(before) && entry.path.ends_with(behind);
+  const std::string name =
+      named ? entry.path.substr(before.size(), entry.path.size() - before.size() - behind.size())
+            : "";
+  if (!named || name.find_first_not_of(kNameLetters) != std::string::npos ||
+      (!entry.xxh3_128.empty() && entry.xxh3_128 != name))
     throw InputError(store + ": '" + entry.path + "' is no path of an array of a store");
   return entry;
+}
+
+/// The hash that seals an array stands behind its numbers.
+bool is_sealed(const std::string& file) {
+  if (file.size() < kNpyHeaderBytes + kSealBytes) return false;
+  const std::size_t end = file.size() - kSealBytes;
+  DigestStream stream;
+  stream.update(file.data(), end);
+  return std::memcmp(stream.digest().bytes, file.data() + end, kSealBytes) == 0;
 }
 
 /// The whole file, which has the entry's size and hash.
@@ -57,9 +72,38 @@ std::string read_file(const std::string& store, const Entry& entry) {
   std::string text = read_text(file, std::min(entry.bytes, kMostBytes));
   DigestStream stream;
   stream.update(text.data(), text.size());
-  if (text.size() != entry.bytes || stream.digest().hex() != entry.xxh3_128)
+  const bool whole =
+      entry.xxh3_128.empty() ? is_sealed(text) : stream.digest().hex() == entry.xxh3_128;
+  if (text.size() != entry.bytes || !whole)
     throw InputError(file + ": does not have the size and hash of its version; it is damaged");
   return text;
+}
+
+[[noreturn]] void throw_other_shape(const std::string& store, const Entry& entry,
+                                    std::uint64_t length) {
+  throw InputError(store + "/" + entry.path + ": is not the array of " + std::to_string(length) +
+                   " entries that its version needs");
+}
+
+struct Part {
+  const void* data;
+  std::size_t bytes;
+};
+
+/// Written aside, synced, renamed.
+void write_file(const std::string& draft, const std::string& place,
+                const std::vector<Part>& parts) {
+  remove_path(draft);
+  FileHandle file = create_file(draft);
+  std::uint64_t at = 0;
+  for (const Part& part : parts) {
+    if (part.bytes > 0) write_to(file, draft, part.data, part.bytes, at);
+    at += part.bytes;
+  }
+  sync_file(file, draft);
+  close_file(file, draft);
+  rename_path(draft, place);
+  sync_folder(fs::path(place).parent_path().string());
 }
 
 }  // namespace
@@ -83,17 +127,39 @@ std::string keep_array(const std::string& store, const std::string& draft, const
   } catch (const InputError&) {
     // It is not there, or damaged: what follows puts it in its place.
   }
-  remove_path(draft);
-  {
-    FileHandle file = create_file(draft);
-    write_to(file, draft, header.data(), header.size(), 0);
-    if (shape.data_bytes() > 0) write_to(file, draft, data, shape.data_bytes(), header.size());
-    sync_file(file, draft);
-    close_file(file, draft);
-  }
-  rename_path(draft, place);
-  sync_folder(folder);
+  write_file(draft, place, {{header.data(), header.size()}, {data, shape.data_bytes()}});
   return entry;
+}
+
+std::string keep_sealed(const std::string& store, const std::string& draft, const std::string& name,
+                        const void* data, std::uint64_t length) {
+  const ArrayShape shape = {"<u8", 8, length + 1, 2};
+  const std::string header = npy_header(shape.descr, shape.length, shape.width, true);
+  const std::size_t bytes = shape.data_bytes() - kSealBytes;
+  DigestStream stream;
+  stream.update(header.data(), header.size());
+  stream.update(data, bytes);
+  const Digest seal = stream.digest();
+  const std::string folder = store + "/" + kArrayFolder;
+  if (make_folder(folder)) sync_folder(store);
+  const std::string path = std::string(kArrayFolder) + "/" + name + ".npy";
+  write_file(draft, store + "/" + path,
+             {{header.data(), header.size()}, {data, bytes}, {seal.bytes, kSealBytes}});
+  return Json{{"path", path}, {"bytes", header.size() + shape.data_bytes()}}.dump();
+}
+
+std::vector<unsigned char> read_sealed(const std::string& store, const std::string& text,
+                                       std::uint64_t length) {
+  const Entry entry = entry_of(store, text);
+  const std::string file = read_file(store, entry);
+  const ArrayShape shape = {"<u8", 8, length + 1, 2};
+  const std::string header = npy_header(shape.descr, shape.length, shape.width, true);
+  if (file.size() != header.size() + shape.data_bytes() ||
+      file.compare(0, header.size(), header) != 0)
+    throw_other_shape(store, entry, length);
+  std::vector<unsigned char> data(shape.data_bytes() - kSealBytes);
+  if (!data.empty()) std::memcpy(data.data(), file.data() + header.size(), data.size());
+  return data;
 }
 
 std::vector<unsigned char> read_array(const std::string& store, const std::string& text,
@@ -103,8 +169,7 @@ std::vector<unsigned char> read_array(const std::string& store, const std::strin
   const std::string header = npy_header(shape.descr, shape.length, shape.width, shape.width > 1);
   if (file.size() != header.size() + shape.data_bytes() ||
       file.compare(0, header.size(), header) != 0)
-    throw InputError(store + "/" + entry.path + ": is not the array of " +
-                     std::to_string(shape.length) + " entries that its version needs");
+    throw_other_shape(store, entry, shape.length);
   std::vector<unsigned char> data(shape.data_bytes());
   std::memcpy(data.data(), file.data() + header.size(), data.size());
   return data;

@@ -1,4 +1,5 @@
-// An array beside the shards of a store: an .npy file named by what is in it, written once.
+// Arrays beside the shards of a store, as .npy files: named by what is in them and written once, or
+// named by whose they are and sealed with a hash of their own.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,15 @@ std::string keep_array(const std::string& store, const std::string& draft, const
 /// file where it is missing, damaged or of another shape.
 std::vector<unsigned char> read_array(const std::string& store, const std::string& entry,
                                       const ArrayShape& shape);
-/// The same without keeping the numbers and whatever their number. `shape.length` is not read.
+/// An array of u64 pairs whose numbers depend on how they were found, so that it has a name given
+/// by the caller ([a-z0-9-]) and, as a last entry that is not in shape.length, the XXH3-128 of all
+/// before. Replaces what is there. Its entry in a manifest: path and bytes.
+std::string keep_sealed(const std::string& store, const std::string& draft, const std::string& name,
+                        const void* data, std::uint64_t length);
+/// Its numbers. Throws InputError as read_array does.
+std::vector<unsigned char> read_sealed(const std::string& store, const std::string& entry,
+                                       std::uint64_t length);
+/// Reads an array of either kind and compares its hash.
 void check_array(const std::string& store, const std::string& entry);
 
 /// Where kept arrays lie in a store.

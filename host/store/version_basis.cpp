@@ -48,9 +48,9 @@ std::uint64_t mixed(std::uint64_t key) {
 
 }  // namespace
 
-std::string keep_rows(const Store& store, const std::string& draft,
+std::string keep_rows(const Store& store, const std::string& draft, const std::string& name,
                       const std::vector<RowBasis>& rows) {
-  return keep_array(store.path(), draft, rows.data(), pairs_shape(rows.size()));
+  return keep_sealed(store.path(), draft, name, rows.data(), rows.size());
 }
 
 std::string keep_basis(const Store& store, const std::string& draft, const Dependence& dependence,
@@ -159,8 +159,7 @@ RowBasis EarlierVersion::row(std::uint64_t row) {
   const auto shard = static_cast<std::size_t>(at - shard_begin_.begin()) - 1;
   if (shard != shard_) {
     rows_.resize(shard_begin_[shard + 1] - shard_begin_[shard]);
-    const std::vector<unsigned char> data =
-        read_array(store_, row_entries_[shard], pairs_shape(rows_.size()));
+    const std::vector<unsigned char> data = read_sealed(store_, row_entries_[shard], rows_.size());
     std::memcpy(rows_.data(), data.data(), data.size());
     shard_ = shard;
   }

@@ -21,9 +21,10 @@ struct RowBasis {
 };
 static_assert(sizeof(RowBasis) == 16);
 
-/// Keeps the rows of one shard. Returns the entry for write_basis, JSON. The caller holds the lock;
-/// draft: a path in the run's work folder.
-std::string keep_rows(const Store& store, const std::string& draft,
+/// Keeps the rows of one shard under a name of its own: floors depend on how rows were searched
+/// for, so the same rows may come with others. Returns the entry for keep_basis, JSON. The caller
+/// holds the lock; draft: a path in the run's work folder.
+std::string keep_rows(const Store& store, const std::string& draft, const std::string& name,
                       const std::vector<RowBasis>& rows);
 /// Keeps items and snapshot, and returns what a manifest says under store.basis, JSON. rows: of
 /// each shard in order.

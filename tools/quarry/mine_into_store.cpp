@@ -109,6 +109,17 @@ class VersionMaker {
     return stored_;
   }
 
+  Stored repair_version(std::uint64_t version) {
+    if (store_.identity(version) != identity_) {
+      throw InputError(fmt::format(
+          "{}: version {} was mined from other inputs, or by another version of this program, than "
+          "are there now; it cannot be mended",
+          store_.path(), version));
+    }
+    mends_ = true;
+    return make();
+  }
+
   Stored make() {
     const auto there = run_.version_there();
     // One that is damaged is mined again: its shards are put in place of those that are not whole.
@@ -210,7 +221,8 @@ class VersionMaker {
       run_.abandon();
       throw InputError(std::string(error.what()) + "; what this run had made is dropped");
     }
-    about["basis"] = Json::parse(keep_rows(store_, run_.draft_file(), basis));
+    about["basis"] = Json::parse(
+        keep_rows(store_, run_.draft_file(), fmt::format("{}-{}", identity_, n), basis));
     stored_.shards_shared += run_.keep(n, first, shard, about.dump()) ? 1 : 0;
   }
 
@@ -225,7 +237,11 @@ class VersionMaker {
   void repair(std::uint64_t version) {
     basis();
     stored_.content_hash = run_.content_hash();
-    run_.complete(version, options_.tags);
+    if (mends_) {
+      run_.abandon();  // what tags mean stays as it is
+    } else {
+      run_.complete(version, options_.tags);
+    }
     stored_.version = version;
     stored_.repaired = true;
     const std::vector<std::string> left = store_.verify(version);
@@ -262,6 +278,7 @@ class VersionMaker {
   std::optional<RecallSample> sample_;
   std::optional<Progress> progress_;
   std::uint64_t unknown_segments_ = 0;
+  bool mends_ = false;  ///< a version that is damaged is made again because of that
   Json parents_ = Json::array();
   Stored stored_;
 };
@@ -271,6 +288,20 @@ class VersionMaker {
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context, const EarlierRun& earlier) {
   return VersionMaker(store, options, mining, context, earlier).make();
+}
+
+Stored repair_in_store(const Store& store, std::uint64_t version, const StoreOptions& options,
+                       MiningRun& mining, const Context& context) {
+  return VersionMaker(store, options, mining, context, {}).repair_version(version);
+}
+
+StoreOptions store_options_in(const std::string& store, const std::string& manifest_json) {
+  const Json about = Json::parse(manifest_json).value("store", Json::object());
+  StoreOptions options;
+  options.store = store;
+  options.model = about.value("model", "");
+  options.rows_per_shard = about.value("rows_per_shard", options.rows_per_shard);
+  return options;
 }
 
 Stored plan_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,

@@ -49,6 +49,12 @@ struct EarlierRun {
 /// were mined.
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context, const EarlierRun& earlier = {});
+/// Mines a version again whose files are damaged, and puts the shards and arrays that are not whole
+/// in place anew. Throws InputError where `mining` is not the run that made it.
+Stored repair_in_store(const Store& store, std::uint64_t version, const StoreOptions& options,
+                       MiningRun& mining, const Context& context);
+/// The options of a version by which it was kept.
+StoreOptions store_options_in(const std::string& store, const std::string& manifest_json);
 /// Says without mining how many rows mine_into_store would mine and take: rows_mined, rows_taken,
 /// obstacles and what changed. was_there as it would be.
 Stored plan_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,

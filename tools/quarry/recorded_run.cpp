@@ -28,9 +28,9 @@ std::uint64_t number_of(const std::string& text, const char* flag) {
 }
 
 /// The manifest's `run`, and in it the options with those of the command line in their place.
-Json merged_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
-  const std::string& where = set.manifest_path();
-  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+Json merged_run(const RecordedText& set, const CLI::App& verb, const RunOptions& flags) {
+  const std::string& where = set.file;
+  const Json manifest = Json::parse(set.json, nullptr, false);
   Json run = manifest.value("run", Json::object());
   if (!run.is_object() || !run.contains("options") || !run.contains("recipe") ||
       !run.contains("rows") || !run["recipe"].is_object() || !run["recipe"].contains("text") ||
@@ -40,7 +40,7 @@ Json merged_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& 
                      "its inputs are not known");
   }
   Json& options = run["options"];
-  const Json given = Json::parse(options_to_json(flags, set.path()));
+  const Json given = Json::parse(options_to_json(flags, set.folder));
   for (const auto& [key, value] : given.items()) {
     const CLI::Option* option = verb.get_option_no_throw("--" + key);
     if (option != nullptr && option->count() > 0) options[key] = value;
@@ -49,22 +49,27 @@ Json merged_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& 
   return run;
 }
 
-RunOptions options_in(const NegativeSet& set, const Json& options) {
-  return options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace), set.path(),
-                           set.manifest_path());
+RunOptions options_in(const RecordedText& set, const Json& options) {
+  return options_from_json(options.dump(-1, ' ', false, Json::error_handler_t::replace), set.folder,
+                           set.file);
 }
 
 }  // namespace
 
-RunOptions recorded_options(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
+RecordedText text_of(const NegativeSet& set) {
+  return {set.path(), set.manifest_path(), set.manifest_json()};
+}
+
+RunOptions recorded_options(const RecordedText& set, const CLI::App& verb,
+                            const RunOptions& flags) {
   return options_in(set, merged_run(set, verb, flags)["options"]);
 }
 
-Recipe recorded_recipe(const NegativeSet& set, std::uint32_t round) {
-  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+Recipe recorded_recipe(const RecordedText& set, std::uint32_t round) {
+  const Json manifest = Json::parse(set.json, nullptr, false);
   const std::string text = manifest.at("run").at("recipe").at("text").get<std::string>();
   try {
-    return parse_recipe(text, set.manifest_path() + " (run.recipe.text)", round);
+    return parse_recipe(text, set.file + " (run.recipe.text)", round);
   } catch (const ConfigError& error) {
     throw InputError(fmt::format("{}; the manifest is damaged, mine the set again", error.what()));
   }
@@ -72,7 +77,7 @@ Recipe recorded_recipe(const NegativeSet& set, std::uint32_t round) {
 
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags) {
   const std::string& where = set.manifest_path();
-  Json run = merged_run(set, verb, flags);
+  Json run = merged_run(text_of(set), verb, flags);
   Json& options = run["options"];
   // What auto chose then, whatever it would choose now.
   const Json search = run.value("search", Json::object());
@@ -87,7 +92,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
     }
   }
   RecordedRun recorded;
-  recorded.options = options_in(set, options);
+  recorded.options = options_in(text_of(set), options);
   recorded.options.device = "cpu";
   std::string& cache = recorded.options.index_cache;
   if (!flags.index_cache.empty()) {
@@ -101,7 +106,7 @@ RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const Run
   } catch (const nlohmann::json::exception&) {
     throw InputError(where + ": run.rows.first is missing");
   }
-  recorded.recipe = recorded_recipe(set, recorded.options.round);
+  recorded.recipe = recorded_recipe(text_of(set), recorded.options.round);
   return recorded;
 }
 

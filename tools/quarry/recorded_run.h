@@ -31,11 +31,19 @@ bool has_recorded_run(const NegativeSet& set);
 /// none.
 RecordedRun recorded_run(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
 
+/// A manifest without its set, whose shards may be damaged.
+struct RecordedText {
+  std::string folder;  ///< what its paths are relative to
+  std::string file;    ///< for messages
+  std::string json;
+};
+RecordedText text_of(const NegativeSet& set);
 /// The options as they were recorded, flags in their place: the device too, and what auto was to
-/// choose. For a run that goes on from the set.
-RunOptions recorded_options(const NegativeSet& set, const CLI::App& verb, const RunOptions& flags);
-/// The recorded recipe, its schedules taken at `round`; only where has_recorded_run().
-Recipe recorded_recipe(const NegativeSet& set, std::uint32_t round);
+/// choose. For a run that goes on from the set. Throws InputError where the manifest does not
+/// record them.
+RunOptions recorded_options(const RecordedText& set, const CLI::App& verb, const RunOptions& flags);
+/// The recorded recipe, its schedules taken at `round`; only where recorded_options() found some.
+Recipe recorded_recipe(const RecordedText& set, std::uint32_t round);
 
 /// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong
 /// is the manifest's fault and an InputError.

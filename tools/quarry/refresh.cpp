@@ -40,9 +40,9 @@ Json parsed_manifest(const EarlierVersion& earlier) {
 RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const EarlierVersion& earlier,
                       const std::string& reference) {
   const NegativeSet& set = earlier.set();
-  RunOptions options = recorded_options(set, verb, args.run);
+  RunOptions options = recorded_options(text_of(set), verb, args.run);
   // Logs are added to those that were read, and each once: the same command may be given again.
-  const RunOptions before = recorded_options(set, CLI::App(), {});
+  const RunOptions before = recorded_options(text_of(set), CLI::App(), {});
   options.more_events = before.more_events;
   for (const std::string& log : args.run.more_events) {
     const std::string path = std::filesystem::absolute(log).lexically_normal().string();
@@ -57,24 +57,20 @@ RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const Earli
   }
   options.snapshot = args.new_snapshot ? "" : reference;
   const bool other_recipe = verb.count("--recipe") > 0 || verb.count("--set") > 0;
-  RunRequest request = other_recipe
-                           ? check_run_options(options)
-                           : check_run_options(options, recorded_recipe(set, options.round));
+  RunRequest request =
+      other_recipe ? check_run_options(options)
+                   : check_run_options(options, recorded_recipe(text_of(set), options.round));
   if (!args.new_snapshot) request.snapshot = earlier.snapshot();
   return request;
 }
 
 StoreOptions store_options_of(const RefreshArgs& args, const Store& store,
                               const EarlierVersion& earlier) {
-  const Json manifest = parsed_manifest(earlier);
-  const Json about = manifest.value("store", Json::object());
-  StoreOptions options;
-  options.store = store.path();
-  options.model = args.model.empty() ? about.value("model", "") : args.model;
+  StoreOptions options = store_options_in(store.path(), earlier.set().manifest_json());
+  if (!args.model.empty()) options.model = args.model;
   options.note = args.note;
   options.tags = args.tags;
   options.parents = {std::to_string(earlier.number())};
-  options.rows_per_shard = about.value("rows_per_shard", options.rows_per_shard);
   return options;
 }
 
@@ -89,7 +85,7 @@ std::optional<Embeddings> items_of(const EarlierVersion& earlier, const RefreshA
   for (const InputFile& file : now.files) {
     if (file.role == "items" && file.xxh3_128 == hash) return now.items;
   }
-  path = args.parent_items.empty() ? recorded_options(earlier.set(), CLI::App(), {}).items
+  path = args.parent_items.empty() ? recorded_options(text_of(earlier.set()), CLI::App(), {}).items
                                    : args.parent_items;
   std::error_code error;
   if (args.parent_items.empty() && !std::filesystem::exists(path, error)) return std::nullopt;

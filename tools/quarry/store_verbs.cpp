@@ -10,6 +10,7 @@
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
+#include "tools/quarry/repair.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -109,17 +110,41 @@ int run_tag(const std::string& path, const std::string& name, const std::string&
   return 0;
 }
 
-int run_verify(const std::string& path, bool json) {
+/// Mines damaged versions again; what could not be mended is in a note.
+std::vector<std::uint64_t> mend(const Store& store, std::optional<std::uint64_t> only,
+                                const Context& context) {
+  std::vector<std::uint64_t> mended;
+  for (const std::uint64_t number : store.versions()) {
+    if ((only && number != *only) || store.verify(number).empty()) continue;
+    try {
+      repair_version(store, number, context);
+      mended.push_back(number);
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const std::runtime_error& error) {
+      fmt::print(stderr, "note: version {} is not mended: {}\n", number, error.what());
+    }
+  }
+  return mended;
+}
+
+int run_verify(const std::string& path, bool json, bool repair, const Context& context) {
   std::string folder, reference;
   std::vector<std::string> damages;
+  std::vector<std::uint64_t> mended;
   std::uint64_t checked = 1;
   if (Store::is_store(path)) {
     const Store store = Store::open(path);
     checked = store.versions().size();
+    if (repair) mended = mend(store, {}, context);
     damages = store.verify({});
   } else if (split_reference(path, &folder, &reference)) {
     const Store store = Store::open(folder);
-    damages = store.verify(store.resolve(reference));
+    const std::uint64_t number = store.resolve(reference);
+    if (repair) mended = mend(store, number, context);
+    damages = store.verify(number);
+  } else if (repair) {
+    throw ConfigError("--repair is for stores; mine a set anew with quarry mine --overwrite");
   } else {
     try {
       open_set(path, true);
@@ -128,8 +153,9 @@ int run_verify(const std::string& path, bool json) {
     }
   }
   if (json) {
-    print_json({{"checked", checked}, {"damages", damages}});
+    print_json({{"checked", checked}, {"damages", damages}, {"mended", mended}});
   } else {
+    for (const std::uint64_t number : mended) fmt::print("version {} is mended\n", number);
     for (const std::string& words : damages) fmt::print("{}\n", words);
     if (damages.empty())
       fmt::print("{} of {} whole\n", words_of_count(checked), words_of_count(checked));
@@ -164,7 +190,7 @@ int run_prune(const std::string& path, std::uint64_t keep, bool unfinished, bool
 struct StoreArgs {
   std::string path, name, reference;
   std::uint64_t keep = 10;
-  bool json = false, remove = false, dry_run = false, unfinished = false;
+  bool json = false, remove = false, dry_run = false, unfinished = false, repair = false;
 };
 
 }  // namespace
@@ -195,9 +221,14 @@ void add_verify(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand(
       "verify", "read a set, a store or STORE@VERSION whole and compare every hash");
   verb->add_option("set", args->path, "folder of a set or store, or STORE@VERSION")->required();
+  verb->add_flag("--repair", args->repair,
+                 "mine damaged versions again from the inputs that they record");
   verb->add_flag("--json", args->json, "as JSON");
-  verb->callback(
-      [&context, args] { context.run = [args] { return run_verify(args->path, args->json); }; });
+  verb->callback([&context, args] {
+    context.run = [&context, args] {
+      return run_verify(args->path, args->json, args->repair, context);
+    };
+  });
 }
 
 void add_prune(CLI::App& app, Context& context) {
