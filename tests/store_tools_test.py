@@ -39,6 +39,11 @@ source = { kind = "uniform" }
 """
 
 
+def text_of(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
 def npy(path, rows, phase):
     data = [math.sin(phase + 0.7 * i) for i in range(rows * DIM)]
     head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, DIM)
@@ -60,7 +65,7 @@ def read_npy(path):
 
 def rows_of(folder, manifest=None):
     """Rows of a set as dicts."""
-    manifest = manifest or json.load(open(os.path.join(folder, "manifest.json")))
+    manifest = manifest or json.loads(text_of(os.path.join(folder, "manifest.json")))
     k, rows = manifest["k"], []
     for shard in manifest["shards"]:
         c = {name: read_npy(os.path.join(folder, shard["path"], name + ".npy"))[0] for name in shard["columns"]}
@@ -266,7 +271,7 @@ class StoreTools(unittest.TestCase):
         meta = json.loads(self.ok("export", self.path("a"), "--out", out, "--overwrite", "--json", *args))
         self.assertEqual(stat.S_IMODE(os.stat(out).st_mode), 0o700 if os.path.isdir(out) else 0o600)
         if os.path.isfile(out):
-            self.assertEqual(meta, json.load(open(out + ".meta.json")))
+            self.assertEqual(meta, json.loads(text_of(out + ".meta.json")))
             self.assertEqual(meta["file"]["bytes"], os.path.getsize(out))
         self.assertEqual([n for n in os.listdir(self.root) if n.startswith(".") and name in n], [])
         return meta
@@ -431,8 +436,8 @@ class StoreTools(unittest.TestCase):
         self.fails(5, "make it first", "export", a, "--to", "csv", "--out", self.path("no/z.csv"))
         self.write("there.csv", "mine")
         self.fails(5, "--overwrite", "export", a, "--to", "csv", "--out", self.path("there.csv"))
-        self.assertEqual(open(self.path("there.csv")).read(), "mine")
-        before = open(self.path("events.csv")).read()
+        self.assertEqual(text_of(self.path("there.csv")), "mine")
+        before = text_of(self.path("events.csv"))
         try:
             self.write("events.csv", before + "\"u,3\",\"i-5\"\"\",1500,like\n")
             self.fails(3, "--allow-changed", "export", a, "--to", "candidates", "--out", self.path("z.jsonl"))
@@ -445,7 +450,7 @@ class StoreTools(unittest.TestCase):
         args = ["export", self.path("a"), "--to", "labeled-lists", "--out", self.path("k/l.jsonl")]
         os.mkdir(self.path("k"))
         self.ok(*args)
-        whole = open(self.path("k/l.jsonl")).read()
+        whole = text_of(self.path("k/l.jsonl"))
         ends = fails = 0
         for variable in ("QUARRY_CRASH_AT", "QUARRY_FAIL_AT"):
             for step in range(1, 40):
@@ -454,8 +459,8 @@ class StoreTools(unittest.TestCase):
                 code, _, err = self.run_quarry(*args, env={variable: str(step) + (":28" if variable.endswith("FAIL_AT") else "")})
                 there = os.path.exists(self.path("k/l.jsonl"))
                 if there:
-                    self.assertEqual(open(self.path("k/l.jsonl")).read(), whole)
-                    meta = json.load(open(self.path("k/l.jsonl.meta.json")))
+                    self.assertEqual(text_of(self.path("k/l.jsonl")), whole)
+                    meta = json.loads(text_of(self.path("k/l.jsonl.meta.json")))
                     self.assertEqual(meta["file"]["bytes"], len(whole.encode()))
                 if code == 0:
                     self.assertTrue(there)
@@ -470,7 +475,7 @@ class StoreTools(unittest.TestCase):
                     ends += 1
                     self.assertEqual(code, -9, err)
                 self.ok(*args, "--overwrite")
-                self.assertEqual(open(self.path("k/l.jsonl")).read(), whole)
+                self.assertEqual(text_of(self.path("k/l.jsonl")), whole)
         self.assertGreater(ends, 5)
         self.assertGreater(fails, 5)
 
@@ -539,7 +544,7 @@ class StoreTools(unittest.TestCase):
         self.ok("reject", store + "@1", "--by", "Ada", "--reason", "leaks")
         self.ok("log", store, "kpi", "1", "a=1")
         path = os.path.join(store, "log")
-        text = open(path).read()
+        text = text_of(path)
         with open(path, "w") as f:
             f.write(text.replace("\"reject\"", "\"accept\""))
         for args in (["log", store], ["approve", store + "@1", "--by", "x", "--reason", "y"], ["log", store, "kpi", "1", "a=2"], ["verify", store]):
