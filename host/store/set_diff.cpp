@@ -2,6 +2,7 @@
 #include "host/store/set_diff.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -124,6 +125,9 @@ class ItemCounts {
   std::vector<Pair> counts_;
   std::map<std::uint32_t, Pair> beyond_;
 };
+
+/// Not-a-number is itself here.
+std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
 /// One negative of a row, for matching.
 struct Pick {
@@ -255,7 +259,7 @@ class Differ {
     mark(Column::kTime, x.time != y.time);
     mark(Column::kPositive, !std::ranges::equal(x.positives, y.positives));
     mark(Column::kCount, x.count != y.count);
-    mark(Column::kPositiveMin, std::memcmp(&x.positive_min, &y.positive_min, sizeof(float)) != 0);
+    mark(Column::kPositiveMin, bits_of(x.positive_min) != bits_of(y.positive_min));
     mark(Column::kKappa, kappa_differs(x, y));
     mark(Column::kCertified, x.certified != y.certified);
     mark(Column::kItem, slots_differ(x.item, y.item));
@@ -283,8 +287,7 @@ class Differ {
     for (std::size_t i = 0; i < branches_.of_a.size(); ++i) {
       const auto at = std::find(branches_.of_b.begin(), branches_.of_b.end(), branches_.of_a[i]);
       if (at == branches_.of_b.end()) return true;
-      if (std::memcmp(x.kappa + i, y.kappa + (at - branches_.of_b.begin()), sizeof(float)) != 0)
-        return true;
+      if (bits_of(x.kappa[i]) != bits_of(y.kappa[at - branches_.of_b.begin()])) return true;
     }
     return false;
   }
