@@ -89,6 +89,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME peers_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/peers_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(peers_test PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+    add_test(NAME store_tools_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/store_tools_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(store_tools_test PROPERTIES TIMEOUT 900)
     add_test(NAME bench_plot_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/bench_plot_test.py")
     add_test(NAME auto_bench_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/auto_bench_test.py"
       $<TARGET_FILE:quarry_cli>)

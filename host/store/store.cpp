@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "host/store/decisions.h"
 #include "host/store/digest.h"
 #include "host/store/journal.h"
 #include "host/store/kept_array.h"
@@ -269,6 +270,11 @@ std::uint64_t Store::resolve(const std::string& reference) const {
       std::vector<std::string> damaged;
       for (const auto& [name, version] : tags(&damaged))
         names += (names.empty() ? "" : ", ") + name;
+      if (reference == kLatest && read_policy(*this) != Policy{}) {
+        throw InputError(path_ + ": no version has what its policy asks for (" +
+                         words_of(read_policy(*this)) +
+                         "), so 'latest' means none; quarry log says what is pending");
+      }
       throw InputError(path_ + ": has no tag '" + reference + "'; " +
                        (names.empty() ? "it has none" : "tags are " + names));
     }
@@ -351,6 +357,7 @@ bool Store::keep_shard(const std::string& folder, const ShardFacts& facts,
 
 std::uint64_t Store::commit(const std::string& text, const std::vector<std::string>& tags) {
   for (const std::string& name : tags) check_tag_name(name);
+  read_policy(*this);  // throws before the version is there, not behind it
   const std::vector<std::uint64_t> there = versions();
   std::uint64_t number = there.empty() ? 1 : there.back() + 1;
   // A number that was pruned is not given again.
@@ -387,7 +394,7 @@ void Store::finish_commit(std::uint64_t number, const std::vector<std::string>& 
                .dump());
   }
   std::vector<std::string> names = tags;
-  names.emplace_back(kLatest);
+  if (may_be_latest(*this, number)) names.emplace_back(kLatest);
   std::vector<std::string> damaged;
   const auto known = this->tags(&damaged);
   for (const std::string& name : names) {

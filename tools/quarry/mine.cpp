@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "host/store/decisions.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
@@ -55,6 +56,8 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
   RunRequest request = check_run_options(args.run);
   const Store store = Store::create(args.store.store);
   const StoreLock lock(store.path());  // before the inputs are read: nobody waits for nothing
+  read_policy(store);                  // throws before anything is mined where it is damaged
+  for (const std::string& name : args.store.tags) check_free_tag(store, name);
   for (const std::string& parent : args.store.parents) store.resolve(parent);
   store.events();  // a log that is damaged is told now and not after the last row
   Stored stored;
@@ -67,11 +70,14 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
     throw Cancelled("stopped; the shards that are complete are kept in " + args.store.store +
                     ", the same command goes on from there");
   }
+  const bool is_latest = may_be_latest(store, stored.version);
+  if (!is_latest) {
+    fmt::print(stderr, "note: latest stays where it is, the store's policy asks for {}\n",
+               words_of(read_policy(store)));
+  }
   if (stored.was_there) {
-    fmt::print(stderr,
-               "{}: version {} is of the same inputs, recipe and seed; nothing to mine, latest "
-               "means it now\n",
-               args.store.store, stored.version);
+    fmt::print(stderr, "{}: version {} is of the same inputs, recipe and seed; nothing to mine{}\n",
+               args.store.store, stored.version, is_latest ? ", latest means it now" : "");
     if (!args.store.note.empty() || !args.store.parents.empty())
       fmt::print(stderr, "note: --note and --parent were not taken, a version is never changed\n");
   } else {

@@ -1,10 +1,12 @@
 // quarry log, tag, verify, prune: the versions of a store.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "host/store/decisions.h"
 #include "host/store/store.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/item_names.h"
@@ -20,6 +22,20 @@ using Json = nlohmann::ordered_json;
 
 void print_json(const Json& json) {
   std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+/// What was said of a version since.
+void add_state(const VersionState& state, Json& summary) {
+  const auto& decision = state.decision;
+  summary["state"] = !decision ? "pending" : decision->approved ? "approved" : "rejected";
+  summary["decision"] = nullptr;
+  if (decision)
+    summary["decision"] = {
+        {"by", decision->by}, {"reason", decision->reason}, {"time", decision->time}};
+  summary["audit"] = nullptr;
+  if (state.audit_passed) summary["audit"] = *state.audit_passed ? "pass" : "fail";
+  summary["kpis"] = Json::object();
+  for (const auto& [name, value] : state.kpis) summary["kpis"][name] = value;
 }
 
 /// What `log` says of a version.
@@ -59,14 +75,53 @@ std::string joined(const Json& array) {
   return text;
 }
 
+/// A line on what was said of a version; "" where nothing was and nothing need be.
+std::string state_words(const Json& v, const Policy& policy) {
+  std::string words;
+  if (!v["decision"].is_null()) {
+    words = fmt::format("{} by {} ({}: {})", text_of(v, "state"),
+                        printable(text_of(v["decision"], "by")),
+                        time_words(v["decision"]["time"].get<std::int64_t>()),
+                        printable(text_of(v["decision"], "reason")));
+  } else if (policy.needs_approval) {
+    words = "pending approval";
+  }
+  if (!v["audit"].is_null())
+    words += fmt::format("{}audit: {}", words.empty() ? "" : "; ", text_of(v, "audit"));
+  else if (policy.needs_audit)
+    words += fmt::format("{}not audited", words.empty() ? "" : "; ");
+  for (const auto& [name, value] : v["kpis"].items())
+    words += fmt::format("{}{} {}", words.empty() ? "" : "; ", name, value.dump());
+  return words.empty() ? "" : "    " + words + "\n";
+}
+
+/// `log STORE kpi VERSION NAME=VALUE ...`, or with --store without STORE.
+int run_log_kpi(const std::string& path, const std::vector<std::string>& words) {
+  if (words.size() < 2)
+    throw ConfigError(
+        "say of which version, and what: quarry log STORE kpi VERSION NAME=VALUE, as in recall@20="
+        "0.222");
+  std::vector<Kpi> kpis;
+  for (std::size_t i = 1; i < words.size(); ++i) kpis.push_back(parse_kpi(words[i]));
+  Store store = Store::open(path);
+  const StoreLock lock(store.path());
+  record_kpis(store, store.resolve(words[0]), kpis);
+  return 0;
+}
+
 int run_log(const std::string& path, bool json) {
   const Store store = Store::open(path);
-  std::vector<std::string> damaged;
+  std::vector<std::string> damaged = tags_behind(store);
+  const Policy policy = read_policy(store);
+  const auto states = version_states(store);
   const auto tags = store.tags(&damaged);
   Json all = Json::array();
   for (const std::uint64_t number : store.versions()) {
     try {
-      all.push_back(summary_of(store, number, tags));
+      Json summary = summary_of(store, number, tags);
+      const auto state = states.find(number);
+      add_state(state != states.end() ? state->second : VersionState{}, summary);
+      all.push_back(std::move(summary));
     } catch (const InputError& error) {
       damaged.emplace_back(error.what());
     }
@@ -75,8 +130,10 @@ int run_log(const std::string& path, bool json) {
   if (json) {
     Json events = Json::array();
     for (const std::string& event : store.events()) events.push_back(Json::parse(event));
-    print_json(
-        {{"store", store.path()}, {"versions", std::move(all)}, {"events", std::move(events)}});
+    print_json({{"store", store.path()},
+                {"latest_needs", words_of(policy)},
+                {"versions", std::move(all)},
+                {"events", std::move(events)}});
     return 0;
   }
   if (all.empty()) fmt::print("no version yet\n");
@@ -91,7 +148,7 @@ int run_log(const std::string& path, bool json) {
     if (!v["tags"].empty()) fmt::print("  [{}]", joined(v["tags"]));
     fmt::print("\n    content hash {}", text_of(v, "content_hash"));
     if (!text_of(v, "note").empty()) fmt::print("  {}", text_of(v, "note"));
-    fmt::print("\n");
+    fmt::print("\n{}", state_words(v, policy));
   }
   return 0;
 }
@@ -101,6 +158,7 @@ int run_tag(const std::string& path, const std::string& name, const std::string&
   if (remove == !reference.empty())
     throw ConfigError("give a version, or --remove to take the tag away");
   Store store = Store::open(path);
+  check_free_tag(store, name);
   const StoreLock lock(store.path());
   if (remove) {
     store.remove_tag(name);
@@ -138,6 +196,12 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
     checked = store.versions().size();
     if (repair) mended = mend(store, {}, context);
     damages = store.verify({});
+    try {
+      for (const std::string& words : tags_behind(store)) fmt::print(stderr, "note: {}\n", words);
+    } catch (const InputError& error) {
+      if (std::find(damages.begin(), damages.end(), error.what()) == damages.end())
+        damages.emplace_back(error.what());
+    }
   } else if (split_reference(path, &folder, &reference)) {
     const Store store = Store::open(folder);
     const std::uint64_t number = store.resolve(reference);
@@ -189,19 +253,45 @@ int run_prune(const std::string& path, std::uint64_t keep, bool unfinished, bool
 
 struct StoreArgs {
   std::string path, name, reference;
+  std::vector<std::string> words;  ///< of log
   std::uint64_t keep = 10;
   bool json = false, remove = false, dry_run = false, unfinished = false, repair = false;
 };
 
 }  // namespace
 
+/// Takes apart what stands behind `log`: STORE, or what to add to its log.
+int run_log_words(const StoreArgs& args) {
+  std::vector<std::string> words = args.words;
+  std::string store = args.path;
+  const bool lacks_store =
+      words.empty() || (words.size() > 1 && words[0] == "kpi" && words[1] != "kpi");
+  if (store.empty() && lacks_store)
+    throw ConfigError("say which store is meant: quarry log STORE ..., or --store STORE");
+  if (store.empty()) {
+    store = words.front();
+    words.erase(words.begin());
+  }
+  if (words.empty()) return run_log(store, args.json);
+  if (words.front() != "kpi")
+    throw ConfigError(
+        fmt::format("'{}' is nothing that log adds; quarry log STORE kpi VERSION NAME=VALUE does",
+                    words.front()));
+  if (args.json) throw ConfigError("--json has no effect where the log is added to");
+  words.erase(words.begin());
+  return run_log_kpi(store, words);
+}
+
 void add_log(CLI::App& app, Context& context) {
   auto args = std::make_shared<StoreArgs>();
-  CLI::App* verb = app.add_subcommand("log", "list the versions of a store, newest first");
-  verb->add_option("store", args->path, "folder of the store")->required();
+  CLI::App* verb = app.add_subcommand(
+      "log", "list the versions of a store, newest first; or add a figure of one to its log");
+  verb->add_option("what", args->words,
+                   "STORE, to list; STORE kpi VERSION NAME=VALUE ..., to add figures measured "
+                   "elsewhere, such as recall@20=0.222");
+  verb->add_option("--store", args->path, "folder of the store, in the place of STORE");
   verb->add_flag("--json", args->json, "as JSON, with all that happened to the store");
-  verb->callback(
-      [&context, args] { context.run = [args] { return run_log(args->path, args->json); }; });
+  verb->callback([&context, args] { context.run = [args] { return run_log_words(*args); }; });
 }
 
 void add_tag(CLI::App& app, Context& context) {

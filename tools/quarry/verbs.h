@@ -43,5 +43,11 @@ void add_tag(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);
 void add_prune(CLI::App& app, Context& context);
 void add_refresh(CLI::App& app, Context& context);
+void add_diff(CLI::App& app, Context& context);
+void add_export(CLI::App& app, Context& context);
+void add_approve(CLI::App& app, Context& context);
+void add_reject(CLI::App& app, Context& context);
+void add_policy(CLI::App& app, Context& context);
+void add_compare(CLI::App& app, Context& context);
 
 }  // namespace quarry

@@ -1,0 +1,83 @@
+// What people and audits said of a store's versions, kept in its log, and the policy that says
+// which of it a version needs before the tag `latest` may mean it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/store/store.h"
+
+namespace quarry {
+
+/// What a version needs before `latest` is moved to it: policy.toml in the store's folder. Without
+/// that file, nothing.
+struct Policy {
+  bool needs_approval = false;
+  bool needs_audit = false;
+  friend bool operator==(const Policy&, const Policy&) = default;
+};
+/// Throws InputError naming file and line where the file is not understood: unknown keys too.
+Policy read_policy(const Store& store);
+/// Writes the file and logs it. `latest` stays where it is. The caller holds the lock.
+void write_policy(Store& store, const Policy& policy);
+/// "approval, audit"; "nothing".
+std::string words_of(const Policy& policy);
+/// A list as on a command line: "approval,audit"; "" or "nothing". Throws ConfigError.
+Policy parse_policy(const std::string& needs);
+
+struct Decision {
+  bool approved = false;
+  std::string by, reason;
+  std::int64_t time = 0;
+  std::uint64_t order = 0;  ///< place in the log
+};
+
+/// The newest that was said counts.
+struct VersionState {
+  std::optional<Decision> decision;                  ///< nothing: pending
+  std::optional<bool> audit_passed;                  ///< nothing: no audit
+  std::vector<std::pair<std::string, double>> kpis;  ///< by name
+};
+/// Of all versions that the log speaks of. Throws InputError where the log is damaged.
+std::map<std::uint64_t, VersionState> version_states(const Store& store);
+
+/// Has what the policy asks for, and is not rejected.
+bool has_what_it_needs(const Policy& policy, const VersionState& state);
+/// Whether a commit of this version moves `latest` to it: always without a policy; with one, if it
+/// is the newest version that has what it needs.
+bool may_be_latest(const Store& store, std::uint64_t version);
+
+// Each adds an event to the log, then moves the tags that follow from the log. The caller holds the
+// lock. Where the process is killed in between, the next of them moves the tags.
+
+/// The tag `approved` means the version that was approved last and not rejected since; where there
+/// is none it is removed. Under a policy `latest` means the newest version that has what it needs.
+/// Where none has, it stays (it is of before the policy) unless its own version is the one decided
+/// on: then it is removed. Throws InputError where there is no such version, ConfigError for a name
+/// or a reason that is empty, too long or holds control characters.
+void record_decision(Store& store, std::uint64_t version, bool approved, const std::string& by,
+                     const std::string& reason);
+/// `quarry audit` found that all gates pass, or that one failed.
+void record_audit(Store& store, std::uint64_t version, bool passed);
+
+/// A figure of a version that was measured elsewhere, such as recall@20 of the model that was
+/// trained on it.
+struct Kpi {
+  std::string name;
+  double value = 0;
+};
+/// "recall@20=0.222". Throws ConfigError for a name or a number that is none.
+Kpi parse_kpi(const std::string& text);
+/// Throws InputError where there is no such version.
+void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kpis);
+
+/// Throws ConfigError for tags that only decisions move: `approved`, and `latest` under a policy.
+void check_free_tag(const Store& store, const std::string& tag);
+/// A sentence for each tag that does not mean what the log says, as a killed process leaves them.
+std::vector<std::string> tags_behind(const Store& store);
+
+}  // namespace quarry

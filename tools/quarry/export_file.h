@@ -1,0 +1,48 @@
+// A file of data and the JSON beside it that says what it is: written aside, synced and renamed, so
+// that neither is ever half of one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "host/store/digest.h"
+#include "host/store/files.h"
+
+namespace quarry {
+
+/// Where the JSON on a file lies: "<path>.meta.json".
+std::string sidecar_of(const std::string& path);
+
+/// Throws IoError where `path` cannot become an export: its folder is missing, something lies there
+/// and is not to be replaced, or is no regular file (`folder`: no earlier export of that kind).
+void check_export_target(const std::string& path, bool overwrite, bool folder);
+
+class ExportFile {
+ public:
+  /// Makes the file aside. Throws IoError.
+  ExportFile(const std::string& path, bool overwrite);
+  ~ExportFile();
+  ExportFile(const ExportFile&) = delete;
+  ExportFile& operator=(const ExportFile&) = delete;
+
+  void write(std::string_view text);
+  std::uint64_t bytes() const { return written_ + buffer_.size(); }
+  /// Everything is written. After this the digest holds and nothing may be added.
+  void close();
+  std::string digest() const { return digest_.digest().hex(); }
+  /// Puts the sidecar in its place, then the file.
+  void publish(const std::string& sidecar);
+
+ private:
+  void flush();
+  void place_new();
+  std::string path_, aside_;
+  bool overwrite_;
+  FileHandle file_;
+  std::string buffer_;
+  std::uint64_t written_ = 0;
+  DigestStream digest_;
+};
+
+}  // namespace quarry
