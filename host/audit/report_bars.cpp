@@ -29,9 +29,10 @@ std::vector<std::size_t> rows_of(Plot& plot, bool stacked) {
   std::vector<std::size_t> rows;
   std::size_t without = 0, negative = 0;
   for (std::size_t row = 0; row < plot.table.rows.size(); ++row) {
-    const bool below = stacked && std::any_of(plot.series.begin(), plot.series.end(), [&](const Series& s) {
-      return plot.cell(row, s.column).is_number() && plot.cell(row, s.column).value < 0;
-    });
+    const bool below =
+        stacked && std::any_of(plot.series.begin(), plot.series.end(), [&](const Series& s) {
+          return plot.cell(row, s.column).is_number() && plot.cell(row, s.column).value < 0;
+        });
     if (below) {
       ++negative;
     } else if (has_number(plot, row)) {
@@ -40,14 +41,16 @@ std::vector<std::size_t> rows_of(Plot& plot, bool stacked) {
       ++without;
     }
   }
-  const auto count = [](std::size_t n) { return fmt::format("{} row{}", n, n == 1 ? "" : "s"); };
   if (without > 0 && !rows.empty())
-    plot.notes.push_back(count(without) + " without a number left out");
+    plot.notes.push_back(words_of_rows(without) + " without a number left out");
   if (negative > 0)
-    plot.notes.push_back(count(negative) + " with a number below 0 left out, which cannot be stacked");
-  const std::size_t most = std::max<std::size_t>(kMostBars / (stacked ? 3 : 3 * plot.series.size()), 10);
+    plot.notes.push_back(words_of_rows(negative) +
+                         " with a number below 0 left out, which cannot be stacked");
+  const std::size_t most =
+      std::max<std::size_t>(kMostBars / (stacked ? 3 : 3 * plot.series.size()), 10);
   if (rows.size() > most) {
-    plot.notes.push_back(fmt::format("the first {} of {} rows; the table has all", most, rows.size()));
+    plot.notes.push_back(
+        fmt::format("the first {} of {} rows; the table has all", most, rows.size()));
     rows.resize(most);
   }
   return rows;
@@ -81,18 +84,22 @@ Look look_of(const Plot& plot, const std::vector<std::size_t>& rows) {
   for (const std::size_t row : rows) {
     name = std::max(name, text_width(plot.x_words(row), kLabelSize));
     for (const Series& s : plot.series)
-      value = std::max(value, text_width(datum_words(plot.cell(row, s.column), plot.table.columns[s.column].unit), kTickSize));
+      value = std::max(value, text_width(datum_words(plot.cell(row, s.column),
+                                                     plot.table.columns[s.column].unit),
+                                         kTickSize));
   }
   look.left = std::min(name, kMostName) + 10;
-  look.right = kPlotWidth - (look.values ? std::clamp(value + 10, kLeastMargin, 110.0) : kLeastMargin);
+  look.right =
+      kPlotWidth - (look.values ? std::clamp(value + 10, kLeastMargin, 110.0) : kLeastMargin);
   return look;
 }
 
 std::vector<LegendEntry> legend_of(const Plot& plot) {
   std::vector<LegendEntry> entries;
   for (std::size_t i = 0; i < plot.series.size() && plot.series.size() > 1; ++i) {
-    entries.push_back({plot.table.columns[plot.series[i].column].name,
-                       fmt::format(R"(<rect class="s{}" x="0" y="-6" width="16" height="11"/>)", i)});
+    entries.push_back(
+        {plot.table.columns[plot.series[i].column].name,
+         fmt::format(R"(<rect class="s{}" x="0" y="-6" width="16" height="11"/>)", i)});
   }
   if (plot.series[0].low)
     entries.push_back({"95 % interval", R"(<path class="w" d="M0 0H16M0 -4V4M16 -4V4"/>)"});
@@ -103,7 +110,8 @@ std::vector<LegendEntry> legend_of(const Plot& plot) {
   return entries;
 }
 
-std::string whisker(const Plot& plot, std::size_t row, const Series& s, const Axis& axis, double y) {
+std::string whisker(const Plot& plot, std::size_t row, const Series& s, const Axis& axis,
+                    double y) {
   const Datum& low = plot.cell(row, *s.low);
   const Datum& high = plot.cell(row, *s.high);
   if (!low.is_number() || !high.is_number()) return "";
@@ -117,8 +125,10 @@ std::string bar(const Plot& plot, std::size_t row, std::size_t series, const Axi
                 double from, double to, double y, double height) {
   const Series& s = plot.series[series];
   const double x0 = axis.at(std::min(from, to)), x1 = axis.at(std::max(from, to));
-  return fmt::format(R"(<rect class="s{}"{} x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>)",
-                     series, plot.data_of(row, s), px(x0), px(y), px(x1 - x0), px(height), escaped(plot.title_of(row, s)));
+  return fmt::format(
+      R"(<rect class="s{}"{} x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>)",
+      series, plot.data_of(row, s), px(x0), px(y), px(x1 - x0), px(height),
+      escaped(plot.title_of(row, s)));
 }
 
 /// All bars of a row from `y` down.
@@ -130,16 +140,15 @@ std::string row_of_bars(const Plot& plot, std::size_t row, const Axis& axis, con
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const Series& s = plot.series[i];
     const Datum& value = plot.cell(row, s.column);
-    if (value.is_number())
-      svg += bar(plot, row, i, axis, sum, sum + value.value, y, look.bar - 1);
+    if (value.is_number()) svg += bar(plot, row, i, axis, sum, sum + value.value, y, look.bar - 1);
     if (look.stacked) {
       sum += value.is_number() ? value.value : 0;
       continue;
     }
     if (s.low) svg += whisker(plot, row, s, axis, y + look.bar / 2 - 0.5);
     if (look.values) {
-      svg += svg_text(datum_words(value, plot.table.columns[s.column].unit), kPlotWidth, y + look.bar - 2.5,
-                      kPlotWidth - look.right - 4, {"k", "end", kTickSize});
+      svg += svg_text(datum_words(value, plot.table.columns[s.column].unit), kPlotWidth,
+                      y + look.bar - 2.5, kPlotWidth - look.right - 4, {"k", "end", kTickSize});
     }
     y += look.bar;
   }
@@ -149,7 +158,8 @@ std::string row_of_bars(const Plot& plot, std::size_t row, const Axis& axis, con
     svg += fmt::format(
         R"(<line class="limit" data-limit="{}" data-row="{}" x1="{}" x2="{}" y1="{}" y2="{}"><title>{}: {}</title></line>)",
         limit.text, row, px(axis.at(limit.value)), px(axis.at(limit.value)), px(begin - 3),
-        px((look.stacked ? begin + look.bar : y) + 2), escaped(plot.table.columns[*plot.limit].name), escaped(datum_words(limit, unit)));
+        px((look.stacked ? begin + look.bar : y) + 2),
+        escaped(plot.table.columns[*plot.limit].name), escaped(datum_words(limit, unit)));
   }
   return svg;
 }
@@ -171,7 +181,8 @@ std::string draw_bars(Plot& plot) {
     if (plot.group) {
       const std::string& name = plot.cell(row, *plot.group).text;
       if (group == nullptr || *group != name) {
-        bars += svg_text(datum_words(plot.cell(row, *plot.group), ""), 0, y + 13, kPlotWidth, {"h", "start", kLabelSize});
+        bars += svg_text(datum_words(plot.cell(row, *plot.group), ""), 0, y + 13, kPlotWidth,
+                         {"h", "start", kLabelSize});
         y += look.heading;
       }
       group = &name;
@@ -188,7 +199,8 @@ std::string draw_bars(Plot& plot) {
                      px(look.top), px(y));
   const Column& column = plot.table.columns[plot.series[0].column];
   if (plot.series.size() == 1)
-    svg += svg_text(column.name, (look.left + look.right) / 2, y + 33, kPlotWidth - look.left, {"k", "middle", kTickSize});
+    svg += svg_text(column.name, (look.left + look.right) / 2, y + 33, kPlotWidth - look.left,
+                    {"k", "middle", kTickSize});
   return svg_of(plot, svg, y + (plot.series.size() == 1 ? 38 : 22));
 }
 

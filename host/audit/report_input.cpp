@@ -55,7 +55,8 @@ class TreeReader : public nlohmann::json_sax<Json> {
     std::sort(keys.begin(), keys.end());
     const auto twice = std::adjacent_find(keys.begin(), keys.end());
     if (twice != keys.end())
-      throw InputError(fmt::format("{}: the key {} stands twice in one object", file_, quarry::shown(*twice)));
+      throw InputError(
+          fmt::format("{}: the key {} stands twice in one object", file_, quarry::shown(*twice)));
     open_.pop_back();
     return true;
   }
@@ -67,13 +68,17 @@ class TreeReader : public nlohmann::json_sax<Json> {
     std::string words = error.what();
     const std::size_t begin = words.find("] ");
     if (begin != std::string::npos) words = words.substr(begin + 2);
-    throw InputError(fmt::format("{}: byte {}: is no JSON ({}); NaN and Infinity are none either; write the audit again", file_, at, quarry::shown(words)));
+    throw InputError(fmt::format(
+        "{}: byte {}: is no JSON ({}); NaN and Infinity are none either; write the audit again",
+        file_, at, quarry::shown(words)));
   }
 
  private:
   JsonValue* add(Kind kind) {
     if (++num_values_ > kMostValues)
-      throw InputError(fmt::format("{}: holds more than {} values, which nobody reads in a report; make the lists shorter", file_, kMostValues));
+      throw InputError(fmt::format(
+          "{}: holds more than {} values, which nobody reads in a report; make the lists shorter",
+          file_, kMostValues));
     JsonValue* to = &root_;
     if (!open_.empty()) to = &open_.back()->items.emplace_back();
     to->kind = kind;
@@ -101,12 +106,18 @@ class TreeReader : public nlohmann::json_sax<Json> {
 
 const char* kind_words(Kind kind) {
   switch (kind) {
-    case Kind::kNull: return "null";
-    case Kind::kBool: return "true or false";
-    case Kind::kNumber: return "a number";
-    case Kind::kText: return "a text";
-    case Kind::kArray: return "an array";
-    case Kind::kObject: return "an object";
+    case Kind::kNull:
+      return "null";
+    case Kind::kBool:
+      return "true or false";
+    case Kind::kNumber:
+      return "a number";
+    case Kind::kText:
+      return "a text";
+    case Kind::kArray:
+      return "an array";
+    case Kind::kObject:
+      return "an object";
   }
   return "?";
 }
@@ -179,10 +190,14 @@ void Place::fail(const std::string& words) const {
 
 std::string Place::shown() const {
   switch (kind()) {
-    case Kind::kText: return quarry::shown(value_->text);
-    case Kind::kNumber: return value_->text;
-    case Kind::kBool: return value_->truth ? "true" : "false";
-    default: return kind_words(kind());
+    case Kind::kText:
+      return quarry::shown(value_->text);
+    case Kind::kNumber:
+      return value_->text;
+    case Kind::kBool:
+      return value_->truth ? "true" : "false";
+    default:
+      return kind_words(kind());
   }
 }
 

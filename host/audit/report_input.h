@@ -13,8 +13,8 @@ struct JsonValue {
   enum class Kind : std::uint8_t { kNull, kBool, kNumber, kText, kArray, kObject };
   Kind kind = Kind::kNull;
   bool truth = false;
-  double number = 0;  ///< finite
-  std::string text;   ///< of a text; of a number its digits as the file has them
+  double number = 0;              ///< finite
+  std::string text;               ///< of a text; of a number its digits as the file has them
   std::vector<std::string> keys;  ///< of an object, one for each of `items`
   std::vector<JsonValue> items;
 
@@ -22,8 +22,8 @@ struct JsonValue {
   const JsonValue* find(std::string_view key) const;
 };
 
-/// Of the whole text. Throws InputError naming `file`: no JSON, a number that no double holds, a key
-/// given twice, deeper or more than a report can be.
+/// Of the whole text. Throws InputError naming `file`: no JSON, a number that no double holds, a
+/// key given twice, deeper or more than a report can be.
 JsonValue parse_json(const std::string& text, const std::string& file);
 
 /// A value and where it stands, for messages. Lives no longer than its parent.

@@ -28,10 +28,10 @@ std::string data_value(const Datum& number) {
   return number.is_number() ? fmt::format(" data-value=\"{0}\" title=\"{0}\"", number.text) : "";
 }
 
-std::string datum_span(const Datum& datum, std::string_view unit) {
+std::string datum_span(const Datum& datum, std::string_view unit, int more_digits) {
   if (datum.kind == Datum::Kind::kText) return isolated(datum.text);
   if (!datum.is_number()) return "<span class=\"none\">–</span>";
-  return fmt::format("<span{}>{}</span>", data_value(datum), number_words(datum.value, unit));
+  return fmt::format("<span{}>{}</span>", data_value(datum), datum_words(datum, unit, more_digits));
 }
 
 std::string date_span(const Datum& seconds) {
@@ -44,34 +44,40 @@ std::string cell_html(const Datum& datum, const Column& column) {
   if (datum.kind == Datum::Kind::kNone) return fmt::format("<td class=\"{} none\">–</td>", side);
   if (!datum.is_number()) return "<td>" + isolated(datum.text) + "</td>";
   const std::string words =
-      is_date(column) ? date_words(datum.value) : number_words(datum.value, column.unit);
+      is_date(column) ? date_words(datum.value) : datum_words(datum, column.unit);
   return fmt::format("<td class=\"n\"{}>{}</td>", data_value(datum), words);
 }
 
-std::string table_html(const Table& table) {
-  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"" + escaped(table.title) +
-                     "\"><table class=\"sort\"><thead><tr>";
+std::string table_frame(const Table& table, const std::string& rows) {
+  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"" +
+                     escaped(table.title) + "\"><table class=\"sort\"><thead><tr>";
   for (const Column& column : table.columns) html += head_cell(column);
-  html += "</tr></thead><tbody>\n";
+  return html + "</tr></thead><tbody>\n" + rows + "</tbody></table></div>\n";
+}
+
+std::string table_html(const Table& table) {
+  std::string rows;
   for (const auto& row : table.rows) {
-    html += "<tr>";
-    for (std::size_t c = 0; c < row.size(); ++c) html += cell_html(row[c], table.columns[c]);
-    html += "</tr>\n";
+    rows += "<tr>";
+    for (std::size_t c = 0; c < row.size(); ++c) rows += cell_html(row[c], table.columns[c]);
+    rows += "</tr>\n";
   }
-  return html + "</tbody></table></div>\n";
+  return table_frame(table, rows);
 }
 
 std::string table_block(const Table& table) {
-  const std::string rows = table.rows.empty() ? "<p class=\"dim\">No rows.</p>\n" : table_html(table);
+  const std::string rows =
+      table.rows.empty() ? "<p class=\"dim\">No rows.</p>\n" : table_html(table);
   return "<div class=\"table\"><h3>" + defined(isolated(table.title), table.definition, "") +
-         "</h3>\n<div class=\"pair\">" + (table.rows.empty() ? "" : chart_figure(table)) + rows + "</div></div>\n";
+         "</h3>\n<div class=\"pair\">" + (table.rows.empty() ? "" : chart_figure(table)) + rows +
+         "</div></div>\n";
 }
 
 std::string defined(const std::string& name, const std::string& definition,
                     const std::string& source, const std::string& more_html) {
   if (definition.empty() && source.empty() && more_html.empty()) return name;
-  std::string html = "<details class=\"def\"><summary title=\"" + escaped(definition) + "\">" + name +
-                     "</summary><div class=\"body\">";
+  std::string html = "<details class=\"def\"><summary title=\"" + escaped(definition) + "\">" +
+                     name + "</summary><div class=\"body\">";
   if (!definition.empty()) html += "<div>" + isolated(definition) + "</div>";
   if (!source.empty()) html += "<div>Source: " + isolated(source) + "</div>";
   return html + more_html + "</div></details>";

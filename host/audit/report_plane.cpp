@@ -44,10 +44,12 @@ std::vector<std::size_t> rows_of(Plot& plot, bool ordinal) {
     });
   }
   const std::string& name = plot.table.columns[plot.chart.x].name;
-  if (without > 0) plot.notes.push_back(fmt::format("{} rows without {} left out", without, name));
+  if (without > 0)
+    plot.notes.push_back(fmt::format("{} without {} left out", words_of_rows(without), name));
   if (not_above > 0) {
-    plot.notes.push_back(fmt::format(
-        "{} rows with {} at or below 0 left out, which a logarithmic scale has not", not_above, name));
+    plot.notes.push_back(
+        fmt::format("{} with {} at or below 0 left out, which a logarithmic scale has not",
+                    words_of_rows(not_above), name));
   }
   return rows;
 }
@@ -62,7 +64,8 @@ Extent y_extent(const Plot& plot, const Frame& frame) {
     }
   }
   // From 0 where that costs little of the height; bars always.
-  if (extent.any && (frame.bars || (extent.low > 0 && extent.low < 0.6 * extent.high))) extent.add(0);
+  if (extent.any && (frame.bars || (extent.low > 0 && extent.low < 0.6 * extent.high)))
+    extent.add(0);
   return extent;
 }
 
@@ -81,9 +84,11 @@ std::string y_ticks(const Axis& axis, const Plot& plot, const Frame& frame) {
   std::string svg;
   for (const double tick : axis.ticks()) {
     const double y = axis.at(tick);
-    svg += fmt::format(R"(<line class="g" data-axis="y" data-tick="{:.12g}" x1="{}" x2="{}" y1="{}" y2="{}"/>)",
-                       tick, px(frame.left), px(frame.right), px(y), px(y));
-    svg += svg_text(number_words(tick, plot.unit()), frame.left - 6, y + 4, frame.left, {"k", "end", kTickSize});
+    svg += fmt::format(
+        R"(<line class="g" data-axis="y" data-tick="{:.12g}" x1="{}" x2="{}" y1="{}" y2="{}"/>)",
+        tick, px(frame.left), px(frame.right), px(y), px(y));
+    svg += svg_text(number_words(tick, plot.unit()), frame.left - 6, y + 4, frame.left,
+                    {"k", "end", kTickSize});
   }
   return svg;
 }
@@ -110,7 +115,8 @@ double bar_width(const Plot& plot, const Frame& frame, const Axis& x) {
   return std::clamp(least * 0.86, 1.0, 44.0);
 }
 
-std::string whisker(const Plot& plot, std::size_t row, const Series& s, double x, const Axis& axis) {
+std::string whisker(const Plot& plot, std::size_t row, const Series& s, double x,
+                    const Axis& axis) {
   if (!s.low || !plot.cell(row, *s.low).is_number() || !plot.cell(row, *s.high).is_number())
     return "";
   const Datum& low = plot.cell(row, *s.low);
@@ -130,8 +136,8 @@ std::string data_of(const Plot& plot, const Frame& frame, std::size_t row, const
 }
 
 /// One column as a line, or as bars.
-std::string draw_series(const Plot& plot, const Frame& frame, std::size_t series, const Axis& x_axis,
-                        const Axis& y_axis) {
+std::string draw_series(const Plot& plot, const Frame& frame, std::size_t series,
+                        const Axis& x_axis, const Axis& y_axis) {
   const Series& s = plot.series[series];
   std::string line, marks;
   bool joined = false;
@@ -148,11 +154,13 @@ std::string draw_series(const Plot& plot, const Frame& frame, std::size_t series
     const std::string data = data_of(plot, frame, row, s);
     if (frame.bars) {
       const double zero = y_axis.at(0);
-      marks += fmt::format(R"(<rect class="s{}"{} x="{}" y="{}" width="{}" height="{}">{}</rect>)", series, data,
-                           px(x - width / 2), px(std::min(y, zero)), px(width), px(std::max(y, zero) - std::min(y, zero)), title);
+      marks += fmt::format(R"(<rect class="s{}"{} x="{}" y="{}" width="{}" height="{}">{}</rect>)",
+                           series, data, px(x - width / 2), px(std::min(y, zero)), px(width),
+                           px(std::max(y, zero) - std::min(y, zero)), title);
     } else {
       line += fmt::format("{}{} {}", joined ? "L" : "M", px(x), px(y));
-      marks += fmt::format(R"(<circle class="p s{}"{} cx="{}" cy="{}" r="3.5">{}</circle>)", series, data, px(x), px(y), title);
+      marks += fmt::format(R"(<circle class="p s{}"{} cx="{}" cy="{}" r="3.5">{}</circle>)", series,
+                           data, px(x), px(y), title);
       joined = true;
     }
     marks += whisker(plot, row, s, x, y_axis);
@@ -164,8 +172,11 @@ std::string draw_series(const Plot& plot, const Frame& frame, std::size_t series
 std::vector<LegendEntry> legend_of(const Plot& plot, const Frame& frame) {
   std::vector<LegendEntry> entries;
   for (std::size_t i = 0; i < plot.series.size() && plot.series.size() > 1; ++i) {
-    entries.push_back({plot.table.columns[plot.series[i].column].name,
-                       fmt::format(R"(<path class="line s{}" d="M0 0H16"/><circle class="p s{}" cx="8" cy="0" r="3.5"/>)", i, i)});
+    entries.push_back(
+        {plot.table.columns[plot.series[i].column].name,
+         fmt::format(
+             R"(<path class="line s{}" d="M0 0H16"/><circle class="p s{}" cx="8" cy="0" r="3.5"/>)",
+             i, i)});
   }
   if (plot.series[0].low)
     entries.push_back({"95 % interval", R"(<path class="w" d="M8 -6V6M4 -6H12M4 6H12"/>)"});
@@ -194,7 +205,8 @@ std::string draw_plane(Plot& plot) {
   if (!extent.any) return "";
   std::string svg = svg_legend(legend_of(plot, frame), &frame.top);
   if (plot.series.size() == 1)
-    svg += svg_text(plot.table.columns[plot.series[0].column].name, 0, frame.top += 12, kPlotWidth, {"k", "start", kTickSize});
+    svg += svg_text(plot.table.columns[plot.series[0].column].name, 0, frame.top += 12, kPlotWidth,
+                    {"k", "start", kTickSize});
   frame.top += 10;
   frame.bottom = frame.top + kHeight;
   const Axis y(extent.low, extent.high, frame.bottom, frame.top, 5, true);
@@ -213,9 +225,11 @@ std::string draw_plane(Plot& plot) {
   }
   for (std::size_t i = 0; i < plot.series.size(); ++i) svg += draw_series(plot, frame, i, x, y);
   const double base = extent.low <= 0 && extent.high >= 0 ? y.at(0) : frame.bottom;
-  svg += fmt::format(R"(<line class="a" x1="{}" x2="{}" y1="{}" y2="{}"/>)", px(frame.left), px(frame.right), px(base), px(base));
+  svg += fmt::format(R"(<line class="a" x1="{}" x2="{}" y1="{}" y2="{}"/>)", px(frame.left),
+                     px(frame.right), px(base), px(base));
   svg += svg_text(column.name + (plot.chart.log_x && !frame.ordinal ? " (logarithmic)" : ""),
-                  (frame.left + frame.right) / 2, frame.bottom + 33, kPlotWidth - frame.left, {"k", "middle", kTickSize});
+                  (frame.left + frame.right) / 2, frame.bottom + 33, kPlotWidth - frame.left,
+                  {"k", "middle", kTickSize});
   return svg_of(plot, svg, frame.bottom + 38);
 }
 

@@ -15,8 +15,9 @@ namespace {
 /// The first other column of texts, if rows of `x` do not differ by themselves.
 std::optional<std::size_t> group_column(const Table& table, std::size_t x) {
   std::set<std::string_view> seen;
-  const bool repeats = std::any_of(table.rows.begin(), table.rows.end(),
-                                   [&](const auto& row) { return !seen.insert(row[x].text).second; });
+  const bool repeats = std::any_of(table.rows.begin(), table.rows.end(), [&](const auto& row) {
+    return !seen.insert(row[x].text).second;
+  });
   if (!repeats) return {};
   for (std::size_t c = 0; c < table.columns.size(); ++c) {
     if (c != x && !table.columns[c].number) return c;
@@ -47,7 +48,8 @@ Plot plot_of(const Table& table, const Chart& chart) {
     std::erase(columns, *limit);
   }
   if (columns.size() > kNumStyles) {
-    plot.notes.push_back(fmt::format("{} more columns are in the table only", columns.size() - kNumStyles));
+    plot.notes.push_back(
+        fmt::format("{} more columns are in the table only", columns.size() - kNumStyles));
     columns.resize(kNumStyles);
   }
   for (const std::size_t column : columns)
@@ -74,8 +76,12 @@ std::string Plot::title_of(std::size_t row, const Series& s) const {
 }
 
 std::string Plot::data_of(std::size_t row, const Series& s) const {
-  return fmt::format(" data-value=\"{}\" data-row=\"{}\" data-col=\"{}\"", escaped(cell(row, s.column).text), row,
-                     escaped(table.columns[s.column].id));
+  return fmt::format(" data-value=\"{}\" data-row=\"{}\" data-col=\"{}\"",
+                     escaped(cell(row, s.column).text), row, escaped(table.columns[s.column].id));
+}
+
+std::string words_of_rows(std::size_t count) {
+  return fmt::format("{} row{}", count, count == 1 ? "" : "s");
 }
 
 void Extent::add(double value) {
@@ -88,8 +94,8 @@ std::string svg_text(const std::string& text, double x, double y, double width,
                      const TextStyle& style) {
   const std::string whole = visible(text);
   const std::string cut = elided(whole, width, style.size);
-  return fmt::format(R"(<text class="{}" x="{}" y="{}" text-anchor="{}">{}{}</text>)", style.classes,
-                     px(x), px(y), style.anchor,
+  return fmt::format(R"(<text class="{}" x="{}" y="{}" text-anchor="{}">{}{}</text>)",
+                     style.classes, px(x), px(y), style.anchor,
                      cut == whole ? "" : "<title>" + escaped(text) + "</title>", escaped(cut));
 }
 
@@ -98,12 +104,12 @@ std::string svg_legend(const std::vector<LegendEntry>& entries, double* bottom) 
   std::string svg;
   double x = 0, y = kLine - 6;
   for (const LegendEntry& entry : entries) {
-    const double width =
-        std::min(kSwatch + text_width(entry.name, kLabelSize), kPlotWidth);
+    const double width = std::min(kSwatch + text_width(entry.name, kLabelSize), kPlotWidth);
     if (x > 0 && x + width > kPlotWidth) x = 0, y += kLine;
-    svg += fmt::format(R"svg(<g transform="translate({} {})">{}</g>)svg", px(x), px(y - 4), entry.swatch);
-    svg += svg_text(entry.name, x + kSwatch, y, kPlotWidth - x - kSwatch,
-                    {"l", "start", kLabelSize});
+    svg += fmt::format(R"svg(<g transform="translate({} {})">{}</g>)svg", px(x), px(y - 4),
+                       entry.swatch);
+    svg +=
+        svg_text(entry.name, x + kSwatch, y, kPlotWidth - x - kSwatch, {"l", "start", kLabelSize});
     x += width + kGap;
   }
   *bottom = entries.empty() ? 4 : y + 8;
@@ -119,8 +125,9 @@ std::string svg_ticks_below(const Axis& axis, const std::string& unit, double to
     const double x = axis.at(tick);
     const std::string words = number_words(tick, unit);
     const double half = text_width(words, kTickSize) / 2;
-    svg += fmt::format(R"(<line class="{}" data-axis="x" data-tick="{:.12g}" x1="{}" x2="{}" y1="{}" y2="{}"/>)",
-                       lines ? "g" : "t", tick, px(x), px(x), px(lines ? top : bottom), px(bottom + 4));
+    svg += fmt::format(
+        R"(<line class="{}" data-axis="x" data-tick="{:.12g}" x1="{}" x2="{}" y1="{}" y2="{}"/>)",
+        lines ? "g" : "t", tick, px(x), px(x), px(lines ? top : bottom), px(bottom + 4));
     if (x - half < used + kBetween || x + half > kPlotWidth + 2) continue;
     svg += svg_text(words, x, bottom + 17, kPlotWidth, {"k", "middle", kTickSize});
     used = x + half;

@@ -42,6 +42,9 @@ struct Plot {
 
 Plot plot_of(const Table& table, const Chart& chart);
 
+/// "1 row", "2 rows".
+std::string words_of_rows(std::size_t count);
+
 /// Lowest and highest of numbers.
 struct Extent {
   double low = 0, high = 0;

@@ -36,10 +36,10 @@ for (const table of document.querySelectorAll("table.sort")) {
     });
   }
 }
-addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details:not([open])")) { d.dataset.shut = ""; d.open = true; } });
+addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details:not([open]):not(.def)")) { d.dataset.shut = ""; d.open = true; } });
 addEventListener("afterprint", () => { for (const d of document.querySelectorAll("details[data-shut]")) { d.open = false; delete d.dataset.shut; } });
 )js";
 
-const char* const kScriptHash = "sha256-0HQ7acz6LIVxNdYtlMJdKSWWtIjK7hQZcVuszB/ZiII=";
+const char* const kScriptHash = "sha256-UMJj8F3weTg/RhTRzRIVAr6+Adct8eUQuxlVLr+LZn4=";
 
 }  // namespace quarry::report

@@ -35,7 +35,7 @@ details.def>summary::after{content:"?";display:inline-block;margin-left:.4em;min
 details.def[open]>summary::after{content:"×"}
 details.def .body{font-size:.88rem;font-weight:400;color:var(--dim);max-width:70ch;padding:.2rem 0 .35rem}
 summary:focus-visible,button:focus-visible,a:focus-visible,.scroll:focus-visible{outline:2px solid var(--link);outline-offset:2px}
-.metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:.6rem;margin:.8rem 0}
+.metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:.6rem;margin:.8rem 0}
 .metric{background:var(--soft);border-radius:4px;padding:.55rem .75rem}
 .metric .name{font-size:.88rem;color:var(--dim)}.metric .value{font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}
 .metric .range{font-size:.85rem;color:var(--dim);font-variant-numeric:tabular-nums}
@@ -46,13 +46,13 @@ summary:focus-visible,button:focus-visible,a:focus-visible,.scroll:focus-visible
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .7rem;text-align:start;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{position:sticky;top:0;background:var(--bg);font-weight:600;color:var(--dim);vertical-align:bottom;overflow-wrap:normal}
-td{max-width:26rem}td bdi{unicode-bidi:isolate}td.n,th.n{text-align:end}td.n{white-space:nowrap}td.none{color:var(--dim)}
+td{max-width:26rem}.scroll td{overflow-wrap:normal}.scroll td bdi{display:inline-block;max-width:22rem;overflow-wrap:break-word}@media (max-width:460px){.scroll td bdi{max-width:11rem}}td.n,th.n{text-align:end}td.n{white-space:nowrap}td.none{color:var(--dim)}
 th button{all:unset;cursor:pointer;font:inherit;color:inherit}
 th[aria-sort] button::after{content:"\2195";opacity:.45;margin-inline-start:.3em}
 th[aria-sort=ascending] button::after{content:"\2191";opacity:1}th[aria-sort=descending] button::after{content:"\2193";opacity:1}
-table.gates{width:100%}.gates td{max-width:none}.gates .title{font-weight:600}.gates .id{font-size:.8rem;color:var(--dim);font-family:ui-monospace,"Liberation Mono",monospace}
+table.gates{width:100%}.gates td{max-width:none}.gates td[data-head=value],.gates td[data-head=limit]{white-space:nowrap}.gates .title{font-weight:600}.gates .id{font-size:.8rem;color:var(--dim);font-family:ui-monospace,"Liberation Mono",monospace}
 .gates .do{font-size:.9rem}.gates .why{font-size:.9rem;color:var(--dim)}
-@media (max-width:720px){.gates thead{display:none}.gates,.gates tbody,.gates tr,.gates td{display:block;width:100%}
+@media screen and (max-width:720px){.gates thead{display:none}.gates,.gates tbody,.gates tr,.gates td{display:block;width:100%}
 .gates tr{border-bottom:1px solid var(--line);padding:.6rem 0}.gates td{border:0;padding:.1rem 0;text-align:start;white-space:normal}
 .gates td[data-head]::before{content:attr(data-head) ": ";color:var(--dim)}.gates td.void{display:none}}
 svg{display:block;width:100%;height:auto;font-family:inherit}svg text{fill:var(--fg)}
@@ -70,9 +70,9 @@ figcaption{font-size:.82rem;margin-top:.2rem}
 footer{margin-top:3rem;color:var(--dim);font-size:.85rem}
 @media print{:root{color-scheme:light;--bg:#fff;--soft:#f4f5f6;--fg:#000;--dim:#444;--line:#bbb;--link:#000;--pass:#08633f;--passbg:#fff;--warn:#7a4b00;--warnbg:#fff;--fail:#a31d12;--failbg:#fff;--none:#444;--nonebg:#fff;
 --s0:#0072b2;--s1:#d55e00;--s2:#007e5c;--s3:#a2488b;--s4:#8c6510;--s5:#5a6570}
-body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible;max-height:none}
+body{font-size:9.5pt}main{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible;max-height:none}
 section{break-inside:auto;margin-top:1.4rem}h2,h3{break-after:avoid}.chart,.metric,tr,.verdict{break-inside:avoid}thead th{position:static}
-.pair>.chart{flex:0 0 9cm}.pair>.scroll{flex:1 1 7cm}th button::after{content:""!important}details.def>summary::after{content:""!important;border:0}
+.pair>.chart{flex:0 0 9cm}.pair>.scroll{flex:1 1 7cm}th button::after{content:""!important}details.def>summary::after{display:none!important}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";
 

@@ -73,7 +73,7 @@ double width_of(char32_t c) {
 }
 
 std::string grouped(std::string digits) {
-  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
   return digits;
 }
 
@@ -109,19 +109,37 @@ std::string magnitude_words(double value, int digits) {
 }
 
 std::string plain_words(double value, int digits) {
-  return (value < 0 ? "−" : "") + magnitude_words(std::fabs(value), digits);
+  std::string words = value < 0 ? "−" : "";
+  words += magnitude_words(std::fabs(value), digits);
+  return words == "−0" ? "0" : words;
 }
 
-std::string share_words(double share) {
-  constexpr int kDigits = 3, kMostDigits = 12;
-  int digits = kDigits;
+/// One that is not whole does not look so, where a few more digits can show it.
+std::string number_with_rest(double value, int digits) {
+  constexpr double kLarge = 1000;
+  constexpr int kMostDigits = 6;
+  const std::string words = plain_words(value, digits);
+  if (value == std::floor(value) || std::fabs(value) >= kLarge) return words;
+  const auto looks_whole = [](const std::string& text) {
+    return text.find('.') == std::string::npos && text.find("×") == std::string::npos;
+  };
+  if (!looks_whole(words)) return words;
+  for (int more = digits + 1; more <= kMostDigits; ++more) {
+    const std::string longer = plain_words(value, more);
+    if (!looks_whole(longer)) return longer;
+  }
+  return words;
+}
+
+std::string share_words(double share, int digits) {
+  constexpr int kMostDigits = 12;
   // What is nearly all is not all.
   const auto rounds_to_all = [&] { return plain_words(std::fabs(share) * 100, digits) == "100"; };
   while (std::fabs(share) < 1 && rounds_to_all() && digits < kMostDigits) ++digits;
   return plain_words(share * 100, digits) + " %";
 }
 
-std::string duration_words(double seconds) {
+std::string duration_words(double seconds, int digits) {
   struct Scale {
     double from, seconds;
     const char* unit;
@@ -130,7 +148,7 @@ std::string duration_words(double seconds) {
       {172800, 86400, "days"}, {7200, 3600, "h"}, {120, 60, "min"}, {0, 1, "s"}};
   for (const Scale& scale : kScales) {
     if (std::fabs(seconds) >= scale.from)
-      return plain_words(seconds / scale.seconds, 3) + " " + scale.unit;
+      return plain_words(seconds / scale.seconds, digits) + " " + scale.unit;
   }
   return "";
 }
@@ -158,12 +176,23 @@ std::string escaped(std::string_view text) {
   out.reserve(text.size());
   for (const char c : visible(text)) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -171,17 +200,37 @@ std::string escaped(std::string_view text) {
 
 std::string isolated(std::string_view text) { return "<bdi>" + escaped(text) + "</bdi>"; }
 
-std::string number_words(double value, std::string_view unit) {
-  if (unit == "share") return share_words(value);
-  if (unit == "seconds") return duration_words(value);
-  if (unit == "days") return plain_words(value, 3) + (value == 1 ? " day" : " days");
-  const std::string words = plain_words(value, 4);
+std::string number_words(double value, std::string_view unit, int more_digits) {
+  const int few = 3 + more_digits, usual = 4 + more_digits;
+  if (unit == "share") return share_words(value, few);
+  if (unit == "seconds") return duration_words(value, few);
+  if (unit == "days") return plain_words(value, few) + (value == 1 ? " day" : " days");
+  const std::string words = number_with_rest(value, usual);
   return unit == "bits" ? words + " bits" : words;
 }
 
-std::string datum_words(const Datum& datum, std::string_view unit) {
+std::string datum_words(const Datum& datum, std::string_view unit, int more_digits) {
   if (datum.kind == Datum::Kind::kNone) return "–";
-  return datum.is_number() ? number_words(datum.value, unit) : datum.text;
+  if (!datum.is_number() || unit == "exact") return datum.text;
+  return number_words(datum.value, unit, more_digits);
+}
+
+int digits_apart(const std::vector<const Datum*>& numbers, std::string_view unit) {
+  constexpr int kMostDigits = 8;
+  const auto alike = [&](int more) {
+    for (const Datum* a : numbers) {
+      for (const Datum* b : numbers) {
+        if (a->is_number() && b->is_number() && a->value < b->value &&
+            datum_words(*a, unit, more) == datum_words(*b, unit, more))
+          return true;
+      }
+    }
+    return false;
+  };
+  for (int more = 0; more < kMostDigits; ++more) {
+    if (!alike(more)) return more;
+  }
+  return 0;
 }
 
 std::string date_words(double seconds) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "host/audit/report_model.h"
 
@@ -19,9 +20,12 @@ std::string isolated(std::string_view text);
 
 /// A number with few digits, its unit beside it: "22.2 %", "1,234,567", "1.2×10⁻⁹". Never shows a
 /// share below 1 as 100 %, or a number that is not 0 as 0.
-std::string number_words(double value, std::string_view unit);
-/// A number, a text, or "–".
-std::string datum_words(const Datum& datum, std::string_view unit);
+std::string number_words(double value, std::string_view unit, int more_digits = 0);
+/// A number, a text, or "–". The unit "exact" is that of numbers whose every digit counts.
+std::string datum_words(const Datum& datum, std::string_view unit, int more_digits = 0);
+/// How many more digits it takes until numbers that differ look different: a value just above its
+/// limit.
+int digits_apart(const std::vector<const Datum*>& numbers, std::string_view unit);
 /// Seconds since 1970 as "2024-05-01 12:30 UTC"; the bare number where no year of four digits has
 /// it.
 std::string date_words(double seconds);

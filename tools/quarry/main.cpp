@@ -203,6 +203,7 @@ int run(int argc, char** argv) {
   add_tag(app, context);
   add_verify(app, context);
   add_prune(app, context);
+  add_report(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

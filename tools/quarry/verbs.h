@@ -42,5 +42,6 @@ void add_log(CLI::App& app, Context& context);
 void add_tag(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);
 void add_prune(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
 
 }  // namespace quarry
