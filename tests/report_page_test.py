@@ -295,9 +295,12 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(heads[1].attributes["id"], "gates")
         self.assertEqual([h.children[0].words() for h in heads[2:]],
                          [s["title"] for s in self.rich["sections"]] + ["Lists", "Settings", "Definitions"])
+        pointed = [n.attributes["href"] for n in main.children[0].all("a")]
+        bad = [i for s in ("fail", "warn") for i, g in enumerate(self.rich["gates"]) if g["status"] == s]
+        self.assertEqual(pointed, [f"#g{i}" for i in bad])
         counts = collections.Counter(g["status"] for g in self.rich["gates"])
         for status, count in counts.items():
-            badge = next(n for n in main.children[0].all("span") if n.has("status") and n.has(status))
+            badge = next(n for n in next(main.children[0].all("ul", _class="counts")).all("span") if n.has(status))
             self.assertIn(f"{count} {status.replace('_', ' ')}", badge.words())
 
     def test_equal_bytes_again(self):
@@ -388,7 +391,11 @@ class ReportTest(unittest.TestCase):
             for mark in (n for n in svg.all() if "data-value" in n.attributes):
                 a = mark.attributes
                 value = float(a["data-value"])
-                if mark.tag == "circle":
+                if mark.tag == "circle" and not stands:
+                    self.assertTrue(chart["log_x"])
+                    self.assertAlmostEqual(float(a["cx"]), self.place(x_ticks, value, log=True), delta=0.03, msg=table["id"])
+                    kinds["dot"] += 1
+                elif mark.tag == "circle":
                     self.assertAlmostEqual(float(a["cy"]), self.place(y_ticks, value), delta=0.03, msg=table["id"])
                     if "data-x" in a:
                         self.assertAlmostEqual(float(a["cx"]), self.place(x_ticks, a["data-x"] and float(a["data-x"]), chart["log_x"]),
@@ -418,7 +425,7 @@ class ReportTest(unittest.TestCase):
                 self.assertAlmostEqual(first, self.place(ticks, ends[0]), delta=0.03, msg=table["id"])
                 self.assertAlmostEqual(float(at[4]), self.place(ticks, ends[1]), delta=0.03, msg=table["id"])
                 kinds["interval"] += 1
-        for kind in ("point", "standing bar", "lying bar", "stacked bar", "limit", "interval"):
+        for kind in ("point", "standing bar", "lying bar", "stacked bar", "dot", "limit", "interval"):
             self.assertGreater(kinds[kind], 4, kind)
 
     def test_ticks_lie_evenly(self):

@@ -81,6 +81,19 @@ std::string facts_list(const SetFacts& set, Audience audience) {
   return html + "</dl>\n";
 }
 
+/// Links to the gates that fail, then to those that warn.
+std::string open_gates(const Audit& audit) {
+  std::string html;
+  for (const GateStatus status : {GateStatus::kFail, GateStatus::kWarn}) {
+    for (std::size_t i = 0; i < audit.gates.size(); ++i) {
+      if (audit.gates[i].status == status)
+        html += fmt::format("<li>{} <a href=\"#g{}\">{}</a></li>", badge(status), i,
+                            isolated(audit.gates[i].title));
+    }
+  }
+  return html.empty() ? "" : "<ul class=\"open\">" + html + "</ul>\n";
+}
+
 std::string verdict_html(const Audit& audit, const Audit* before, Audience audience) {
   const char* word = audit.pass ? "pass" : "fail";
   std::string html = fmt::format(
@@ -94,7 +107,8 @@ std::string verdict_html(const Audit& audit, const Audit* before, Audience audie
     const std::size_t count = counts[static_cast<std::size_t>(status)];
     if (count > 0) html += "<li>" + badge(status, std::to_string(count) + " ") + "</li>";
   }
-  html += "</ul>\n<details><summary>All that identifies the set</summary>" +
+  html += "</ul>\n" + open_gates(audit) +
+          "<details><summary>All that identifies the set</summary>" +
           facts_list(audit.set, audience) + "</details>\n";
   if (audit.baseline) {
     html += "<details><summary>Drift is measured against " +

@@ -102,7 +102,7 @@ std::string svg_text(const std::string& text, double x, double y, double width,
 std::string svg_legend(const std::vector<LegendEntry>& entries, double* bottom) {
   constexpr double kLine = 18, kSwatch = 22, kGap = 16;
   std::string svg;
-  double x = 0, y = kLine - 6;
+  double x = 0, y = kLine - 4;
   for (const LegendEntry& entry : entries) {
     const double width = std::min(kSwatch + text_width(entry.name, kLabelSize), kPlotWidth);
     if (x > 0 && x + width > kPlotWidth) x = 0, y += kLine;

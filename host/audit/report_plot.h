@@ -12,7 +12,7 @@
 
 namespace quarry::report {
 
-constexpr double kPlotWidth = 460;  ///< of every chart; what a phone shows at five sixths
+constexpr double kPlotWidth = 400;  ///< of every chart; phones show it a little smaller
 constexpr double kLabelSize = 12, kTickSize = 11;
 constexpr std::size_t kNumStyles = 6;  ///< of series: classes s0 to s5
 

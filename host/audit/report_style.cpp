@@ -19,10 +19,11 @@ h1{font-size:1.65rem}h2{font-size:1.3rem;margin:0 0 .35rem}h3{font-size:1rem}
 p{margin:.35rem 0;max-width:75ch}a{color:var(--link)}
 section{margin-top:2.4rem;padding-top:1.1rem;border-top:1px solid var(--line)}
 .dim,figcaption,.was{color:var(--dim)}.was{font-size:.85rem;font-weight:400}
-.verdict{border-left:6px solid;padding:.8rem 1.1rem;border-radius:3px}
+.verdict p{max-width:none}.verdict{border-left:6px solid;padding:.8rem 1.1rem;border-radius:3px}
 .verdict.pass{border-color:var(--pass);background:var(--passbg)}.verdict.fail{border-color:var(--fail);background:var(--failbg)}
 .verdict h1 .word{display:block;font-size:2rem}.verdict.pass .word{color:var(--pass)}.verdict.fail .word{color:var(--fail)}
 .counts{display:flex;flex-wrap:wrap;gap:.4rem;margin:.7rem 0 .3rem;padding:0;list-style:none}
+.open{list-style:none;margin:.6rem 0;padding:0}.open li{margin:.25rem 0}.open a{color:inherit}
 .status{display:inline-block;white-space:nowrap;font-weight:600;padding:.05rem .55rem;border-radius:1rem;border:1px solid}
 .status.pass{color:var(--pass);background:var(--passbg)}.status.warn{color:var(--warn);background:var(--warnbg)}
 .status.fail{color:var(--fail);background:var(--failbg)}.status.not_checked{color:var(--none);background:var(--nonebg);border-style:dashed}
@@ -35,13 +36,13 @@ details.def>summary::after{content:"?";display:inline-block;margin-left:.4em;min
 details.def[open]>summary::after{content:"×"}
 details.def .body{font-size:.88rem;font-weight:400;color:var(--dim);max-width:70ch;padding:.2rem 0 .35rem}
 summary:focus-visible,button:focus-visible,a:focus-visible,.scroll:focus-visible{outline:2px solid var(--link);outline-offset:2px}
-.metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:.6rem;margin:.8rem 0}
+.metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:.6rem;margin:.8rem 0}
 .metric{background:var(--soft);border-radius:4px;padding:.55rem .75rem}
 .metric .name{font-size:.88rem;color:var(--dim)}.metric .value{font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}
 .metric .range{font-size:.85rem;color:var(--dim);font-variant-numeric:tabular-nums}
 .table{margin:1.3rem 0 0}.pair{display:flex;flex-wrap:wrap;gap:.6rem 1.6rem;align-items:flex-start;margin-top:.4rem}
 .pair>.chart{flex:1 1 400px;max-width:520px;min-width:0;margin:0}.pair>.scroll{flex:1 1 400px;min-width:0}
-@media (max-width:460px){.pair>.chart,.pair>.scroll{flex-basis:100%;max-width:100%}}
+@media (max-width:460px){.metrics{grid-template-columns:repeat(2,minmax(0,1fr))}.pair>.chart,.pair>.scroll{flex-basis:100%;max-width:100%}}
 .scroll{overflow:auto;max-height:34rem;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .7rem;text-align:start;vertical-align:top;border-bottom:1px solid var(--line)}
