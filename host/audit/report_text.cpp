@@ -62,14 +62,17 @@ bool is_mark(char32_t c) {
 }
 
 double width_of(char32_t c) {
-  constexpr double kNarrow = 0.32, kUsual = 0.60, kCapital = 0.75, kWidest = 0.95, kFull = 1.25;
+  constexpr double kNarrow = 0.32, kUsual = 0.60, kCapital = 0.75, kWidest = 0.95, kFull = 1.25,
+                   kEm = 1;
   if (is_mark(c)) return 0;
   if (c == ' ' || (c < 0x80 && std::string_view("iIjl.,:;'|!()[]/ft-").find(static_cast<char>(c)) !=
                                    std::string_view::npos))
     return kNarrow;
   if (c == 'm' || c == 'w' || c == 'M' || c == 'W' || c == '@' || c == '%') return kWidest;
   if (c >= 'A' && c <= 'Z') return kCapital;
-  return c < 0x1100 ? kUsual : kFull;
+  if (c == 0x2014 || c == 0x2026) return kEm;  // the dash and the ellipsis
+  const bool sign = c >= 0x2000 && c < 0x2300;
+  return c < 0x1100 || sign ? kUsual : kFull;
 }
 
 std::string grouped(std::string digits) {
@@ -235,7 +238,7 @@ int digits_apart(const std::vector<const Datum*>& numbers, std::string_view unit
 
 std::string date_words(double seconds) {
   constexpr double kFirst = -62135596800, kLast = 253402300799;  // years 1 to 9999
-  if (!(seconds >= kFirst && seconds <= kLast)) return plain_words(seconds, 17);
+  if (!(seconds >= kFirst && seconds <= kLast)) return plain_words(seconds, 4);
   const auto whole = static_cast<std::time_t>(std::floor(seconds));
   std::tm at = {};
   ::gmtime_r(&whole, &at);
@@ -251,7 +254,7 @@ double text_width(std::string_view text, double size) {
 
 std::string elided(std::string_view text, double width, double size) {
   if (text_width(text, size) <= width) return std::string(text);
-  const double room = width - size;  // of the ellipsis
+  const double room = width - text_width("…", size);
   std::string_view rest = text;
   double used = 0;
   std::size_t cut = 0;
