@@ -9,6 +9,7 @@
 
 #include "host/audit/report_axis.h"
 #include "host/audit/report_chart.h"
+#include "host/audit/report_history.h"
 #include "host/audit/report_html.h"
 #include "host/audit/report_parts.h"
 #include "host/audit/report_text.h"
@@ -303,6 +304,20 @@ TEST_F(ReportHistory, ShowsVersionsWithTheirValues) {
   run({"report", "--store", path("store"), "--out", path("again.html"), "--audit",
        "3=" + path("audit.json")});
   EXPECT_EQ(read_file("again.html"), html);
+}
+
+TEST_F(ReportHistory, TheNewestValueOfAKpiCounts) {
+  std::vector<std::string> notes;
+  const History history = read_history(Store::open(path("store")), {}, &notes);
+  ASSERT_EQ(history.versions.size(), 4u);
+  EXPECT_EQ(history.versions[0].kpis.at("recall@20").text, "0.222");
+  EXPECT_EQ(history.versions[1].kpis.at("recall@20").text, "0.251");
+  EXPECT_EQ(history.kpis, (std::vector<std::string>{"recall@20", "ndcg<script>"}));
+  EXPECT_EQ(history.versions[0].verdict, "fail");
+  EXPECT_FALSE(history.versions[0].metrics.at("fill.full_rows").value.is_number());
+  EXPECT_EQ(history.versions[3].state, HistoryVersion::State::kPruned);
+  EXPECT_EQ(history.versions[1].tags, "good");
+  EXPECT_EQ(notes.size(), 1u);
 }
 
 TEST_F(ReportHistory, AnAuditOfAnotherSetIsRefused) {

@@ -121,14 +121,14 @@ std::string plain_words(double value, int digits) {
 std::string number_with_rest(double value, int digits) {
   constexpr double kLarge = 1000;
   constexpr int kMostDigits = 6;
-  const std::string words = plain_words(value, digits);
+  std::string words = plain_words(value, digits);
   if (value == std::floor(value) || std::fabs(value) >= kLarge) return words;
   const auto looks_whole = [](const std::string& text) {
     return text.find('.') == std::string::npos && text.find("×") == std::string::npos;
   };
   if (!looks_whole(words)) return words;
   for (int more = digits + 1; more <= kMostDigits; ++more) {
-    const std::string longer = plain_words(value, more);
+    std::string longer = plain_words(value, more);
     if (!looks_whole(longer)) return longer;
   }
   return words;
