@@ -144,6 +144,7 @@ Table bars_of(const std::vector<std::string>& values, ChartKind kind) {
   table.columns = {{"name", "name", "", false},
                    {"v", "value", "count", true},
                    {"limit", "limit", "count", true}};
+  table.rows.reserve(values.size());
   for (const std::string& value : values) {
     table.rows.push_back({{Datum::Kind::kText, 0, "row " + value}, number(value), number("3")});
   }
@@ -188,6 +189,7 @@ TEST(ReportChart, BarsAreAsLongAsTheirValues) {
 
 TEST(ReportChart, SaysWhatItLeavesOut) {
   std::vector<std::string> many;
+  many.reserve(200);
   for (int i = 0; i < 200; ++i) many.push_back(std::to_string(i));
   const Table table = bars_of(many, ChartKind::kBar);
   EXPECT_NE(chart_figure(table).find("the first 40 of 200 rows"), std::string::npos);
