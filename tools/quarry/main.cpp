@@ -211,6 +211,7 @@ int run(int argc, char** argv) {
   add_diff(app, context);
   add_compare(app, context);
   add_export(app, context);
+  add_report(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

@@ -49,5 +49,6 @@ void add_approve(CLI::App& app, Context& context);
 void add_reject(CLI::App& app, Context& context);
 void add_policy(CLI::App& app, Context& context);
 void add_compare(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
 
 }  // namespace quarry

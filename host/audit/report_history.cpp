@@ -1,0 +1,195 @@
+// The history of a store as one HTML file.
+#include "host/audit/report_history.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host/audit/report_chart.h"
+#include "host/audit/report_page.h"
+#include "host/audit/report_parts.h"
+#include "host/audit/report_text.h"
+
+namespace quarry::report {
+namespace {
+
+using State = HistoryVersion::State;
+
+constexpr std::size_t kHashDigits = 12;
+
+Datum text_datum(const std::string& text) {
+  return text.empty() ? Datum{} : Datum{Datum::Kind::kText, 0, text};
+}
+
+Datum number_datum(std::uint64_t number) {
+  return {Datum::Kind::kNumber, static_cast<double>(number), std::to_string(number)};
+}
+
+std::string name_of(const HistoryVersion& version) { return "v" + std::to_string(version.number); }
+
+Datum kpi_of(const HistoryVersion& version, const std::string& name) {
+  const auto found = version.kpis.find(name);
+  return found == version.kpis.end() ? Datum{} : found->second;
+}
+
+const char* state_words(State state) {
+  return state == State::kPruned ? "pruned" : state == State::kDamaged ? "damaged" : "";
+}
+
+/// Columns that tell nothing are left out.
+template <class Tells>
+bool any_version(const History& history, Tells tells) {
+  return std::any_of(history.versions.begin(), history.versions.end(), tells);
+}
+
+/// Newest first.
+Table table_of_versions(const History& history) {
+  const bool states = any_version(history, [](const auto& v) { return v.state != State::kWhole; });
+  const bool verdicts = any_version(history, [](const auto& v) { return !v.verdict.empty(); });
+  const bool models = any_version(history, [](const auto& v) { return !v.model.empty(); });
+  const bool notes = any_version(history, [](const auto& v) { return !v.note.empty(); });
+  Table table;
+  table.title = "Versions";
+  table.columns = {{"version", "version", "exact", true},
+                   {"created", "created", "", true},
+                   {"rows", "rows", "count", true},
+                   {"k", "k", "count", true},
+                   {"recipe", "recipe", "", false}};
+  const auto add = [&](bool wanted, const char* id) {
+    if (wanted) table.columns.push_back({id, id, "", false});
+  };
+  add(models, "model");
+  add(true, "tags");
+  add(states, "state");
+  add(verdicts, "audit");
+  for (const std::string& kpi : history.kpis)
+    table.columns.push_back({"kpi:" + kpi, kpi, "", true});
+  add(notes, "note");
+  add(true, "content hash");
+  for (auto v = history.versions.rbegin(); v != history.versions.rend(); ++v) {
+    std::vector<Datum> row = {number_datum(v->number), v->created, v->rows, v->k,
+                              text_datum(v->recipe)};
+    const auto cell = [&](bool wanted, const std::string& text) {
+      if (wanted) row.push_back(text_datum(text));
+    };
+    cell(models, v->model);
+    cell(true, v->tags);
+    cell(states, state_words(v->state));
+    cell(verdicts, v->verdict);
+    for (const std::string& kpi : history.kpis) row.push_back(kpi_of(*v, kpi));
+    cell(notes, v->note);
+    cell(true, v->content_hash.substr(0, kHashDigits));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+/// A line over the versions that have a number; "" where fewer than two do.
+template <class Get>
+std::string line_over_versions(const History& history, const std::string& title,
+                               const std::string& head_html, const std::string& unit, Get get) {
+  Table table;
+  table.title = title;
+  table.columns = {{"version", "version", "", false},
+                   {"value", title, unit, true},
+                   {"low", "low", unit, true},
+                   {"high", "high", unit, true}};
+  table.chart = Chart{ChartKind::kLine, 0, {1}, false};
+  std::size_t numbers = 0;
+  bool intervals = false;
+  for (const HistoryVersion& version : history.versions) {
+    const Metric metric = get(version);
+    if (!metric.value.is_number()) continue;
+    ++numbers;
+    intervals = intervals || metric.low.is_number();
+    table.rows.push_back({text_datum(name_of(version)), metric.value, metric.low, metric.high});
+  }
+  if (numbers < 2) return "";
+  if (!intervals) {
+    table.columns.resize(2);
+    for (auto& row : table.rows) row.resize(2);
+  }
+  return "<div><h3>" + head_html + "</h3>" + chart_figure(table) + "</div>\n";
+}
+
+std::string kpis_html(const History& history) {
+  if (history.kpis.empty()) return "";
+  std::string charts;
+  for (const std::string& kpi : history.kpis) {
+    charts += line_over_versions(history, kpi, isolated(kpi), "", [&](const HistoryVersion& v) {
+      Metric metric;
+      metric.value = kpi_of(v, kpi);
+      return metric;
+    });
+  }
+  if (charts.empty()) charts = "<p class=\"dim\">No KPI has values of two versions yet.</p>\n";
+  return "<section id=\"kpis\"><h2>KPIs over versions</h2>\n<p>Values that quarry log kpi "
+         "attached; the newest of "
+         "each.</p>\n<div class=\"charts\">" +
+         charts + "</div></section>\n";
+}
+
+Metric metric_of(const HistoryVersion& version, const std::string& id) {
+  const auto found = version.metrics.find(id);
+  return found == version.metrics.end() ? Metric{} : found->second;
+}
+
+/// Metrics of one section: lines, and a table with a column per audited version.
+std::string section_html(const History& history, const std::vector<const HistoryMetric*>& metrics,
+                         std::size_t index) {
+  Table table;
+  table.title = metrics[0]->section + ": metrics of each version";
+  table.columns = {{"metric", "metric", "", false}};
+  std::vector<const HistoryVersion*> audited;
+  for (const HistoryVersion& v : history.versions) {
+    if (v.verdict.empty()) continue;
+    audited.push_back(&v);
+    table.columns.push_back({name_of(v), name_of(v), "", true});
+  }
+  std::string charts, rows;
+  for (const HistoryMetric* m : metrics) {
+    charts +=
+        line_over_versions(history, m->name, defined(isolated(m->name), m->definition, m->source),
+                           m->unit, [&](const HistoryVersion& v) { return metric_of(v, m->id); });
+    rows += "<tr><td>" + isolated(m->name) + "</td>";
+    for (const HistoryVersion* v : audited)
+      rows += cell_html(metric_of(*v, m->id).value, {"", "", m->unit, true});
+    rows += "</tr>\n";
+  }
+  std::string html =
+      fmt::format("<section id=\"m{}\"><h2>{}</h2>\n", index, isolated(metrics[0]->section));
+  if (!charts.empty()) html += "<div class=\"charts\">" + charts + "</div>\n";
+  return html + "<div class=\"table\">" + table_frame(table, rows) + "</div></section>\n";
+}
+
+std::string metrics_html(const History& history) {
+  std::string html;
+  std::size_t index = 0;
+  for (std::size_t begin = 0; begin < history.metrics.size();) {
+    std::vector<const HistoryMetric*> some;
+    std::size_t end = begin;
+    for (; end < history.metrics.size() &&
+           history.metrics[end].section == history.metrics[begin].section;
+         ++end)
+      some.push_back(&history.metrics[end]);
+    html += section_html(history, some, index++);
+    begin = end;
+  }
+  return html;
+}
+
+}  // namespace
+
+std::string history_html(const History& history) {
+  std::string body = "<header><h1>History of a store of negative sets</h1>\n";
+  const std::size_t count = history.versions.size();
+  body +=
+      fmt::format("<p>{} version{}, newest first.</p></header>\n", count, count == 1 ? "" : "s");
+  if (count == 0) return page("History", body + "<p class=\"dim\">No version yet.</p>\n");
+  body += "<section id=\"versions\"><h2>Versions</h2>\n" + table_html(table_of_versions(history)) +
+          "</section>\n";
+  body += kpis_html(history) + metrics_html(history);
+  return page("History of a store of negative sets", body);
+}
+
+}  // namespace quarry::report

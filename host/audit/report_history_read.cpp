@@ -1,0 +1,192 @@
+// The history of a store from its versions, its log and audits.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host/audit/report_history.h"
+#include "host/audit/report_input.h"
+#include "host/data/message.h"
+#include "kernels/core/errors.h"
+
+namespace quarry::report {
+namespace {
+
+using Kind = JsonValue::Kind;
+
+std::string text_at(const JsonValue* object, const char* key) {
+  const JsonValue* found = object != nullptr ? object->find(key) : nullptr;
+  return found != nullptr && found->kind == Kind::kText ? found->text : "";
+}
+
+Datum number_at(const JsonValue& object, const char* key) {
+  const JsonValue* found = object.find(key);
+  if (found == nullptr || found->kind != Kind::kNumber) return {};
+  return {Datum::Kind::kNumber, found->number, found->text};
+}
+
+/// What a manifest says of its version.
+void read_manifest(const Store& store, HistoryVersion& version) {
+  const JsonValue manifest =
+      parse_json(store.manifest(version.number), store.version_file(version.number));
+  const JsonValue* about = manifest.find("store");
+  const JsonValue* run = manifest.find("run");
+  version.created = number_at(manifest, "created");
+  version.rows = number_at(manifest, "rows");
+  version.k = number_at(manifest, "k");
+  version.content_hash = text_at(&manifest, "content_hash");
+  version.recipe = text_at(run != nullptr ? run->find("recipe") : nullptr, "name");
+  version.model = text_at(about, "model");
+  version.note = text_at(about, "note");
+  version.state = HistoryVersion::State::kWhole;
+}
+
+/// Fills a history event by event.
+class Builder {
+ public:
+  explicit Builder(std::map<std::uint64_t, HistoryVersion>& versions) : versions_(versions) {}
+
+  /// Throws InputError where the event does not say what one of its type says.
+  void add_event(const Place& event) {
+    if (!event.has("event") || event.at("event").kind() != Kind::kText) return;
+    const std::string& type = event.at("event").text();
+    if (type == "version") at_version(event);
+    if (type == "kpi") add_kpi(event);
+    if (type == "audit") add_audit_event(event);
+  }
+
+  void add_audit(HistoryVersion& version, const Audit& audit) {
+    version.verdict = audit.pass ? "pass" : "fail";
+    version.metrics.clear();
+    for (const Section& section : audit.sections) {
+      for (const Metric& metric : section.metrics) version.metrics[metric.id] = metric;
+    }
+  }
+
+  std::vector<std::string> take_kpis() { return std::move(kpis_); }
+
+ private:
+  HistoryVersion& at_version(const Place& event) {
+    const Place place = event.at("version");
+    const double number = place.number().number;
+    if (!(number >= 1 && number < 0x1p53 &&
+          number == static_cast<double>(static_cast<std::uint64_t>(number))))
+      place.fail("is " + place.shown() + "; versions are whole numbers from 1");
+    HistoryVersion& version = versions_[static_cast<std::uint64_t>(number)];
+    version.number = static_cast<std::uint64_t>(number);
+    return version;
+  }
+
+  void add_kpi(const Place& event) {
+    const std::string& name = event.at("name").text();
+    const JsonValue& value = event.at("value").number();
+    HistoryVersion& version = at_version(event);
+    if (std::find(kpis_.begin(), kpis_.end(), name) == kpis_.end()) kpis_.push_back(name);
+    version.kpis[name] = {Datum::Kind::kNumber, value.number, value.text};
+  }
+
+  void add_audit_event(const Place& event) {
+    const std::string& verdict = event.at("verdict").text();
+    if (verdict != "pass" && verdict != "fail")
+      event.at("verdict").fail("is " + event.at("verdict").shown() + "; pass and fail are known");
+    std::map<std::string, Metric> metrics;
+    const Place given = event.at("metrics");
+    for (const std::string& id : given.object().value().keys) {
+      const JsonValue& value = given.at(id).number_or_null();
+      Metric& metric = metrics[id];
+      metric.id = id;
+      if (value.kind == Kind::kNumber)
+        metric.value = {Datum::Kind::kNumber, value.number, value.text};
+    }
+    HistoryVersion& version = at_version(event);
+    version.verdict = verdict;
+    version.metrics = std::move(metrics);  // the newest audit is the one that counts
+  }
+
+  std::map<std::uint64_t, HistoryVersion>& versions_;
+  std::vector<std::string> kpis_;
+};
+
+void check_same_set(const HistoryVersion& version, const Audit& audit, const Store& store) {
+  if (version.content_hash.empty() || version.content_hash == audit.set.content_hash) return;
+  throw InputError(fmt::format(
+      "{}: the audit given for version {} is of another set: its content hash is {}, the version's "
+      "{}; give the audit of this version",
+      store.path(), version.number, shown(audit.set.content_hash), version.content_hash));
+}
+
+/// Words of every metric, from the newest audit file that has it.
+std::vector<HistoryMetric> metrics_of(const std::map<std::uint64_t, HistoryVersion>& versions,
+                                      const std::map<std::uint64_t, Audit>& audits) {
+  std::vector<HistoryMetric> metrics;
+  const auto known = [&](const std::string& id) {
+    return std::any_of(metrics.begin(), metrics.end(), [&](const auto& m) { return m.id == id; });
+  };
+  for (auto entry = audits.rbegin(); entry != audits.rend(); ++entry) {
+    for (const Section& section : entry->second.sections) {
+      for (const Metric& m : section.metrics) {
+        if (!known(m.id))
+          metrics.push_back({m.id, m.name, m.unit, m.definition, m.source, section.title});
+      }
+    }
+  }
+  for (auto entry = versions.rbegin(); entry != versions.rend(); ++entry) {
+    for (const auto& [id, unused] : entry->second.metrics) {
+      if (!known(id)) metrics.push_back({id, id, "", "", "", id.substr(0, id.find('.'))});
+    }
+  }
+  // Metrics of a section stand together, wherever they were first seen.
+  std::vector<std::string> sections;
+  for (const HistoryMetric& m : metrics) {
+    if (std::find(sections.begin(), sections.end(), m.section) == sections.end())
+      sections.push_back(m.section);
+  }
+  std::stable_sort(metrics.begin(), metrics.end(), [&](const auto& a, const auto& b) {
+    return std::find(sections.begin(), sections.end(), a.section) <
+           std::find(sections.begin(), sections.end(), b.section);
+  });
+  return metrics;
+}
+
+}  // namespace
+
+History read_history(const Store& store, const std::map<std::uint64_t, Audit>& audits,
+                     std::vector<std::string>* notes) {
+  std::map<std::uint64_t, HistoryVersion> versions;
+  for (const std::uint64_t number : store.versions()) {
+    HistoryVersion& version = versions[number];
+    version.number = number;
+    version.state = HistoryVersion::State::kDamaged;
+    try {
+      read_manifest(store, version);
+    } catch (const InputError& error) {
+      notes->emplace_back(error.what());
+    }
+  }
+  for (const auto& [tag, number] : store.tags(notes)) {
+    std::string& tags = versions[number].tags;
+    versions[number].number = number;
+    tags += (tags.empty() ? "" : ", ") + tag;
+  }
+  Builder builder(versions);
+  std::size_t line = 0;
+  for (const std::string& text : store.events()) {
+    const std::string where = fmt::format("{}/log: event {}", store.path(), ++line);
+    try {
+      const JsonValue event = parse_json(text, where);
+      builder.add_event(Place(where, event));
+    } catch (const InputError& error) {
+      notes->emplace_back(error.what());
+    }
+  }
+  for (const auto& [number, audit] : audits) {
+    check_same_set(versions.at(number), audit, store);
+    builder.add_audit(versions.at(number), audit);
+  }
+  History history;
+  history.kpis = builder.take_kpis();
+  history.metrics = metrics_of(versions, audits);
+  for (auto& [number, version] : versions) history.versions.push_back(std::move(version));
+  return history;
+}
+
+}  // namespace quarry::report
