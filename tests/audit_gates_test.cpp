@@ -64,7 +64,7 @@ TEST_F(AuditGatesTest, ShortRowsAndStrataThatRunOut) {
   EXPECT_EQ(a.failed, Gates{"fill.slots"}) << a.err;
   EXPECT_LT(a.gate("fill.slots")["value"].get<double>(), 0.95);
   double slots = 0, missing = 0;
-  for (const Json& row : a.table("fill.by_reason")["rows"])
+  for (const Json& row : a.rows("fill.by_reason"))
     (row[0] == "filled" ? slots : missing) += row[1].get<double>();
   EXPECT_EQ(slots + missing, 8 * a.json["set"]["rows"].get<double>());
   // Only the quota's tail is asked for, where the hard branch finds little.
@@ -153,8 +153,7 @@ TEST_F(AuditGatesTest, DriftIsFoundAndARefreshIsNotDrift) {
   // PSI of the strata against one computed here.
   const auto counts = [&](const Audited& a) {
     std::vector<std::uint64_t> n;
-    for (const Json& row : a.table("strata.quota")["rows"])
-      n.push_back(row[3].get<std::uint64_t>());
+    for (const Json& row : a.rows("strata.quota")) n.push_back(row[3].get<std::uint64_t>());
     return n;
   };
   const auto now = counts(headed), then = counts(same);
@@ -240,7 +239,7 @@ TEST_F(AuditGatesTest, DisparityIsTheRatioOfShares) {
   write_file("groups.csv", groups);
   const Audited a = audit("set", {"--cohorts", path("groups.csv") + ":place"});
   std::map<std::string, std::pair<double, double>> ends;
-  for (const Json& row : a.table("cohorts.disparity")["rows"]) {
+  for (const Json& row : a.rows("cohorts.disparity")) {
     const double d = row[2].get<double>() / row[3].get<double>();
     EXPECT_NEAR(row[4].get<double>(), d, 1e-12);
     auto& [low, high] = ends.try_emplace(row[0].get<std::string>(), 1e9, 0.0).first->second;

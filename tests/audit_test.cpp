@@ -255,8 +255,8 @@ TEST_F(AuditTest, DamagedColumnsFailTheirGates) {
   check("missing counter", {"fill.accounting"}, [](EditableSet& s) {
     s.run["fill"]["missing"]["cap"] = s.run["fill"]["missing"]["cap"].get<std::uint64_t>() + 1;
   });
-  check("fill code of a filled slot", {"fill.slot_order", "fill.accounting"},
-        [](EditableSet& s) { s.batch.fill[0] = 1; });
+  check("filled slot of no branch", {"fill.slot_order", "fill.accounting"},
+        [](EditableSet& s) { s.batch.branch[0] = 0xFF; });
   check("outside the table", {"fill.item_range"},
         [&](EditableSet& s) { s.batch.item[random_slot(s)] = kShopItems + 5; });
   check("infinite score", {"fill.finite_scores", "fill.exact_scores"},

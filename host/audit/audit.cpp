@@ -47,11 +47,14 @@ Cohorts merged_cohorts(const Cohorts& cohorts, const NegativeSet& set, double le
     code[c] = static_cast<std::uint32_t>(out.names.size());
     out.names.push_back(cohorts.names[c]);
   }
-  if (number(other) >= least) {
+  // A group that is called "other" already takes the small ones in.
+  auto place = std::find(out.names.begin(), out.names.end(), "other");
+  if (place != out.names.end() || number(other) >= least) {
+    const auto rest = static_cast<std::uint32_t>(place - out.names.begin());
+    if (place == out.names.end()) out.names.emplace_back("other");
     for (std::size_t c = 1; c < cohorts.names.size(); ++c) {
-      if (!kept[c]) code[c] = static_cast<std::uint32_t>(out.names.size());
+      if (!kept[c]) code[c] = rest;
     }
-    out.names.emplace_back("other");
   }
   for (const std::uint32_t c : cohorts.of_user) out.of_user.push_back(code[c]);
   return out;

@@ -164,9 +164,7 @@ class Matcher {
       cell.cell.hits += marked && by == b ? 1 : 0;
     }
     for (const auto& [key, cell] : cells) {
-      // Cells that can only come out one way say nothing.
-      const MatchedCell& m = cell.cell;
-      if (m.marked > 0 && m.drawn > 0 && m.drawn < m.all && m.marked < m.all) out.push_back(cell);
+      if (cell.cell.marked > 0 && cell.cell.drawn > 0) out.push_back(cell);
     }
   }
 

@@ -87,7 +87,13 @@ void RowJudge::begin(std::uint32_t user, std::int64_t time, std::uint64_t row_ke
   row_key_ = row_key;
   positives_ = positives;
   overlooked_ = overlooked;
-  known_ = user != kNoItem;
+  known_ = user < t_.in.users.rows;
+  const auto outside = [&](std::uint32_t item) { return item >= t_.num_items; };
+  if (std::any_of(positives.begin(), positives.end(), outside)) {
+    inside_.assign(positives.begin(), positives.end());
+    std::erase_if(inside_, outside);
+    positives_ = inside_;
+  }
   has_query_ = has_positive_scores_ = false;
   codes_made_.clear();
 }
@@ -167,7 +173,7 @@ float RowJudge::score(std::uint32_t item) {
 }
 
 float RowJudge::positive_score(PositiveScore against) {
-  if (positives_.empty()) return std::nanf("");
+  if (positives_.empty() || !known_) return std::nanf("");
   if (!has_positive_scores_) {
     has_positive_scores_ = true;
     const auto n = static_cast<std::uint64_t>(positives_.size());
@@ -278,10 +284,10 @@ bool RowJudge::rejects(const FilterSpec& f, const JudgedItem& c) {
     case FilterType::kScore:
       return !(c.score >= static_cast<float>(f.lo) && c.score <= static_cast<float>(f.hi));
     case FilterType::kAbsoluteMargin:
-      return !positives_.empty() &&
+      return !positives_.empty() && known_ &&
              !(c.score < positive_score(f.against) - static_cast<float>(f.bound));
     case FilterType::kRelativeMargin: {
-      if (positives_.empty()) return false;
+      if (positives_.empty() || !known_) return false;
       const float s = positive_score(f.against);
       return !(c.score < std::fmaf(-static_cast<float>(1.0 - f.bound), std::fabs(s), s));
     }

@@ -92,7 +92,8 @@ class RowJudge {
   std::int64_t time_ = 0;
   std::uint64_t row_key_ = 0;
   std::span<const std::uint32_t> positives_, overlooked_;
-  bool known_ = false;  ///< the user has a number
+  std::vector<std::uint32_t> inside_;  ///< positives inside the table, where some are not
+  bool known_ = false;                 ///< the user has a vector
   std::vector<float> query_;
   bool has_query_ = false;
   float positive_scores_[kNumPositiveScores] = {};

@@ -52,7 +52,11 @@ void judge_spread(AuditWork& w, const Spread& s, double effective) {
   const std::string top =
       fmt::format("Item {} (index {}) is a negative of {} of {} rows.",
                   item_text(w.in, s.top, true), s.top, n[s.top], w.tally.counts.rows);
-  w.gates.judge("diversity.hub", share_of(n[s.top], w.tally.counts.rows), top);
+  // In a small catalogue every item is in many rows.
+  const double hub = share_of(n[s.top], w.tally.counts.rows);
+  const double chance = 3 * share_of(w.set.k(), s.eligible);
+  w.gates.decide("diversity.hub", hub,
+                 hub <= std::max(chance, w.gates.config().rule("diversity.hub").high), top);
   const double random = expected_distinct(s.eligible, s.draws);
   w.gates.judge("diversity.effective_items", random > 0 ? effective / random : 0,
                 fmt::format("{} effective items; {} uniform draws would meet {}.",

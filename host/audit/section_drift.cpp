@@ -238,9 +238,14 @@ void judge_churn(AuditWork& w, ReportSection& section) {
                              "Mean Jaccard index of the items of rows with equal keys; churn is 1 "
                              "less this.",
                              "Jaccard 1912"});
-  w.gates.judge("drift.churn", kept,
-                fmt::format("Of the negatives of {} rows with equal keys {} are kept.", both,
-                            words_of(kept)));
+  // Other chance picks other items: almost none kept is odd only where seed and round are the same.
+  const SetFacts old = manifest_facts(then, "").set;
+  const bool same_chance = old.seed == w.facts.set.seed && old.round == w.facts.set.round;
+  const GateRule& rule = w.gates.config().rule("drift.churn");
+  w.gates.decide("drift.churn", kept, kept <= rule.high && (kept >= rule.low || !same_chance),
+                 fmt::format("Of the negatives of {} rows with equal keys {} are kept{}.", both,
+                             words_of(kept),
+                             same_chance ? "" : " (other seed or round: a low share is no alarm)"));
 }
 
 }  // namespace

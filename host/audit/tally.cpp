@@ -72,7 +72,10 @@ class Walker {
 
   void positives_of(const NegativeSet::Row& row) {
     for (const std::uint32_t item : row.positives) {
-      if (item >= out_.positives.size()) continue;
+      if (item >= out_.positives.size()) {
+        ++counts.out_of_range;
+        continue;
+      }
       bump(out_.positives[item]);
       if (std::uint32_t* of = cohort(out_.cohort_positives, row.user)) bump(of[item]);
       if (t_.held_out != nullptr && HeldOut::contains(t_.held_out->fresh, row.user, item))

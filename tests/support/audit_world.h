@@ -90,6 +90,7 @@ class AuditWorldTest : public CliTest {
       }
       return nullptr;
     }
+    Json rows(const std::string& id) const { return table(id)["rows"]; }
   };
 
   /// The world `shop` with the seed, and the time at which its log ends.
@@ -129,8 +130,10 @@ class AuditWorldTest : public CliTest {
   }
 
   Audited audit(const std::string& set, const Args& more = {}) const {
-    Args args = {"audit", path(set), "--json", "--threads", "1"};
+    Args args = {"audit", path(set), "--json"};
     args.insert(args.end(), more.begin(), more.end());
+    if (std::find(more.begin(), more.end(), "--threads") == more.end())
+      args.insert(args.end(), {"--threads", "1"});
     const Result r = run(args);
     Audited a{r.code, r.out, r.err, Json::parse(r.out, nullptr, false), {}, {}};
     if (a.json.is_discarded()) {
