@@ -186,7 +186,7 @@ TEST_F(AuditGatesTest, DriftIsFoundAndARefreshIsNotDrift) {
   write_file("few.csv", allowed);
   mine("few",
        changed(kAuditRecipe, "  { kind = \"time\" },",
-               "  { kind = \"time\" },\n  { kind = \"allow_list\", table = \"few\" },"),
+               "  { kind = \"time\" },\n  { kind = \"allow_list\", list = \"few\" },"),
        {"--item-list", "few=" + path("few.csv")});
   const Audited few = audit("few", baseline());
   EXPECT_EQ(few.status("drift.attributes"), "fail") << few.err;
@@ -317,8 +317,8 @@ TEST_F(AuditGatesTest, FilesAndExitCodes) {
   EXPECT_EQ(printed.code, 0);
   write_file("gates.toml", printed.out);
   EXPECT_EQ(audit("set", {"--gates", path("gates.toml")}).out, r.out) << "defaults change nothing";
-  write_file("gates.toml", "[diversity.hub]\nseverity = \"fail\"\nlimit = 0.0001\n");
-  EXPECT_EQ(audit("set", {"--gates", path("gates.toml")}).failed, Gates{"diversity.hub"});
+  write_file("gates.toml", "[diversity.intra_row]\nseverity = \"fail\"\nlimit = 1.9\n");
+  EXPECT_EQ(audit("set", {"--gates", path("gates.toml")}).failed, Gates{"diversity.intra_row"});
   write_file("gates.toml", "[diversity.hubs]\nlimit = 1\n");
   expect({"audit", path("set"), "--gates", path("gates.toml")}, 2, "gates.toml:1");
   expect({"audit", path("nothing")}, 5, "nothing");
@@ -365,7 +365,7 @@ TEST_F(AuditGatesTest, CleanWorldsRaiseNoAlarm) {
   std::map<std::string, int> raised;
   write_file("audited.toml", kAuditRecipe);
   for (int seed = 1; seed <= seeds; ++seed) {
-    as_of_ = synth(1000 + seed, {"--users", "150", "--items", "400"});
+    as_of_ = synth(1000 + seed, 150, 400);
     fs::remove_all(path("clean"));
     ASSERT_EQ(run(mine_shop("clean", as_of_, {"--seed", std::to_string(seed)})).code, 0);
     const Audited a = audit("clean", {"--held-out", shop("heldout.csv"), "--now", as_of_});

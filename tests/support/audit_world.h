@@ -94,13 +94,26 @@ class AuditWorldTest : public CliTest {
   };
 
   /// The world `shop` with the seed, and the time at which its log ends.
-  std::string synth(int seed, const Args& more = {}) {
+  std::string synth(int seed, int users = 250, int items = 600) {
     fs::remove_all(path("shop"));
-    Args args = {"synth",     "--out",   path("shop"), "--users", "250",
-                 "--items",   "600",     "--dim",      "16",      "--events-per-user",
-                 "30",        "--leaks", "0",          "--seed",  std::to_string(seed),
-                 "--threads", "1",       "--json"};
-    args.insert(args.end(), more.begin(), more.end());
+    const Args args = {"synth",
+                       "--out",
+                       path("shop"),
+                       "--users",
+                       std::to_string(users),
+                       "--items",
+                       std::to_string(items),
+                       "--dim",
+                       "16",
+                       "--events-per-user",
+                       "30",
+                       "--leaks",
+                       "0",
+                       "--seed",
+                       std::to_string(seed),
+                       "--threads",
+                       "1",
+                       "--json"};
     const Result r = run(args);
     EXPECT_EQ(r.code, 0) << r.err;
     return std::to_string(Json::parse(r.out)["as_of"].get<std::int64_t>());
