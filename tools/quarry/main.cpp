@@ -196,6 +196,7 @@ int run(int argc, char** argv) {
   add_recipes(app, context);
   add_show(app, context);
   add_explain(app, context);
+  add_audit(app, context);
   add_doctor(app, context);
   add_synth(app, context);
   add_train_demo(app, context);

@@ -34,6 +34,7 @@ void add_plan(CLI::App& app, Context& context);
 void add_recipes(CLI::App& app, Context& context);
 void add_show(CLI::App& app, Context& context);
 void add_explain(CLI::App& app, Context& context);
+void add_audit(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_synth(CLI::App& app, Context& context);
 void add_train_demo(CLI::App& app, Context& context);

@@ -1,0 +1,41 @@
+// What a set's manifest says of its run, as far as an audit compares it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/audit/report.h"
+#include "host/store/negative_set.h"
+
+namespace quarry {
+
+struct BranchFacts {
+  std::string name;
+  std::uint64_t examined = 0, pool = 0, picked = 0, unscored = 0;
+  std::vector<std::pair<std::string, std::uint64_t>> rejected;  ///< by filter, in their order
+};
+struct StratumFacts {
+  std::uint64_t requested = 0, emitted = 0;
+};
+struct ManifestFacts {
+  SetFacts set;
+  bool has_counters = false;
+  std::uint64_t rows = 0, requested = 0, emitted = 0, bad_rows = 0;
+  std::map<std::string, std::uint64_t> missing;  ///< by name of the fill code
+  std::vector<BranchFacts> branches;
+  std::map<std::string, StratumFacts> strata;
+  std::optional<std::int64_t> as_of, latest_event;
+};
+
+/// Never throws for what is missing: sets of other programs need not record a run.
+ManifestFacts manifest_facts(const NegativeSet& set, const std::string& name);
+const char* fill_name(std::uint32_t code);
+const char* class_name(std::uint32_t exposure_class);
+/// "2024-05-01T12:30:00Z".
+std::string iso_time(std::int64_t seconds);
+
+}  // namespace quarry

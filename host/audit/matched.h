@@ -1,0 +1,43 @@
+// Do negatives hold as many held-out positives as their rank explains? The comparison that finds
+// masks which knew the future.
+//
+// For sampled rows (one a user) the whole catalogue is scored and judged by the filters of each
+// branch that searches or draws, with the held-out pairs taken as unknown to every list. Items that
+// the branch could have picked fall into cells: row, branch, band of survivor rank (a fifth wide),
+// stratum, popularity where the branch weighs it, and the value of a capped column that is full. A
+// recipe that does not know which items are held out picks in each cell without looking at the
+// mark, so the held-out items among the cell's picks are hypergeometric, and their sum over all
+// cells has a known mean and variance. Within a band pick rates fall with the rank, and held-out
+// items stand rather in front: that makes an honest set find a little more than expected, never
+// less.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/audit/metrics.h"
+#include "host/audit/tally.h"
+
+namespace quarry {
+
+struct MatchedBand {
+  std::string name;
+  double held_out = 0, expected = 0;
+  std::uint64_t observed = 0;
+};
+struct MatchedResult {
+  std::string why_not;  ///< not empty: nothing was compared
+  std::uint64_t rows = 0, cells = 0;
+  std::vector<std::string> left_out;  ///< branches that cannot be compared
+  std::vector<MatchedBand> bands;     ///< by survivor rank
+  MatchedTest test;
+};
+
+MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
+                              const HeldOut& held_out, const WantedStrata* strata,
+                              const AuditSettings& settings, const Exec& exec);
+
+/// A number without pattern for each key: samples are those with the smallest.
+std::uint64_t sample_hash(std::uint64_t key);
+
+}  // namespace quarry

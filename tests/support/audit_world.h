@@ -1,0 +1,167 @@
+// A synthetic shop with held-out events, mined by the program and audited by it: what tests of the
+// audit share.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "host/data/embeddings.h"
+#include "tests/support/cli.h"
+#include "tests/support/editable_set.h"
+
+namespace quarry::test {
+
+using Json = nlohmann::ordered_json;
+
+inline const char* const kAuditRecipe = R"(name = "audited"
+k = 8
+metric = "ip"
+[exposure]
+positive = ["purchase", "like"]
+aversion = ["dislike"]
+disinterest = ["skip"]
+[safety]
+filters = [
+  { kind = "positives" },
+  { kind = "exposed", classes = ["ambiguous"] },
+  { kind = "group", column = "group" },
+  { kind = "near_duplicate", cosine = 0.98 },
+  { kind = "time" },
+]
+[strata]
+popularity = { bins = 3, names = ["tail", "torso", "head"] }
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 60, max_rank = 500 }
+filters = [
+  { kind = "exposed", classes = ["aversion", "disinterest"] },
+  { kind = "relative_margin", ratio = 0.95, against = "min" },
+  { kind = "rank", window = [1, 300], of = "survivors" },
+]
+select = { kind = "sample", weight = { kind = "simans", a = 0.5, b = 0.0 } }
+[[branch]]
+name = "random"
+share = 0.5
+source = { kind = "uniform" }
+[quota]
+by = "popularity"
+shares = { head = 0.4, torso = 0.35, tail = 0.25 }
+cap = [{ column = "seller", per_row = 4 }]
+backfill = ["random", "hard"]
+)";
+
+class AuditWorldTest : public CliTest {
+ protected:
+  /// What one audit said.
+  struct Audited {
+    int code = -1;
+    std::string out, err;
+    Json json;
+    std::set<std::string> raised;  ///< gates that warn or fail
+    std::set<std::string> failed;
+    std::string status(const std::string& gate) const {
+      for (const Json& g : json["gates"]) {
+        if (g["id"] == gate) return g["status"];
+      }
+      return "absent";
+    }
+    Json gate(const std::string& id) const {
+      for (const Json& g : json["gates"]) {
+        if (g["id"] == id) return g;
+      }
+      return nullptr;
+    }
+    Json metric(const std::string& id) const {
+      for (const Json& s : json["sections"]) {
+        for (const Json& m : s["metrics"]) {
+          if (m["id"] == id) return m["value"];
+        }
+      }
+      return nullptr;
+    }
+    Json table(const std::string& id) const {
+      for (const Json& s : json["sections"]) {
+        for (const Json& t : s["tables"]) {
+          if (t["id"] == id) return t;
+        }
+      }
+      return nullptr;
+    }
+    Json rows(const std::string& id) const { return table(id)["rows"]; }
+  };
+
+  /// The world `shop` with the seed, and the time at which its log ends.
+  std::string synth(int seed, int users = 250, int items = 600) {
+    fs::remove_all(path("shop"));
+    const Args args = {"synth",
+                       "--out",
+                       path("shop"),
+                       "--users",
+                       std::to_string(users),
+                       "--items",
+                       std::to_string(items),
+                       "--dim",
+                       "16",
+                       "--events-per-user",
+                       "30",
+                       "--leaks",
+                       "0",
+                       "--seed",
+                       std::to_string(seed),
+                       "--threads",
+                       "1",
+                       "--json"};
+    const Result r = run(args);
+    EXPECT_EQ(r.code, 0) << r.err;
+    return std::to_string(Json::parse(r.out)["as_of"].get<std::int64_t>());
+  }
+
+  std::string shop(const std::string& file) const { return path("shop/" + file); }
+
+  Args mine_shop(const std::string& out, const std::string& as_of, const Args& more = {}) const {
+    Args args = {"mine",
+                 "--items",
+                 shop("items.npy"),
+                 "--users",
+                 shop("users.npy"),
+                 "--events",
+                 shop("events.csv"),
+                 "--catalogue",
+                 shop("catalogue.csv"),
+                 "--recipe",
+                 path("audited.toml"),
+                 "--threads",
+                 "1",
+                 "--out",
+                 path(out)};
+    if (!as_of.empty()) args.insert(args.end(), {"--as-of", as_of});
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  }
+
+  Audited audit(const std::string& set, const Args& more = {}) const {
+    Args args = {"audit", path(set), "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    if (std::find(more.begin(), more.end(), "--threads") == more.end())
+      args.insert(args.end(), {"--threads", "1"});
+    const Result r = run(args);
+    Audited a{r.code, r.out, r.err, Json::parse(r.out, nullptr, false), {}, {}};
+    if (a.json.is_discarded()) {
+      ADD_FAILURE() << "no JSON: " << r.err;
+      return a;
+    }
+    for (const Json& gate : a.json["gates"]) {
+      if (gate["status"] == "fail") a.failed.insert(gate["id"].get<std::string>());
+      if (gate["status"] == "fail" || gate["status"] == "warn")
+        a.raised.insert(gate["id"].get<std::string>());
+    }
+    EXPECT_EQ(a.code, a.failed.empty() ? 0 : 8) << r.err;
+    EXPECT_EQ(a.json["verdict"], a.failed.empty() ? "pass" : "fail");
+    return a;
+  }
+};
+
+}  // namespace quarry::test

@@ -1,0 +1,176 @@
+// quarry audit: judges a finished set by gates.
+#include "host/audit/audit.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <sstream>
+
+#include "host/data/table.h"
+#include "host/recipe/text_file.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/item_names.h"
+#include "tools/quarry/load_inputs.h"
+#include "tools/quarry/output_file.h"
+#include "tools/quarry/recorded_run.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+constexpr int kGateFailed = 8;
+constexpr std::size_t kLargestGates = 1u << 20;
+
+struct AuditArgs {
+  std::string set, baseline, held_out, cohorts, scores, gates, now, out, prometheus;
+  RunOptions flags;
+  bool json = false;
+  bool print_gates = false;
+};
+
+GateConfig gates_of(const AuditArgs& args) {
+  if (args.gates.empty()) return default_gates();
+  return parse_gates(read_text_file(args.gates, "gates file", kLargestGates), args.gates);
+}
+
+/// The last part of a path: where a set lies is nobody's business who reads a report.
+std::string name_of(const std::string& path) {
+  const std::filesystem::path p(path);
+  return p.has_filename() ? p.filename().string() : p.parent_path().filename().string();
+}
+
+Exposure read_held_out(const AuditArgs& args, const RunRequest& request, const Inputs& inputs,
+                       const Exec& exec) {
+  Exposure held_out =
+      read_exposure(args.held_out, request.event_columns, request.recipe.exposure, inputs.user_ids,
+                    inputs.item_ids, std::nullopt, UnknownIds::kDrop, exec);
+  bool any = false;
+  for (const std::uint8_t c : held_out.classes)
+    any = any || c == static_cast<std::uint8_t>(ExposureClass::kPositive);
+  if (!any) {
+    throw InputError(fmt::format(
+        "{}: no event is positive under the recipe's [exposure] rules ({} events, {} of unknown "
+        "users, {} of unknown items); give the events that the model is evaluated on",
+        args.held_out, held_out.events, held_out.unknown_users, held_out.unknown_items));
+  }
+  return held_out;
+}
+
+Cohorts cohorts_of(const AuditArgs& args, const RunRequest& request, const Inputs& inputs) {
+  const std::size_t colon = args.cohorts.rfind(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == args.cohorts.size()) {
+    throw ConfigError("--cohorts " + args.cohorts +
+                      " names no column; write FILE:COLUMN, a table of users and the column that "
+                      "groups them");
+  }
+  return read_cohorts(args.cohorts.substr(0, colon), request.event_columns.user,
+                      args.cohorts.substr(colon + 1), inputs.user_ids);
+}
+
+/// Every file that the inputs were loaded from, by the role that the manifest gives it.
+std::vector<std::string> changed_inputs(const NegativeSet& set, const Inputs& inputs) {
+  std::map<std::string, std::string> used;
+  for (const InputFile& file : inputs.files) used[file.role] = file.path;
+  std::vector<std::string> changed = changed_files(set, used);
+  for (const std::string& file : changed)
+    fmt::print(stderr, "warning: {}; the audit judges by what is there now\n", printable(file));
+  return changed;
+}
+
+void print_words(const AuditReport& report) {
+  std::istringstream lines(audit_to_words(report));
+  for (std::string line; std::getline(lines, line);) fmt::print(stderr, "{}\n", printable(line));
+}
+
+int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
+  if (args.print_gates) {
+    std::fputs(gates_to_toml(gates_of(args)).c_str(), stdout);
+    return 0;
+  }
+  if (args.set.empty()) throw ConfigError("say which set: quarry audit SET, or STORE@REF");
+  const GateConfig gates = gates_of(args);
+  AuditInputs in;
+  if (!args.now.empty()) {
+    try {
+      in.now = parse_time(args.now, "--now");
+    } catch (const InputError& error) {
+      throw ConfigError(error.what());
+    }
+  }
+  OutputFile out(args.out, "--out");
+  OutputFile prometheus(args.prometheus, "--prometheus");
+  const NegativeSet set = open_set(args.set, true);
+  const RecordedRun recorded = recorded_run(set, verb, args.flags);
+  RunRequest request = recorded_request(set, verb, recorded);
+  const std::unique_ptr<Inputs> loaded = load_inputs(request, context);
+  const Inputs& inputs = *loaded;
+  const MinerInputs tables = inputs.miner_inputs();
+  const Exec& exec = request.miner.exec;
+
+  in.set = &set;
+  in.name = name_of(args.set);
+  // With bad rows the request's recipe has one filter more, under which the run mined.
+  in.recipe = &request.recipe;
+  in.tables = &tables;
+  in.seed = request.miner.seed;
+  in.round = request.miner.round;
+  in.changed_files = changed_inputs(set, inputs);
+  in.item_id = [&](std::uint32_t item) { return item_id(inputs, item); };
+  in.item_title = [&](std::uint32_t item) { return item_title(inputs, item); };
+  std::optional<NegativeSet> baseline;
+  if (!args.baseline.empty()) {
+    baseline = open_set(args.baseline, true);
+    in.baseline = &*baseline;
+    in.baseline_name = name_of(args.baseline);
+  }
+  std::optional<Exposure> held_out;
+  if (!args.held_out.empty()) held_out = read_held_out(args, request, inputs, exec);
+  if (held_out) in.held_out = &*held_out;
+  std::optional<Cohorts> cohorts;
+  if (!args.cohorts.empty()) cohorts = cohorts_of(args, request, inputs);
+  if (cohorts) in.cohorts = &*cohorts;
+  std::optional<ScoreTable> scores;
+  if (!args.scores.empty())
+    scores = read_scores(args.scores, request.event_columns.item, inputs.item_ids);
+  if (scores) in.scores = &*scores;
+
+  const AuditReport report = audit_set(in, gates, exec);
+  const std::string json = audit_to_json(report) + "\n";
+  out.write(json);
+  prometheus.write(audit_to_prometheus(report));
+  print_words(report);
+  if (args.json) std::fputs(json.c_str(), stdout);
+  return report.failed() ? kGateFailed : 0;
+}
+
+}  // namespace
+
+void add_audit(CLI::App& app, Context& context) {
+  auto args = std::make_shared<AuditArgs>();
+  CLI::App* verb = app.add_subcommand("audit", "judge a set by gates; exit code 8 if one fails");
+  verb->add_option("folder", args->set, "folder of the set, or STORE@REF");
+  verb->add_option("--held-out", args->held_out,
+                   "events after the split, with the columns of --events: false negatives, and "
+                   "masks that knew the future");
+  verb->add_option("--baseline", args->baseline, "an earlier set or STORE@REF: drift");
+  verb->add_option("--cohorts", args->cohorts, "FILE:COLUMN, groups of users");
+  verb->add_option("--scores", args->scores,
+                   "scores of a model: columns score, label, perhaps weight (rate at which "
+                   "negatives were kept) and item");
+  verb->add_option("--now", args->now, "seconds or ISO 8601, for the age of the set");
+  verb->add_option("--gates", args->gates, "FILE.toml with other limits and severities");
+  verb->add_flag("--print-gates", args->print_gates, "print gates and limits as TOML, and end");
+  verb->add_option("--out", args->out, "write the report as JSON into this file");
+  verb->add_option("--prometheus", args->prometheus, "write a Prometheus textfile");
+  verb->add_flag("--json", args->json, "the report as JSON on stdout");
+  auto* inputs =
+      verb->add_option_group("inputs", "files in the place of those that the manifest records");
+  add_run_options(*inputs, args->flags, OptionUse::kExplain);
+  verb->callback([&context, args, inputs] {
+    context.run = [&context, args, inputs] { return run_audit(*args, *inputs, context); };
+  });
+}
+
+}  // namespace quarry
