@@ -255,12 +255,17 @@ void record_decision(Store& store, std::uint64_t version, bool approved, const s
   settle(store, version);
 }
 
-void record_audit(Store& store, std::uint64_t version, bool passed) {
+void record_audit(Store& store, std::uint64_t version, bool passed, const AuditFigures& figures) {
   check_version(store, version);
   read_policy(store);
   version_states(store);
-  store.record(
-      Json{{"event", "audit"}, {"version", version}, {"verdict", passed ? "pass" : "fail"}}.dump());
+  Json metrics = Json::object();
+  for (const auto& [id, value] : figures) metrics[id] = value ? Json(*value) : Json();
+  store.record(Json{{"event", "audit"},
+                    {"version", version},
+                    {"verdict", passed ? "pass" : "fail"},
+                    {"metrics", std::move(metrics)}}
+                   .dump());
   settle(store, version);
 }
 

@@ -61,8 +61,11 @@ bool may_be_latest(const Store& store, std::uint64_t version);
 /// or a reason that is empty, too long or holds control characters.
 void record_decision(Store& store, std::uint64_t version, bool approved, const std::string& by,
                      const std::string& reason);
+/// Figures of an audit by the ids of its metrics; nothing: it has none.
+using AuditFigures = std::vector<std::pair<std::string, std::optional<double>>>;
 /// `quarry audit` found that all gates pass, or that one failed.
-void record_audit(Store& store, std::uint64_t version, bool passed);
+void record_audit(Store& store, std::uint64_t version, bool passed,
+                  const AuditFigures& figures = {});
 
 /// A figure of a version that was measured elsewhere, such as recall@20 of the model that was
 /// trained on it.

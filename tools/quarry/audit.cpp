@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -10,7 +11,10 @@
 
 #include "host/data/table.h"
 #include "host/recipe/text_file.h"
+#include "host/store/decisions.h"
+#include "host/store/store.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/audit_run.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/output_file.h"
@@ -27,6 +31,7 @@ struct AuditArgs {
   std::string set, baseline, held_out, cohorts, scores, gates, now, out, prometheus;
   RunOptions flags;
   bool json = false;
+  bool record = false;
   bool print_gates = false;
 };
 
@@ -84,12 +89,7 @@ void print_words(const AuditReport& report) {
   for (std::string line; std::getline(lines, line);) fmt::print(stderr, "{}\n", printable(line));
 }
 
-int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
-  if (args.print_gates) {
-    std::fputs(gates_to_toml(gates_of(args)).c_str(), stdout);
-    return 0;
-  }
-  if (args.set.empty()) throw ConfigError("say which set: quarry audit SET, or STORE@REF");
+AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
   const GateConfig gates = gates_of(args);
   AuditInputs in;
   if (!args.now.empty()) {
@@ -99,8 +99,6 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
       throw ConfigError(error.what());
     }
   }
-  OutputFile out(args.out, "--out");
-  OutputFile prometheus(args.prometheus, "--prometheus");
   const NegativeSet set = open_set(args.set, true);
   const RecordedRun recorded = recorded_run(set, verb, args.flags);
   RunRequest request = recorded_request(set, verb, recorded);
@@ -135,17 +133,83 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
   if (!args.scores.empty())
     scores = read_scores(args.scores, request.event_columns.item, inputs.item_ids);
   if (scores) in.scores = &*scores;
+  return audit_set(in, gates, exec);
+}
 
-  const AuditReport report = audit_set(in, gates, exec);
+/// Puts the verdict and all metrics into the log of the store that holds the version.
+void record(const std::string& version, const AuditReport& report) {
+  std::string folder, reference;
+  if (!split_reference(version, &folder, &reference))
+    throw ConfigError("--record: " + version + " is no version of a store; give STORE@VERSION");
+  Store store = Store::open(folder);
+  const StoreLock lock(store.path());
+  const std::uint64_t number = store.resolve(reference);
+  // A tag may have moved since the version was read.
+  if (store.read(number, false).content_hash() != report.set.content_hash) {
+    throw InputError(fmt::format(
+        "{}: means another version than when the audit began; audit it again", version));
+  }
+  AuditFigures figures;
+  for (const ReportSection& section : report.sections) {
+    for (const Figure& figure : section.metrics) {
+      const bool finite = figure.value && std::isfinite(*figure.value);
+      figures.emplace_back(figure.id, finite ? figure.value : std::nullopt);
+    }
+  }
+  record_audit(store, number, !report.failed(), figures);
+}
+
+int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
+  if (args.print_gates) {
+    std::fputs(gates_to_toml(gates_of(args)).c_str(), stdout);
+    return 0;
+  }
+  if (args.set.empty()) throw ConfigError("say which set: quarry audit SET, or STORE@REF");
+  OutputFile out(args.out, "--out");
+  OutputFile prometheus(args.prometheus, "--prometheus");
+  const AuditReport report = make_audit(args, verb, context);
   const std::string json = audit_to_json(report) + "\n";
   out.write(json);
   prometheus.write(audit_to_prometheus(report));
   print_words(report);
+  if (args.record) record(args.set, report);
   if (args.json) std::fputs(json.c_str(), stdout);
   return report.failed() ? kGateFailed : 0;
 }
 
 }  // namespace
+
+void add_audit_wish(CLI::App& verb, AuditWish& wish) {
+  verb.add_flag("--audit", wish.wanted,
+                "audit what was made; exit code 8 if a gate fails (a version's verdict is logged)");
+  verb.add_option("--audit-gates", wish.gates,
+                  "with --audit: FILE.toml with limits and severities");
+  verb.add_option("--audit-held-out", wish.held_out, "with --audit: events after the split");
+}
+
+void check_audit_wish(const AuditWish& wish) {
+  if (!wish.wanted && !(wish.gates.empty() && wish.held_out.empty()))
+    throw ConfigError("--audit-gates and --audit-held-out are of an audit: give --audit");
+  AuditArgs args;
+  args.gates = wish.gates;
+  if (wish.wanted) gates_of(args);
+}
+
+int audit_finished(const std::string& set, const AuditWish& wish, const Context& context) {
+  AuditArgs args;
+  args.set = set;
+  args.gates = wish.gates;
+  args.held_out = wish.held_out;
+  std::string folder, reference;
+  args.record = split_reference(set, &folder, &reference);
+  return run_audit(args, CLI::App(), context);
+}
+
+std::string audit_json_of(const std::string& set, const Context& context) {
+  AuditArgs args;
+  args.set = set;
+  return audit_to_json(make_audit(args, CLI::App(), context));
+}
 
 void add_audit(CLI::App& app, Context& context) {
   auto args = std::make_shared<AuditArgs>();
@@ -164,6 +228,8 @@ void add_audit(CLI::App& app, Context& context) {
   verb->add_flag("--print-gates", args->print_gates, "print gates and limits as TOML, and end");
   verb->add_option("--out", args->out, "write the report as JSON into this file");
   verb->add_option("--prometheus", args->prometheus, "write a Prometheus textfile");
+  verb->add_flag("--record", args->record,
+                 "put verdict and metrics into the log of the version's store");
   verb->add_flag("--json", args->json, "the report as JSON on stdout");
   auto* inputs =
       verb->add_option_group("inputs", "files in the place of those that the manifest records");

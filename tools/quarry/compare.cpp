@@ -11,6 +11,7 @@
 #include "host/store/decisions.h"
 #include "host/store/set_diff.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/audit_run.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/verbs.h"
@@ -24,6 +25,7 @@ constexpr std::uint64_t kMostAudit = 64u << 20;
 
 struct CompareArgs {
   std::vector<std::string> sets, audits;
+  bool audit_now = false;
   bool json = false;
 };
 
@@ -102,9 +104,13 @@ Pools load(const CompareArgs& args, const Context& context) {
     throw ConfigError(fmt::format(
         "{} sets and {} audits: give an --audit for each set, in the same order, or for none",
         args.sets.size(), args.audits.size()));
+  if (args.audit_now && (args.sets.empty() || !args.audits.empty()))
+    throw ConfigError("--audit-now audits the sets that are named; leave --audit out");
   Pools pools;
   for (std::size_t i = 0; i < count; ++i) {
     AuditDocument document;
+    if (args.audit_now)
+      document = parse_audit(audit_json_of(args.sets[i], context), "audit of " + args.sets[i]);
     if (!args.audits.empty())
       document = parse_audit(read_text(args.audits[i], kMostAudit), args.audits[i]);
     if (!args.sets.empty()) {
@@ -264,6 +270,8 @@ void add_compare(CLI::App& app, Context& context) {
   verb->add_option("--audit", args->audits,
                    "JSON of quarry audit, for each set in the same order; or audits alone")
       ->allow_extra_args(false);
+  verb->add_flag("--audit-now", args->audit_now,
+                 "audit each set from the inputs that it records, and compare these audits");
   verb->add_flag("--json", args->json, "JSON on stdout");
   verb->callback(
       [&context, args] { context.run = [&context, args] { return run_compare(*args, context); }; });

@@ -11,6 +11,7 @@
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/audit_run.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/mining_run.h"
@@ -29,6 +30,7 @@ struct MineArgs {
   RunOptions run;
   StoreOptions store;
   std::string out;
+  AuditWish audit;
   bool overwrite = false;
   bool json = false;
 };
@@ -50,8 +52,8 @@ void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inp
       context.stop);
 }
 
-/// Into a store: a run that was stopped goes on where it was.
-int run_mine_into_store(const MineArgs& args, const Context& context) {
+/// Into a store: a run that was stopped goes on where it was. Returns the version.
+std::uint64_t run_mine_into_store(const MineArgs& args, const Context& context) {
   check_required(args.run);
   RunRequest request = check_run_options(args.run);
   const Store store = Store::create(args.store.store);
@@ -105,7 +107,7 @@ int run_mine_into_store(const MineArgs& args, const Context& context) {
                       {"run", Json::parse(stored.run_json)}};
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   }
-  return 0;
+  return stored.version;
 }
 
 void check_place(const MineArgs& args) {
@@ -120,9 +122,7 @@ void check_place(const MineArgs& args) {
   if (args.overwrite) throw ConfigError("--overwrite is for --out; a store keeps its versions");
 }
 
-int run_mine(const MineArgs& args, const Context& context) {
-  check_place(args);
-  if (!args.store.store.empty()) return run_mine_into_store(args, context);
+void mine_into_folder(const MineArgs& args, const Context& context) {
   check_required(args.run, {{&args.out, "--out"}});
   RunRequest request = check_run_options(args.run);
   const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
@@ -163,7 +163,19 @@ int run_mine(const MineArgs& args, const Context& context) {
                       {"run", Json::parse(run_json)}};
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   }
-  return 0;
+}
+
+int run_mine(const MineArgs& args, const Context& context) {
+  check_place(args);
+  check_audit_wish(args.audit);
+  if (!args.store.store.empty()) {
+    const std::uint64_t version = run_mine_into_store(args, context);
+    return args.audit.wanted ? audit_finished(fmt::format("{}@{}", args.store.store, version),
+                                              args.audit, context)
+                             : 0;
+  }
+  mine_into_folder(args, context);
+  return args.audit.wanted ? audit_finished(args.out, args.audit, context) : 0;
 }
 
 }  // namespace
@@ -186,6 +198,7 @@ void add_mine(CLI::App& app, Context& context) {
   verb->add_option("--rows-per-shard", args->store.rows_per_shard, "rows per shard of the set")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  add_audit_wish(*verb, args->audit);
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
   add_config_option(*verb);
   verb->callback(

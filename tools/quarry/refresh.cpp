@@ -9,9 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "host/store/decisions.h"
 #include "host/store/digest.h"
 #include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/audit_run.h"
 #include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
@@ -29,6 +31,7 @@ struct RefreshArgs {
   std::string parent_items;
   std::string model, note;
   std::vector<std::string> tags;
+  AuditWish audit;
   bool new_snapshot = false, mine_all = false, dry_run = false, json = false;
 };
 
@@ -140,7 +143,8 @@ Json json_of(const RefreshArgs& args, const Store& store, const Stored& stored,
           {"obstacles", stored.obstacles}};
 }
 
-int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
+/// Returns the version; 0: a dry run.
+std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
   std::string folder, reference;
   if (!split_reference(args.version, &folder, &reference)) {
     throw ConfigError(
@@ -151,7 +155,8 @@ int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& co
   const Store store = Store::open(folder);
   const StoreLock lock(store.path());
   store.events();
-  for (const std::string& name : args.tags) Store::check_tag_name(name);
+  read_policy(store);
+  for (const std::string& name : args.tags) check_free_tag(store, name);
   EarlierVersion earlier(store, store.resolve(reference));
   const std::string parent = fmt::format("{}@{}", store.path(), earlier.number());
   RunRequest request = request_of(args, verb, earlier, parent);
@@ -183,6 +188,10 @@ int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& co
     fmt::print(stderr, "{}: nothing changed that version {} does not know\n", store.path(),
                stored.version);
   } else if (!args.dry_run) {
+    if (!may_be_latest(store, stored.version)) {
+      fmt::print(stderr, "note: latest stays where it is, the store's policy asks for {}\n",
+                 words_of(read_policy(store)));
+    }
     std::fputs(words.c_str(), stderr);
     fmt::print(stderr, "wrote {} version {}  content hash {}\n", store.path(), stored.version,
                stored.content_hash);
@@ -192,7 +201,17 @@ int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& co
                   .dump(2, ' ', false, Json::error_handler_t::replace)
                   .c_str());
   }
-  return 0;
+  return stored.version;
+}
+
+int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
+  check_audit_wish(args.audit);
+  for (const std::string& name : args.tags) Store::check_tag_name(name);
+  const std::uint64_t version = refresh(args, verb, context);
+  if (!args.audit.wanted || version == 0) return 0;
+  std::string folder, reference;
+  split_reference(args.version, &folder, &reference);
+  return audit_finished(fmt::format("{}@{}", folder, version), args.audit, context);
 }
 
 }  // namespace
@@ -209,6 +228,7 @@ void add_refresh(CLI::App& app, Context& context) {
   verb->add_option("--tag", args->tags, "tags to move to the new version");
   verb->add_option("--model", args->model, "name of the model of the vectors, if it is another");
   verb->add_option("--note", args->note, "words kept with the version");
+  add_audit_wish(*verb, args->audit);
   verb->add_flag("--mine-all", args->mine_all, "take no row over; the result is the same");
   verb->add_flag("--dry-run", args->dry_run, "only say how many rows would be mined, and why");
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
