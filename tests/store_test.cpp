@@ -11,12 +11,15 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 
+#include "host/store/kept_array.h"
 #include "host/store/set_lock.h"
 #include "host/store/shard_writer.h"
 #include "host/store/store_run.h"
+#include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 
@@ -69,6 +72,30 @@ NegativeBatch batch_of(std::uint64_t first, std::uint32_t rows, std::uint32_t se
   return b;
 }
 
+/// What a version stands on, as a manifest says it: arrays beside the shards.
+std::string basis_of(const Store& store, const StoreRun& run) {
+  const std::vector<ItemBasis> items = {{1, 2}, {3, 4}};
+  const std::vector<std::uint32_t> popularity = {5, 6};
+  const auto keep = [&](const void* data, const ArrayShape& shape) {
+    return nlohmann::json::parse(keep_array(store.path(), run.draft_file(), data, shape));
+  };
+  nlohmann::json rows = nlohmann::json::array();
+  for (const auto& [number, shard] : run.done())
+    rows.push_back(nlohmann::json::parse(shard.about).at("basis"));
+  return nlohmann::json{{"exact", true},
+                        {"as_of", 9},
+                        {"common", nlohmann::json::object()},
+                        {"num_items", items.size()},
+                        {"items", keep(items.data(), {"<u8", 8, items.size(), 2})},
+                        {"snapshot",
+                         {{"num_items", popularity.size()},
+                          {"as_of", 9},
+                          {"positive_users", nullptr},
+                          {"popularity", keep(popularity.data(), {"<u4", 4, popularity.size(), 1})}}},
+                        {"rows", rows}}
+      .dump();
+}
+
 /// A run into the store, as mining makes one: shards that are complete are not made again. Returns
 /// the version.
 std::uint64_t write_version(const std::string& path, std::uint32_t seed) {
@@ -89,9 +116,14 @@ std::uint64_t write_version(const std::string& path, std::uint32_t seed) {
     std::vector<std::uint64_t> keys;
     for (std::uint64_t r = 0; r < kRowsPerShard; ++r) keys.push_back(first + r);
     writer.append(batch, {keys.data()}, 0, kRowsPerShard, nullptr);
-    run.keep(n, first, writer.finish(), R"({"rows": 7})");
+    const ShardFacts facts = writer.finish();
+    const std::vector<RowBasis> stands_on(kRowsPerShard, RowBasis{first, n});
+    const std::string rows =
+        keep_rows(store, run.draft_file(), std::to_string(seed) + "-" + std::to_string(n), stands_on);
+    run.keep(n, first, facts, R"({"rows": 7, "basis": )" + rows + "}");
   }
-  return run.commit(kShards * kRowsPerShard, R"({"seed": 1})", R"({"model": "m"})", {"mine"});
+  return run.commit(kShards * kRowsPerShard, R"({"seed": 1})",
+                    R"({"model": "m", "basis": )" + basis_of(store, run) + "}", {"mine"});
 }
 
 void prune_all(const std::string& path) {

@@ -4,19 +4,25 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "host/store/decisions.h"
 #include "host/store/digest.h"
 #include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
+#include "tools/quarry/config_file.h"
 #include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
+#include "tools/quarry/refresh_due.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
 
@@ -25,13 +31,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Below this share of equal nearest items negatives are worth mining again (measured on ml-100k:
+/// staleness costs at half hard negatives, nothing at a fifth).
+constexpr double kWorthRefreshing = 0.7;
+
 struct RefreshArgs {
   std::string version;  ///< STORE or STORE@VERSION
   RunOptions run;
-  std::string parent_items;
+  std::string parent_items, parent_users;
   std::string model, note;
   std::vector<std::string> tags;
   AuditWish audit;
+  DueOptions due;
   bool new_snapshot = false, mine_all = false, dry_run = false, json = false;
 };
 
@@ -58,6 +69,7 @@ RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const Earli
         "--snapshot: a refresh keeps the snapshot of the version it goes on from; --new-snapshot "
         "makes one, quarry mine --snapshot takes another");
   }
+  if (args.run.as_of == "latest") options.as_of.clear();  // the log's last event ends it
   options.snapshot = args.new_snapshot ? "" : reference;
   const bool other_recipe = verb.count("--recipe") > 0 || verb.count("--set") > 0;
   RunRequest request =
@@ -77,29 +89,30 @@ StoreOptions store_options_of(const RefreshArgs& args, const Store& store,
   return options;
 }
 
-/// The item embeddings that the version was mined from, if they are still to be had.
-std::optional<Embeddings> items_of(const EarlierVersion& earlier, const RefreshArgs& args,
-                                   const Inputs& now, const RunOptions& options) {
+/// The embeddings (role items or users) that the version was mined from, if they are still to be
+/// had. given: where their file is, if that is not where the version has it.
+std::optional<Embeddings> embeddings_of(const EarlierVersion& earlier, const std::string& role,
+                                        const std::string& given, const Inputs& now) {
   const Json manifest = parsed_manifest(earlier);
-  std::string hash, path;
+  std::string hash;
   for (const Json& file : manifest.value("run", Json::object()).value("inputs", Json::array())) {
-    if (file.value("role", "") == "items") hash = file.value("xxh3_128", "");
+    if (file.value("role", "") == role) hash = file.value("xxh3_128", "");
   }
   for (const InputFile& file : now.files) {
-    if (file.role == "items" && file.xxh3_128 == hash) return now.items;
+    if (file.role == role && file.xxh3_128 == hash) return role == "items" ? now.items : now.users;
   }
-  path = args.parent_items.empty() ? recorded_options(text_of(earlier.set()), CLI::App(), {}).items
-                                   : args.parent_items;
+  const RunOptions then = recorded_options(text_of(earlier.set()), CLI::App(), {});
+  const std::string path = !given.empty() ? given : role == "items" ? then.items : then.users;
   std::error_code error;
-  if (args.parent_items.empty() && !std::filesystem::exists(path, error)) return std::nullopt;
+  if (given.empty() && !std::filesystem::exists(path, error)) return std::nullopt;
   if (digest_file(path).digest.hex() != hash) {
-    if (args.parent_items.empty()) return std::nullopt;
+    if (given.empty()) return std::nullopt;
     throw InputError(fmt::format(
-        "{}: is not the file that version {} was mined from; give that one with --parent-items, "
-        "or leave the flag out to mine every row",
-        path, earlier.number()));
+        "{}: is not the file that version {} was mined from; give that one with --parent-{}, or "
+        "leave the flag out to do without",
+        path, earlier.number(), role));
   }
-  return Embeddings::open(path, options.items_tensor);
+  return Embeddings::open(path, role == "items" ? then.items_tensor : then.users_tensor);
 }
 
 /// Events that --as-of keeps out of a refresh that was given new ones.
@@ -143,69 +156,172 @@ Json json_of(const RefreshArgs& args, const Store& store, const Stored& stored,
           {"obstacles", stored.obstacles}};
 }
 
-/// Returns the version; 0: a dry run.
-std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
-  std::string folder, reference;
-  if (!split_reference(args.version, &folder, &reference)) {
-    throw ConfigError(
-        fmt::format("'{}' is no store, and no version of one as STORE@VERSION; "
-                    "quarry mine --store makes one",
-                    args.version));
+/// One refresh, from the lock to the words.
+class Refresh {
+ public:
+  Refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context)
+      : args_(args),
+        context_(context),
+        store_(store_of(args)),
+        lock_(store_.path()),
+        earlier_(store_, version_of(args, store_)),
+        options_(store_options_of(args, store_, earlier_)) {
+    store_.events();
+    read_policy(store_);
+    for (const std::string& name : args.tags) check_free_tag(store_, name);
+    if (!may_be_due_by_age()) return;
+    RunRequest request =
+        request_of(args, verb, earlier_, fmt::format("{}@{}", store_.path(), earlier_.number()));
+    run_.emplace(std::move(request), options_.rows_per_shard, store_.path(), context);
+    items_ = embeddings_of(earlier_, "items", args.parent_items, *run_->inputs);
+    users_ = embeddings_of(earlier_, "users", args.parent_users, *run_->inputs);
+    if (!args.mine_all) from_.version = &earlier_;
+    if (items_) from_.items = items_->view();
   }
-  const Store store = Store::open(folder);
-  const StoreLock lock(store.path());
-  store.events();
-  read_policy(store);
-  for (const std::string& name : args.tags) check_free_tag(store, name);
-  EarlierVersion earlier(store, store.resolve(reference));
-  const std::string parent = fmt::format("{}@{}", store.path(), earlier.number());
-  RunRequest request = request_of(args, verb, earlier, parent);
-  const StoreOptions options = store_options_of(args, store, earlier);
-  Stored stored;
-  std::string words;
-  std::uint64_t rows = 0;
-  try {
-    MiningRun run(std::move(request), options.rows_per_shard, store.path(), context);
-    rows = run.rows();
-    const std::optional<Embeddings> items =
-        items_of(earlier, args, *run.inputs, run.request.options);
-    EarlierRun from;
-    if (!args.mine_all) from.version = &earlier;
-    if (items) from.items = items->view();
-    if (std::string late = late_events_warning(args, *run.inputs); !late.empty())
-      run.inputs->warnings.push_back(std::move(late));
-    stored = args.dry_run ? plan_into_store(store, options, run, context, from)
-                          : mine_into_store(store, options, run, context, from);
-    if (!stored.was_there) {
-      if (from.version != nullptr) print_words(stored, run, args.dry_run);
-      if (!args.dry_run) words = run_to_words(run.facts);
+
+  /// Returns the version; 0: none was to be made.
+  std::uint64_t make() {
+    if (run_) measure_drift();
+    if (args_.due.asked && !is_due()) return 0;
+    if (std::string late = late_events_warning(args_, *run_->inputs); !late.empty())
+      run_->inputs->warnings.push_back(std::move(late));
+    stored_ = args_.dry_run ? plan_into_store(store_, options_, *run_, context_, from_)
+                            : mine_into_store(store_, options_, *run_, context_, from_);
+    say();
+    print_json("refreshed");
+    return args_.dry_run ? 0 : stored_.version;
+  }
+
+ private:
+  static Store store_of(const RefreshArgs& args) {
+    std::string folder, reference;
+    if (!split_reference(args.version, &folder, &reference)) {
+      throw ConfigError(
+          fmt::format("'{}' is no store, and no version of one as STORE@VERSION; "
+                      "quarry mine --store makes one",
+                      args.version));
     }
-  } catch (const Cancelled&) {
-    throw Cancelled("stopped; the shards that are complete are kept in " + store.path() +
-                    ", the same command goes on from there");
+    return Store::open(folder);
   }
-  if (stored.was_there) {
-    fmt::print(stderr, "{}: nothing changed that version {} does not know\n", store.path(),
-               stored.version);
-  } else if (!args.dry_run) {
-    if (!may_be_latest(store, stored.version)) {
+  static std::uint64_t version_of(const RefreshArgs& args, const Store& store) {
+    std::string folder, reference;
+    split_reference(args.version, &folder, &reference);
+    return store.resolve(reference);
+  }
+
+  /// False: only age was asked for, and it is not reached; nothing need be read.
+  bool may_be_due_by_age() {
+    since_.seconds = static_cast<std::int64_t>(std::time(nullptr)) -
+                     parsed_manifest(earlier_).value("created", std::int64_t{0});
+    const DueOptions& due = args_.due;
+    const bool more = due.events > 0 || due.items > 0 || due.drift > 0;
+    return !due.asked || more || !due_reasons(due, since_).empty();
+  }
+
+  bool is_due() {
+    if (run_) {
+      const Json before = parsed_manifest(earlier_).value("run", Json::object());
+      const auto read = before.value("events", Json::object()).value("read", std::uint64_t{0});
+      const std::uint64_t now = run_->inputs->exposure ? run_->inputs->exposure->events : 0;
+      since_.events = now > read ? now - read : 0;
+      if (args_.due.items > 0) {
+        EarlierRun from = from_;
+        from.version = &earlier_;
+        const Stored planned = plan_into_store(store_, options_, *run_, context_, from);
+        since_.items = planned.items_changed + planned.items_added;
+      }
+    }
+    const std::vector<std::string> reasons = due_reasons(args_.due, since_);
+    for (const std::string& words : reasons) fmt::print(stderr, "due: {}\n", words);
+    if (!reasons.empty()) return true;
+    fmt::print(stderr, "{}\n", not_due_words(args_.due, since_));
+    print_json("not due");
+    return false;
+  }
+
+  /// Vectors of another model, or of the same one trained on: is a refresh worth it?
+  void measure_drift() {
+    const Inputs& now = *run_->inputs;
+    const auto same = [](const MatrixView& a, const MatrixView& b) { return a.data == b.data; };
+    if (!items_ || !users_) return;
+    if (same(items_->view(), now.items.view()) && same(users_->view(), now.users.view())) return;
+    since_.drift =
+        measure_vector_drift(items_->view(), users_->view(), now.item_view, now.user_view,
+                             run_->request.recipe.metric, run_->request.miner.exec);
+    const VectorDrift& drift = *since_.drift;
+    fmt::print(stderr,
+               "vectors are new: of the {} nearest items of {} users {:.1f} % are the same "
+               "(95 % interval {:.1f} to {:.1f} %){}; {}\n",
+               drift.depth, drift.users, 100 * drift.overlap, 100 * drift.low, 100 * drift.high,
+               drift.mean_cosine ? fmt::format(", an item's vectors have a mean cosine of {:.3f}",
+                                               *drift.mean_cosine)
+                                 : "",
+               drift.overlap < kWorthRefreshing
+                   ? "negatives mined then are no longer the near ones: a refresh is worth it"
+                   : "few negatives will be others: a refresh changes little");
+  }
+
+  void say() {
+    if (stored_.was_there) {
+      fmt::print(stderr, "{}: nothing changed that version {} does not know\n", store_.path(),
+                 stored_.version);
+      return;
+    }
+    if (from_.version != nullptr) print_words(stored_, *run_, args_.dry_run);
+    if (args_.dry_run) return;
+    if (!may_be_latest(store_, stored_.version)) {
       fmt::print(stderr, "note: latest stays where it is, the store's policy asks for {}\n",
-                 words_of(read_policy(store)));
+                 words_of(read_policy(store_)));
     }
-    std::fputs(words.c_str(), stderr);
-    fmt::print(stderr, "wrote {} version {}  content hash {}\n", store.path(), stored.version,
-               stored.content_hash);
+    std::fputs(run_to_words(run_->facts).c_str(), stderr);
+    fmt::print(stderr, "wrote {} version {}  content hash {}\n", store_.path(), stored_.version,
+               stored_.content_hash);
   }
-  if (args.json) {
-    std::puts(json_of(args, store, stored, rows)
-                  .dump(2, ' ', false, Json::error_handler_t::replace)
-                  .c_str());
+
+  void print_json(const char* what) const {
+    if (!args_.json) return;
+    Json json = json_of(args_, store_, stored_, run_ ? run_->rows() : 0);
+    json["what"] = what;
+    json["parent"] = earlier_.number();
+    json["since"] = {{"seconds", since_.seconds}, {"events", since_.events}};
+    if (since_.drift) {
+      const VectorDrift& drift = *since_.drift;
+      json["drift"] = {{"users", drift.users},
+                       {"depth", drift.depth},
+                       {"overlap", drift.overlap},
+                       {"low", drift.low},
+                       {"high", drift.high},
+                       {"mean_cosine", drift.mean_cosine ? Json(*drift.mean_cosine) : Json()}};
+    }
+    std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   }
-  return stored.version;
+
+  const RefreshArgs& args_;
+  const Context& context_;
+  Store store_;
+  StoreLock lock_;
+  EarlierVersion earlier_;
+  StoreOptions options_;
+  std::optional<MiningRun> run_;
+  std::optional<Embeddings> items_, users_;
+  EarlierRun from_;
+  SinceVersion since_;
+  Stored stored_;
+};
+
+std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
+  try {
+    return Refresh(args, verb, context).make();
+  } catch (const Cancelled&) {
+    throw Cancelled(
+        "stopped; the shards that are complete are kept in the store, the same command "
+        "goes on from there");
+  }
 }
 
 int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
   check_audit_wish(args.audit);
+  check_due_options(args.due);
   for (const std::string& name : args.tags) Store::check_tag_name(name);
   const std::uint64_t version = refresh(args, verb, context);
   if (!args.audit.wanted || version == 0) return 0;
@@ -225,18 +341,20 @@ void add_refresh(CLI::App& app, Context& context) {
                  "make popularity, strata and the range of random draws anew; mines every row");
   verb->add_option("--parent-items", args->parent_items,
                    "item embeddings of the version gone on from, where their file was replaced");
+  verb->add_option("--parent-users", args->parent_users, "likewise its user embeddings");
   verb->add_option("--tag", args->tags, "tags to move to the new version");
   verb->add_option("--model", args->model, "name of the model of the vectors, if it is another");
   verb->add_option("--note", args->note, "words kept with the version");
   add_audit_wish(*verb, args->audit);
+  add_due_options(*verb, args->due);
   verb->add_flag("--mine-all", args->mine_all, "take no row over; the result is the same");
   verb->add_flag("--dry-run", args->dry_run, "only say how many rows would be mined, and why");
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
-  CLI::App* inputs = verb->add_option_group(
-      "inputs", "what is new; all else is as the version's manifest records it");
-  add_run_options(*inputs, args->run);
-  verb->callback([&context, args, inputs] {
-    context.run = [&context, args, inputs] { return run_refresh(*args, *inputs, context); };
+  // What is new; all else is as the version's manifest records it.
+  add_run_options(*verb, args->run);
+  add_config_option(*verb);
+  verb->callback([&context, args, verb] {
+    context.run = [&context, args, verb] { return run_refresh(*args, *verb, context); };
   });
 }
 
