@@ -374,7 +374,8 @@ TEST_F(AuditGatesTest, CleanWorldsRaiseNoAlarm) {
     for (const std::string& gate : a.raised) ++raised[gate];
     if (!a.failed.empty()) std::printf("seed %d:\n%s", 1000 + seed, a.err.c_str());
     if (seed % 10 != 0) continue;
-    // The same world, mined with all events and without a time to stop at.
+    // A larger world, mined with all events and without a time to stop at.
+    synth(1000 + seed, 600);
     std::string later = read_file("shop/heldout.csv");
     later.erase(0, later.find('\n') + 1);
     write_file("shop/events.csv", read_file("shop/events.csv") + later);

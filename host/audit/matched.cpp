@@ -200,6 +200,7 @@ std::vector<std::uint64_t> sample_rows(const NegativeSet& set, const HeldOut& he
             [](const Choice& a, const Choice& b) { return a.hash < b.hash; });
   if (of_user.size() > most) of_user.resize(most);
   std::vector<std::uint64_t> rows;
+  rows.reserve(of_user.size());
   for (const Choice& c : of_user) rows.push_back(c.row);
   std::sort(rows.begin(), rows.end());
   return rows;
@@ -234,6 +235,7 @@ MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
   const std::vector<std::uint32_t> popularity =
       popularity_bins_of(tables.popularity, tables.num_items, kPopularityBins);
   std::vector<Matcher> matchers;
+  matchers.reserve(static_cast<std::size_t>(exec.threads));
   for (int i = 0; i < exec.threads; ++i)
     matchers.emplace_back(set, tables, held_out, strata, bands, popularity);
   std::vector<std::vector<BandedCell>> of_row(rows.size());

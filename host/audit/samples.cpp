@@ -114,6 +114,7 @@ Samples sample_set(const NegativeSet& set, const JudgeTables* tables, const Held
   // A result for each block, added up in their order: sums of doubles depend on it.
   std::vector<Samples> blocks((set.rows() + kBlock - 1) / kBlock);
   std::vector<Sampler> samplers;
+  samplers.reserve(static_cast<std::size_t>(exec.threads));
   for (int i = 0; i < exec.threads; ++i)
     samplers.emplace_back(set, tables, held_out, near_duplicate);
   parallel_for(exec, blocks.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {

@@ -271,6 +271,7 @@ Tally tally_set(const NegativeSet& set, const TallyTables& tables, const Exec& e
   empty.ranked.assign(branches, 0);
   empty.quantile_sum.assign(branches, 0);
   std::vector<Walker> walkers;
+  walkers.reserve(static_cast<std::size_t>(exec.threads));
   for (int i = 0; i < exec.threads; ++i) walkers.emplace_back(set, tables, tally);
   parallel_for(exec, set.rows(), 1024, [&](std::uint64_t begin, std::uint64_t end) {
     Walker& walker = walkers[static_cast<std::size_t>(worker_index())];
