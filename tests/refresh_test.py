@@ -370,6 +370,58 @@ def mended(program, world, store, victims):
     print(f"{3 * rounds} damaged or lost files of two versions mended from the inputs")
 
 
+def due(program, folder):
+    """What a scheduler asks, and what new vectors mean."""
+    world = World(os.path.join(folder, "u"), "nv-perc")
+    quarry(program, "synth", "--out", world.folder, "--users", "300", "--items", "600", "--dim", "16")
+    store = world.path("store")
+    quarry(program, "mine", *world.mine(), "--store", store)
+    write_csv(world.path("d.csv"), [{"user": n, "item": 5, "time": AS_OF + 60 * n, "kind": "purchase", "value": ""} for n in range(20)])
+
+    def ask(*flags, ok=(0,)):
+        done = quarry(program, "refresh", store, "--json", *flags, ok=ok)
+        return json.loads(done.stdout) if done.returncode == 0 else done
+
+    fresh = ["--more-events", world.path("d.csv"), "--as-of", "latest"]
+    said = ask(*fresh, "--if-due", "--due-events", "21")
+    check(said["what"] == "not due" and said["version"] is None and said["since"]["events"] == 20, f"21 of 20 events: {said}")
+    check(ask("--if-due", "--due-after", "1h")["what"] == "not due", "an hour after a second")
+    check(ask("--if-due", "--due-items", "1")["what"] == "not due", "no item changed")
+    check(len(os.listdir(os.path.join(store, "versions"))) == 1, "a version was made though none was due")
+    said = ask(*fresh, "--if-due", "--due-after", "365d", "--due-events", "20", "--dry-run")
+    check(said["what"] == "refreshed" and said["rows_mined"] > 0 and said["dry_run"], f"20 of 20 events: {said}")
+    said = ask(*fresh, "--if-due", "--due-events", "20")
+    check(said["version"] == 2, f"{said}")
+    manifest = shards_of(store, 2)[1]
+    last = max(int(row["time"]) for name in ("events.csv", "d.csv") for row in read_csv(world.path(name)))
+    check(manifest["run"]["as_of"] is None and manifest["run"]["latest_event"] == last, "latest is the last event's time")
+    # Vectors: the same ones moved a little, then others.
+    numbers, shape = read_npy(world.path("items.npy"))
+    chance = random.Random(2)
+    write_npy(world.path("near.npy"), array.array("f", [x + chance.uniform(-1e-4, 1e-4) for x in numbers]), shape)
+    write_npy(world.path("far.npy"), array.array("f", [chance.gauss(0, 1) for _ in numbers]), shape)
+    near = ask("--items", world.path("near.npy"), "--if-due", "--due-drift", "0.7")
+    check(near["what"] == "not due" and near["drift"]["overlap"] > 0.95 and near["drift"]["mean_cosine"] > 0.99, f"{near}")
+    far = ask("--items", world.path("far.npy"), "--if-due", "--due-drift", "0.7", "--dry-run")
+    check(far["what"] == "refreshed" and far["drift"]["overlap"] < 0.4 and abs(far["drift"]["mean_cosine"]) < 0.2, f"{far}")
+    # A hundred of 600 items are the same by chance for a sixth.
+    check(abs(far["drift"]["overlap"] - 100 / 600) < 0.05, f"overlap by chance: {far['drift']}")
+    for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after")]:
+        done = ask(*flags, ok=range(256))
+        check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.returncode} {done.stderr}")
+    # What was made is audited, and the store's log says so.
+    done = quarry(program, "refresh", store, "--seed", "5", "--audit", "--json")
+    check("audit" in done.stderr.lower() or "gate" in done.stderr.lower(), f"no audit: {done.stderr}")
+    log = json.loads(quarry(program, "log", store, "--json").stdout)
+    audits = [event for event in log["events"] if event["event"] == "audit"]
+    check(len(audits) == 1 and audits[0]["verdict"] == "pass" and len(audits[0]["metrics"]) > 10, f"{audits}"[:300])
+    gates = world.path("gates.toml")
+    open(gates, "w").write("[diversity.effective_items]\nseverity = \"fail\"\nlimit = 1000\n")
+    done = quarry(program, "mine", *world.mine(), "--seed", "6", "--store", store, "--audit", "--audit-gates", gates, ok=range(256))
+    check(done.returncode == 8, f"a limit that nothing reaches: exit {done.returncode}")
+    print("due and not due are told apart; new vectors are measured; what was made is audited")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -381,6 +433,7 @@ def main():
         random_sets(program, folder, arguments.sets, arguments.seed)
         killed(program, folder)
         damaged(program, folder)
+        due(program, folder)
     if failures:
         sys.exit(f"{len(failures)} failed")
     print("passed")
