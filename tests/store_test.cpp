@@ -82,17 +82,18 @@ std::string basis_of(const Store& store, const StoreRun& run) {
   nlohmann::json rows = nlohmann::json::array();
   for (const auto& [number, shard] : run.done())
     rows.push_back(nlohmann::json::parse(shard.about).at("basis"));
-  return nlohmann::json{{"exact", true},
-                        {"as_of", 9},
-                        {"common", nlohmann::json::object()},
-                        {"num_items", items.size()},
-                        {"items", keep(items.data(), {"<u8", 8, items.size(), 2})},
-                        {"snapshot",
-                         {{"num_items", popularity.size()},
-                          {"as_of", 9},
-                          {"positive_users", nullptr},
-                          {"popularity", keep(popularity.data(), {"<u4", 4, popularity.size(), 1})}}},
-                        {"rows", rows}}
+  return nlohmann::json{
+      {"exact", true},
+      {"as_of", 9},
+      {"common", nlohmann::json::object()},
+      {"num_items", items.size()},
+      {"items", keep(items.data(), {"<u8", 8, items.size(), 2})},
+      {"snapshot",
+       {{"num_items", popularity.size()},
+        {"as_of", 9},
+        {"positive_users", nullptr},
+        {"popularity", keep(popularity.data(), {"<u4", 4, popularity.size(), 1})}}},
+      {"rows", rows}}
       .dump();
 }
 
@@ -118,8 +119,8 @@ std::uint64_t write_version(const std::string& path, std::uint32_t seed) {
     writer.append(batch, {keys.data()}, 0, kRowsPerShard, nullptr);
     const ShardFacts facts = writer.finish();
     const std::vector<RowBasis> stands_on(kRowsPerShard, RowBasis{first, n});
-    const std::string rows =
-        keep_rows(store, run.draft_file(), std::to_string(seed) + "-" + std::to_string(n), stands_on);
+    const std::string rows = keep_rows(store, run.draft_file(),
+                                       std::to_string(seed) + "-" + std::to_string(n), stands_on);
     run.keep(n, first, facts, R"({"rows": 7, "basis": )" + rows + "}");
   }
   return run.commit(kShards * kRowsPerShard, R"({"seed": 1})",
