@@ -389,7 +389,7 @@ def due(program, folder):
     check(ask("--if-due", "--due-items", "1")["what"] == "not due", "no item changed")
     check(len(os.listdir(os.path.join(store, "versions"))) == 1, "a version was made though none was due")
     said = ask(*fresh, "--if-due", "--due-after", "365d", "--due-events", "20", "--dry-run")
-    check(said["what"] == "refreshed" and said["rows_mined"] > 0 and said["dry_run"], f"20 of 20 events: {said}")
+    check(said["what"] == "planned" and said["rows_mined"] > 0 and said["dry_run"], f"20 of 20 events: {said}")
     said = ask(*fresh, "--if-due", "--due-events", "20")
     check(said["version"] == 2, f"{said}")
     manifest = shards_of(store, 2)[1]
@@ -403,7 +403,7 @@ def due(program, folder):
     near = ask("--items", world.path("near.npy"), "--if-due", "--due-drift", "0.7")
     check(near["what"] == "not due" and near["drift"]["overlap"] > 0.95 and near["drift"]["mean_cosine"] > 0.99, f"{near}")
     far = ask("--items", world.path("far.npy"), "--if-due", "--due-drift", "0.7", "--dry-run")
-    check(far["what"] == "refreshed" and far["drift"]["overlap"] < 0.4 and abs(far["drift"]["mean_cosine"]) < 0.2, f"{far}")
+    check(far["what"] == "planned" and far["drift"]["overlap"] < 0.4 and abs(far["drift"]["mean_cosine"]) < 0.2, f"{far}")
     # A hundred of 600 items are the same by chance for a sixth.
     check(abs(far["drift"]["overlap"] - 100 / 600) < 0.05, f"overlap by chance: {far['drift']}")
     for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after")]:

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <set>
 
@@ -65,6 +66,26 @@ std::set<std::string> columns_read(const Recipe& recipe) {
   return names;
 }
 
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+/// The last raw rank that a branch looks at, as compile() has it; the largest number: any.
+std::uint32_t max_rank_of(const Recipe& recipe, const BranchSpec& branch,
+                          std::uint32_t snapshot_items) {
+  std::uint32_t rank = branch.source.all ? 0xFFFFFFFFu : branch.source.max_rank;
+  const auto narrow = [&](const FilterSpec& spec) {
+    if (spec.type != FilterType::kRank || spec.window.survivors) return;
+    const std::uint64_t high =
+        spec.window.quantile ? spec.window.hi * snapshot_items / 1'000'000u : spec.window.hi;
+    rank = static_cast<std::uint32_t>(std::min<std::uint64_t>(rank, high));
+  };
+  for (const FilterSpec& spec : recipe.safety) narrow(spec);
+  for (const FilterSpec& spec : branch.filters) narrow(spec);
+  return rank;
+}
+
 /// Names of item lists, feature tables and pair tables that the recipe reads.
 struct TablesRead {
   std::set<std::string> lists, features, pairs;
@@ -91,7 +112,7 @@ TablesRead tables_read(const Recipe& recipe) {
 
 Dependence::Dependence(const Recipe& recipe, const MinerInputs& inputs, const IdMap& ids,
                        std::uint32_t seed, std::uint32_t round, const Exec& exec)
-    : recipe_(recipe), in_(inputs), exec_(exec), ids_(ids) {
+    : number_(next_number()), recipe_(recipe), in_(inputs), exec_(exec), ids_(ids) {
   exec_.device = Device::kCpu;
   const TablesRead read = tables_read(recipe);
   std::erase_if(in_.item_lists, [&](const auto& e) { return !read.lists.contains(e.first); });
@@ -242,6 +263,11 @@ void Dependence::describe(std::uint32_t seed, std::uint32_t round) {
   if (has_filter(FilterType::kUniversal) && !snapshot_.positive_users && in_.exposure != nullptr)
     add("users with a positive", std::to_string(users_with_a_positive(*in_.exposure)));
   for (const BranchSpec& branch : recipe_.branches) {
+    // Short rows say whether it was the rank or the catalogue that ended.
+    if (branch.source.kind == SourceKind::kTopk) {
+      const std::uint32_t rank = max_rank_of(recipe_, branch, snapshot_.num_items);
+      add("ranks of " + branch.name, rank < in_.items.rows ? "to max_rank" : "all");
+    }
     // As many as there are items, where that is less.
     if (branch.source.kind == SourceKind::kPool)
       add("draws of " + branch.name,
@@ -296,19 +322,21 @@ void Dependence::hash_items() {
   });
 }
 
-std::uint64_t Dependence::of_row(const RowFacts& row) const {
-  thread_local Bytes bytes;
-  bytes.clear();
-  bytes.add(row.user);
-  bytes.add(row.time);
-  bytes.add(row.segment);
-  bytes.add(row.positives);
-  bytes.add(row.unusable);
-  if (row.user < in_.users.rows) add_row(bytes, in_.users, row.user);
-  bytes.add(positives_of(row.user));
+/// Of what is known by user. Rows of one user mostly follow each other.
+std::uint64_t Dependence::of_user(std::uint32_t user) const {
+  struct Last {
+    std::uint64_t number = 0;
+    std::uint32_t user = 0;
+    std::uint64_t hash = 0;
+  };
+  thread_local Last last;
+  if (last.number == number_ && last.user == user) return last.hash;
+  Bytes bytes;
+  if (user < in_.users.rows) add_row(bytes, in_.users, user);
+  bytes.add(positives_of(user));
   const Exposure* e = in_.exposure;
-  if (e != nullptr && std::uint64_t{row.user} + 1 < e->offsets.size()) {
-    for (std::uint64_t i = e->offsets[row.user]; i < e->offsets[row.user + 1]; ++i) {
+  if (e != nullptr && std::uint64_t{user} + 1 < e->offsets.size()) {
+    for (std::uint64_t i = e->offsets[user]; i < e->offsets[user + 1]; ++i) {
       const std::uint64_t answers = selected(i);
       if (answers == 0) continue;
       bytes.add(e->items[i]);
@@ -318,12 +346,25 @@ std::uint64_t Dependence::of_row(const RowFacts& row) const {
   }
   for (const auto& [name, pairs] : in_.pairs) {
     bytes.add(std::string_view(name));
-    if (std::uint64_t{row.user} + 1 >= pairs->offsets.size()) continue;
-    const std::uint64_t begin = pairs->offsets[row.user];
-    const std::uint64_t count = pairs->offsets[row.user + 1] - begin;
+    if (std::uint64_t{user} + 1 >= pairs->offsets.size()) continue;
+    const std::uint64_t begin = pairs->offsets[user];
+    const std::uint64_t count = pairs->offsets[user + 1] - begin;
     bytes.add(std::span(pairs->items).subspan(begin, count));
     bytes.add(pairs->values.data() + begin, count * sizeof(float));
   }
+  last = {number_, user, bytes.hash()};
+  return last.hash;
+}
+
+std::uint64_t Dependence::of_row(const RowFacts& row) const {
+  thread_local Bytes bytes;
+  bytes.clear();
+  bytes.add(row.user);
+  bytes.add(of_user(row.user));
+  bytes.add(row.time);
+  bytes.add(row.segment);
+  bytes.add(row.positives);
+  bytes.add(row.unusable);
   return bytes.hash();
 }
 

@@ -69,9 +69,11 @@ class Dependence {
   void hash_items();
   void describe(std::uint32_t seed, std::uint32_t round);
   std::uint64_t selected(std::uint64_t event) const;
+  std::uint64_t of_user(std::uint32_t user) const;
   std::span<const std::uint32_t> positives_of(std::uint32_t user) const;
   bool has_filter(FilterType type) const;
 
+  const std::uint64_t number_;  ///< of this object, in the process
   const Recipe& recipe_;
   MinerInputs in_;  ///< without tables that the recipe does not read
   Exec exec_;

@@ -59,22 +59,30 @@ void Reuse::find_changed(const RunBasis& then) {
     return !times.empty() && times[item] > from && times[item] <= to;
   };
   for (std::uint64_t i = 0; i < then.items.size(); ++i) {
+    const auto item = static_cast<std::uint32_t>(i);
     const bool moved = items[i].vector != then.items[i].vector;
-    const bool other = items[i].facts != then.items[i].facts ||
-                       (catalogue != nullptr &&
-                        (passed(catalogue->first_seen, i) || passed(catalogue->retired, i)));
-    if (moved || other) changed_.push_back(static_cast<std::uint32_t>(i));
-    if (moved) moved_.push_back(static_cast<std::uint32_t>(i));
+    if (moved || items[i].facts != then.items[i].facts) changed_.push_back(item);
+    if (moved) moved_.push_back(item);
+    if (catalogue != nullptr && (passed(catalogue->first_seen, i) || passed(catalogue->retired, i)))
+      passed_.push_back(item);
   }
-  marks_.assign((items.size() + 31) / 32, 0);
-  for (const std::uint32_t item : changed_) marks_[item / 32] |= 1u << item % 32;
+  const auto mark = [&](const std::vector<std::uint32_t>& of, std::vector<std::uint32_t>& marks) {
+    marks.assign((items.size() + 31) / 32, 0);
+    for (const std::uint32_t item : of) marks[item / 32] |= 1u << item % 32;
+  };
+  mark(changed_, marks_);
+  mark(passed_, passed_marks_);
 }
 
 /// Draws and searches around positives leave no floor that would tell which items they met.
 void Reuse::check_draws() {
-  const auto drawn = static_cast<std::uint64_t>(
-      std::lower_bound(changed_.begin(), changed_.end(), now_.snapshot().num_items) -
-      changed_.begin());
+  const auto drawn_of = [&](const std::vector<std::uint32_t>& items) {
+    return static_cast<std::uint64_t>(
+        std::lower_bound(items.begin(), items.end(), now_.snapshot().num_items) - items.begin());
+  };
+  const std::uint64_t drawn = drawn_of(changed_);
+  passed_by_chance_ =
+      (now_.draws() && drawn_of(passed_) > 0) || (now_.has_near() && !passed_.empty());
   if (now_.draws() && drawn > 0) {
     obstacles_.push_back(std::to_string(drawn) +
                          " items changed that every row may have drawn or refused");
@@ -83,14 +91,34 @@ void Reuse::check_draws() {
     obstacles_.emplace_back("items changed, and any may be near some positive of any row");
 }
 
-void Reuse::add_to_table(const MatrixView& from, std::uint64_t row) {
-  table_.resize(table_.size() + from.dim);
-  prepare_rows(from, row, row + 1, now_.recipe().metric == Metric::kCosine,
-               table_.data() + table_.size() - from.dim);
-  // One that cannot be scored is and was no candidate of anybody.
+void Reuse::add_to_table(Table& table, const MatrixView& from, std::uint64_t row) const {
+  const Metric metric = now_.recipe().metric;
+  const bool unit = metric == Metric::kCosine;
+  const std::size_t at = table.rows.size();
+  table.rows.resize(at + from.dim, 0.0f);
+  MatrixView one = from;
+  const std::size_t row_bytes = std::size_t{from.dim} * (from.dtype == Dtype::kF32 ? 4 : 2);
+  one.data = static_cast<const unsigned char*>(from.data) + row * row_bytes;
+  one.rows = 1;
+  // One that cannot be scored was a row of zeros, and scored as such.
+  const bool bad = !check_rows(one, metric, BadRows::kDrop, "").empty();
+  std::vector<float> numbers(from.dim);
+  prepare_rows(from, row, row + 1, unit, numbers.data());
   const bool finite =
-      std::all_of(table_.end() - from.dim, table_.end(), [](float x) { return std::isfinite(x); });
-  if (!finite) table_.resize(table_.size() - from.dim);
+      std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); });
+  if (!bad)
+    std::copy(numbers.begin(), numbers.end(), table.rows.begin() + static_cast<std::ptrdiff_t>(at));
+  if (bad && finite) table.rows.insert(table.rows.end(), numbers.begin(), numbers.end());
+}
+
+void Reuse::finish(Table& table) const {
+  if (table.rows.empty()) return;
+  ItemTable items;
+  items.rows = table.rows.data();
+  items.dim = now_.inputs().items.dim;
+  items.num_items = static_cast<std::uint32_t>(table.rows.size() / items.dim);
+  items.metric = now_.recipe().metric;
+  table.nearest = make_exact_retriever(items);
 }
 
 void Reuse::make_table(const std::optional<MatrixView>& then_items) {
@@ -100,22 +128,18 @@ void Reuse::make_table(const std::optional<MatrixView>& then_items) {
                          " items have other embeddings, and those that they had are not at hand");
     return;
   }
-  table_.reserve((changed_.size() + added_ + moved_.size()) * items.dim);
-  for (const std::uint32_t item : changed_) add_to_table(items, item);
+  for (const std::uint32_t item : changed_) add_to_table(table_, items, item);
   for (std::uint64_t i = now_.items().size() - added_; i < now_.items().size(); ++i)
-    add_to_table(items, i);
-  for (const std::uint32_t item : moved_) add_to_table(*then_items, item);
-  if (table_.empty()) return;
-  ItemTable table;
-  table.rows = table_.data();
-  table.num_items = static_cast<std::uint32_t>(table_.size() / items.dim);
-  table.dim = items.dim;
-  table.metric = now_.recipe().metric;
-  nearest_ = make_exact_retriever(table);
+    add_to_table(table_, items, i);
+  for (const std::uint32_t item : moved_) add_to_table(table_, *then_items, item);
+  for (const std::uint32_t item : passed_) add_to_table(passed_table_, items, item);
+  finish(table_);
+  finish(passed_table_);
 }
 
-/// The best score that a changed item has or had with each row's user.
-void Reuse::reach_of(const RowFacts* facts, std::uint64_t count, std::vector<float>& reach) {
+/// The best score that an item of the table has with each row's user.
+void Reuse::reach_of(Table& table, const RowFacts* facts, std::uint64_t count,
+                     std::vector<float>& reach) {
   const MatrixView& users = now_.inputs().users;
   std::vector<std::uint32_t> distinct(count);
   for (std::uint64_t r = 0; r < count; ++r) distinct[r] = facts[r].user;
@@ -133,8 +157,9 @@ void Reuse::reach_of(const RowFacts* facts, std::uint64_t count, std::vector<flo
   std::vector<std::uint32_t> item(num_queries), found(num_queries);
   std::vector<float> score(num_queries);
   std::vector<std::uint8_t> complete(num_queries);
-  nearest_->search(exec_, queries.data(), num_queries, 1,
-                   {item.data(), score.data(), found.data(), complete.data(), nullptr, nullptr});
+  table.nearest->search(
+      exec_, queries.data(), num_queries, 1,
+      {item.data(), score.data(), found.data(), complete.data(), nullptr, nullptr});
   reach.resize(count);
   for (std::uint64_t r = 0; r < count; ++r) {
     const auto q = static_cast<std::size_t>(
@@ -146,13 +171,24 @@ void Reuse::reach_of(const RowFacts* facts, std::uint64_t count, std::vector<flo
 
 void Reuse::judge(const EarlierRows& rows, std::uint64_t count, std::uint8_t* stands) {
   QUARRY_CHECK(obstacles_.empty());
-  std::vector<float> reach;
-  if (nearest_ != nullptr && count > 0) reach_of(rows.facts, count, reach);
+  std::vector<float> reach, passed_reach;
+  if (table_.nearest != nullptr && count > 0) reach_of(table_, rows.facts, count, reach);
+  const auto has_no_time = [&](std::uint64_t r) { return rows.facts[r].time == INT64_MAX; };
+  bool any_passed = false;
+  for (std::uint64_t r = 0; r < count && passed_table_.nearest != nullptr; ++r)
+    any_passed = any_passed || has_no_time(r);
+  if (any_passed) reach_of(passed_table_, rows.facts, count, passed_reach);
   parallel_for(exec_, count, 1024, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t r = begin; r < end; ++r) {
-      const bool out_of_reach = nearest_ == nullptr || reach[r] < rows.floor[r];
+      const RowFacts& row = rows.facts[r];
+      const bool out_of_reach = table_.nearest == nullptr || reach[r] < rows.floor[r];
       const bool alike = rows.depends[r] == rows.now[r] && out_of_reach;
-      stands[r] = alike && (changed_.empty() || !now_.names_any(rows.facts[r], marks_)) ? 1 : 0;
+      bool same = alike && (changed_.empty() || !now_.names_any(row, marks_));
+      if (same && any_passed && has_no_time(r)) {
+        same = !passed_by_chance_ && passed_reach[r] < rows.floor[r] &&
+               !now_.names_any(row, passed_marks_);
+      }
+      stands[r] = same ? 1 : 0;
     }
   });
 }

@@ -49,9 +49,16 @@ class Reuse {
   void compare_common(const RunBasis& then);
   void find_changed(const RunBasis& then);
   void check_draws();
+  /// Rows of items, and a search over them.
+  struct Table {
+    std::vector<float> rows;
+    std::unique_ptr<Retriever> nearest;  ///< null: no row
+  };
   void make_table(const std::optional<MatrixView>& then_items);
-  void add_to_table(const MatrixView& from, std::uint64_t row);
-  void reach_of(const RowFacts* facts, std::uint64_t count, std::vector<float>& reach);
+  void add_to_table(Table& table, const MatrixView& from, std::uint64_t row) const;
+  void finish(Table& table) const;
+  void reach_of(Table& table, const RowFacts* facts, std::uint64_t count,
+                std::vector<float>& reach);
 
   const Dependence& now_;
   Exec exec_;
@@ -60,8 +67,12 @@ class Reuse {
   std::vector<std::uint32_t> moved_;    ///< of them, those with other embeddings
   std::uint64_t added_ = 0;             ///< items behind the earlier run's
   std::vector<std::uint32_t> marks_;    ///< bits of changed_
-  std::vector<float> table_;            ///< rows of changed and added items, then as they were
-  std::unique_ptr<Retriever> nearest_;  ///< over the table; null: nothing changed
+  Table table_;                         ///< changed and added items, now and as they were
+  /// Items that the end of the log has passed, or has gone back behind: only rows without a time
+  /// stand there.
+  std::vector<std::uint32_t> passed_, passed_marks_;
+  Table passed_table_;
+  bool passed_by_chance_ = false;  ///< some row without a time may have met one in another way
 };
 
 }  // namespace quarry

@@ -1,5 +1,6 @@
 // Recipe text or name to a validated Recipe.
 #include "host/recipe/recipe.h"
+#include "host/recipe/reparse.h"
 
 #include <algorithm>
 
@@ -148,6 +149,11 @@ std::string read_text(const std::string& path) {
 
 Recipe parse_recipe(std::string_view toml, const std::string& file, std::uint32_t round) {
   return parse_with_overrides(toml, file, round, {});
+}
+
+Recipe parse_recipe_with(std::string_view toml, const std::string& file, std::uint32_t round,
+                         const std::vector<std::string>& overrides) {
+  return parse_with_overrides(toml, file, round, overrides);
 }
 
 Recipe load_recipe(const std::string& name_or_path, std::uint32_t round,

@@ -157,13 +157,15 @@ std::optional<std::uint64_t> EarlierVersion::find(std::uint64_t key) {
 RowBasis EarlierVersion::row(std::uint64_t row) {
   const auto at = std::upper_bound(shard_begin_.begin(), shard_begin_.end(), row);
   const auto shard = static_cast<std::size_t>(at - shard_begin_.begin()) - 1;
-  if (shard != shard_) {
-    rows_.resize(shard_begin_[shard + 1] - shard_begin_[shard]);
-    const std::vector<unsigned char> data = read_sealed(store_, row_entries_[shard], rows_.size());
-    std::memcpy(rows_.data(), data.data(), data.size());
-    shard_ = shard;
+  rows_.resize(row_entries_.size());
+  std::vector<RowBasis>& rows = rows_[shard];
+  if (rows.empty()) {
+    const std::uint64_t count = shard_begin_[shard + 1] - shard_begin_[shard];
+    const std::vector<unsigned char> data = read_sealed(store_, row_entries_[shard], count);
+    rows.resize(count);
+    std::memcpy(rows.data(), data.data(), data.size());
   }
-  return rows_[row - shard_begin_[shard]];
+  return rows[row - shard_begin_[shard]];
 }
 
 }  // namespace quarry

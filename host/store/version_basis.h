@@ -48,9 +48,9 @@ class EarlierVersion {
   const NegativeSet& set() const { return set_; }
   const RunBasis& basis() const { return basis_; }
   const Snapshot& snapshot() const { return snapshot_; }
-  /// Row of a key. Holds 8 bytes per row for it; rows asked for in order are found at once.
+  /// Row of a key. Holds 8 to 16 bytes per row for it; rows asked for in order are found at once.
   std::optional<std::uint64_t> find(std::uint64_t key);
-  /// Reads a shard's rows when one of them is asked for, and keeps the last shard's.
+  /// Reads a shard's rows when one of them is asked for, and keeps them: 16 bytes per row.
   RowBasis row(std::uint64_t row);
 
  private:
@@ -59,12 +59,11 @@ class EarlierVersion {
   NegativeSet set_;
   RunBasis basis_;
   Snapshot snapshot_;
-  std::vector<std::string> row_entries_;    ///< by shard
-  std::vector<std::uint64_t> shard_begin_;  ///< [shards + 1]
-  std::vector<std::uint32_t> places_;       ///< hash table of rows by key; kNone: free
-  std::uint64_t next_ = 0;                  ///< where the row after the last one found lies
-  std::size_t shard_ = ~std::size_t{0};     ///< whose rows are in rows_
-  std::vector<RowBasis> rows_;
+  std::vector<std::string> row_entries_;     ///< by shard
+  std::vector<std::uint64_t> shard_begin_;   ///< [shards + 1]
+  std::vector<std::uint32_t> places_;        ///< hash table of rows by key; kNone: free
+  std::uint64_t next_ = 0;                   ///< where the row after the last one found lies
+  std::vector<std::vector<RowBasis>> rows_;  ///< by shard; empty until asked for
 };
 
 }  // namespace quarry

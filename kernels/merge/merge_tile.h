@@ -89,7 +89,7 @@ QUARRY_HD float floor_of(const Plan& plan, const MergeArgs& args, std::uint32_t 
     const std::uint32_t count = c.count[list];
     const float last =
         complete || count == 0 ? float_of_bits(0xFF800000u) : c.scores[list * c.stride + count - 1];
-    floor = last < floor ? last : floor;
+    if (!(last >= floor)) floor = last;  // what is not a number is below nothing
   }
   return floor;
 }

@@ -193,6 +193,7 @@ void check_audit_wish(const AuditWish& wish) {
   AuditArgs args;
   args.gates = wish.gates;
   if (wish.wanted) gates_of(args);
+  if (!wish.held_out.empty()) identity_of(wish.held_out);  // before anything is mined
 }
 
 int audit_finished(const std::string& set, const AuditWish& wish, const Context& context) {

@@ -68,6 +68,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// Which version of this program mined a set.
+std::string program_of(const std::string& manifest_json) {
+  const Json run = Json::parse(manifest_json).value("run", Json::object());
+  return run.value("versions", Json::object()).value("quarry", "unknown");
+}
+
 /// The making of one version, and what is known of the one that rows are taken from.
 class VersionMaker {
  public:
@@ -89,8 +95,11 @@ class VersionMaker {
     reuse_.emplace(dependence_, earlier.version->basis(), earlier.items, mining.miner->exact(),
                    mining.request.miner.exec);
     stored_.obstacles = reuse_->obstacles();
-    if (earlier.version->set().k() != mining.request.recipe.k)
-      stored_.obstacles.emplace_back("k: not what it was");
+    const std::string program = program_of(earlier.version->set().manifest_json());
+    if (program != kVersion)
+      stored_.obstacles.push_back(
+          fmt::format("program: version {} was mined by quarry {}, this is {}", stored_.taken_from,
+                      program, kVersion));
     stored_.items_changed = reuse_->items_changed();
     stored_.items_added = reuse_->items_added();
     if (stored_.obstacles.empty()) takeover_ = TakeOver{earlier.version, &*reuse_};
@@ -148,7 +157,10 @@ class VersionMaker {
 
  private:
   Stored finish_there(std::uint64_t version) {
-    run_.complete(version, options_.tags);
+    // A refresh that finds nothing new moves no tag back; one whose process was killed behind its
+    // commit is completed.
+    if (options_.moves_tags_back || version == store_.versions().back())
+      run_.complete(version, options_.tags);
     stored_.version = version;
     stored_.was_there = true;
     const Json manifest = Json::parse(store_.manifest(version));

@@ -20,6 +20,7 @@ struct StoreOptions {
   std::vector<std::string> tags;  ///< to move to the new version, besides `latest`
   std::vector<std::string> parents;
   std::uint64_t rows_per_shard = 65536;
+  bool moves_tags_back = true;  ///< to a version that is there and is not the newest
 };
 
 struct Stored {

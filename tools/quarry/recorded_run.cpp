@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "host/recipe/reparse.h"
 #include "host/store/digest.h"
 #include "host/store/store.h"
 #include "host/store/version_basis.h"
@@ -65,12 +66,16 @@ RunOptions recorded_options(const RecordedText& set, const CLI::App& verb,
   return options_in(set, merged_run(set, verb, flags)["options"]);
 }
 
-Recipe recorded_recipe(const RecordedText& set, std::uint32_t round) {
+Recipe recorded_recipe(const RecordedText& set, std::uint32_t round,
+                       const std::vector<std::string>& overrides) {
   const Json manifest = Json::parse(set.json, nullptr, false);
   const std::string text = manifest.at("run").at("recipe").at("text").get<std::string>();
   try {
-    return parse_recipe(text, set.file + " (run.recipe.text)", round);
+    const std::string where = set.file + " (run.recipe.text)";
+    return overrides.empty() ? parse_recipe(text, where, round)
+                             : parse_recipe_with(text, where, round, overrides);
   } catch (const ConfigError& error) {
+    if (!overrides.empty()) throw;
     throw InputError(fmt::format("{}; the manifest is damaged, mine the set again", error.what()));
   }
 }

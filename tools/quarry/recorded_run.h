@@ -43,7 +43,9 @@ RecordedText text_of(const NegativeSet& set);
 /// record them.
 RunOptions recorded_options(const RecordedText& set, const CLI::App& verb, const RunOptions& flags);
 /// The recorded recipe, its schedules taken at `round`; only where recorded_options() found some.
-Recipe recorded_recipe(const RecordedText& set, std::uint32_t round);
+/// overrides: changed once more by these (--set).
+Recipe recorded_recipe(const RecordedText& set, std::uint32_t round,
+                       const std::vector<std::string>& overrides = {});
 
 /// The recorded options checked, as check_run_options does: with no flag given, whatever is wrong
 /// is the manifest's fault and an InputError.

@@ -19,6 +19,7 @@
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
 #include "tools/quarry/config_file.h"
+#include "tools/quarry/file_identity.h"
 #include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
@@ -57,8 +58,11 @@ RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const Earli
   RunOptions options = recorded_options(text_of(set), verb, args.run);
   // Logs are added to those that were read, and each once: the same command may be given again.
   const RunOptions before = recorded_options(text_of(set), CLI::App(), {});
-  options.more_events = before.more_events;
+  // --events names the whole log anew.
+  options.more_events =
+      verb.count("--events") > 0 ? std::vector<std::string>() : before.more_events;
   for (const std::string& log : args.run.more_events) {
+    if (log.empty()) throw ConfigError("--more-events: no file is named");
     const std::string path = std::filesystem::absolute(log).lexically_normal().string();
     if (std::find(options.more_events.begin(), options.more_events.end(), path) ==
         options.more_events.end())
@@ -71,10 +75,15 @@ RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const Earli
   }
   if (args.run.as_of == "latest") options.as_of.clear();  // the log's last event ends it
   options.snapshot = args.new_snapshot ? "" : reference;
-  const bool other_recipe = verb.count("--recipe") > 0 || verb.count("--set") > 0;
-  RunRequest request =
-      other_recipe ? check_run_options(options)
-                   : check_run_options(options, recorded_recipe(text_of(set), options.round));
+  if (verb.count("--recipe") == 0) {  // --set changes the recorded recipe, as it was changed then
+    options.overrides = before.overrides;
+    options.overrides.insert(options.overrides.end(), args.run.overrides.begin(),
+                             args.run.overrides.end());
+  }
+  RunRequest request = verb.count("--recipe") > 0
+                           ? check_run_options(options)
+                           : check_run_options(options, recorded_recipe(text_of(set), options.round,
+                                                                        args.run.overrides));
   if (!args.new_snapshot) request.snapshot = earlier.snapshot();
   return request;
 }
@@ -84,24 +93,30 @@ StoreOptions store_options_of(const RefreshArgs& args, const Store& store,
   StoreOptions options = store_options_in(store.path(), earlier.set().manifest_json());
   if (!args.model.empty()) options.model = args.model;
   options.note = args.note;
+  options.moves_tags_back = false;
   options.tags = args.tags;
   options.parents = {std::to_string(earlier.number())};
   return options;
 }
 
 /// The embeddings (role items or users) that the version was mined from, if they are still to be
-/// had. given: where their file is, if that is not where the version has it.
+/// had. given: where their file is, if that is not where the version has it; tensor_now: the one of
+/// the file that is read now.
 std::optional<Embeddings> embeddings_of(const EarlierVersion& earlier, const std::string& role,
-                                        const std::string& given, const Inputs& now) {
+                                        const std::string& given, const Inputs& now,
+                                        const std::string& tensor_now) {
   const Json manifest = parsed_manifest(earlier);
   std::string hash;
   for (const Json& file : manifest.value("run", Json::object()).value("inputs", Json::array())) {
     if (file.value("role", "") == role) hash = file.value("xxh3_128", "");
   }
-  for (const InputFile& file : now.files) {
-    if (file.role == role && file.xxh3_128 == hash) return role == "items" ? now.items : now.users;
-  }
   const RunOptions then = recorded_options(text_of(earlier.set()), CLI::App(), {});
+  const std::string& tensor = role == "items" ? then.items_tensor : then.users_tensor;
+  for (const InputFile& file : now.files) {
+    if (file.role != role || file.xxh3_128 != hash) continue;
+    if (tensor == tensor_now) return role == "items" ? now.items : now.users;
+    return Embeddings::open(file.path, tensor);
+  }
   const std::string path = !given.empty() ? given : role == "items" ? then.items : then.users;
   std::error_code error;
   if (given.empty() && !std::filesystem::exists(path, error)) return std::nullopt;
@@ -112,7 +127,7 @@ std::optional<Embeddings> embeddings_of(const EarlierVersion& earlier, const std
         "leave the flag out to do without",
         path, earlier.number(), role));
   }
-  return Embeddings::open(path, role == "items" ? then.items_tensor : then.users_tensor);
+  return Embeddings::open(path, tensor);
 }
 
 /// Events that --as-of keeps out of a refresh that was given new ones.
@@ -173,8 +188,10 @@ class Refresh {
     RunRequest request =
         request_of(args, verb, earlier_, fmt::format("{}@{}", store_.path(), earlier_.number()));
     run_.emplace(std::move(request), options_.rows_per_shard, store_.path(), context);
-    items_ = embeddings_of(earlier_, "items", args.parent_items, *run_->inputs);
-    users_ = embeddings_of(earlier_, "users", args.parent_users, *run_->inputs);
+    const RunOptions& now = run_->request.options;
+    items_ = embeddings_of(earlier_, "items", args.parent_items, *run_->inputs, now.items_tensor);
+    users_ = embeddings_of(earlier_, "users", args.parent_users, *run_->inputs, now.users_tensor);
+    since_.vectors_gone = !items_ || !users_;
     if (!args.mine_all) from_.version = &earlier_;
     if (items_) from_.items = items_->view();
   }
@@ -188,7 +205,7 @@ class Refresh {
     stored_ = args_.dry_run ? plan_into_store(store_, options_, *run_, context_, from_)
                             : mine_into_store(store_, options_, *run_, context_, from_);
     say();
-    print_json("refreshed");
+    print_json(args_.dry_run ? "planned" : "refreshed");
     return args_.dry_run ? 0 : stored_.version;
   }
 
@@ -263,8 +280,11 @@ class Refresh {
 
   void say() {
     if (stored_.was_there) {
-      fmt::print(stderr, "{}: nothing changed that version {} does not know\n", store_.path(),
-                 stored_.version);
+      fmt::print(stderr, "{}: nothing changed that version {} does not know; nothing was mined{}\n",
+                 store_.path(), stored_.version,
+                 args_.mine_all
+                     ? ", --mine-all or not: to check it mine into another store with --snapshot"
+                     : "");
       return;
     }
     if (from_.version != nullptr) print_words(stored_, *run_, args_.dry_run);
@@ -322,6 +342,9 @@ std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Conte
 int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
   check_audit_wish(args.audit);
   check_due_options(args.due);
+  for (const std::string& path : {args.parent_items, args.parent_users}) {
+    if (!path.empty()) identity_of(path);  // a wrong path is told whether it is needed or not
+  }
   for (const std::string& name : args.tags) Store::check_tag_name(name);
   const std::uint64_t version = refresh(args, verb, context);
   if (!args.audit.wanted || version == 0) return 0;

@@ -63,6 +63,11 @@ std::vector<std::string> due_reasons(const DueOptions& options, const SinceVersi
     reasons.push_back(fmt::format("{} items changed or are new", words_of_count(since.items)));
   if (options.drift > 0 && since.drift && since.drift->overlap <= options.drift)
     reasons.push_back(words_of_drift(*since.drift));
+  if (options.drift > 0 && since.vectors_gone) {
+    reasons.emplace_back(
+        "vectors changed, and how far is not known: the files with the old ones are gone or were "
+        "written over (--parent-items, --parent-users name copies)");
+  }
   return reasons;
 }
 

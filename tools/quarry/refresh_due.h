@@ -32,6 +32,7 @@ struct SinceVersion {
   std::uint64_t events = 0;
   std::uint64_t items = 0;
   std::optional<VectorDrift> drift;  ///< nothing: the vectors are the same, or those then are gone
+  bool vectors_gone = false;         ///< they changed, and those of the version are not to be had
 };
 /// A sentence for each limit that is reached.
 std::vector<std::string> due_reasons(const DueOptions& options, const SinceVersion& since);
