@@ -380,5 +380,66 @@ TEST_F(AuditTest, SetsMinedWithHeldOutEventsFail) {
   EXPECT_EQ(audit("trained", held_out()).failed, Gates{"leak.held_out_rows"});
 }
 
+/// A line of the shop's events with the time cut down to a multiple of `unit`.
+std::string coarser(const std::string& csv, std::int64_t unit) {
+  std::istringstream lines(csv);
+  std::string out, line;
+  std::getline(lines, line);
+  while (std::getline(lines, line)) {
+    const auto a = line.find(',', line.find(',') + 1) + 1, b = line.find(',', a);
+    const std::int64_t time = std::stoll(line.substr(a, b - a));
+    out += line.substr(0, a) + std::to_string(time / unit * unit) + line.substr(b) + "\n";
+  }
+  return out;
+}
+
+TEST_F(AuditTest, HeldOutEventsWithCoarserTimesAreFound) {
+  constexpr std::int64_t kDay = 86400;
+  write_file("shop/all.csv",
+             read_file("shop/events.csv") + coarser(read_file("shop/heldout.csv"), kDay));
+  Args args = mine_shop("coarse", "");
+  std::replace(args.begin(), args.end(), shop("events.csv"), shop("all.csv"));
+  ASSERT_EQ(run(args).code, 0);
+  const Audited a = audit("coarse", held_out());
+  for (const char* gate : {"leak.held_out_events", "leak.held_out_rows", "leak.future_mask"})
+    EXPECT_EQ(a.status(gate), "fail") << gate << a.err;
+  // So coarse that everything lies before the split: nothing can be compared, and that is said.
+  write_file("shop/all.csv",
+             read_file("shop/events.csv") + coarser(read_file("shop/heldout.csv"), 1000 * kDay));
+  fs::remove_all(path("coarse"));
+  ASSERT_EQ(run(args).code, 0);
+  const Audited years = audit("coarse", held_out());
+  EXPECT_EQ(years.status("leak.future_mask"), "warn") << years.err;
+  EXPECT_NE(years.err.find("More than half"), std::string::npos) << years.err;
+}
+
+TEST_F(AuditTest, AColumnFilterThatKnowsTheFutureWarns) {
+  std::string knows = "user,item,score\n", honest = knows;
+  for (std::uint32_t u = 0; u < kShopUsers; ++u) {
+    for (auto i = later_.offsets[u]; i < later_.offsets[u + 1]; ++i)
+      knows += std::to_string(u) + "," + std::to_string(later_.items[i]) + ",1\n";
+    for (std::uint32_t i = u % 10; i < kShopItems; i += 10)
+      honest += std::to_string(u) + "," + std::to_string(i) + ",1\n";
+  }
+  write_file("knows.csv", knows);
+  write_file("honest.csv", honest);
+  std::string recipe = kAuditRecipe;
+  const std::string time = "  { kind = \"time\" },\n";
+  recipe.insert(recipe.find(time) + time.size(),
+                "  { kind = \"column\", table = \"taught\", max = 0.5 },\n");
+  write_file("audited.toml", recipe);
+  for (const char* file : {"knows", "honest"}) {
+    const Result mined = run(mine_shop(
+        file, as_of_, {"--pairs", std::string("taught=") + path(std::string(file) + ".csv")}));
+    ASSERT_EQ(mined.code, 0) << mined.err;
+  }
+  const Audited a = audit("knows", held_out());
+  EXPECT_EQ(a.status("leak.future_mask"), "warn") << a.err;
+  EXPECT_NE(a.err.find("column filter on 'taught'"), std::string::npos) << a.err;
+  const Audited b = audit("honest", held_out());
+  EXPECT_EQ(b.status("leak.future_mask"), "pass") << b.err;
+  EXPECT_NE(b.err.find("column filter on 'taught'"), std::string::npos) << b.err;
+}
+
 }  // namespace
 }  // namespace quarry

@@ -25,11 +25,18 @@ struct MatchedBand {
   double held_out = 0, expected = 0;
   std::uint64_t observed = 0;
 };
+/// What the `column` filters of comparable branches rejected of what all other filters let through.
+/// Whether a column knows the future cannot be told from its values.
+struct ColumnCount {
+  std::string filters;  ///< names, for words; empty: there is no such filter
+  std::uint64_t held_out = 0, held_out_rejected = 0, others = 0, others_rejected = 0;
+};
 struct MatchedResult {
   std::string why_not;  ///< not empty: nothing was compared
   std::uint64_t rows = 0, cells = 0;
   std::vector<std::string> left_out;  ///< branches that cannot be compared
   std::vector<MatchedBand> bands;     ///< by survivor rank
+  ColumnCount columns;
   MatchedTest test;
 };
 
