@@ -231,6 +231,7 @@ TEST_F(AuditTest, EveryKindOfLeakFailsItsGate) {
   const Audited window = with([](EditableSet& s) {
     for (std::size_t i = 0; i < s.batch.item.size(); ++i) {
       if (s.batch.branch[i] != 0) continue;
+      s.batch.raw_rank[i] = 400;
       s.batch.survivor_rank[i] = 301;
       return;
     }
@@ -259,6 +260,19 @@ TEST_F(AuditTest, DamagedColumnsFailTheirGates) {
         [](EditableSet& s) { s.batch.branch[0] = 0xFF; });
   check("outside the table", {"fill.item_range"},
         [&](EditableSet& s) { s.batch.item[random_slot(s)] = kShopItems + 5; });
+  check("no user", {"fill.users"}, [](EditableSet& s) { s.user[3] = kNoItem; });
+  check("repeated key", {"fill.row_keys"}, [&](EditableSet& s) { s.key[11] = s.key[10]; });
+  const auto ranked_slot = [](const EditableSet& s) {
+    std::size_t at = 0;
+    while (s.batch.branch[at] != 0 || s.batch.raw_rank[at] > 290) ++at;
+    return at;
+  };
+  check("survivor before it was looked at", {"fill.ranks"}, [&](EditableSet& s) {
+    const std::size_t at = ranked_slot(s);
+    s.batch.survivor_rank[at] = s.batch.raw_rank[at] + 1;
+  });
+  check("rank beyond the items", {"fill.ranks"},
+        [&](EditableSet& s) { s.batch.raw_rank[ranked_slot(s)] = kShopItems + 1; });
   check("infinite score", {"fill.finite_scores", "fill.exact_scores"},
         [&](EditableSet& s) { s.batch.score[random_slot(s)] = INFINITY; });
   check("one bit of a score", {"fill.exact_scores"}, [&](EditableSet& s) {
@@ -302,6 +316,12 @@ TEST_F(AuditTest, ARecipeThatTheSetDoesNotFollowFailsItsGates) {
   EXPECT_EQ(with_recipe("per_row = 4", "per_row = 1").raised, Gates{"strata.caps"});
   EXPECT_EQ(with_recipe("head = 0.4, torso = 0.35", "head = 0.55, torso = 0.2").raised,
             (Gates{"strata.quota", "strata.filled"}));
+  const Audited shares = with([](EditableSet& s) {
+    std::string text = s.run["recipe"]["text"];
+    text.replace(text.find("share = 0.5"), 11, "share = 0.6");
+    s.run["recipe"]["text"] = text.replace(text.find("share = 0.5"), 11, "share = 0.4");
+  });
+  EXPECT_EQ(shares.raised, Gates{"fill.branches"}) << shares.err;
   EXPECT_EQ(with_recipe("ratio = 0.95", "ratio = 0.6").raised, Gates{"leak.filters"});
 }
 

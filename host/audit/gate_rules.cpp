@@ -132,6 +132,29 @@ void add_fill(std::vector<GateRule>& r) {
   r.push_back(at_most(
       "fill.item_range", "Items outside the table", "negatives", 0, Severity::kFail, damaged,
       "Negatives, and positives of rows, not below the number of embedding rows.", kFormat));
+  r.push_back(at_most(
+      "fill.users", "Rows without a user", "rows", 0, Severity::kFail,
+      "Masks and scores of these rows cannot be judged: find out who changed the set, or give the "
+      "--users of the run.",
+      "Rows whose user is not below the number of user vectors.", kFormat));
+  r.push_back(at_most("fill.row_keys", "Row keys that repeat", "rows", 0, Severity::kFail, damaged,
+                      "Rows whose key an earlier row has: they draw the same. Sorts 8 bytes a row.",
+                      "docs/inputs.md"));
+  r.push_back(at_most("fill.ranks", "Ranks that contradict each other", "negatives", 0,
+                      Severity::kFail, damaged,
+                      "Filled slots of all rows with a rank above the number of items, a survivor "
+                      "rank above the raw rank (not with first_violator), or a quantile that is "
+                      "not raw rank / items in fp32 "
+                      "(NaN without a raw rank).",
+                      kFormat));
+  r.push_back(at_most(
+      "fill.branches", "Branch shares missed", "share", 0.05, Severity::kWarn,
+      "A branch runs short and the backfill took its slots: raise its max_rank or pool, loosen its "
+      "filters, or ask for the share that it can fill.",
+      "Largest distance of a branch's share of the filled slots from the recipe's share, beyond 4 "
+      "standard deviations of systematic rounding and the share of empty slots; the limit is what "
+      "backfill may move.",
+      "docs/row_contract.md section 4"));
   r.push_back(at_most("fill.finite_scores", "Scores that are not finite", "negatives", 0,
                       Severity::kFail, damaged, "NaN or infinite scores in filled slots.",
                       "docs/row_contract.md section 2"));
@@ -193,7 +216,7 @@ void add_diversity(std::vector<GateRule>& r) {
       Severity::kFail,
       "The negatives collapse onto a few items: check embeddings, widen the window or add random.",
       "exp(entropy of the items' shares) over the number of different items that as many uniform "
-      "draws meet.",
+      "draws meet; warns below effective_warn, fails below the limit.",
       "Hill, Ecology 1973"));
   r.push_back(at_least("diversity.tail", "Coverage of the tail half", "ratio", 0.02,
                        Severity::kWarn, "Add a random branch or a quota for the tail.",
@@ -250,7 +273,9 @@ void add_people(std::vector<GateRule>& r) {
       "One group of items is taught as negative more than another relative to how "
       "it is liked: use a quota on the column.",
       "Least over largest D_g = (share of negatives on g) / (share of positives on "
-      "g) over values g of the catalogue column with the largest gap.",
+      "g) over values g of the catalogue column with the largest gap; warns only if the 95 % "
+      "interval of the ratio (Poisson counts, delta method, Bonferroni over pairs of values) lies "
+      "below the limit.",
       "four-fifths rule, 29 CFR 1607.4 D"));
   r.push_back(
       at_most("cohorts.suppression", "Suppression of a cohort's items", "ratio", 2, Severity::kWarn,
@@ -272,10 +297,12 @@ void add_people(std::vector<GateRule>& r) {
                      "Sum of scores over sum of labels after q = p / (p + (1 - p) / w); passes too "
                      "within 3 standard errors.",
                      "He et al., ADKDD 2014"));
-  r.push_back(at_most("staleness.age", "Age of the events", "days", 30, Severity::kWarn,
-                      "Mine again with newer events (--as-of).",
-                      "From the set's as_of, or the latest event that it saw, to --now.",
-                      "methods: staleness"));
+  r.push_back(
+      at_most("staleness.age", "Age of the events", "days", 30, Severity::kWarn,
+              "Mine again with newer events (--as-of).",
+              "From the earlier of the set's as_of and the latest event that it saw to --now; "
+              "warns below 0 too.",
+              "methods: staleness"));
 }
 
 }  // namespace

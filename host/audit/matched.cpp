@@ -244,7 +244,8 @@ std::uint64_t sample_hash(std::uint64_t key) {
 
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
                               const HeldOut& held_out, const WantedStrata* strata,
-                              const AuditSettings& settings, const Exec& exec) {
+                              const AuditSettings& settings, const Exec& exec,
+                              const std::atomic<bool>* stop) {
   MatchedResult result;
   for (std::uint32_t b = 0; b < tables.recipe.branches.size(); ++b) {
     if (!is_comparable(tables.recipe, b)) result.left_out.push_back(tables.recipe.branches[b].name);
@@ -268,8 +269,10 @@ MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
   std::vector<std::vector<BandedCell>> of_row(rows.size());
   std::vector<ColumnCount> columns(rows.size());
   parallel_for(exec, rows.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t i = begin; i < end; ++i)
+    for (std::uint64_t i = begin; i < end; ++i) {
+      stop_audit_if_asked(stop);
       of_row[i] = matchers[static_cast<std::size_t>(worker_index())].compare(rows[i], columns[i]);
+    }
   });
   result.columns.filters = column_filters(tables.recipe);
   for (const ColumnCount& row : columns) {

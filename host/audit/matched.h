@@ -40,9 +40,11 @@ struct MatchedResult {
   MatchedTest test;
 };
 
+/// Throws Cancelled if asked to stop.
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
                               const HeldOut& held_out, const WantedStrata* strata,
-                              const AuditSettings& settings, const Exec& exec);
+                              const AuditSettings& settings, const Exec& exec,
+                              const std::atomic<bool>* stop = nullptr);
 
 /// A number without pattern for each key: samples are those with the smallest.
 std::uint64_t sample_hash(std::uint64_t key);

@@ -124,7 +124,7 @@ void tell_blind_spots(const AuditWork& w, const Blind& blind, Gate& gate) {
 
 void add_matched(AuditWork& w, ReportSection& section) {
   const MatchedResult r =
-      compare_matched(w.set, w.judge, *w.held_out, w.strata, w.settings, w.exec);
+      compare_matched(w.set, w.judge, *w.held_out, w.strata, w.settings, w.exec, w.in.stop);
   const MatchedTest& t = r.test;
   std::string why = r.why_not;
   if (why.empty() && t.expected < w.settings.matched_expected) {
@@ -205,10 +205,11 @@ void audit_held_out(AuditWork& w) {
                              ""});
   add_rates(w, section);
   if (w.judge.in.exposure != nullptr) {
-    w.gates.judge("leak.held_out_events", number(w.held_out->seen_events),
-                  fmt::format("Of {} held-out positives {} have an event in the recorded events at or "
-                              "after the split ({}, the least held-out time).",
-                              pairs, w.held_out->seen_events, iso_time(w.held_out->split)));
+    w.gates.judge(
+        "leak.held_out_events", number(w.held_out->seen_events),
+        fmt::format("Of {} held-out positives {} have an event in the recorded events at or "
+                    "after the split ({}, the least held-out time).",
+                    pairs, w.held_out->seen_events, iso_time(w.held_out->split)));
   } else {
     w.gates.not_checked("leak.held_out_events", "No events: --events makes it checkable.");
   }
