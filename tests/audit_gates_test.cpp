@@ -9,6 +9,7 @@
 
 #include "host/audit/metrics.h"
 #include "host/audit/work.h"
+#include "kernels/core/errors.h"
 #include "tests/support/audit_world.h"
 
 namespace quarry {
@@ -291,8 +292,8 @@ TEST_F(AuditGatesTest, DisparityIsTheRatioOfShares) {
 }
 
 TEST(AuditDisparity, WarnsBeyondNoiseOnly) {
-  // 400 / 500 over 500 / 500: ln 0.8 + 1.96 sqrt(1/400.5 + 3/500.5), by hand 0.961.
-  EXPECT_NEAR(disparity_high({400, 500, 500, 500}, 2), 0.961, 1e-3);
+  // ln(400.5 / 500.5) = -0.2229, sqrt(1 / 400.5 + 3 / 500.5) = 0.09215: exp(-0.2229 + 0.1806).
+  EXPECT_NEAR(disparity_high({400, 500, 500, 500}, 2), 0.9586, 1e-4);
   EXPECT_GT(disparity_high({400, 500, 500, 500}, 40), disparity_high({400, 500, 500, 500}, 2));
   // Clean: negatives at the same rate for all of 30 values. The extremes seldom lie below 0.8.
   std::mt19937_64 random(5);
@@ -374,6 +375,20 @@ TEST_F(AuditGatesTest, AgeAndChangedInputs) {
   const Audited changed_file = audit("set");
   EXPECT_EQ(changed_file.raised, Gates{"inputs.unchanged"}) << changed_file.err;
   EXPECT_NE(changed_file.err.find("events.csv: has "), std::string::npos) << changed_file.err;
+}
+
+TEST_F(AuditGatesTest, AWalkEndsWhenAsked) {
+  const NegativeSet set = NegativeSet::open(path("set"), true);
+  std::atomic<bool> stop{false};
+  Exec exec;
+  exec.threads = 1;
+  EXPECT_GT(sample_set(set, nullptr, nullptr, 1, 1e9, exec, &stop).rows, 0u);
+  stop = true;
+  EXPECT_THROW(sample_set(set, nullptr, nullptr, 1, 1e9, exec, &stop), Cancelled);
+  AuditInputs in;
+  in.set = &set;
+  EXPECT_THROW(stop_audit_if_asked(&stop), Cancelled);
+  EXPECT_NO_THROW(stop_audit_if_asked(in.stop));
 }
 
 TEST_F(AuditGatesTest, NoGateAtAllIsNoPass) {
