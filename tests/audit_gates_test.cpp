@@ -2,11 +2,14 @@
 // deserves them; false alarms over many clean worlds; no external user id in any output.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <map>
 #include <random>
 
 #include "host/audit/metrics.h"
+#include "host/audit/work.h"
+#include "kernels/core/errors.h"
 #include "tests/support/audit_world.h"
 
 namespace quarry {
@@ -104,6 +107,16 @@ TEST_F(AuditGatesTest, HubsSpikesAndCollapse) {
   const Audited strict = audit("spike", {"--gates", strict_spike()});
   EXPECT_EQ(strict.status("diversity.spike"), "warn") << strict.err;
   EXPECT_EQ(audit("set", {"--gates", strict_spike()}).status("diversity.spike"), "pass");
+  // All rows share 80 items: few effective items, but not so few that the set fails.
+  EditableSet narrow(path("set"));
+  for (std::uint64_t r = 0; r < narrow.rows(); ++r) {
+    for (std::uint32_t j = 0; j < narrow.batch.count[r]; ++j)
+      narrow.batch.item[narrow.slot(r, j)] = 40 + (static_cast<std::uint32_t>(r) * 8 + j) % 80;
+  }
+  narrow.write(path("narrow"));
+  const Audited few = audit("narrow");
+  EXPECT_EQ(few.status("diversity.effective_items"), "warn") << few.err;
+  EXPECT_NEAR(few.metric("diversity.effective_items").get<double>(), 80, 0.5);
   // Every row gets one and the same eight items.
   EditableSet s(path("set"));
   for (std::uint64_t r = 0; r < s.rows(); ++r) {
@@ -192,6 +205,25 @@ TEST_F(AuditGatesTest, DriftIsFoundAndARefreshIsNotDrift) {
   EXPECT_EQ(few.status("drift.attributes"), "fail") << few.err;
 }
 
+TEST_F(AuditGatesTest, ABaselineOfOtherItemsIsNotComparedByNumber) {
+  const std::vector<const char*> by_number = {"drift.popularity", "drift.attributes", "drift.churn",
+                                              "drift.spikes"};
+  const auto expect_refused = [&](const char* what, const Audited& a) {
+    for (const char* gate : by_number)
+      EXPECT_EQ(a.status(gate), "not_checked") << what << gate << a.err;
+    EXPECT_EQ(a.status("drift.score"), "pass") << what << a.err;
+  };
+  EditableSet s(path("set"));
+  s.schema.num_items = 599;
+  s.write(path("shorter"));
+  expect_refused("fewer items ", audit("set", {"--baseline", path("shorter")}));
+  EditableSet named(path("set"));
+  named.run["inputs"].push_back(
+      {{"role", "item-ids"}, {"path", "ids.csv"}, {"bytes", 5}, {"xxh3_128", "00"}});
+  named.write(path("named"));
+  expect_refused("other ids ", audit("set", {"--baseline", path("named")}));
+}
+
 TEST_F(AuditGatesTest, CohortsAreMergedAndSuppressionIsFound) {
   std::string groups = "user,place\n", small = "user,place\n";
   for (int u = 0; u < 250; ++u) {
@@ -250,8 +282,38 @@ TEST_F(AuditGatesTest, DisparityIsTheRatioOfShares) {
     if (pair.second > pair.first) worst = std::min(worst, pair.first / pair.second);
   }
   ASSERT_LT(worst, 1) << a.err;
-  EXPECT_NEAR(a.gate("cohorts.disparity")["value"].get<double>(), worst, 1e-12);
-  EXPECT_EQ(a.status("cohorts.disparity"), worst >= 0.8 ? "pass" : "warn");
+  const Json gate = a.gate("cohorts.disparity");
+  const bool warns = gate["status"] == "warn";
+  if (!warns) {
+    EXPECT_NEAR(gate["value"].get<double>(), worst, 1e-12);
+  }
+  EXPECT_EQ(gate["why"].get<std::string>().find("no less than the limit") == std::string::npos,
+            warns);
+}
+
+TEST(AuditDisparity, WarnsBeyondNoiseOnly) {
+  // ln(400.5 / 500.5) = -0.2229, sqrt(1 / 400.5 + 3 / 500.5) = 0.09215: exp(-0.2229 + 0.1806).
+  EXPECT_NEAR(disparity_high({400, 500, 500, 500}, 2), 0.9586, 1e-4);
+  EXPECT_GT(disparity_high({400, 500, 500, 500}, 40), disparity_high({400, 500, 500, 500}, 2));
+  // Clean: negatives at the same rate for all of 30 values. The extremes seldom lie below 0.8.
+  std::mt19937_64 random(5);
+  std::poisson_distribution<std::uint64_t> positives(60), negatives(300);
+  int below = 0, noisy = 0;
+  for (int t = 0; t < 1000; ++t) {
+    std::array<std::uint64_t, 4> ends = {1, 0, 0, 1};
+    double least = INFINITY, most = 0;
+    for (int v = 0; v < 30; ++v) {
+      const std::uint64_t n = negatives(random), p = std::max<std::uint64_t>(1, positives(random));
+      const double d = static_cast<double>(n) / static_cast<double>(p);
+      if (d < least) least = d, ends[0] = n, ends[1] = p;
+      if (d > most) most = d, ends[2] = n, ends[3] = p;
+    }
+    noisy += least / most < 0.8;
+    below += disparity_high(ends, 30) < 0.8;
+  }
+  EXPECT_GT(noisy, 900) << "the bare ratio warns of noise";
+  EXPECT_LT(below, 50);
+  EXPECT_LT(disparity_high({4000, 10000, 10000, 10000}, 30), 0.8) << "a true disparity is seen";
 }
 
 TEST_F(AuditGatesTest, CalibrationOfScores) {
@@ -292,14 +354,57 @@ TEST_F(AuditGatesTest, AgeAndChangedInputs) {
   EXPECT_EQ(audit("set", {"--now", later(3)}).raised, Gates{});
   const Audited old = audit("set", {"--now", later(45)});
   EXPECT_EQ(old.raised, Gates{"staleness.age"});
-  EXPECT_NEAR(old.metric("staleness.age").get<double>(), 45, 1e-9);
+  const std::int64_t latest = EditableSet(path("set")).run["latest_event"];
+  ASSERT_LT(latest, std::stoll(as_of_));
+  EXPECT_NEAR(old.metric("staleness.age").get<double>(),
+              45 + static_cast<double>(std::stoll(as_of_) - latest) / 86400, 1e-9);
   EXPECT_EQ(run({"audit", path("set"), "--now", "soon"}).code, 2);
+  const Audited early = audit("set", {"--now", later(-9)});
+  EXPECT_EQ(early.raised, Gates{"staleness.age"}) << "events of the future";
+  // An as_of far behind the last event does not make the events newer.
+  EditableSet s(path("set"));
+  s.run["as_of"] = std::stoll(as_of_) + 45 * 86400;
+  s.run["latest_event"] = std::stoll(as_of_);
+  s.write(path("ahead"));
+  const Audited ahead = audit("ahead", {"--now", later(46)});
+  EXPECT_EQ(ahead.status("staleness.age"), "warn") << ahead.err;
+  EXPECT_NEAR(ahead.metric("staleness.age").get<double>(), 46, 1e-9);
   // An event after as_of changes the file and nothing that the set was made from.
   write_file("shop/events.csv",
              read_file("shop/events.csv") + "1,2," + later(9) + ",purchase,3.5\n");
   const Audited changed_file = audit("set");
   EXPECT_EQ(changed_file.raised, Gates{"inputs.unchanged"}) << changed_file.err;
   EXPECT_NE(changed_file.err.find("events.csv: has "), std::string::npos) << changed_file.err;
+}
+
+TEST_F(AuditGatesTest, AWalkEndsWhenAsked) {
+  const NegativeSet set = NegativeSet::open(path("set"), true);
+  std::atomic<bool> stop{false};
+  Exec exec;
+  exec.threads = 1;
+  EXPECT_GT(sample_set(set, nullptr, nullptr, 1, 1e9, exec, &stop).rows, 0u);
+  stop = true;
+  EXPECT_THROW(sample_set(set, nullptr, nullptr, 1, 1e9, exec, &stop), Cancelled);
+  AuditInputs in;
+  in.set = &set;
+  EXPECT_THROW(stop_audit_if_asked(&stop), Cancelled);
+  EXPECT_NO_THROW(stop_audit_if_asked(in.stop));
+}
+
+TEST_F(AuditGatesTest, NoGateAtAllIsNoPass) {
+  std::string off, one;
+  for (const GateRule& rule : default_gates().rules) {
+    off += "[" + rule.id + "]\nseverity = \"off\"\n";
+    one += rule.id == "fill.slots" ? "" : "[" + rule.id + "]\nseverity = \"off\"\n";
+  }
+  write_file("off.toml", off);
+  write_file("one.toml", one);
+  const Result none = run({"audit", path("set"), "--gates", path("off.toml")});
+  EXPECT_EQ(none.code, 2) << none.err;
+  EXPECT_NE(none.err.find("turns every gate off"), std::string::npos) << none.err;
+  const Result single = run({"audit", path("set"), "--gates", path("one.toml")});
+  EXPECT_EQ(single.code, 0) << single.err;
+  EXPECT_NE(single.err.find(" 1 were checked: 1 pass"), std::string::npos) << single.err;
 }
 
 TEST_F(AuditGatesTest, FilesAndExitCodes) {

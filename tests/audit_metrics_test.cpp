@@ -10,12 +10,28 @@
 #include <random>
 
 #include "host/audit/gates.h"
+#include "host/audit/tally.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
 namespace {
 
 using Counts = std::vector<std::uint64_t>;
+
+TEST(AuditMetrics, RanksAndQuantilesOfASlotAgree) {
+  const float nan = std::nanf("");
+  EXPECT_TRUE(ranks_agree(3, 2, 3.0f / 7.0f, 7, 7));
+  EXPECT_TRUE(ranks_agree(7, 7, 1.0f, 7, 7));
+  EXPECT_TRUE(ranks_agree(0, 0, nan, 7, 7)) << "drawn";
+  EXPECT_TRUE(ranks_agree(8, 1, 8.0f / 7.0f, 7, 9)) << "an item newer than the kept snapshot";
+  EXPECT_TRUE(ranks_agree(3, 2, nan, 0, 7)) << "the set knows no number of items";
+  EXPECT_FALSE(ranks_agree(3, 2, std::nextafter(3.0f / 7.0f, 1.0f), 7, 7));
+  EXPECT_FALSE(ranks_agree(3, 2, nan, 7, 7));
+  EXPECT_FALSE(ranks_agree(0, 0, 0.0f, 7, 7));
+  EXPECT_FALSE(ranks_agree(3, 4, 3.0f / 7.0f, 7, 7));
+  EXPECT_TRUE(ranks_agree(3, 4, 3.0f / 7.0f, 7, 7, false)) << "the third draw";
+  EXPECT_FALSE(ranks_agree(8, 2, 8.0f / 7.0f, 7, 7));
+}
 
 TEST(AuditMetrics, NormalTailAndQuantileAreTheTables) {
   EXPECT_NEAR(normal_tail(0), 0.5, 1e-15);

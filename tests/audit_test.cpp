@@ -231,6 +231,7 @@ TEST_F(AuditTest, EveryKindOfLeakFailsItsGate) {
   const Audited window = with([](EditableSet& s) {
     for (std::size_t i = 0; i < s.batch.item.size(); ++i) {
       if (s.batch.branch[i] != 0) continue;
+      s.batch.raw_rank[i] = 400;
       s.batch.survivor_rank[i] = 301;
       return;
     }
@@ -259,6 +260,19 @@ TEST_F(AuditTest, DamagedColumnsFailTheirGates) {
         [](EditableSet& s) { s.batch.branch[0] = 0xFF; });
   check("outside the table", {"fill.item_range"},
         [&](EditableSet& s) { s.batch.item[random_slot(s)] = kShopItems + 5; });
+  check("no user", {"fill.users"}, [](EditableSet& s) { s.user[3] = kNoItem; });
+  check("repeated key", {"fill.row_keys"}, [&](EditableSet& s) { s.key[11] = s.key[10]; });
+  const auto ranked_slot = [](const EditableSet& s) {
+    std::size_t at = 0;
+    while (s.batch.branch[at] != 0 || s.batch.raw_rank[at] > 290) ++at;
+    return at;
+  };
+  check("survivor before it was looked at", {"fill.ranks"}, [&](EditableSet& s) {
+    const std::size_t at = ranked_slot(s);
+    s.batch.survivor_rank[at] = s.batch.raw_rank[at] + 1;
+  });
+  check("rank beyond the items", {"fill.ranks"},
+        [&](EditableSet& s) { s.batch.raw_rank[ranked_slot(s)] = kShopItems + 1; });
   check("infinite score", {"fill.finite_scores", "fill.exact_scores"},
         [&](EditableSet& s) { s.batch.score[random_slot(s)] = INFINITY; });
   check("one bit of a score", {"fill.exact_scores"}, [&](EditableSet& s) {
@@ -302,6 +316,12 @@ TEST_F(AuditTest, ARecipeThatTheSetDoesNotFollowFailsItsGates) {
   EXPECT_EQ(with_recipe("per_row = 4", "per_row = 1").raised, Gates{"strata.caps"});
   EXPECT_EQ(with_recipe("head = 0.4, torso = 0.35", "head = 0.55, torso = 0.2").raised,
             (Gates{"strata.quota", "strata.filled"}));
+  const Audited shares = with([](EditableSet& s) {
+    std::string text = s.run["recipe"]["text"];
+    text.replace(text.find("share = 0.5"), 11, "share = 0.6");
+    s.run["recipe"]["text"] = text.replace(text.find("share = 0.5"), 11, "share = 0.4");
+  });
+  EXPECT_EQ(shares.raised, Gates{"fill.branches"}) << shares.err;
   EXPECT_EQ(with_recipe("ratio = 0.95", "ratio = 0.6").raised, Gates{"leak.filters"});
 }
 
@@ -378,6 +398,67 @@ TEST_F(AuditTest, SetsMinedWithHeldOutEventsFail) {
   write_file("rows.csv", rows + test);
   ASSERT_EQ(run(mine_shop("trained", as_of_, {"--rows", path("rows.csv")})).code, 0);
   EXPECT_EQ(audit("trained", held_out()).failed, Gates{"leak.held_out_rows"});
+}
+
+/// A line of the shop's events with the time cut down to a multiple of `unit`.
+std::string coarser(const std::string& csv, std::int64_t unit) {
+  std::istringstream lines(csv);
+  std::string out, line;
+  std::getline(lines, line);
+  while (std::getline(lines, line)) {
+    const auto a = line.find(',', line.find(',') + 1) + 1, b = line.find(',', a);
+    const std::int64_t time = std::stoll(line.substr(a, b - a));
+    out += line.substr(0, a) + std::to_string(time / unit * unit) + line.substr(b) + "\n";
+  }
+  return out;
+}
+
+TEST_F(AuditTest, HeldOutEventsWithCoarserTimesAreFound) {
+  constexpr std::int64_t kDay = 86400;
+  write_file("shop/all.csv",
+             read_file("shop/events.csv") + coarser(read_file("shop/heldout.csv"), kDay));
+  Args args = mine_shop("coarse", "");
+  std::replace(args.begin(), args.end(), shop("events.csv"), shop("all.csv"));
+  ASSERT_EQ(run(args).code, 0);
+  const Audited a = audit("coarse", held_out());
+  for (const char* gate : {"leak.held_out_events", "leak.held_out_rows", "leak.future_mask"})
+    EXPECT_EQ(a.status(gate), "fail") << gate << a.err;
+  // So coarse that everything lies before the split: nothing can be compared, and that is said.
+  write_file("shop/all.csv",
+             read_file("shop/events.csv") + coarser(read_file("shop/heldout.csv"), 1000 * kDay));
+  fs::remove_all(path("coarse"));
+  ASSERT_EQ(run(args).code, 0);
+  const Audited years = audit("coarse", held_out());
+  EXPECT_EQ(years.status("leak.future_mask"), "warn") << years.err;
+  EXPECT_NE(years.err.find("More than half"), std::string::npos) << years.err;
+}
+
+TEST_F(AuditTest, AColumnFilterThatKnowsTheFutureWarns) {
+  std::string knows = "user,item,score\n", honest = knows;
+  for (std::uint32_t u = 0; u < kShopUsers; ++u) {
+    for (auto i = later_.offsets[u]; i < later_.offsets[u + 1]; ++i)
+      knows += std::to_string(u) + "," + std::to_string(later_.items[i]) + ",1\n";
+    for (std::uint32_t i = u % 10; i < kShopItems; i += 10)
+      honest += std::to_string(u) + "," + std::to_string(i) + ",1\n";
+  }
+  write_file("knows.csv", knows);
+  write_file("honest.csv", honest);
+  std::string recipe = kAuditRecipe;
+  const std::string time = "  { kind = \"time\" },\n";
+  recipe.insert(recipe.find(time) + time.size(),
+                "  { kind = \"column\", table = \"taught\", max = 0.5 },\n");
+  write_file("audited.toml", recipe);
+  for (const char* file : {"knows", "honest"}) {
+    const Result mined = run(mine_shop(
+        file, as_of_, {"--pairs", std::string("taught=") + path(std::string(file) + ".csv")}));
+    ASSERT_EQ(mined.code, 0) << mined.err;
+  }
+  const Audited a = audit("knows", held_out());
+  EXPECT_EQ(a.status("leak.future_mask"), "warn") << a.err;
+  EXPECT_NE(a.err.find("column filter on 'taught'"), std::string::npos) << a.err;
+  const Audited b = audit("honest", held_out());
+  EXPECT_EQ(b.status("leak.future_mask"), "pass") << b.err;
+  EXPECT_NE(b.err.find("column filter on 'taught'"), std::string::npos) << b.err;
 }
 
 }  // namespace

@@ -103,10 +103,21 @@ void judge_inputs(const AuditInputs& in, GateKeeper& gates) {
 
 }  // namespace
 
+void stop_audit_if_asked(const std::atomic<bool>* stop) {
+  if (stop != nullptr && stop->load(std::memory_order_relaxed))
+    throw Cancelled("stopped while auditing; nothing was written");
+}
+
 std::string item_text(const AuditInputs& in, std::uint32_t item, bool title) {
   std::string text = in.item_id ? in.item_id(item) : std::to_string(item);
   if (title && in.item_title && !in.item_title(item).empty()) text += " " + in.item_title(item);
   return text;
+}
+
+double rounding_deviation(double share, std::uint64_t rows, std::uint32_t k) {
+  const double wanted = share * k;
+  const double part = wanted - std::floor(wanted);
+  return std::sqrt(number(rows) * part * (1 - part));
 }
 
 std::string words_of(double value) {
@@ -144,6 +155,7 @@ AuditReport audit_set(const AuditInputs& in, const GateConfig& config, const Exe
   host.device = Device::kCpu;
   const AuditSettings& settings = config.settings;
   const ManifestFacts facts = manifest_facts(*in.set, in.name);
+  stop_audit_if_asked(in.stop);
   const JudgeTables judge(host, *in.recipe, *in.tables, in.seed, in.round);
   std::optional<HeldOut> held_out;
   if (in.held_out != nullptr) held_out.emplace(*in.held_out, in.tables->exposure);
@@ -162,6 +174,7 @@ AuditReport audit_set(const AuditInputs& in, const GateConfig& config, const Exe
   tables.judge = &judge;
   tables.held_out = held_out ? &*held_out : nullptr;
   tables.strata = strata ? &*strata : nullptr;
+  tables.stop = in.stop;
   if (cohorts) {
     tables.cohort_of_user = &cohorts->of_user;
     tables.num_cohorts = static_cast<std::uint32_t>(cohorts->names.size());
@@ -169,7 +182,7 @@ AuditReport audit_set(const AuditInputs& in, const GateConfig& config, const Exe
   const Tally tally = tally_set(*in.set, tables, host);
   const double bound = near_duplicate_bound(*in.recipe, settings.near_duplicate);
   const Samples samples =
-      sample_set(*in.set, &judge, tables.held_out, bound, settings.sample_rows, host);
+      sample_set(*in.set, &judge, tables.held_out, bound, settings.sample_rows, host, in.stop);
   const std::vector<std::uint32_t> deciles =
       popularity_bins_of(judge.popularity, judge.num_items, 10);
 
@@ -189,6 +202,7 @@ AuditReport audit_set(const AuditInputs& in, const GateConfig& config, const Exe
   audit_strata(work);
   audit_hardness(work);
   audit_diversity(work);
+  stop_audit_if_asked(in.stop);
   audit_drift(work);
   audit_cohorts(work);
   audit_calibration(work);

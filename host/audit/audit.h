@@ -1,6 +1,7 @@
 // The audit of a finished negative set: walks it once, judges it by gates and tells what it found.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -29,14 +30,19 @@ struct AuditInputs {
   const Cohorts* cohorts = nullptr;
   const ScoreTable* scores = nullptr;
   std::optional<std::int64_t> now;
-  std::optional<std::vector<std::string>> changed_files;          ///< nothing: not looked at
+  const std::atomic<bool>* stop = nullptr;                ///< set: the walks end with Cancelled
+  std::optional<std::vector<std::string>> changed_files;  ///< nothing: not looked at
   std::function<std::string(std::uint32_t)> item_id, item_title;  ///< for lists; may be empty
 };
+
+/// Throws Cancelled if `stop` is given and set.
+void stop_audit_if_asked(const std::atomic<bool>* stop);
 
 /// Reads the set once in row order over the threads of `exec`, samples of it a second time, and the
 /// manifest's counters. Memory beyond the mapped inputs: O(items + users), times the cohorts, and
 /// unit rows where the recipe compares by cosine. The report does not depend on the threads. Throws
-/// InputError where the set contradicts itself so that it cannot be read.
+/// InputError where the set contradicts itself so that it cannot be read, and Cancelled if asked to
+/// stop.
 AuditReport audit_set(const AuditInputs& inputs, const GateConfig& gates, const Exec& exec);
 
 }  // namespace quarry

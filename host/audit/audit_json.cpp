@@ -214,9 +214,9 @@ std::string audit_to_words(const AuditReport& report) {
     out += g.why + "\n";
     if (!g.what_to_do.empty()) out += "        " + g.what_to_do + "\n";
   }
-  return fmt::format("{}: {} of {} gates pass, {} warn, {} fail, {} not checked\n{}",
-                     report.failed() ? "FAIL" : "PASS", count[0], report.gates.size(), count[1],
-                     count[2], count[3], out);
+  return fmt::format("{}: of {} gates {} were checked: {} pass, {} warn, {} fail\n{}",
+                     report.failed() ? "FAIL" : "PASS", report.gates.size(),
+                     count[0] + count[1] + count[2], count[0], count[1], count[2], out);
 }
 
 }  // namespace quarry

@@ -73,20 +73,23 @@ void add_leaks(std::vector<GateRule>& r) {
       "leak.held_out_events", "Held-out events that the masks saw", "pairs", 0, Severity::kFail,
       "The events hold what is to be predicted: cut them at the split, or give --as-of.",
       "Held-out positives (user, item) of which the recorded events up to as_of hold an event at "
-      "or "
-      "after the held-out one.",
+      "or after the split, which is the least time of a held-out positive.",
       "Ji et al., TOIS 2023 (timeline leakage)"));
   r.push_back(at_most(
       "leak.held_out_rows", "Rows that train on held-out positives", "positives", 0,
       Severity::kFail, "Take the held-out positives out of the rows and mine again.",
-      "Positives of rows that are held-out positives of the row's user and were none before.",
+      "Positives of rows that are held-out positives of the row's user of which the events hold "
+      "nothing before the split.",
       "Ji et al., TOIS 2023 (timeline leakage)"));
   r.push_back(at_least(
       "leak.future_mask", "Masks that knew the future", "probability", 1e-3, Severity::kFail,
       "Held-out positives are missing from the negatives, so an offline metric on them would be "
       "too good. Mine without the held-out events in any list, filter or teacher.",
       "P of as few held-out positives among the negatives, if marks `held-out` mean nothing within "
-      "row, branch, band of survivor rank and stratum (sum of hypergeometric cells).",
+      "row, branch, band of survivor rank and stratum (sum of hypergeometric cells); warns if more "
+      "than half of the held-out positives are left out because the events hold something before "
+      "the split, or if a column filter rejects more than half of them and more than twice the "
+      "share of other items.",
       "Mantel and Haenszel, JNCI 1959; effect measured on ml-100k: NDCG@10 +50 % to +154 %"));
   r.push_back(at_most(
       "leak.held_out_excess", "Held-out positives beyond what their rank explains", "ratio", 2,
@@ -129,6 +132,29 @@ void add_fill(std::vector<GateRule>& r) {
   r.push_back(at_most(
       "fill.item_range", "Items outside the table", "negatives", 0, Severity::kFail, damaged,
       "Negatives, and positives of rows, not below the number of embedding rows.", kFormat));
+  r.push_back(at_most(
+      "fill.users", "Rows without a user", "rows", 0, Severity::kFail,
+      "Masks and scores of these rows cannot be judged: find out who changed the set, or give the "
+      "--users of the run.",
+      "Rows whose user is not below the number of user vectors.", kFormat));
+  r.push_back(at_most("fill.row_keys", "Row keys that repeat", "rows", 0, Severity::kFail, damaged,
+                      "Rows whose key an earlier row has: they draw the same. Sorts 8 bytes a row.",
+                      "docs/inputs.md"));
+  r.push_back(at_most("fill.ranks", "Ranks that contradict each other", "negatives", 0,
+                      Severity::kFail, damaged,
+                      "Filled slots of all rows with a rank above the number of items, a survivor "
+                      "rank above the raw rank (not with first_violator), or a quantile that is "
+                      "not raw rank / items in fp32 "
+                      "(NaN without a raw rank).",
+                      kFormat));
+  r.push_back(at_most(
+      "fill.branches", "Branch shares missed", "share", 0.05, Severity::kWarn,
+      "A branch runs short and the backfill took its slots: raise its max_rank or pool, loosen its "
+      "filters, or ask for the share that it can fill.",
+      "Largest distance of a branch's share of the filled slots from the recipe's share, beyond 4 "
+      "standard deviations of systematic rounding and the share of empty slots; the limit is what "
+      "backfill may move.",
+      "docs/row_contract.md section 4"));
   r.push_back(at_most("fill.finite_scores", "Scores that are not finite", "negatives", 0,
                       Severity::kFail, damaged, "NaN or infinite scores in filled slots.",
                       "docs/row_contract.md section 2"));
@@ -190,7 +216,7 @@ void add_diversity(std::vector<GateRule>& r) {
       Severity::kFail,
       "The negatives collapse onto a few items: check embeddings, widen the window or add random.",
       "exp(entropy of the items' shares) over the number of different items that as many uniform "
-      "draws meet.",
+      "draws meet; warns below effective_warn, fails below the limit.",
       "Hill, Ecology 1973"));
   r.push_back(at_least("diversity.tail", "Coverage of the tail half", "ratio", 0.02,
                        Severity::kWarn, "Add a random branch or a quota for the tail.",
@@ -247,7 +273,9 @@ void add_people(std::vector<GateRule>& r) {
       "One group of items is taught as negative more than another relative to how "
       "it is liked: use a quota on the column.",
       "Least over largest D_g = (share of negatives on g) / (share of positives on "
-      "g) over values g of the catalogue column with the largest gap.",
+      "g) over values g of the catalogue column with the largest gap; warns only if the 95 % "
+      "interval of the ratio (Poisson counts, delta method, Bonferroni over pairs of values) lies "
+      "below the limit.",
       "four-fifths rule, 29 CFR 1607.4 D"));
   r.push_back(
       at_most("cohorts.suppression", "Suppression of a cohort's items", "ratio", 2, Severity::kWarn,
@@ -269,10 +297,12 @@ void add_people(std::vector<GateRule>& r) {
                      "Sum of scores over sum of labels after q = p / (p + (1 - p) / w); passes too "
                      "within 3 standard errors.",
                      "He et al., ADKDD 2014"));
-  r.push_back(at_most("staleness.age", "Age of the events", "days", 30, Severity::kWarn,
-                      "Mine again with newer events (--as-of).",
-                      "From the set's as_of, or the latest event that it saw, to --now.",
-                      "methods: staleness"));
+  r.push_back(
+      at_most("staleness.age", "Age of the events", "days", 30, Severity::kWarn,
+              "Mine again with newer events (--as-of).",
+              "From the earlier of the set's as_of and the latest event that it saw to --now; "
+              "warns below 0 too.",
+              "methods: staleness"));
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ struct AuditSettings {
   double cohort_users = 20;       ///< smaller groups are merged into "other"
   double cohort_share = 0.5;      ///< of an item's positives, that make it a cohort's item
   double attribute_values = 200;  ///< catalogue columns with more values have no share table
+  double effective_warn = 0.2;    ///< diversity.effective_items warns below, above its limit
   double drift_warn = 0.1;        ///< PSI from which drift warns, below the gate's limit
   double drift_tail = 0.001;      ///< of the distribution of PSI without drift
   double calibration_bins = 15;

@@ -10,12 +10,14 @@ HeldOut::HeldOut(const Exposure& held_out, const Exposure* known) {
   all.offsets.assign(users + 1, 0);
   fresh.offsets.assign(users + 1, 0);
   const auto positive = static_cast<std::uint8_t>(ExposureClass::kPositive);
+  for (std::size_t i = 0; i < held_out.items.size(); ++i) {
+    if (held_out.classes[i] == positive) split = std::min(split, held_out.positive_time[i]);
+  }
   for (std::size_t u = 0; u < users; ++u) {
     const bool has_known = known != nullptr && u + 1 < known->offsets.size();
     for (std::uint64_t i = held_out.offsets[u]; i < held_out.offsets[u + 1]; ++i) {
       if (held_out.classes[i] != positive) continue;
       const std::uint32_t item = held_out.items[i];
-      const std::int64_t time = held_out.positive_time[i];
       all.values.push_back(item);
       bool before = false;
       if (has_known) {
@@ -24,9 +26,11 @@ HeldOut::HeldOut(const Exposure& held_out, const Exposure* known) {
         const auto found = std::lower_bound(begin, end, item);
         if (found != end && *found == item) {
           const auto at = static_cast<std::size_t>(found - known->items.begin());
-          seen_events += known->last_time[at] >= time ? 1 : 0;
-          before = known->last_time[at] < time ||
-                   (known->classes[at] == positive && known->positive_time[at] < time);
+          // By the split and not by the pair's own time: a copy of the held-out events with coarser
+          // times lies before these, but not before the split.
+          seen_events += known->last_time[at] >= split ? 1 : 0;
+          before = known->last_time[at] < split ||
+                   (known->classes[at] == positive && known->positive_time[at] < split);
         }
       }
       if (!before) fresh.values.push_back(item);

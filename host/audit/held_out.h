@@ -15,8 +15,9 @@ struct HeldOut {
   HeldOut(const Exposure& held_out, const Exposure* known);
 
   Lists all;    ///< held-out positives
-  Lists fresh;  ///< those of which no event before the held-out one was known: masks must not know
-  std::uint64_t seen_events = 0;  ///< pairs of which the run knew an event at or after the held-out
+  Lists fresh;  ///< those of which no event before the split was known: masks must not know them
+  std::int64_t split = INT64_MAX;  ///< least time of a held-out positive
+  std::uint64_t seen_events = 0;   ///< pairs of which the run knew an event at or after the split
 
   static std::span<const std::uint32_t> of(const Lists& lists, std::uint32_t user);
   static bool contains(const Lists& lists, std::uint32_t user, std::uint32_t item);

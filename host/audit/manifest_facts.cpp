@@ -109,6 +109,11 @@ ManifestFacts manifest_facts(const NegativeSet& set, const std::string& name) {
   if (facts.as_of) s.as_of = iso_time(*facts.as_of);
   s.retriever = text(at(run, "search"), "retriever");
   s.promise = text(at(run, "search"), "promise");
+  if (at(run, "inputs").is_array()) {
+    for (const Json& file : at(run, "inputs")) {
+      if (text(file, "role") == "item-ids") facts.item_ids = text(file, "xxh3_128");
+    }
+  }
   read_counters(run, facts);
   return facts;
 }

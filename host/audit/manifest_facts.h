@@ -29,6 +29,7 @@ struct ManifestFacts {
   std::vector<BranchFacts> branches;
   std::map<std::string, StratumFacts> strata;
   std::optional<std::int64_t> as_of, latest_event;
+  std::string item_ids;  ///< hash of the file of item ids; empty: items are numbered by place
 };
 
 /// Never throws for what is missing: sets of other programs need not record a run.

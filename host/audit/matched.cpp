@@ -50,6 +50,20 @@ bool is_comparable(const Recipe& recipe, std::size_t branch) {
   return true;
 }
 
+/// The column filters of branches that are compared, in words.
+std::string column_filters(const Recipe& recipe) {
+  std::string words;
+  for (std::size_t b = 0; b < recipe.branches.size(); ++b) {
+    if (!is_comparable(recipe, b)) continue;
+    for (const FilterSpec* f : filters_of(recipe, b)) {
+      const std::string name = "'" + f->table + "'";
+      if (f->type == FilterType::kColumn && words.find(name) == std::string::npos)
+        words += (words.empty() ? "" : ", ") + name;
+    }
+  }
+  return words;
+}
+
 bool weighs_popularity(const BranchSpec& b) {
   bool weighs = b.source.kind == SourceKind::kPopularity || b.source.popularity_base;
   for (const WeightSpec& w : b.weights) weighs = weighs || w.kind == WeightKind::kPopularity;
@@ -72,7 +86,8 @@ class Matcher {
     for (const CapSpec& cap : t_.recipe.caps) caps_.push_back(t_.column(cap.column));
   }
 
-  std::vector<BandedCell> compare(std::uint64_t index) {
+  std::vector<BandedCell> compare(std::uint64_t index, ColumnCount& columns) {
+    columns_ = &columns;
     row_ = set_.row(index);
     fresh_ = HeldOut::of(held_out_.fresh, row_.user);
     judge_.begin(row_.user, row_.time, row_.row_key, row_.positives, fresh_);
@@ -124,10 +139,21 @@ class Matcher {
   bool survives(const std::vector<const FilterSpec*>& filters, const JudgedItem& c) {
     if (judge_.is_row_positive(c.item)) return false;
     for (const FilterSpec* f : filters) {
-      if (f->type == FilterType::kRank && f->window.survivors) continue;
+      if ((f->type == FilterType::kRank && f->window.survivors) || f->type == FilterType::kColumn)
+        continue;
       if (RowJudge::can_judge(*f, c) && judge_.rejects(*f, c)) return false;
     }
-    return true;
+    return !columns_reject(filters, c);
+  }
+
+  bool columns_reject(const std::vector<const FilterSpec*>& filters, const JudgedItem& c) {
+    bool rejects = false;
+    for (const FilterSpec* f : filters)
+      rejects = rejects || (f->type == FilterType::kColumn && judge_.rejects(*f, c));
+    const bool marked = std::binary_search(fresh_.begin(), fresh_.end(), c.item);
+    ++(marked ? columns_->held_out : columns_->others);
+    if (rejects) ++(marked ? columns_->held_out_rejected : columns_->others_rejected);
+    return rejects;
   }
 
   void compare_branch(std::uint32_t b, std::vector<BandedCell>& out) {
@@ -175,6 +201,7 @@ class Matcher {
   const std::vector<std::uint32_t>& bands_;
   const std::vector<std::uint32_t>& popularity_;
   RowJudge judge_;
+  ColumnCount* columns_ = nullptr;  ///< of this row
   NegativeSet::Row row_ = {};
   std::span<const std::uint32_t> fresh_;
   std::vector<std::uint64_t> keys_, full_;
@@ -217,7 +244,8 @@ std::uint64_t sample_hash(std::uint64_t key) {
 
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
                               const HeldOut& held_out, const WantedStrata* strata,
-                              const AuditSettings& settings, const Exec& exec) {
+                              const AuditSettings& settings, const Exec& exec,
+                              const std::atomic<bool>* stop) {
   MatchedResult result;
   for (std::uint32_t b = 0; b < tables.recipe.branches.size(); ++b) {
     if (!is_comparable(tables.recipe, b)) result.left_out.push_back(tables.recipe.branches[b].name);
@@ -239,10 +267,20 @@ MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
   for (int i = 0; i < exec.threads; ++i)
     matchers.emplace_back(set, tables, held_out, strata, bands, popularity);
   std::vector<std::vector<BandedCell>> of_row(rows.size());
+  std::vector<ColumnCount> columns(rows.size());
   parallel_for(exec, rows.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t i = begin; i < end; ++i)
-      of_row[i] = matchers[static_cast<std::size_t>(worker_index())].compare(rows[i]);
+    for (std::uint64_t i = begin; i < end; ++i) {
+      stop_audit_if_asked(stop);
+      of_row[i] = matchers[static_cast<std::size_t>(worker_index())].compare(rows[i], columns[i]);
+    }
   });
+  result.columns.filters = column_filters(tables.recipe);
+  for (const ColumnCount& row : columns) {
+    result.columns.held_out += row.held_out;
+    result.columns.held_out_rejected += row.held_out_rejected;
+    result.columns.others += row.others;
+    result.columns.others_rejected += row.others_rejected;
+  }
   std::vector<MatchedCell> cells;
   for (std::uint32_t band = 0; band < kBands; ++band)
     result.bands.push_back({rank_band_name(band), 0, 0, 0});

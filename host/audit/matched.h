@@ -25,17 +25,26 @@ struct MatchedBand {
   double held_out = 0, expected = 0;
   std::uint64_t observed = 0;
 };
+/// What the `column` filters of comparable branches rejected of what all other filters let through.
+/// Whether a column knows the future cannot be told from its values.
+struct ColumnCount {
+  std::string filters;  ///< names, for words; empty: there is no such filter
+  std::uint64_t held_out = 0, held_out_rejected = 0, others = 0, others_rejected = 0;
+};
 struct MatchedResult {
   std::string why_not;  ///< not empty: nothing was compared
   std::uint64_t rows = 0, cells = 0;
   std::vector<std::string> left_out;  ///< branches that cannot be compared
   std::vector<MatchedBand> bands;     ///< by survivor rank
+  ColumnCount columns;
   MatchedTest test;
 };
 
+/// Throws Cancelled if asked to stop.
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
                               const HeldOut& held_out, const WantedStrata* strata,
-                              const AuditSettings& settings, const Exec& exec);
+                              const AuditSettings& settings, const Exec& exec,
+                              const std::atomic<bool>* stop = nullptr);
 
 /// A number without pattern for each key: samples are those with the smallest.
 std::uint64_t sample_hash(std::uint64_t key);

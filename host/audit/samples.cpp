@@ -106,7 +106,8 @@ void append(std::vector<float>& to, const std::vector<float>& from) {
 }  // namespace
 
 Samples sample_set(const NegativeSet& set, const JudgeTables* tables, const HeldOut* held_out,
-                   double near_duplicate, double wanted, const Exec& exec) {
+                   double near_duplicate, double wanted, const Exec& exec,
+                   const std::atomic<bool>* stop) {
   constexpr std::uint64_t kBlock = 4096;
   const double share = wanted / static_cast<double>(std::max<std::uint64_t>(1, set.rows()));
   const std::uint64_t below =
@@ -119,6 +120,7 @@ Samples sample_set(const NegativeSet& set, const JudgeTables* tables, const Held
     samplers.emplace_back(set, tables, held_out, near_duplicate);
   parallel_for(exec, blocks.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t b = begin; b < end; ++b) {
+      stop_audit_if_asked(stop);
       const std::uint64_t last = std::min(set.rows(), (b + 1) * kBlock);
       for (std::uint64_t r = b * kBlock; r < last; ++r) {
         if (sample_hash(set.row(r).row_key) <= below)

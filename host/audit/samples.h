@@ -19,7 +19,9 @@ struct Samples {
 
 /// About `rows` rows, those with the smallest hashes of their keys: the same ones whatever the
 /// threads, and mostly the same in another version. `tables` null: scores, gaps and quantiles only.
+/// Throws Cancelled if asked to stop.
 Samples sample_set(const NegativeSet& set, const JudgeTables* tables, const HeldOut* held_out,
-                   double near_duplicate, double rows, const Exec& exec);
+                   double near_duplicate, double rows, const Exec& exec,
+                   const std::atomic<bool>* stop = nullptr);
 
 }  // namespace quarry

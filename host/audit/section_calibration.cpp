@@ -158,8 +158,9 @@ void audit_staleness(AuditWork& w) {
     w.gates.not_checked("staleness.age", "--now TIME makes it checkable; no clock is read.");
     return;
   }
-  std::optional<std::int64_t> as_of = w.facts.as_of;
-  if (!as_of) as_of = w.facts.latest_event;
+  // An as_of after the last event makes no event newer.
+  std::optional<std::int64_t> as_of = w.facts.latest_event;
+  if (w.facts.as_of) as_of = std::min(*w.facts.as_of, as_of.value_or(INT64_MAX));
   ReportSection section{"staleness", "Staleness", "How old the set is at --now.", {}, {}};
   if (as_of) {
     const double age = static_cast<double>(*w.in.now - *as_of) / kDay;
@@ -169,11 +170,16 @@ void audit_staleness(AuditWork& w) {
                                {},
                                {},
                                "days",
-                               "From as_of, or the latest event seen, to --now.",
+                               "From the earlier of as_of and the latest event seen to --now.",
                                ""});
-    w.gates.judge("staleness.age", age,
-                  fmt::format("The events end at {}, {} days before {}.", iso_time(*as_of),
-                              words_of(age), iso_time(*w.in.now)));
+    Gate& gate = w.gates.judge(
+        "staleness.age", age,
+        fmt::format("The events end at {}, {} days {} {}.", iso_time(*as_of),
+                    words_of(std::fabs(age)), age < 0 ? "after" : "before", iso_time(*w.in.now)));
+    if (age < 0 && gate.status == GateStatus::kPass) {
+      gate.status = GateStatus::kWarn;
+      gate.what_to_do = "Events of the future: check --now and the times of the events.";
+    }
   } else {
     w.gates.not_checked("staleness.age", "The manifest records neither as_of nor latest event.");
   }

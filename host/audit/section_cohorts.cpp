@@ -23,7 +23,7 @@ std::uint64_t sum(const std::uint32_t* counts, std::uint32_t n) {
   return all;
 }
 
-/// TableColumn with the worst ratio of D_g, and a table of all of them.
+/// Column with the worst ratio of D_g, and a table of all of them.
 void judge_disparity(AuditWork& w, ReportSection& section) {
   Table table{
       "cohorts.disparity",
@@ -31,13 +31,15 @@ void judge_disparity(AuditWork& w, ReportSection& section) {
       "D_g: share of the negatives on a value over its share of the rows' positives; values "
       "with at least 50 positives.",
       Chart{"bar", "value", {"disparity"}, false},
-      {{"column", "TableColumn", false, ""},
+      {{"column", "Column", false, ""},
        {"value", "Value", false, ""},
        {"negatives", "Negatives", true, "share"},
        {"positives", "Positives", true, "share"},
        {"disparity", "D", true, "ratio"}},
       {}};
   double worst = 2;
+  bool beyond_noise = false;  ///< some column's interval lies below the limit as a whole
+  const double limit = w.gates.config().rule("cohorts.disparity").low;
   std::string words;
   const Catalogue* catalogue = w.judge.in.catalogue;
   for (std::size_t c = 0; catalogue != nullptr && c < catalogue->columns.size(); ++c) {
@@ -49,25 +51,36 @@ void judge_disparity(AuditWork& w, ReportSection& section) {
     for (std::size_t v = 0; v < negatives.size(); ++v) all_n += negatives[v], all_p += positives[v];
     double least = INFINITY, most = 0;
     std::string low, high;
+    std::size_t low_at = 0, high_at = 0, values = 0;
     for (std::size_t v = 1; v < negatives.size(); ++v) {
       if (positives[v] < kFewPositives || all_n == 0) continue;
       const double d = share_of(negatives[v], all_n) / share_of(positives[v], all_p);
       table.rows.push_back({column.name, column.names[v], share_of(negatives[v], all_n),
                             share_of(positives[v], all_p), d});
-      if (d < least) least = d, low = column.names[v];
-      if (d > most) most = d, high = column.names[v];
+      ++values;
+      if (d < least) least = d, low = column.names[v], low_at = v;
+      if (d > most) most = d, high = column.names[v], high_at = v;
     }
-    if (low == high || most == 0 || least / most >= worst) continue;
+    if (low == high || most == 0) continue;
+    const double high_end = disparity_high(
+        {negatives[low_at], positives[low_at], negatives[high_at], positives[high_at]}, values);
+    const bool is_beyond = high_end < limit;
+    // What is beyond noise comes before what is only far off.
+    if (is_beyond < beyond_noise || (is_beyond == beyond_noise && least / most >= worst)) continue;
+    beyond_noise = is_beyond;
     worst = least / most;
-    words = fmt::format("{}: D is {} for '{}' and {} for '{}'.", column.name, words_of(least), low,
-                        words_of(most), high);
+    words = fmt::format(
+        "{}: D is {} for '{}' and {} for '{}'; the interval of their ratio ends at "
+        "{}{}.",
+        column.name, words_of(least), low, words_of(most), high, words_of(high_end),
+        is_beyond ? "" : ", no less than the limit");
   }
   section.tables.push_back(std::move(table));
   if (worst > 1) {
     w.gates.not_checked("cohorts.disparity",
                         "No catalogue column has two values with 50 positives each.");
   } else {
-    w.gates.judge("cohorts.disparity", worst, words);
+    w.gates.decide("cohorts.disparity", worst, !beyond_noise, words);
   }
 }
 
@@ -163,6 +176,18 @@ void add_overlap(AuditWork& w, ReportSection& section) {
 }
 
 }  // namespace
+
+double disparity_high(const std::array<std::uint64_t, 4>& counts, std::uint64_t values) {
+  double log_ratio = 0, variance = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const double n = number(counts[i]) + 0.5;
+    log_ratio += (i == 0 || i == 3 ? 1 : -1) * std::log(n);
+    variance += 1 / n;
+  }
+  // The least and the largest of the values are one of so many pairs.
+  const double pairs = std::max(1.0, number(values) * (number(values) - 1) / 2);
+  return std::exp(log_ratio + normal_quantile(0.025 / pairs) * std::sqrt(variance));
+}
 
 void audit_cohorts(AuditWork& w) {
   if (w.cohorts == nullptr) {

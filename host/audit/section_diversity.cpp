@@ -58,9 +58,17 @@ void judge_spread(AuditWork& w, const Spread& s, double effective) {
   w.gates.decide("diversity.hub", hub,
                  hub <= std::max(chance, w.gates.config().rule("diversity.hub").high), top);
   const double random = expected_distinct(s.eligible, s.draws);
-  w.gates.judge("diversity.effective_items", random > 0 ? effective / random : 0,
-                fmt::format("{} effective items; {} uniform draws would meet {}.",
-                            words_of(effective), s.draws, words_of(random)));
+  const double ratio = random > 0 ? effective / random : 0;
+  Gate& spread =
+      w.gates.judge("diversity.effective_items", ratio,
+                    fmt::format("{} effective items; {} uniform draws would meet {}. Warns below "
+                                "a ratio of {}.",
+                                words_of(effective), s.draws, words_of(random),
+                                words_of(w.settings.effective_warn)));
+  if (spread.status == GateStatus::kPass && ratio < w.settings.effective_warn) {
+    spread.status = GateStatus::kWarn;
+    spread.what_to_do = w.gates.config().rule("diversity.effective_items").what_to_do;
+  }
   const double tail_random = expected_distinct(s.eligible, s.draws) * share_of(s.tail, s.eligible);
   w.gates.judge("diversity.tail", tail_random > 0 ? number(s.tail_used) / tail_random : 1,
                 fmt::format("{} of {} items of the less popular half are a negative somewhere.",

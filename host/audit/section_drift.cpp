@@ -248,52 +248,38 @@ void judge_churn(AuditWork& w, ReportSection& section) {
                              same_chance ? "" : " (other seed or round: a low share is no alarm)"));
 }
 
-}  // namespace
+/// Why an item number does not mean the same item in both sets; empty: it does.
+std::string other_items(const AuditWork& w) {
+  const ManifestFacts then = manifest_facts(*w.in.baseline, "");
+  if (then.item_ids != w.facts.item_ids) {
+    return "The baseline has other item ids (input item-ids): numbers of items do not mean the "
+           "same "
+           "items.";
+  }
+  const std::uint32_t now_items = w.set.schema().num_items;
+  const std::uint32_t then_items = w.in.baseline->schema().num_items;
+  if (now_items != then_items) {
+    return fmt::format(
+        "The baseline has {} items and the set {}: numbers of items may not mean the "
+        "same items.",
+        then_items, now_items);
+  }
+  return "";
+}
 
-void audit_drift(AuditWork& w) {
-  if (w.in.baseline == nullptr) {
-    for (const GateRule& rule : w.gates.config().rules) {
-      if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kFlag);
-    }
+/// What compares the sets item by item.
+void compare_items(AuditWork& w, ReportSection& section, std::vector<Drift>& all) {
+  const std::string why_not = other_items(w);
+  if (!why_not.empty()) {
+    for (const char* gate : {"drift.popularity", "drift.attributes", "drift.churn", "drift.spikes"})
+      w.gates.not_checked(gate, why_not);
     return;
   }
-  ReportSection section{"drift", "Drift", "What has changed since the baseline.", {}, {}};
   const std::vector<std::uint32_t> then = items_of(*w.in.baseline, w.judge.num_items, w.exec);
-  const Samples old =
-      sample_set(*w.in.baseline, nullptr, nullptr, 1, w.settings.sample_rows, w.exec);
-  const double tail = w.settings.drift_tail;
-  std::vector<Drift> all;
-  all.push_back(
-      drift_of("popularity", by_popularity(w, w.tally.negatives), by_popularity(w, then), tail));
-  judge(w, "drift.popularity", all.back());
-  const auto values = [&](const char* gate, const char* what, const std::vector<float>& a,
-                          const std::vector<float>& b) {
-    if (a.empty() || b.empty()) {
-      w.gates.not_checked(gate, "One of the sets has no such numbers.");
-      return;
-    }
-    all.push_back(drift_of(what, decile_counts(a, b), decile_counts(b, b), tail));
-    judge(w, gate, all.back());
-  };
-  values("drift.quantile", "rank quantiles", w.samples.quantiles, old.quantiles);
-  values("drift.score", "scores", w.samples.scores, old.scores);
-  all.push_back(strata_drift(w));
-  judge(w, "drift.strata", all.back());
+  all.insert(all.begin(), drift_of("popularity", by_popularity(w, w.tally.negatives),
+                                   by_popularity(w, then), w.settings.drift_tail));
+  judge(w, "drift.popularity", all.front());
   judge_attributes(w, then, section, all);
-  Table table{"drift.psi",
-              "Drift by what is compared",
-              "Population stability index, its mean and 0.999 point without drift, and the "
-              "Jensen-Shannon divergence in bits.",
-              Chart{"bar", "what", {"psi"}, false},
-              {{"what", "What", false, ""},
-               {"psi", "PSI", true, "psi"},
-               {"null_mean", "Mean without drift", true, "psi"},
-               {"limit", "Limit without drift", true, "psi"},
-               {"js", "JS", true, "bits"}},
-              {}};
-  for (const Drift& d : all)
-    table.rows.push_back({d.what, d.value, d.null.mean, d.null.limit, d.js});
-  section.tables.insert(section.tables.begin(), std::move(table));
   std::uint64_t common = 0, either = 0;
   for (std::size_t i = 0; i < then.size(); ++i) {
     common += then[i] > 0 && w.tally.negatives[i] > 0 ? 1 : 0;
@@ -310,6 +296,50 @@ void audit_drift(AuditWork& w) {
                              "Jaccard 1912"});
   judge_churn(w, section);
   judge_spikes(w, then);
+}
+
+}  // namespace
+
+void audit_drift(AuditWork& w) {
+  if (w.in.baseline == nullptr) {
+    for (const GateRule& rule : w.gates.config().rules) {
+      if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kFlag);
+    }
+    return;
+  }
+  ReportSection section{"drift", "Drift", "What has changed since the baseline.", {}, {}};
+  const Samples old =
+      sample_set(*w.in.baseline, nullptr, nullptr, 1, w.settings.sample_rows, w.exec, w.in.stop);
+  const double tail = w.settings.drift_tail;
+  std::vector<Drift> all;
+  const auto values = [&](const char* gate, const char* what, const std::vector<float>& a,
+                          const std::vector<float>& b) {
+    if (a.empty() || b.empty()) {
+      w.gates.not_checked(gate, "One of the sets has no such numbers.");
+      return;
+    }
+    all.push_back(drift_of(what, decile_counts(a, b), decile_counts(b, b), tail));
+    judge(w, gate, all.back());
+  };
+  values("drift.quantile", "rank quantiles", w.samples.quantiles, old.quantiles);
+  values("drift.score", "scores", w.samples.scores, old.scores);
+  all.push_back(strata_drift(w));
+  judge(w, "drift.strata", all.back());
+  compare_items(w, section, all);
+  Table table{"drift.psi",
+              "Drift by what is compared",
+              "Population stability index, its mean and 0.999 point without drift, and the "
+              "Jensen-Shannon divergence in bits.",
+              Chart{"bar", "what", {"psi"}, false},
+              {{"what", "What", false, ""},
+               {"psi", "PSI", true, "psi"},
+               {"null_mean", "Mean without drift", true, "psi"},
+               {"limit", "Limit without drift", true, "psi"},
+               {"js", "JS", true, "bits"}},
+              {}};
+  for (const Drift& d : all)
+    table.rows.push_back({d.what, d.value, d.null.mean, d.null.limit, d.js});
+  section.tables.insert(section.tables.begin(), std::move(table));
   w.sections.push_back(std::move(section));
 }
 

@@ -1,6 +1,9 @@
 // Fill: full rows, missing slots by reason, and whether columns and counters agree.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "host/audit/work.h"
 
 namespace quarry {
@@ -51,6 +54,32 @@ Disagreement compare_counters(const AuditWork& w) {
   return d;
 }
 
+/// Shares of the branches among the filled slots, against those of the recipe.
+void judge_branches(AuditWork& w) {
+  const Counts& c = w.tally.counts;
+  const std::uint64_t slots = c.rows * w.set.k();
+  if (c.emitted == 0) {
+    w.gates.not_checked("fill.branches", "The set has no negative.");
+    return;
+  }
+  // Of empty slots nobody knows whose they are.
+  const double empty = share_of(slots - std::min(slots, c.emitted), slots);
+  double most = 0, tolerance_there = 0;
+  std::string where = "none";
+  for (std::size_t b = 0; b < c.picked.size(); ++b) {
+    const double wanted = share_of(w.recipe.branches[b].share, w.recipe.share_sum);
+    const double tolerance =
+        4 * rounding_deviation(wanted, c.rows, w.set.k()) / number(slots) + empty;
+    const double off = std::fabs(share_of(c.picked[b], c.emitted) - wanted) - tolerance - 1e-12;
+    if (off <= most) continue;
+    most = off, tolerance_there = tolerance;
+    where = w.set.schema().branches[b];
+  }
+  w.gates.judge("fill.branches", most,
+                fmt::format("The worst branch ({}) is {} beyond rounding and empty slots ({}).",
+                            where, words_of(most), words_of(tolerance_there)));
+}
+
 void judge_columns(AuditWork& w) {
   const Counts& c = w.tally.counts;
   const auto all = [&](std::uint64_t bad, const char* what) {
@@ -63,6 +92,15 @@ void judge_columns(AuditWork& w) {
   w.gates.judge("fill.repeats", number(c.repeats), all(c.repeats, "negatives repeat another"));
   w.gates.judge("fill.item_range", number(c.out_of_range),
                 all(c.out_of_range, "negatives lie outside the item table"));
+  w.gates.judge("fill.users", number(c.no_user),
+                fmt::format("{} of {} rows have a user outside the table of {}.", c.no_user, c.rows,
+                            w.judge.in.users.rows));
+  w.gates.judge(
+      "fill.row_keys", number(w.tally.repeated_keys),
+      fmt::format("{} of {} rows repeat the key of another.", w.tally.repeated_keys, c.rows));
+  w.gates.judge("fill.ranks", number(c.odd_ranks),
+                all(c.odd_ranks, "negatives have ranks that contradict each other"));
+  judge_branches(w);
   w.gates.judge("fill.finite_scores", number(c.not_finite),
                 all(c.not_finite, "scores are not finite"));
   const Samples& s = w.samples;

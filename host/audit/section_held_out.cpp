@@ -82,9 +82,49 @@ void add_rates(AuditWork& w, ReportSection& section) {
   section.tables.push_back(std::move(branches));
 }
 
+/// What leak.future_mask could not look at, and whether that is so much that it warns.
+struct Blind {
+  std::string words;
+  bool warns = false;
+};
+
+Blind blind_spots(const AuditWork& w, const ColumnCount& columns) {
+  Blind blind;
+  const std::uint64_t pairs = w.held_out->all.values.size();
+  const std::uint64_t left_out = pairs - w.held_out->fresh.values.size();
+  if (left_out > 0) {
+    blind.words = fmt::format(
+        " {} of {} held-out positives are left out: the events hold something of them before the "
+        "split.",
+        left_out, pairs);
+    if (left_out * 2 > pairs) {
+      blind.words += " More than half: are the times of the events coarser than the held-out ones?";
+      blind.warns = true;
+    }
+  }
+  if (columns.filters.empty()) return blind;
+  const double held_out = share_of(columns.held_out_rejected, columns.held_out);
+  const double others = share_of(columns.others_rejected, columns.others);
+  blind.words += fmt::format(
+      " Not comparable: what the column filter on {} knows (it rejects {} of the held-out items "
+      "that the other filters let through, and {} of the others).",
+      columns.filters, words_of(held_out), words_of(others));
+  blind.warns = blind.warns || (held_out > 0.5 && held_out > 2 * others);
+  return blind;
+}
+
+/// Adds to the gate what was not looked at; a pass, or a gate not checked, becomes a warning.
+void tell_blind_spots(const AuditWork& w, const Blind& blind, Gate& gate) {
+  const GateRule& rule = w.gates.config().rule("leak.future_mask");
+  gate.why += blind.words;
+  if (!blind.warns || rule.severity == Severity::kOff || gate.status == GateStatus::kFail) return;
+  gate.status = GateStatus::kWarn;
+  gate.what_to_do = rule.what_to_do;
+}
+
 void add_matched(AuditWork& w, ReportSection& section) {
   const MatchedResult r =
-      compare_matched(w.set, w.judge, *w.held_out, w.strata, w.settings, w.exec);
+      compare_matched(w.set, w.judge, *w.held_out, w.strata, w.settings, w.exec, w.in.stop);
   const MatchedTest& t = r.test;
   std::string why = r.why_not;
   if (why.empty() && t.expected < w.settings.matched_expected) {
@@ -93,8 +133,13 @@ void add_matched(AuditWork& w, ReportSection& section) {
         "{} rows, at least {} are needed; more held-out events help.",
         words_of(t.expected), r.rows, words_of(w.settings.matched_expected));
   }
+  const Blind blind = blind_spots(w, r.columns);
   if (!why.empty()) {
-    w.gates.not_checked("leak.future_mask", why);
+    if (blind.warns) {
+      tell_blind_spots(w, blind, w.gates.decide("leak.future_mask", 1, true, why));
+    } else {
+      w.gates.not_checked("leak.future_mask", why + blind.words);
+    }
     w.gates.not_checked("leak.held_out_excess", why);
     return;
   }
@@ -103,7 +148,7 @@ void add_matched(AuditWork& w, ReportSection& section) {
       "{} held-out positives among the negatives of {} rows, {} expected at their "
       "ranks (sd {}).",
       t.observed, r.rows, words_of(t.expected), words_of(std::sqrt(t.variance)));
-  w.gates.judge("leak.future_mask", t.p_few, seen);
+  tell_blind_spots(w, blind, w.gates.judge("leak.future_mask", t.p_few, seen));
   const double limit = w.gates.config().rule("leak.held_out_excess").high;
   w.gates.decide("leak.held_out_excess", ratio, ratio <= limit || t.p_many >= 1e-3, seen);
   section.metrics.push_back({"false_negatives.against_expected",
@@ -160,10 +205,11 @@ void audit_held_out(AuditWork& w) {
                              ""});
   add_rates(w, section);
   if (w.judge.in.exposure != nullptr) {
-    w.gates.judge("leak.held_out_events", number(w.held_out->seen_events),
-                  fmt::format("Of {} held-out positives {} have an event at or after their time in "
-                              "the recorded events.",
-                              pairs, w.held_out->seen_events));
+    w.gates.judge(
+        "leak.held_out_events", number(w.held_out->seen_events),
+        fmt::format("Of {} held-out positives {} have an event in the recorded events at or "
+                    "after the split ({}, the least held-out time).",
+                    pairs, w.held_out->seen_events, iso_time(w.held_out->split)));
   } else {
     w.gates.not_checked("leak.held_out_events", "No events: --events makes it checkable.");
   }

@@ -10,13 +10,6 @@
 namespace quarry {
 namespace {
 
-/// Slots of a stratum over rows: systematic rounding gives each row one of two whole numbers.
-double rounding_deviation(double share, std::uint64_t rows, std::uint32_t k) {
-  const double wanted = share * k;
-  const double part = wanted - std::floor(wanted);
-  return std::sqrt(number(rows) * part * (1 - part));
-}
-
 void judge_quota(AuditWork& w, ReportSection& section) {
   const Counts& c = w.tally.counts;
   const std::vector<double>& wanted = w.strata->share;

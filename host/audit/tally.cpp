@@ -38,9 +38,11 @@ class Walker {
     counts.full_rows += row.count == set_.k() ? 1 : 0;
     counts.uncertified += row.certified != 0 ? 0 : 1;
     counts.disordered += slots_of(row) ? 0 : 1;
+    counts.no_user += row.user < t_.judge->in.users.rows ? 0 : 1;
     judge_.begin(row.user, row.time, row.row_key, row.positives);
     positives_of(row);
     for (std::uint32_t j = 0; j < row.count; ++j) negative(row, j);
+    repeats(row);
     caps_of(row);
   }
 
@@ -97,13 +99,18 @@ class Walker {
     const std::uint32_t b = row.branch[j];
     counts.not_finite += std::isfinite(row.score[j]) ? 0 : 1;
     if (b < counts.picked.size()) ++counts.picked[b];
+    const std::uint32_t num_items = set_.schema().num_items;
+    const bool one_order =
+        b >= recipe_.branches.size() || recipe_.branches[b].select != SelectKind::kFirstViolator;
+    const bool agree = ranks_agree(row.raw_rank[j], row.survivor_rank[j], row.quantile[j],
+                                   num_items, std::max(num_items, t_.judge->num_items), one_order);
+    counts.odd_ranks += agree ? 0 : 1;
     if (item >= out_.negatives.size()) {
       ++counts.out_of_range;
       return;
     }
     bump(out_.negatives[item]);
     if (std::uint32_t* of = cohort(out_.cohort_negatives, row.user)) bump(of[item]);
-    repeats(row, j);
     if (t_.strata != nullptr) counts.wrong_stratum += t_.strata->of_item[item] != row.stratum[j];
     if (b >= filters_.size()) return;
     filters(row, j, b);
@@ -118,13 +125,25 @@ class Walker {
     }
   }
 
-  void repeats(const NegativeSet::Row& row, std::uint32_t j) {
-    for (std::uint32_t i = 0; i < j; ++i) {
-      if (row.item[i] != row.item[j]) continue;
-      const bool allowed = row.branch[i] == row.branch[j] && row.branch[j] < replacement_.size() &&
-                           replacement_[row.branch[j]];
+  /// Slots of the row by item, then place: a slot is a repeat if an earlier one holds its item, and
+  /// allowed if the first of them is of the same branch and that draws with replacement.
+  void repeats(const NegativeSet::Row& row) {
+    places_.clear();
+    for (std::uint32_t j = 0; j < row.count; ++j) {
+      if (row.item[j] < out_.negatives.size())
+        places_.push_back(std::uint64_t{row.item[j]} << 32 | j);
+    }
+    std::sort(places_.begin(), places_.end());
+    std::size_t first = 0;
+    for (std::size_t p = 1; p < places_.size(); ++p) {
+      if (places_[p] >> 32 != places_[first] >> 32) {
+        first = p;
+        continue;
+      }
+      const std::uint8_t branch = row.branch[static_cast<std::uint32_t>(places_[p])];
+      const bool allowed = row.branch[static_cast<std::uint32_t>(places_[first])] == branch &&
+                           branch < replacement_.size() && replacement_[branch];
       counts.repeats += allowed ? 0 : 1;
-      return;
     }
   }
 
@@ -178,9 +197,26 @@ class Walker {
   std::vector<bool> replacement_;
   std::vector<const CatalogueColumn*> caps_;
   std::vector<std::uint32_t> codes_;
+  std::vector<std::uint64_t> places_;
 };
 
+/// Rows whose key stands in the set already. Sorts 8 bytes a row.
+std::uint64_t repeated_keys_of(const NegativeSet& set) {
+  std::vector<std::uint64_t> keys(set.rows());
+  for (std::uint64_t r = 0; r < set.rows(); ++r) keys[r] = set.row(r).row_key;
+  std::sort(keys.begin(), keys.end());
+  return static_cast<std::uint64_t>(keys.end() - std::unique(keys.begin(), keys.end()));
+}
+
 }  // namespace
+
+bool ranks_agree(std::uint32_t raw_rank, std::uint32_t survivor_rank, float quantile,
+                 std::uint32_t num_items, std::uint32_t last_rank, bool one_order) {
+  if (raw_rank > last_rank || survivor_rank > last_rank) return false;
+  if (one_order && raw_rank != 0 && survivor_rank > raw_rank) return false;
+  if (raw_rank == 0 || num_items == 0) return std::isnan(quantile);
+  return quantile == static_cast<float>(raw_rank) / static_cast<float>(num_items);
+}
 
 std::uint32_t rank_band(std::uint32_t r) {
   if (r == 0) return kRankBands - 1;
@@ -214,6 +250,7 @@ void Counts::add(const Counts& o) {
   for (std::uint32_t c = 0; c < kNumFillCodes; ++c) missing[c] += o.missing[c];
   disordered += o.disordered, repeats += o.repeats, out_of_range += o.out_of_range;
   not_finite += o.not_finite, uncertified += o.uncertified, positives += o.positives;
+  no_user += o.no_user, odd_ranks += o.odd_ranks;
   held_out_rows += o.held_out_rows, held_out_chances += o.held_out_chances;
   wrong_stratum += o.wrong_stratum, rows_above_cap += o.rows_above_cap;
   add_all(picked, o.picked), add_all(slots, o.slots), add_all(classes, o.classes);
@@ -275,9 +312,11 @@ Tally tally_set(const NegativeSet& set, const TallyTables& tables, const Exec& e
   for (int i = 0; i < exec.threads; ++i) walkers.emplace_back(set, tables, tally);
   parallel_for(exec, set.rows(), 1024, [&](std::uint64_t begin, std::uint64_t end) {
     Walker& walker = walkers[static_cast<std::size_t>(worker_index())];
+    stop_audit_if_asked(tables.stop);
     for (std::uint64_t row = begin; row < end; ++row) walker.walk(row);
   });
   for (const Walker& walker : walkers) tally.counts.add(walker.counts);
+  tally.repeated_keys = repeated_keys_of(set);
   return tally;
 }
 

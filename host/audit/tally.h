@@ -23,6 +23,12 @@ inline constexpr std::uint32_t kQuantileBins = 13;
 std::uint32_t quantile_bin(float x);
 double quantile_bin_edge(std::uint32_t bin);  ///< lower edge
 
+/// Whether ranks and quantile of a filled slot are what host/store/FORMAT.md says; `num_items` is
+/// the set's, by which it counts quantiles, `last_rank` the largest rank that there can be. Ranks
+/// are in `one_order` but with first_violator, where the raw rank is the place of the draw.
+bool ranks_agree(std::uint32_t raw_rank, std::uint32_t survivor_rank, float quantile,
+                 std::uint32_t num_items, std::uint32_t last_rank, bool one_order = true);
+
 struct FilterCount {
   std::uint64_t judged = 0, rejected = 0;
 };
@@ -38,6 +44,8 @@ struct Counts {
   std::vector<std::uint64_t> picked;  ///< by branch
   std::vector<std::uint64_t> slots;   ///< [strata, fill code]
   std::uint64_t disordered = 0, repeats = 0, out_of_range = 0, not_finite = 0, uncertified = 0;
+  std::uint64_t no_user = 0;           ///< rows whose user is not in the table
+  std::uint64_t odd_ranks = 0;         ///< filled slots whose ranks contradict each other
   std::uint64_t positives = 0;         ///< negatives that are positives
   std::vector<FilterCount> filters;    ///< [branches, filters]: safety first
   std::vector<std::uint64_t> classes;  ///< [branches, exposure class]
@@ -56,7 +64,8 @@ struct Tally {
   std::vector<std::uint32_t> negatives;  ///< [items] in how many slots
   std::vector<std::uint32_t> positives;  ///< [items] in how many rows' positives
   std::vector<std::uint32_t> cohort_negatives, cohort_positives;  ///< [cohorts, items]
-  std::uint32_t num_filters = 0;  ///< of the longest branch with safety
+  std::uint32_t num_filters = 0;    ///< of the longest branch with safety
+  std::uint64_t repeated_keys = 0;  ///< rows whose key an earlier one has
 };
 
 /// What the walk judges by; pointers may be null.
@@ -66,6 +75,7 @@ struct TallyTables {
   const WantedStrata* strata = nullptr;
   const std::vector<std::uint32_t>* cohort_of_user = nullptr;
   std::uint32_t num_cohorts = 0;
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// Filters of a branch: safety, then its own.

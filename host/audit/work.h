@@ -2,6 +2,7 @@
 // lists, and judges its gates.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,13 @@ inline double number(std::uint64_t count) { return static_cast<double>(count); }
 inline double share_of(std::uint64_t part, std::uint64_t whole) {
   return whole > 0 ? number(part) / number(whole) : 0;
 }
+/// Standard deviation of the slots of a stratum or branch over rows: systematic rounding gives each
+/// row one of two whole numbers.
+double rounding_deviation(double share, std::uint64_t rows, std::uint32_t k);
+/// Upper end of the 95 % interval of (negatives / positives of one value) over (those of another):
+/// counts are Poisson, the logarithm is normal (delta method, half a case added to each),
+/// Bonferroni over the pairs of `values`. Counts: negatives and positives of the one, of the other.
+double disparity_high(const std::array<std::uint64_t, 4>& counts, std::uint64_t values);
 std::string item_text(const AuditInputs& in, std::uint32_t item, bool title);
 /// A figure for a sentence: up to 4 digits behind the point, no trailing zeros.
 std::string words_of(double value);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -37,7 +38,15 @@ struct AuditArgs {
 
 GateConfig gates_of(const AuditArgs& args) {
   if (args.gates.empty()) return default_gates();
-  return parse_gates(read_text_file(args.gates, "gates file", kLargestGates), args.gates);
+  GateConfig config =
+      parse_gates(read_text_file(args.gates, "gates file", kLargestGates), args.gates);
+  const auto is_off = [](const GateRule& rule) { return rule.severity == Severity::kOff; };
+  if (std::all_of(config.rules.begin(), config.rules.end(), is_off)) {
+    throw ConfigError(args.gates +
+                      ": turns every gate off, so nothing would be judged; leave at least one with "
+                      "severity \"warn\" or \"fail\"");
+  }
+  return config;
 }
 
 /// The last part of a path: where a set lies is nobody's business who reads a report.
@@ -108,6 +117,7 @@ AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Contex
   const Exec& exec = request.miner.exec;
 
   in.set = &set;
+  in.stop = context.stop;
   in.name = name_of(args.set);
   // With bad rows the request's recipe has one filter more, under which the run mined.
   in.recipe = &request.recipe;
