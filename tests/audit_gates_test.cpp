@@ -465,7 +465,7 @@ TEST_F(AuditGatesTest, NoUserIdLeaves) {
 
 TEST_F(AuditGatesTest, CleanWorldsRaiseNoAlarm) {
   const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const int seeds = scale != nullptr ? 200 * std::max(1, std::atoi(scale)) : 200;
+  const int seeds = scale != nullptr ? 200 * std::max(1, std::atoi(scale)) : 60;
   int failed = 0, checked = 0, leaky = 0, found = 0;
   std::map<std::string, int> raised;
   write_file("audited.toml", kAuditRecipe);
