@@ -105,7 +105,7 @@ void judge_inputs(const AuditInputs& in, GateKeeper& gates) {
 
 void stop_audit_if_asked(const std::atomic<bool>* stop) {
   if (stop != nullptr && stop->load(std::memory_order_relaxed))
-    throw Cancelled("stopped while auditing; nothing was written");
+    throw Cancelled("stopped while auditing; no report was written");
 }
 
 std::string item_text(const AuditInputs& in, std::uint32_t item, bool title) {

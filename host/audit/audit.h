@@ -38,11 +38,12 @@ struct AuditInputs {
 /// Throws Cancelled if `stop` is given and set.
 void stop_audit_if_asked(const std::atomic<bool>* stop);
 
-/// Reads the set once in row order over the threads of `exec`, samples of it a second time, and the
-/// manifest's counters. Memory beyond the mapped inputs: O(items + users), times the cohorts, and
-/// unit rows where the recipe compares by cosine. The report does not depend on the threads. Throws
-/// InputError where the set contradicts itself so that it cannot be read, and Cancelled if asked to
-/// stop.
+/// Walks the set in row order over the threads of `exec` (keys and a baseline in walks of their
+/// own), samples of it again, and reads the manifest's counters. Memory beyond the mapped inputs: 8
+/// bytes per row, O(items + users) times the cohorts, 9 bytes per item and thread with held-out
+/// events, and unit rows where the recipe compares by cosine. The report does not depend on the
+/// threads. Throws InputError where the set contradicts itself so that it cannot be read, and
+/// Cancelled if asked to stop.
 AuditReport audit_set(const AuditInputs& inputs, const GateConfig& gates, const Exec& exec);
 
 }  // namespace quarry

@@ -209,7 +209,7 @@ std::string audit_to_words(const AuditReport& report) {
                        : g.status == GateStatus::kFail ? "FAIL"
                                                        : "-   ";
     out += fmt::format("{}  {:<26} ", mark, g.id);
-    if (g.status != GateStatus::kNotChecked)
+    if (g.status != GateStatus::kNotChecked && g.value)
       out += fmt::format("{:.6g} (limit {}): ", *g.value, limit_words(g));
     out += g.why + "\n";
     if (!g.what_to_do.empty()) out += "        " + g.what_to_do + "\n";

@@ -46,9 +46,9 @@ struct GateConfig {
 };
 
 GateConfig default_gates();
-/// The defaults, changed by a TOML text: `[gates."leak.positives"] limit = 0, severity = "warn"`,
-/// `[settings] hub_rows = 0.2`. Throws ConfigError with line and column for unknown keys, wrong
-/// types and numbers out of range. `file` names the text in messages.
+/// The defaults, changed by a TOML text: under `[leak.positives]` `limit = 0`, `severity = "warn"`,
+/// under `[settings]` `sample_rows = 5000`. Throws ConfigError with line and column for unknown
+/// keys, wrong types and numbers out of range. `file` names the text in messages.
 GateConfig parse_gates(std::string_view toml, const std::string& file);
 /// TOML that parse_gates turns into the same configuration, with what each gate says as comments.
 std::string gates_to_toml(const GateConfig& config);

@@ -261,7 +261,7 @@ MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
   result.rows = rows.size();
   const std::vector<std::uint32_t> bands = fine_bands(tables.num_items);
   const std::vector<std::uint32_t> popularity =
-      popularity_bins_of(tables.popularity, tables.num_items, kPopularityBins);
+      popularity_bins_of(tables.frozen_popularity, tables.num_items, kPopularityBins);
   std::vector<Matcher> matchers;
   matchers.reserve(static_cast<std::size_t>(exec.threads));
   for (int i = 0; i < exec.threads; ++i)

@@ -34,12 +34,14 @@ JudgeTables::JudgeTables(const Exec& exec, const Recipe& recipe_, const MinerInp
       snapshot_items(num_items),
       items(exec, tables.items, recipe_.metric == Metric::kCosine) {
   if (in.snapshot != nullptr) {
-    as_of = in.snapshot->as_of;
+    snapshot_as_of = in.snapshot->as_of;
     snapshot_items = std::min(in.snapshot->num_items, num_items);
   } else if (in.exposure != nullptr) {
-    as_of = in.exposure->as_of;
+    snapshot_as_of = in.exposure->as_of;
   }
+  as_of = in.exposure != nullptr ? in.exposure->as_of : snapshot_as_of;
   popularity.assign(num_items, 0);
+  std::uint64_t positive_users = 0;
   for (std::size_t u = 0; in.exposure != nullptr && u + 1 < in.exposure->offsets.size(); ++u) {
     bool any = false;
     for (std::uint64_t i = in.exposure->offsets[u]; i < in.exposure->offsets[u + 1]; ++i) {
@@ -49,6 +51,11 @@ JudgeTables::JudgeTables(const Exec& exec, const Recipe& recipe_, const MinerInp
     }
     positive_users += any ? 1 : 0;
   }
+  frozen_popularity = in.snapshot != nullptr ? in.snapshot->popularity : popularity;
+  frozen_popularity.resize(num_items, 0);
+  frozen_positive_users = in.snapshot != nullptr && in.snapshot->positive_users
+                              ? *in.snapshot->positive_users
+                              : positive_users;
   const auto prepare = [&](const FilterSpec& f) {
     if ((f.type == FilterType::kNearDuplicate || f.type == FilterType::kSimilarity) &&
         unit.count(f.table) == 0) {
@@ -271,10 +278,11 @@ bool RowJudge::rejects(const FilterSpec& f, const JudgedItem& c) {
       const Catalogue* catalogue = t_.in.catalogue;
       if (catalogue == nullptr) return false;
       return (!catalogue->first_seen.empty() && catalogue->first_seen[c.item] > time_) ||
-             (!catalogue->retired.empty() && catalogue->retired[c.item] <= time_);
+             (!catalogue->retired.empty() && catalogue->retired[c.item] != INT64_MAX &&
+              catalogue->retired[c.item] <= time_);
     }
     case FilterType::kUniversal:
-      return t_.popularity[c.item] > f.bound * static_cast<double>(t_.positive_users);
+      return t_.is_universal(c.item, f.bound);
     case FilterType::kAllowList: {
       const auto marks = t_.allowed.find(f.table);
       return marks != t_.allowed.end() && !marks->second[c.item];

@@ -1,5 +1,6 @@
 // Filters judged again for one row and item, from the tables alone: no text is shared with the
-// engine, but the exact score and the random words that the contract defines.
+// engine, but the exact score, what prepares vectors for it, and the random words that the contract
+// defines.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +36,21 @@ struct JudgeTables {
   const MinerInputs& in;
   std::uint32_t seed, round;
   std::uint32_t num_items;
-  std::int64_t as_of = INT64_MAX;
+  std::int64_t as_of = INT64_MAX;           ///< of the events: ages of events, rows without a time
+  std::int64_t snapshot_as_of = INT64_MAX;  ///< of strata: ages of items
   std::uint32_t snapshot_items;
   std::vector<std::uint32_t> popularity;  ///< [items] positive users up to as_of
-  std::uint64_t positive_users = 0;       ///< users with a positive
-  FloatRows items;                        ///< as scored
-  std::map<std::string, FloatRows> unit;  ///< for similarities, by table; "" is the items
+  std::vector<std::uint32_t>
+      frozen_popularity;                    ///< [items] as the snapshot has it, 0 for newer ones
+  std::uint64_t frozen_positive_users = 0;  ///< users with a positive then
+  FloatRows items;                          ///< as scored
+  std::map<std::string, FloatRows> unit;    ///< for similarities, by table; "" is the items
   std::map<std::string, std::vector<bool>> allowed;  ///< by item list
 
+  /// Positive for more than `share` of the users with a positive, as the snapshot has both.
+  bool is_universal(std::uint32_t item, double share) const {
+    return frozen_popularity[item] > share * static_cast<double>(frozen_positive_users);
+  }
   /// The table that a similarity filter compares on.
   const FloatRows& unit_rows(const std::string& table) const { return unit.at(table); }
   float similarity(const FloatRows& rows, std::uint32_t a, std::uint32_t b) const;

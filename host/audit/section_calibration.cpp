@@ -59,6 +59,11 @@ void judge_large(AuditWork& w, const Sums& all) {
     w.gates.not_checked("calibration.large", "No case has the label 1.");
     return;
   }
+  if (all.cases < kFewCases) {
+    w.gates.not_checked("calibration.large",
+                        fmt::format("{} cases are too few; {} are needed.", all.cases, kFewCases));
+    return;
+  }
   const double ratio = all.scores / all.labels;
   const GateRule& rule = w.gates.config().rule("calibration.large");
   const double off = std::fabs(all.scores - all.labels);

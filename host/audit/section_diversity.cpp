@@ -10,7 +10,7 @@
 namespace quarry {
 namespace {
 
-/// Items that could be a negative of some row: not retired before all rows, nor outside every list.
+/// Items that neither an allow list nor `universal` keeps out of every row.
 std::vector<bool> eligible_items(const AuditWork& w) {
   std::vector<bool> eligible(w.judge.num_items, true);
   for (const FilterSpec& f : w.recipe.safety) {
@@ -19,9 +19,7 @@ std::vector<bool> eligible_items(const AuditWork& w) {
         const auto marks = w.judge.allowed.find(f.table);
         if (marks != w.judge.allowed.end() && !marks->second[i]) eligible[i] = false;
       }
-      if (f.type == FilterType::kUniversal &&
-          w.judge.popularity[i] > f.bound * static_cast<double>(w.judge.positive_users))
-        eligible[i] = false;
+      if (f.type == FilterType::kUniversal && w.judge.is_universal(i, f.bound)) eligible[i] = false;
     }
   }
   return eligible;
@@ -232,6 +230,12 @@ void add_lists(AuditWork& w, const std::vector<bool>& eligible) {
 void audit_diversity(AuditWork& w) {
   const std::vector<bool> eligible = eligible_items(w);
   const Spread s = spread_of(w, eligible);
+  if (s.draws == 0) {
+    for (const GateRule& rule : w.gates.config().rules) {
+      if (rule.id.rfind("diversity.", 0) == 0) w.gates.not_checked(rule.id, kNoNegative);
+    }
+    return;
+  }
   ReportSection section{
       "diversity",
       "Diversity",

@@ -267,6 +267,13 @@ std::string other_items(const AuditWork& w) {
   return "";
 }
 
+bool has_negatives(const NegativeSet& set) {
+  for (std::uint64_t r = 0; r < set.rows(); ++r) {
+    if (set.row(r).count > 0) return true;
+  }
+  return false;
+}
+
 /// What compares the sets item by item.
 void compare_items(AuditWork& w, ReportSection& section, std::vector<Drift>& all) {
   const std::string why_not = other_items(w);
@@ -304,6 +311,12 @@ void audit_drift(AuditWork& w) {
   if (w.in.baseline == nullptr) {
     for (const GateRule& rule : w.gates.config().rules) {
       if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kFlag);
+    }
+    return;
+  }
+  if (!has_negatives(w.set) || !has_negatives(*w.in.baseline)) {
+    for (const GateRule& rule : w.gates.config().rules) {
+      if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kNoNegative);
     }
     return;
   }

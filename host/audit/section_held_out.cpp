@@ -136,7 +136,9 @@ void add_matched(AuditWork& w, ReportSection& section) {
   const Blind blind = blind_spots(w, r.columns);
   if (!why.empty()) {
     if (blind.warns) {
-      tell_blind_spots(w, blind, w.gates.decide("leak.future_mask", 1, true, why));
+      Gate& gate = w.gates.decide("leak.future_mask", 1, true, why);
+      gate.value.reset();  // nothing was compared
+      tell_blind_spots(w, blind, gate);
     } else {
       w.gates.not_checked("leak.future_mask", why + blind.words);
     }

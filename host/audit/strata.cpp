@@ -21,9 +21,7 @@ AttributeCells cells_of(const JudgeTables& t, const StratumAttribute& a) {
   const Catalogue* catalogue = t.in.catalogue;
   switch (a.kind) {
     case StratumAttribute::Kind::kPopularity:
-      cells.of_item =
-          popularity_bins_of(t.in.snapshot != nullptr ? t.in.snapshot->popularity : t.popularity,
-                             t.snapshot_items, a.bins);
+      cells.of_item = popularity_bins_of(t.frozen_popularity, t.snapshot_items, a.bins);
       cells.of_item.resize(t.num_items, 0);
       size = a.bins;
       break;
@@ -36,7 +34,8 @@ AttributeCells cells_of(const JudgeTables& t, const StratumAttribute& a) {
       size = a.edges.size() + 1;
       for (const std::int64_t seen : catalogue->first_seen) {
         std::uint32_t cell = 0;
-        for (const std::int64_t edge : a.edges) cell += seen == INT64_MIN || t.as_of - seen >= edge;
+        for (const std::int64_t edge : a.edges)
+          cell += seen == INT64_MIN || t.snapshot_as_of - seen >= edge;
         cells.of_item.push_back(cell);
       }
       break;

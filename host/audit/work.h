@@ -39,11 +39,13 @@ void audit_strata(AuditWork& work);
 void audit_hardness(AuditWork& work);
 void audit_diversity(AuditWork& work);
 void audit_rejections(AuditWork& work);
-/// `baseline_items`: slots of the baseline by item.
 void audit_drift(AuditWork& work);
 void audit_cohorts(AuditWork& work);
 void audit_calibration(AuditWork& work);
 void audit_staleness(AuditWork& work);
+
+/// Why gates on what the negatives are like are not checked.
+inline constexpr const char* kNoNegative = "A set has no negative.";
 
 // Cells and figures.
 inline double number(std::uint64_t count) { return static_cast<double>(count); }
@@ -58,12 +60,12 @@ double rounding_deviation(double share, std::uint64_t rows, std::uint32_t k);
 /// Bonferroni over the pairs of `values`. Counts: negatives and positives of the one, of the other.
 double disparity_high(const std::array<std::uint64_t, 4>& counts, std::uint64_t values);
 std::string item_text(const AuditInputs& in, std::uint32_t item, bool title);
-/// A figure for a sentence: up to 4 digits behind the point, no trailing zeros.
+/// A figure for a sentence: 4 significant digits, no trailing zeros.
 std::string words_of(double value);
 /// A column of an item list: index, id, title, then figures.
 std::vector<TableColumn> item_columns(std::vector<TableColumn> figures);
 
-/// Shares by value of a catalogue column, by items' counts.
+/// Counts by value of a catalogue column, by items' counts.
 std::vector<std::uint64_t> counts_by_code(const CatalogueColumn& column,
                                           const std::vector<std::uint32_t>& by_item);
 std::vector<std::uint64_t> widened(const std::vector<std::uint32_t>& counts);

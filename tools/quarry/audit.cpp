@@ -25,7 +25,6 @@
 namespace quarry {
 namespace {
 
-constexpr int kGateFailed = 8;
 constexpr std::size_t kLargestGates = 1u << 20;
 
 struct AuditArgs {
@@ -98,6 +97,13 @@ void print_words(const AuditReport& report) {
   for (std::string line; std::getline(lines, line);) fmt::print(stderr, "{}\n", printable(line));
 }
 
+/// Files that hold other users and items than the set's are judged by the rest of them.
+void warn_of_unknown_ids(const std::string& file, std::uint64_t count) {
+  if (count == 0) return;
+  fmt::print(stderr, "warning: {}: {} ids have no embedding; their lines are left out\n",
+             printable(file), count);
+}
+
 AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
   const GateConfig gates = gates_of(args);
   AuditInputs in;
@@ -136,9 +142,12 @@ AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Contex
   std::optional<Exposure> held_out;
   if (!args.held_out.empty()) held_out = read_held_out(args, request, inputs, exec);
   if (held_out) in.held_out = &*held_out;
+  if (held_out)
+    warn_of_unknown_ids(args.held_out, held_out->unknown_users + held_out->unknown_items);
   std::optional<Cohorts> cohorts;
   if (!args.cohorts.empty()) cohorts = cohorts_of(args, request, inputs);
   if (cohorts) in.cohorts = &*cohorts;
+  if (cohorts) warn_of_unknown_ids(args.cohorts, cohorts->unknown_ids);
   std::optional<ScoreTable> scores;
   if (!args.scores.empty())
     scores = read_scores(args.scores, request.event_columns.item, inputs.item_ids);
@@ -149,8 +158,7 @@ AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Contex
 /// Puts the verdict and all metrics into the log of the store that holds the version.
 void record(const std::string& version, const AuditReport& report) {
   std::string folder, reference;
-  if (!split_reference(version, &folder, &reference))
-    throw ConfigError("--record: " + version + " is no version of a store; give STORE@VERSION");
+  split_reference(version, &folder, &reference);
   Store store = Store::open(folder);
   const StoreLock lock(store.path());
   const std::uint64_t number = store.resolve(reference);
@@ -175,6 +183,8 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
     return 0;
   }
   if (args.set.empty()) throw ConfigError("say which set: quarry audit SET, or STORE@REF");
+  if (std::string folder, reference; args.record && !split_reference(args.set, &folder, &reference))
+    throw ConfigError("--record: " + args.set + " is no version of a store; give STORE@VERSION");
   OutputFile out(args.out, "--out");
   OutputFile prometheus(args.prometheus, "--prometheus");
   const AuditReport report = make_audit(args, verb, context);

@@ -20,7 +20,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// The exit code of a gate that failed (README.md).
-constexpr int kGateFailed = 8;
 
 struct DiffArgs {
   std::string a, b;

@@ -13,6 +13,9 @@ class App;
 
 namespace quarry {
 
+/// Exit code of a verb that found what it was asked to judge wanting; errors are thrown.
+inline constexpr int kGateFailed = 8;
+
 /// What the verbs share: the outcome of the run, and the request to stop.
 struct Context {
   std::string command_line;  ///< as typed, for manifests
