@@ -450,6 +450,17 @@ class ReportTest(unittest.TestCase):
                 if n.tag == "circle" and "data-value" in a:
                     self.assertTrue(0 <= float(a["cx"]) <= width and 0 <= float(a["cy"]) <= height)
 
+    def test_a_chart_of_limits_alone_is_drawn(self):
+        audit = load(AUDITS / "empty.json")
+        columns = [{"id": "what", "name": "what", "type": "text", "unit": None}, {"id": "limit", "name": "limit", "type": "number", "unit": None}]
+        for y in (["limit"], ["limit", "limit"]):
+            audit["sections"] = [{"id": "x", "title": "x", "intro": "", "metrics": [], "tables": [
+                {"id": "x.t", "title": "t", "definition": "what limits are", "columns": columns, "rows": [["a", 1], ["b", 2]],
+                 "chart": {"kind": "bar", "x": "what", "y": y, "log_x": False}}]}]
+            page, _ = self.report(self.write(audit))
+            self.assertTrue(any("data-value" in n.attributes for n in page.all("rect")))
+            self.assertIn("what limits are", next(n for n in page.all("section") if n.attributes.get("id") == "definitions").words())
+
     def test_numbers_at_the_ends_of_doubles_are_drawn(self):
         audit = load(AUDITS / "empty.json")
         column = lambda i, kind: {"id": i, "name": i, "type": kind, "unit": None}

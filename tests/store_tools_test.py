@@ -437,6 +437,9 @@ class StoreTools(unittest.TestCase):
         self.write("there.csv", "mine")
         self.fails(5, "--overwrite", "export", a, "--to", "csv", "--out", self.path("there.csv"))
         self.assertEqual(text_of(self.path("there.csv")), "mine")
+        self.write("beside.csv.meta.json", "mine")
+        self.fails(5, "beside.csv.meta.json", "export", a, "--to", "csv", "--out", self.path("beside.csv"))
+        self.assertEqual(text_of(self.path("beside.csv.meta.json")), "mine")
         before = text_of(self.path("events.csv"))
         try:
             self.write("events.csv", before + "\"u,3\",\"i-5\"\"\",1500,like\n")

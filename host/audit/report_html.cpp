@@ -238,7 +238,7 @@ std::string settings_html(const Audit& audit) {
 }
 
 /// Definitions in one place: for paper, and for whoever reads rather than points.
-std::string definitions_html(const Audit& audit) {
+std::string definitions_html(const Audit& audit, Audience audience) {
   std::string html;
   const auto add = [&](const std::string& name, const std::string& definition,
                        const std::string& source) {
@@ -250,13 +250,18 @@ std::string definitions_html(const Audit& audit) {
   for (const Gate& gate : audit.gates) add(gate.title, gate.definition, gate.source);
   for (const Section& section : audit.sections) {
     for (const Metric& metric : section.metrics) add(metric.name, metric.definition, metric.source);
+    if (audience != Audience::kOwn) continue;  // which has no tables
+    for (const Table& table : section.tables) add(table.title, table.definition, "");
+  }
+  if (audience == Audience::kOwn) {
+    for (const Table& list : audit.lists) add(list.title, list.definition, "");
   }
   if (html.empty()) return "";
   return "<section id=\"definitions\"><h2>Definitions</h2>\n<dl class=\"facts defs\">" + html +
          "</dl></section>\n";
 }
 
-std::string navigation(const Audit& audit, Audience audience) {
+std::string navigation(const Audit& audit, Audience audience, bool has_definitions) {
   const bool own = audience == Audience::kOwn;
   std::string html = "<nav aria-label=\"Sections\"><ul><li><a href=\"#gates\">Gates</a></li>";
   for (std::size_t i = 0; i < audit.sections.size(); ++i) {
@@ -265,18 +270,21 @@ std::string navigation(const Audit& audit, Audience audience) {
   }
   if (own && !audit.lists.empty()) html += "<li><a href=\"#lists\">Lists</a></li>";
   if (own && !audit.settings.empty()) html += "<li><a href=\"#settings\">Settings</a></li>";
-  return html + "<li><a href=\"#definitions\">Definitions</a></li></ul></nav>\n";
+  if (has_definitions) html += "<li><a href=\"#definitions\">Definitions</a></li>";
+  return html + "</ul></nav>\n";
 }
 
 std::string report_for(const Audit& audit, const Audit* baseline, Audience audience) {
   const Before before(baseline);
   const bool own = audience == Audience::kOwn;
-  std::string body = verdict_html(audit, baseline, audience) + navigation(audit, audience) +
+  const std::string definitions = definitions_html(audit, audience);
+  std::string body = verdict_html(audit, baseline, audience) +
+                     navigation(audit, audience, !definitions.empty()) +
                      gates_html(audit, before, audience);
   for (std::size_t i = 0; i < audit.sections.size(); ++i)
     body += section_html(audit.sections[i], i, before, audience);
   if (own) body += lists_html(audit.lists) + settings_html(audit);
-  body += definitions_html(audit);
+  body += definitions;
   if (!own)
     body += "<footer>Public excerpt: tables, lists, settings and findings are left out.</footer>\n";
   const std::string name = name_for(audit.set.name, audience);

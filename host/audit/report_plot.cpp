@@ -43,7 +43,9 @@ Plot plot_of(const Table& table, const Chart& chart) {
   std::vector<std::size_t> columns = chart.y;
   const std::optional<std::size_t> limit = table.number_column("limit");
   const bool bars = chart.kind == ChartKind::kBar || chart.kind == ChartKind::kGroupedBar;
-  if (limit && bars && columns != std::vector<std::size_t>{*limit}) {
+  const bool others = std::any_of(columns.begin(), columns.end(),
+                                  [&](std::size_t column) { return limit && column != *limit; });
+  if (limit && bars && others) {  // a chart of limits alone draws them as what it shows
     plot.limit = limit;
     std::erase(columns, *limit);
   }

@@ -23,7 +23,7 @@ struct DiffOptions {
 /// How much of the negatives of rows is in both sets. A row's overlap is Jaccard's: negatives in
 /// both, divided by those in either, repeats counted; 1 where neither has any.
 struct Overlap {
-  std::uint64_t rows = 0;                           ///< rows of both that have any
+  std::uint64_t rows = 0;                           ///< rows of both
   std::uint64_t kept = 0, dropped = 0, gained = 0;  ///< negatives of these rows
   double mean = 0;
   /// Of the rows' overlaps: the d-th is the least that d + 1 tenths of the rows do not exceed.

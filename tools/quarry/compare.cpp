@@ -118,7 +118,7 @@ Pools load(const CompareArgs& args, const Context& context) {
       if (!document.content_hash.empty() && document.content_hash != set.content_hash())
         throw InputError(
             fmt::format("{}: is the audit of a set with the content hash {}, {} has {}",
-                        args.audits[i], document.content_hash, args.sets[i], set.content_hash()));
+                        document.name, document.content_hash, args.sets[i], set.content_hash()));
       document.name = args.sets[i];
       document.content_hash = set.content_hash();
       add_own_figures(set, document);

@@ -31,10 +31,10 @@ Json value_at(const Json& json, const char* key) {
 /// Options that name files, which are compared by their content, and such as decide no row.
 bool is_left_out(const std::string& option) {
   static const std::vector<std::string> kLeftOut = {
-      "items",       "users",   "item-ids",  "user-ids", "events",      "catalogue",
-      "rows",        "pairs",   "feature",   "recipe",   "index-cache", "recall-rows",
-      "allow-inert", "threads", "tile",      "device",   "seed",        "host-memory",
-      "round",       "as-of",   "item-list", "set",      "store"};
+      "items",       "users",       "item-ids", "user-ids",  "events", "more-events",
+      "catalogue",   "rows",        "pairs",    "feature",   "recipe", "index-cache",
+      "recall-rows", "allow-inert", "threads",  "tile",      "device", "seed",
+      "host-memory", "round",       "as-of",    "item-list", "set",    "store"};
   return std::find(kLeftOut.begin(), kLeftOut.end(), option) != kLeftOut.end();
 }
 
@@ -108,8 +108,10 @@ bool differs(const SetFacts& facts, const char* name) {
 }
 
 bool input_differs(const SetFacts& facts, const std::string& role) {
+  // Of several files of one role each has a number: "more-events 1".
   return std::any_of(facts.inputs.begin(), facts.inputs.end(), [&](const InputChange& input) {
-    return input.role == role && input.kind != InputChange::Kind::kSame;
+    return (input.role == role || input.role.starts_with(role + " ")) &&
+           input.kind != InputChange::Kind::kSame;
   });
 }
 
@@ -125,7 +127,8 @@ void say_causes(const SetFacts& facts, std::vector<std::string>& all) {
   if (input_differs(facts, "items") || input_differs(facts, "users"))
     all.emplace_back(
         "the embeddings differ: scores, ranks and what is near the positives are another model's");
-  if (input_differs(facts, "events") || differs(facts, "as_of"))
+  if (input_differs(facts, "events") || input_differs(facts, "more-events") ||
+      differs(facts, "as_of"))
     all.emplace_back(
         "the events or their end differ: positives, exposure and popularity may be others");
   if (input_differs(facts, "rows") || differs(facts, "option --rows-from") ||
@@ -239,12 +242,13 @@ std::vector<std::string> meaning_of(const SetFacts& facts, const SetDiff& diff) 
     constexpr double kNothingNew = 0.9, kBreak = 0.1;
     if (diff.overlap->mean > kNothingNew && diff.overlap->mean < 1)
       all.push_back(fmt::format(
-          "{:.1f} % of the negatives are the old ones: training on the new set repeats the last",
+          "on average {:.1f} % of a row's negatives of both sets are in both: training on the new "
+          "set repeats the last",
           100 * diff.overlap->mean));
     if (diff.overlap->mean < kBreak)
       all.push_back(fmt::format(
-          "only {:.1f} % of the negatives are common: a break, as after another model or another "
-          "numbering of the items",
+          "on average only {:.1f} % of a row's negatives of both sets are in both: a break, as "
+          "after another model or another numbering of the items",
           100 * diff.overlap->mean));
   }
   return all;

@@ -185,7 +185,7 @@ ExportNames names_for(const Source& source, const ExportArgs& args) {
 }
 
 /// Ids that would need a text and have none, before anything is written.
-void check_texts(const Source& source) {
+void check_texts(const Source& source, bool first_positive) {
   std::uint64_t lacking = 0;
   std::string first;
   std::vector<bool> seen_items, seen_users;
@@ -202,7 +202,7 @@ void check_texts(const Source& source) {
   for (std::uint64_t r = 0; r < source.rows; ++r) {
     const NegativeSet::Row row = source.set.row(r);
     look(source.user_texts, source.inputs->user_ids, row.user, seen_users);
-    for (const std::uint32_t item : row.positives)
+    for (const std::uint32_t item : written_positives(row.positives, first_positive))
       look(source.item_texts, source.inputs->item_ids, item, seen_items);
     for (std::uint32_t j = 0; j < row.count; ++j)
       look(source.item_texts, source.inputs->item_ids, row.item[j], seen_items);
@@ -261,7 +261,7 @@ std::string export_lines(const Source& source, const ExportArgs& args, ExportFor
     throw ConfigError(fmt::format("--negatives {}: rows of the set have {} at most",
                                   options.negatives, source.set.k()));
   if (args.missing_text == "reject" && (source.item_texts || source.user_texts))
-    check_texts(source);
+    check_texts(source, args.positives == "first");
   ExportFile file(args.out, args.overwrite);
   LineMaker lines(options, names_for(source, args), source.set.schema());
   file.write(lines.header());
@@ -494,7 +494,12 @@ class NpyExport {
     const std::string old = beside("old");
     const bool replaces = fs::exists(target_, error);
     if (replaces) rename_path(target_.string(), old);
-    rename_path(aside_, target_.string());
+    try {
+      rename_path(aside_, target_.string());
+    } catch (const IoError&) {
+      if (replaces) rename_path(old, target_.string());  // the earlier export stays
+      throw;
+    }
     aside_.clear();
     sync_folder(target_.parent_path().string());
     if (replaces) remove_folder(old);

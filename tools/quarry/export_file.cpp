@@ -33,6 +33,10 @@ void check_export_target(const std::string& path, bool overwrite, bool folder) {
         fmt::format("{}: is not a folder, so {} cannot be made in it; make it first or "
                     "choose another --out",
                     target.parent_path().string(), target.filename().string()));
+  const std::string sidecar = sidecar_of(target.string());
+  if (!folder && !overwrite && fs::exists(fs::symlink_status(sidecar, error)))
+    throw IoError(fmt::format(
+        "{}: exists, and would be replaced; choose another --out, or give --overwrite", sidecar));
   const fs::file_type type = fs::symlink_status(target, error).type();
   if (type == fs::file_type::not_found) return;
   if (!overwrite)

@@ -124,8 +124,7 @@ bool LineMaker::has_item(std::uint32_t item) {
 
 std::vector<std::uint32_t> LineMaker::positives_of(const NegativeSet::Row& row) {
   std::vector<std::uint32_t> items;
-  for (const std::uint32_t item : row.positives) {
-    if (options_.first_positive && !items.empty()) break;
+  for (const std::uint32_t item : written_positives(row.positives, options_.first_positive)) {
     if (has_item(item)) items.push_back(item);
   }
   return items;
@@ -222,7 +221,7 @@ void LineMaker::pairs(const NegativeSet::Row& row, std::string& out) {
   };
   const std::vector<std::uint32_t> positives = positives_of(row);
   const std::vector<std::uint32_t> slots = slots_of(row);
-  if (positives.empty()) ++counts_.rows_without_positive;
+  if (positives.empty() && slots.empty()) ++counts_.rows_without_positive;
   counts_.negatives += slots.size();
   for (const std::uint32_t positive : positives) pair(positive, "1");
   for (const std::uint32_t j : slots) pair(row.item[j], "0");
@@ -240,8 +239,10 @@ void LineMaker::list(const NegativeSet::Row& row, std::string& out) {
   };
   const std::vector<std::uint32_t> positives = positives_of(row);
   const std::vector<std::uint32_t> slots = slots_of(row);
-  if (positives.empty()) ++counts_.rows_without_positive;
-  if (positives.empty() && slots.empty()) return;
+  if (positives.empty() && slots.empty()) {
+    ++counts_.rows_without_positive;
+    return;
+  }
   counts_.negatives += slots.size();
   for (const std::uint32_t positive : positives) entry(positive, "1");
   for (const std::uint32_t j : slots) entry(row.item[j], "0");

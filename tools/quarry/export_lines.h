@@ -1,8 +1,10 @@
 // Rows of a set as lines that training libraries read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,12 @@ struct ExportNames {
   /// Whether there is something to write; empty: always. What has none is left out.
   std::function<bool(std::uint32_t)> has_user, has_item;
 };
+
+/// Positives of a row that lines are made of: all, or the first.
+inline std::span<const std::uint32_t> written_positives(std::span<const std::uint32_t> positives,
+                                                        bool first_alone) {
+  return first_alone ? positives.first(std::min<std::size_t>(1, positives.size())) : positives;
+}
 
 struct LineOptions {
   ExportFormat format = ExportFormat::kTriplets;

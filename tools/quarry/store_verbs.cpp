@@ -158,8 +158,8 @@ int run_tag(const std::string& path, const std::string& name, const std::string&
   if (remove == !reference.empty())
     throw ConfigError("give a version, or --remove to take the tag away");
   Store store = Store::open(path);
-  check_free_tag(store, name);
   const StoreLock lock(store.path());
+  check_free_tag(store, name);
   if (remove) {
     store.remove_tag(name);
   } else {
