@@ -370,6 +370,122 @@ def mended(program, world, store, victims):
     print(f"{3 * rounds} damaged or lost files of two versions mended from the inputs")
 
 
+def write_safetensors(path, tensors):
+    header, body = {}, b""
+    for name, (numbers, shape) in tensors.items():
+        data = numbers.tobytes()
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + body)
+
+
+def trap(program, world, words, then, now):
+    """Mines with the flags `then`, refreshes with `now` in their place, and compares with mining `now`."""
+    store, whole = world.path("store"), world.path("whole")
+    for path in (store, whole):
+        shutil.rmtree(path, ignore_errors=True)
+
+    def flags(of):
+        return [part for flag in of.items() for part in flag]
+
+    quarry(program, "mine", *flags(then), "--store", store, "--rows-per-shard", "300")
+    said = json.loads(quarry(program, "refresh", store, *flags(now), "--json").stdout)
+    quarry(program, "mine", *flags({**then, **now}), "--store", whole, "--rows-per-shard", "300", "--snapshot",
+           f"{store}@1")
+    check(shards_of(whole, 1)[0] == shards_of(store, said["version"])[0], f"{words}: shards differ")
+    return said
+
+
+def traps(program, folder):
+    """Changes after which a row looks as if it stood, and does not."""
+    world = World(os.path.join(folder, "t"), "nv-perc")
+    quarry(program, "synth", "--out", world.folder, "--users", "150", "--items", "500", "--dim", "16")
+    numbers, shape = read_npy(world.path("items.npy"))
+    users = read_npy(world.path("users.npy"))[0]
+    dim = shape[1]
+    away = [-sum(users[d::dim]) / (len(users) // dim) for d in range(dim)]
+    base = {"--items": world.path("items.npy"), "--users": world.path("users.npy"), "--events": world.path("events.csv"),
+            "--catalogue": world.path("catalogue.csv"), "--as-of": str(AS_OF), "--recipe": world.path("r.toml")}
+
+    def recipe(head, rest):
+        with open(base["--recipe"], "w") as file:
+            file.write(head + '\n[exposure]\npositive = ["purchase", "like"]\n[safety]\nfilters = [{ kind = "positives" }]\n' + rest)
+
+    # A vector that could not be scored was a row of zeros, which has a rank; mended, it has another.
+    recipe('k = 4\nmetric = "l2"', '[[branch]]\nname = "hard"\nsource = { kind = "topk" }\n'
+           'filters = [{ kind = "rank", window = [11, 14], of = "raw" }]\n')
+    bad, mended_ = array.array("f", numbers), array.array("f", numbers)
+    for d in range(dim):
+        bad[5 * dim + d] = float("nan")
+        mended_[5 * dim + d] = 50 * away[d]
+    write_npy(world.path("bad.npy"), bad, shape)
+    write_npy(world.path("mended.npy"), mended_, shape)
+    said = trap(program, world, "a bad vector that is mended", {**base, "--items": world.path("bad.npy"), "--bad-rows": "drop"},
+                {"--items": world.path("mended.npy")})
+    check(0 < said["rows_mined"] < said["rows"], f"a bad vector that is mended: {said['rows_mined']} of {said['rows']} mined")
+
+    # Another tensor of the same file: the file's hash does not tell.
+    recipe('k = 4\nmetric = "cosine"', '[[branch]]\nname = "hard"\nsource = { kind = "topk", pool = 20 }\n')
+    other = array.array("f", numbers)
+    for item in (3, 50, 77, 300):
+        for d in range(dim):
+            other[item * dim + d] = -other[item * dim + d]
+    write_safetensors(world.path("two.safetensors"), {"a": (numbers, shape), "b": (other, shape)})
+    two = {**base, "--items": world.path("two.safetensors")}
+    said = trap(program, world, "another tensor", {**two, "--items-tensor": "a"}, {"--items-tensor": "b"})
+    check(said["items_changed"] == 4 and said["rows_mined"] < said["rows"], f"another tensor: {said}")
+
+    # The catalogue outgrows max_rank: short rows say so, though the new item is below every floor.
+    recipe('k = 12\nmetric = "cosine"', '[strata]\npopularity = { bins = 4 }\n[[branch]]\nname = "hard"\n'
+           'source = { kind = "topk", pool = 40, max_rank = 500 }\nfilters = [{ kind = "rank", window = [1, 40] }, '
+           '{ kind = "relative_margin", ratio = 0.97 }]\n[quota]\nby = "popularity"\nshares = "equal"\n')
+    more = array.array("f", numbers)
+    more.extend(3 * x for x in away)
+    write_npy(world.path("more.npy"), more, [shape[0] + 1, dim])
+    catalogue = read_csv(world.path("catalogue.csv"))
+    write_csv(world.path("more.csv"), catalogue + [{**catalogue[0], "item": shape[0]}])
+    trap(program, world, "a catalogue that outgrows max_rank", base,
+         {"--items": world.path("more.npy"), "--catalogue": world.path("more.csv")})
+
+    # Rows without a time stand at the end of the log that was refreshed with, and `universal` at the snapshot's
+    # counts: the audit judges by both as the miner did.
+    recipe('k = 4\nmetric = "cosine"', '[[branch]]\nname = "hard"\nsource = { kind = "topk", pool = 40 }\n'
+           'filters = [{ kind = "time" }, { kind = "universal", share = 0.04 }]\n')
+    early = {**base, "--rows-from": "users", "--as-of": "1616000000"}
+    trap(program, world, "the end of the log", early, {"--as-of": str(AS_OF)})
+    done = quarry(program, "audit", f"{world.path('store')}@2", ok=(0, 8))
+    check(done.returncode == 0, f"an honest refresh fails its audit: {done.stderr}")
+
+    # One user, ten items, more negatives wanted than there are.
+    small = World(os.path.join(folder, "s"), "random")
+    quarry(program, "synth", "--out", small.folder, "--users", "1", "--items", "10", "--dim", "4", "--events-per-user", "3")
+    write_csv(small.path("d.csv"), [{"user": 0, "item": 7, "time": AS_OF, "kind": "purchase", "value": ""}])
+    tiny = {"--items": small.path("items.npy"), "--users": small.path("users.npy"), "--events": small.path("events.csv"),
+            "--recipe": "random", "--set": "k=20", "--as-of": str(AS_OF)}
+    trap(program, small, "one user", tiny, {"--more-events": small.path("d.csv")})
+    print("bad vectors that are mended, other tensors, catalogues past max_rank, one user: as mining everything")
+
+
+def failing(program, folder):
+    """A disk that is full, or broken, at steps of a refresh."""
+    world = World(os.path.join(folder, "f"), "nv-perc")
+    quarry(program, "synth", "--out", world.folder, "--users", "100", "--items", "300", "--dim", "8")
+    store = world.path("store")
+    quarry(program, "mine", *world.mine(), "--store", store, "--model", "m")
+    ends = 0
+    for step, code in [(n, (28, 5)[n % 2]) for n in range(1, 90, 4)]:
+        done = quarry(program, "refresh", f"{store}@1", "--seed", str(step), ok=(0, 5),
+                      env={"QUARRY_FAIL_AT": f"{step}:{code}"})
+        ends += done.returncode == 5
+        check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, f"errno {code} at step {step}: not whole")
+        quarry(program, "refresh", f"{store}@1", "--seed", str(step))
+    check(ends > 10, f"only {ends} steps failed")
+    print(f"{ends} failing writes of a refresh end with 5, the store whole, and the same command goes on")
+
+
 def due(program, folder):
     """What a scheduler asks, and what new vectors mean."""
     world = World(os.path.join(folder, "u"), "nv-perc")
@@ -395,6 +511,17 @@ def due(program, folder):
     manifest = shards_of(store, 2)[1]
     last = max(int(row["time"]) for name in ("events.csv", "d.csv") for row in read_csv(world.path(name)))
     check(manifest["run"]["as_of"] is None and manifest["run"]["latest_event"] == last, "latest is the last event's time")
+    # What is said again moves no tag back, and what is set goes on from what was set.
+    check(ask("--json")["was_there"], "nothing is new")
+    done = quarry(program, "refresh", f"{store}@1", "--json")
+    tags = {v["version"]: v["tags"] for v in json.loads(quarry(program, "log", store, "--json").stdout)["versions"]}
+    check(json.loads(done.stdout)["was_there"] and tags == {1: [], 2: ["latest"]}, f"a tag moved back: {tags}")
+    kept = world.path("kept")
+    quarry(program, "mine", *world.mine(), "--set", "k=3", "--store", kept)
+    quarry(program, "refresh", kept, "--set", "branch.hard.source.pool=60", ok=(0,))
+    check(shards_of(kept, 2)[1]["k"] == 3, "--set forgot what was set before")
+    quarry(program, "refresh", kept, "--events", world.path("d.csv"), "--as-of", "latest")
+    check(shards_of(kept, 3)[1]["run"]["events"]["read"] == 20, "--events names the whole log")
     # Vectors: the same ones moved a little, then others.
     numbers, shape = read_npy(world.path("items.npy"))
     chance = random.Random(2)
@@ -406,6 +533,11 @@ def due(program, folder):
     check(far["what"] == "planned" and far["drift"]["overlap"] < 0.4 and abs(far["drift"]["mean_cosine"]) < 0.2, f"{far}")
     # A hundred of 600 items are the same by chance for a sixth.
     check(abs(far["drift"]["overlap"] - 100 / 600) < 0.05, f"overlap by chance: {far['drift']}")
+    # Written over in place, as a nightly job does: how far they moved cannot be known, which is told and due.
+    write_npy(world.path("items.npy"), read_npy(world.path("far.npy"))[0], shape)
+    done = quarry(program, "refresh", store, "--if-due", "--due-drift", "0.7", "--dry-run")
+    check("not known" in done.stderr and "would be mined" in done.stderr, f"vectors written over: {done.stderr}")
+    write_npy(world.path("items.npy"), numbers, shape)
     for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after")]:
         done = ask(*flags, ok=range(256))
         check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.returncode} {done.stderr}")
@@ -433,6 +565,8 @@ def main():
         random_sets(program, folder, arguments.sets, arguments.seed)
         killed(program, folder)
         damaged(program, folder)
+        traps(program, folder)
+        failing(program, folder)
         due(program, folder)
     if failures:
         sys.exit(f"{len(failures)} failed")

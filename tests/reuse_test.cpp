@@ -47,24 +47,7 @@ test::Mined mine(const Problem& p) {
   options.seed = p.seed;
   options.round = p.round;
   options.retriever = "exact";
-  Miner miner(p.recipe, p.inputs, options);
-  test::Mined mined;
-  mined.all.k = p.recipe.k;
-  mined.all.num_branches = static_cast<std::uint32_t>(p.recipe.branches.size());
-  miner.mine(p.rows_view, [&](const NegativeBatch& b) {
-    NegativeBatch& all = mined.all;
-    const auto append = [](auto& to, const auto& from) {
-      to.insert(to.end(), from.begin(), from.end());
-    };
-    all.num_rows += b.num_rows;
-    append(all.item, b.item), append(all.raw_rank, b.raw_rank);
-    append(all.survivor_rank, b.survivor_rank), append(all.stratum, b.stratum);
-    append(all.score, b.score), append(all.logq, b.logq), append(all.kappa, b.kappa);
-    append(all.positive_min, b.positive_min), append(all.branch, b.branch);
-    append(all.fill, b.fill), append(all.certified, b.certified), append(all.count, b.count);
-    append(all.floor, b.floor);
-  });
-  return mined;
+  return test::mine_all(p.recipe, p.inputs, p.rows_view, options);
 }
 
 // --- changes; each keeps the problem one that can be mined

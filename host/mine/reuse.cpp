@@ -4,9 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace quarry {
+namespace {
+
+constexpr std::uint64_t kManyItems = 4096;
+
+}  // namespace
 
 Reuse::Reuse(const Dependence& now, const RunBasis& then,
              const std::optional<MatrixView>& then_items, bool exact, const Exec& exec)
@@ -25,6 +29,7 @@ Reuse::Reuse(const Dependence& now, const RunBasis& then,
   if (!obstacles_.empty()) return;
   find_changed(then);
   check_draws();
+  check_number();
   if (obstacles_.empty()) make_table(then_items);
 }
 
@@ -89,6 +94,15 @@ void Reuse::check_draws() {
   }
   if (now_.has_near() && (!changed_.empty() || added_ > 0))
     obstacles_.emplace_back("items changed, and any may be near some positive of any row");
+}
+
+/// Where most items changed, as under another model, rows that stand are few, and asking takes a
+/// copy of the tables of both runs.
+void Reuse::check_number() {
+  const std::uint64_t number = changed_.size() + added_;
+  if (number < kManyItems || number * 2 < now_.items().size()) return;
+  obstacles_.push_back(std::to_string(number) + " of " + std::to_string(now_.items().size()) +
+                       " items changed or are new: nearly every row is concerned");
 }
 
 void Reuse::add_to_table(Table& table, const MatrixView& from, std::uint64_t row) const {

@@ -49,6 +49,7 @@ class Reuse {
   void compare_common(const RunBasis& then);
   void find_changed(const RunBasis& then);
   void check_draws();
+  void check_number();
   /// Rows of items, and a search over them.
   struct Table {
     std::vector<float> rows;

@@ -79,11 +79,8 @@ std::string read_file(const std::string& store, const Entry& entry) {
   return text;
 }
 
-[[noreturn]] void throw_other_shape(const std::string& store, const Entry& entry,
-                                    std::uint64_t length) {
-  throw InputError(store + "/" + entry.path + ": is not the array of " + std::to_string(length) +
-                   " entries that its version needs");
-}
+/// Pairs, and the hash behind them.
+ArrayShape sealed_shape(std::uint64_t length) { return {"<u8", 8, length + 1, 2}; }
 
 struct Part {
   const void* data;
@@ -133,7 +130,7 @@ std::string keep_array(const std::string& store, const std::string& draft, const
 
 std::string keep_sealed(const std::string& store, const std::string& draft, const std::string& name,
                         const void* data, std::uint64_t length) {
-  const ArrayShape shape = {"<u8", 8, length + 1, 2};
+  const ArrayShape shape = sealed_shape(length);
   const std::string header = npy_header(shape.descr, shape.length, shape.width, true);
   const std::size_t bytes = shape.data_bytes() - kSealBytes;
   DigestStream stream;
@@ -148,17 +145,10 @@ std::string keep_sealed(const std::string& store, const std::string& draft, cons
   return Json{{"path", path}, {"bytes", header.size() + shape.data_bytes()}}.dump();
 }
 
-std::vector<unsigned char> read_sealed(const std::string& store, const std::string& text,
+std::vector<unsigned char> read_sealed(const std::string& store, const std::string& entry,
                                        std::uint64_t length) {
-  const Entry entry = entry_of(store, text);
-  const std::string file = read_file(store, entry);
-  const ArrayShape shape = {"<u8", 8, length + 1, 2};
-  const std::string header = npy_header(shape.descr, shape.length, shape.width, true);
-  if (file.size() != header.size() + shape.data_bytes() ||
-      file.compare(0, header.size(), header) != 0)
-    throw_other_shape(store, entry, length);
-  std::vector<unsigned char> data(shape.data_bytes() - kSealBytes);
-  if (!data.empty()) std::memcpy(data.data(), file.data() + header.size(), data.size());
+  std::vector<unsigned char> data = read_array(store, entry, sealed_shape(length));
+  data.resize(data.size() - kSealBytes);
   return data;
 }
 
@@ -168,11 +158,11 @@ std::vector<unsigned char> read_array(const std::string& store, const std::strin
   const std::string file = read_file(store, entry);
   const std::string header = npy_header(shape.descr, shape.length, shape.width, shape.width > 1);
   if (file.size() != header.size() + shape.data_bytes() ||
-      file.compare(0, header.size(), header) != 0)
-    throw_other_shape(store, entry, shape.length);
-  std::vector<unsigned char> data(shape.data_bytes());
-  std::memcpy(data.data(), file.data() + header.size(), data.size());
-  return data;
+      file.compare(0, header.size(), header) != 0) {
+    throw InputError(store + "/" + entry.path + ": is not the array of " +
+                     std::to_string(shape.length) + " entries that its version needs");
+  }
+  return {file.begin() + static_cast<std::ptrdiff_t>(header.size()), file.end()};
 }
 
 void check_array(const std::string& store, const std::string& entry) {

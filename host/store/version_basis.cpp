@@ -133,6 +133,7 @@ EarlierVersion::EarlierVersion(const Store& store, std::uint64_t number)
   }
   if (row_entries_.size() + 1 != shard_begin_.size())
     throw InputError(where + ": store.basis is not of the version's shards");
+  rows_.resize(row_entries_.size());
   if (set_.rows() >= kNone) throw InputError(where + ": has too many rows to take some over");
   places_.assign(std::bit_ceil(std::max<std::uint64_t>(set_.rows() * 2, 2)), kNone);
   const std::uint64_t mask = places_.size() - 1;
@@ -157,7 +158,6 @@ std::optional<std::uint64_t> EarlierVersion::find(std::uint64_t key) {
 RowBasis EarlierVersion::row(std::uint64_t row) {
   const auto at = std::upper_bound(shard_begin_.begin(), shard_begin_.end(), row);
   const auto shard = static_cast<std::size_t>(at - shard_begin_.begin()) - 1;
-  rows_.resize(row_entries_.size());
   std::vector<RowBasis>& rows = rows_[shard];
   if (rows.empty()) {
     const std::uint64_t count = shard_begin_[shard + 1] - shard_begin_[shard];

@@ -32,6 +32,7 @@ inline Mined mine_all(const Recipe& recipe, const MinerInputs& inputs, const Row
     append(all.score, b.score), append(all.logq, b.logq), append(all.kappa, b.kappa);
     append(all.positive_min, b.positive_min), append(all.branch, b.branch);
     append(all.fill, b.fill), append(all.certified, b.certified), append(all.count, b.count);
+    append(all.floor, b.floor);
   });
   mined.report = miner.report();
   return mined;

@@ -173,7 +173,7 @@ void take_snapshot(RunRequest& request, Inputs& inputs) {
   if (kept.num_items > inputs.items.view().rows) {
     throw InputError(fmt::format(
         "{}: has {} items, the snapshot has {}; items that are gone keep their rows and "
-        "get a time in 'retired', or mine without --snapshot",
+        "get a time in 'retired', or mine without --snapshot (refresh --new-snapshot)",
         inputs.items.path(), inputs.items.view().rows, kept.num_items));
   }
   const Snapshot& own = inputs.snapshot;

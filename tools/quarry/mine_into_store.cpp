@@ -114,7 +114,7 @@ class VersionMaker {
     }
     RowFeed feed = feed_of(0, mining_.rows());
     stored_.rows_mined = feed.count_to_mine(context_.stop);
-    stored_.rows_taken = mining_.rows() - stored_.rows_mined;
+    stored_.rows_taken = mining_.rows() - stored_.rows_mined - feed.bad_rows();
     return stored_;
   }
 

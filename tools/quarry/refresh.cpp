@@ -32,8 +32,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Below this share of equal nearest items negatives are worth mining again (measured on ml-100k:
-/// staleness costs at half hard negatives, nothing at a fifth).
+/// Below this share of equal nearest items it is said to be worth mining again: a rule of thumb.
 constexpr double kWorthRefreshing = 0.7;
 
 struct RefreshArgs {
@@ -283,7 +282,7 @@ class Refresh {
       fmt::print(stderr, "{}: nothing changed that version {} does not know; nothing was mined{}\n",
                  store_.path(), stored_.version,
                  args_.mine_all
-                     ? ", --mine-all or not: to check it mine into another store with --snapshot"
+                     ? " (to check that version, mine into another store with --snapshot)"
                      : "");
       return;
     }
