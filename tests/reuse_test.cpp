@@ -96,6 +96,8 @@ void move_items(Rng& rng, Problem& p) {
     const std::uint64_t item = rng.in(0, p.inputs.items.rows - 1);
     p.items[item * dim + rng.in(0, dim - 1)] += rng.chance(50) ? 0.25f : -0.25f;
     p.items[item * dim] += 0.0078125f;
+    for (std::uint32_t d = 0; n % 2 == 0 && d < dim; ++d)  // from near to far, or back
+      p.items[item * dim + d] *= -1.0f;
   }
 }
 
