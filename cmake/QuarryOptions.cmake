@@ -4,6 +4,7 @@ option(QUARRY_FAISS "Use FAISS where it is found (exact retrieval needs none)" O
 option(QUARRY_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(QUARRY_BENCH "Build the micro-benchmarks" OFF)
 option(QUARRY_WERROR "Warnings are errors" OFF)
+option(QUARRY_UNITY "Compile several sources of the program together" ON)
 option(QUARRY_STD_THREADS "std::thread instead of OpenMP in our code, for race detectors" OFF)
 set(QUARRY_SANITIZE "" CACHE STRING "empty, address (with undefined behaviour) or thread")
 set_property(CACHE QUARRY_SANITIZE PROPERTY STRINGS "" address thread)

@@ -104,3 +104,7 @@ if(NOT QUARRY_SANITIZE)
   set_tests_properties(check_layers check_format check_headers check_install PROPERTIES
     TIMEOUT 900 SKIP_RETURN_CODE 77)
 endif()
+
+# Tests run side by side and use several threads each: one that waits must not take the processor from one that works.
+get_property(all_tests DIRECTORY PROPERTY TESTS)
+set_property(TEST ${all_tests} APPEND PROPERTY ENVIRONMENT "OMP_WAIT_POLICY=passive")

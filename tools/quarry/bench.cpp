@@ -45,10 +45,6 @@ struct BenchArguments {
   bool json = false;
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 /// Removed with everything in it.
 class TemporaryFolder {
  public:

@@ -31,7 +31,7 @@ struct DiffArgs {
 
 struct Compared {
   NegativeSet a, b;
-  SetFacts facts;
+  RecordedFacts facts;
   SetDiff diff;
   std::vector<std::string> meaning;
   std::unique_ptr<Inputs> names;  ///< of b; null: not asked for
@@ -168,7 +168,7 @@ double percent(std::uint64_t part, std::uint64_t whole) {
   return whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
-std::string facts_words(const SetFacts& facts) {
+std::string facts_words(const RecordedFacts& facts) {
   std::string words;
   for (const Fact& fact : facts.facts) {
     if (!fact.same())

@@ -102,12 +102,12 @@ std::vector<InputChange> changes_of(const Json& a, const Json& b) {
   return changes;
 }
 
-bool differs(const SetFacts& facts, const char* name) {
+bool differs(const RecordedFacts& facts, const char* name) {
   const Fact* fact = facts.find(name);
   return fact != nullptr && !fact->same();
 }
 
-bool input_differs(const SetFacts& facts, const std::string& role) {
+bool input_differs(const RecordedFacts& facts, const std::string& role) {
   // Of several files of one role each has a number: "more-events 1".
   return std::any_of(facts.inputs.begin(), facts.inputs.end(), [&](const InputChange& input) {
     return (input.role == role || input.role.starts_with(role + " ")) &&
@@ -116,7 +116,7 @@ bool input_differs(const SetFacts& facts, const std::string& role) {
 }
 
 /// Why the rows may differ, as far as it is recorded.
-void say_causes(const SetFacts& facts, std::vector<std::string>& all) {
+void say_causes(const RecordedFacts& facts, std::vector<std::string>& all) {
   const std::size_t before = all.size();
   if (!facts.recipe_diff.empty())
     all.emplace_back("the recipes differ: other rules choose the negatives");
@@ -169,7 +169,7 @@ const char* words_of(InputChange::Kind kind) {
   return "unknown";
 }
 
-bool SetFacts::all_same() const {
+bool RecordedFacts::all_same() const {
   return recipe_diff.empty() && recorded_a == recorded_b &&
          std::all_of(facts.begin(), facts.end(), [](const Fact& fact) { return fact.same(); }) &&
          std::all_of(inputs.begin(), inputs.end(), [](const InputChange& input) {
@@ -177,16 +177,16 @@ bool SetFacts::all_same() const {
          });
 }
 
-const Fact* SetFacts::find(const std::string& name) const {
+const Fact* RecordedFacts::find(const std::string& name) const {
   const auto found =
       std::find_if(facts.begin(), facts.end(), [&](const Fact& fact) { return fact.name == name; });
   return found != facts.end() ? &*found : nullptr;
 }
 
-SetFacts facts_of(const NegativeSet& a, const NegativeSet& b, const std::string& name_a,
-                  const std::string& name_b) {
+RecordedFacts facts_of(const NegativeSet& a, const NegativeSet& b, const std::string& name_a,
+                       const std::string& name_b) {
   const Made x = made_by(a), y = made_by(b);
-  SetFacts out;
+  RecordedFacts out;
   out.recorded_a = x.run.contains("options");
   out.recorded_b = y.run.contains("options");
   const auto add = [&out](const char* name, const Json& p, const Json& q) {
@@ -215,7 +215,7 @@ SetFacts facts_of(const NegativeSet& a, const NegativeSet& b, const std::string&
   return out;
 }
 
-std::vector<std::string> meaning_of(const SetFacts& facts, const SetDiff& diff) {
+std::vector<std::string> meaning_of(const RecordedFacts& facts, const SetDiff& diff) {
   std::vector<std::string> all;
   if (diff.identical) {
     if (!facts.all_same())

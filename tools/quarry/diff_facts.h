@@ -23,7 +23,7 @@ struct InputChange {
 };
 const char* words_of(InputChange::Kind kind);
 
-struct SetFacts {
+struct RecordedFacts {
   std::vector<Fact> facts;  ///< seeds, model, times, shape, promise, options
   std::vector<InputChange> inputs;
   std::string recipe_diff;                      ///< unified; "" if the texts are equal
@@ -35,10 +35,10 @@ struct SetFacts {
 };
 
 /// `name_a`, `name_b` head the recipes' diff.
-SetFacts facts_of(const NegativeSet& a, const NegativeSet& b, const std::string& name_a,
-                  const std::string& name_b);
+RecordedFacts facts_of(const NegativeSet& a, const NegativeSet& b, const std::string& name_a,
+                       const std::string& name_b);
 
 /// What the differences amount to, a sentence each.
-std::vector<std::string> meaning_of(const SetFacts& facts, const SetDiff& diff);
+std::vector<std::string> meaning_of(const RecordedFacts& facts, const SetDiff& diff);
 
 }  // namespace quarry

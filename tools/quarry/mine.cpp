@@ -35,10 +35,6 @@ struct MineArgs {
   bool json = false;
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 /// Mines the chosen rows into the writer.
 void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inputs& inputs,
                const Context& context) {

@@ -32,8 +32,8 @@ Json words_of(const Snapshot& snapshot) {
 }
 
 /// A hash of everything that decides what the negatives are and how they lie in shards.
-std::string identity_of(const StoreOptions& options, const RunRequest& request,
-                        const Inputs& inputs, const std::string& store) {
+std::string run_identity(const StoreOptions& options, const RunRequest& request,
+                         const Inputs& inputs, const std::string& store) {
   Json json = Json::parse(options_to_json(request.options, store));
   for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
     json.erase(key);
@@ -64,10 +64,6 @@ std::string identity_of(const StoreOptions& options, const RunRequest& request,
   return stream.digest().hex();
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 /// Which version of this program mined a set.
 std::string program_of(const std::string& manifest_json) {
   const Json run = Json::parse(manifest_json).value("run", Json::object());
@@ -83,7 +79,7 @@ class VersionMaker {
         options_(options),
         mining_(mining),
         context_(context),
-        identity_(identity_of(options, mining.request, *mining.inputs, store.path())),
+        identity_(run_identity(options, mining.request, *mining.inputs, store.path())),
         run_(store, identity_, mining.schema()),
         dependence_(mining.request.recipe, mining.inputs->miner_inputs(), mining.inputs->item_ids,
                     mining.request.options.seed, mining.request.options.round,

@@ -2,20 +2,16 @@
 #include "tools/quarry/mining_run.h"
 
 #include <fmt/format.h>
-#include <chrono>
 #include <utility>
 
 #include "kernels/core/errors.h"
+#include "tools/quarry/progress.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 void check_shards(std::uint64_t rows, std::uint64_t rows_per_shard) {
   const std::uint64_t shards = (rows + rows_per_shard - 1) / rows_per_shard;

@@ -9,6 +9,10 @@
 
 namespace quarry {
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 Progress::Progress(std::string what, std::uint64_t total)
     : what_(std::move(what)), total_(total), terminal_(::isatty(STDERR_FILENO) == 1) {}
 

@@ -27,6 +27,7 @@ class Progress {
   Clock::time_point last_ = start_;
 };
 
+double seconds_since(std::chrono::steady_clock::time_point start);
 /// "412 ms", "3.1 s", "2 min 5 s", "1 h 12 min".
 std::string words_of_seconds(double seconds);
 /// "512.0 MiB".
