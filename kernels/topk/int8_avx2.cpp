@@ -262,29 +262,41 @@ struct ProductRow {
   }
 };
 
-[[gnu::target("avx2,fma,bmi")]] Int8Found find_reaching(const std::int32_t* products,
-                                                        const Int8Query& query,
-                                                        const Int8Items& items, std::uint32_t n,
-                                                        const Int8Wanted& wanted,
-                                                        std::uint32_t* places) {
+/// Bits of 32 items from `at` on; passes: and of those above `over`.
+[[gnu::target("avx2,fma")]] inline Reaching reaching_of(const ProductRow& row, std::uint32_t at,
+                                                        __m256 floor, __m256 over, bool passes) {
+  const __m256 largest = _mm256_set1_ps(kLargest);
+  Reaching all{0, 0};
+  for (std::uint32_t part = 0; part < 4; ++part) {
+    const std::uint32_t first = at + kLanes * part;
+    const __m256 upper = row.upper(first);
+    // Not less: true for unordered operands.
+    const __m256 reaches = _mm256_cmp_ps(upper, floor, _CMP_NLT_UQ);
+    all.bits |= static_cast<std::uint32_t>(_mm256_movemask_ps(reaches)) << (kLanes * part);
+    if (!passes) continue;
+    const __m256 above = _mm256_and_ps(_mm256_cmp_ps(row.lower(first), over, _CMP_GT_OQ),
+                                       _mm256_cmp_ps(upper, largest, _CMP_LE_OQ));
+    all.above |= static_cast<std::uint32_t>(_mm256_movemask_ps(above)) << (kLanes * part);
+  }
+  return all;
+}
+
+[[gnu::target("avx2,fma,bmi,popcnt")]] Int8Found find_reaching(
+    const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
+    const Int8Wanted& wanted, std::uint32_t* places) {
   constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
   const ProductRow row(products, query, items, wanted.bias);
   const __m256 floor = _mm256_set1_ps(wanted.threshold);
+  const __m256 over = _mm256_set1_ps(wanted.pass_above);
   Listing listing{wanted, places, {}};
+  const bool passes = listing.passes();
   std::uint32_t at = 0;
   while (n - at >= 32) {
     const std::uint32_t words = std::min((n - at) / 32, kWords);
-    std::uint32_t bits[kWords];
-    for (std::uint32_t w = 0; w < words; ++w) {
-      bits[w] = 0;
-      for (std::uint32_t part = 0; part < 4; ++part) {
-        // Not less: true for unordered operands.
-        const __m256 reaches =
-            _mm256_cmp_ps(row.upper(at + 32 * w + kLanes * part), floor, _CMP_NLT_UQ);
-        bits[w] |= static_cast<std::uint32_t>(_mm256_movemask_ps(reaches)) << (kLanes * part);
-      }
-    }
-    list_reaching(products, query, items, bits, words, at, listing);
+    Reaching reaching[kWords];
+    for (std::uint32_t w = 0; w < words; ++w)
+      reaching[w] = reaching_of(row, at + 32 * w, floor, over, passes);
+    take_words(reaching, words, at, listing);
     at += 32 * words;
   }
   for (; at < n; ++at) {

@@ -184,37 +184,46 @@ struct ProductRow {
 
 constexpr __mmask16 kAll = 0xFFFF;
 
-template <bool kBias>
-[[gnu::target("avx512f,bmi,fma")]] Int8Found find_with(const std::int32_t* products,
-                                                       const Int8Query& query,
-                                                       const Int8Items& items, std::uint32_t n,
-                                                       const Int8Wanted& wanted,
-                                                       std::uint32_t* places) {
+/// Bits of the items at .. at + 15 that are there; kPasses: and of those above `over`.
+template <bool kPasses, bool kBias>
+[[gnu::target("avx512f")]] inline Reaching reaching_of(const ProductRow<kBias>& row,
+                                                       std::uint32_t at, __mmask16 there,
+                                                       __m512 floor, __m512 over) {
+  const __m512 upper = row.upper(at, there);
+  // Not less: true for unordered operands.
+  const __mmask16 reaches = _mm512_mask_cmp_ps_mask(there, upper, floor, _CMP_NLT_UQ);
+  if constexpr (!kPasses) return {reaches, 0};
+  const __mmask16 finite =
+      _mm512_cmp_ps_mask(upper, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_LE_OQ);
+  return {reaches, _mm512_mask_cmp_ps_mask(finite, row.lower(at, there), over, _CMP_GT_OQ)};
+}
+
+template <bool kPasses, bool kBias>
+[[gnu::target("avx512f,bmi,fma,popcnt")]] Int8Found find_with(
+    const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
+    const Int8Wanted& wanted, std::uint32_t* places) {
   constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
   const ProductRow<kBias> row(products, query, items, wanted.bias);
   const __m512 floor = _mm512_set1_ps(wanted.threshold);
+  const __m512 over = _mm512_set1_ps(wanted.pass_above);
   Listing listing{wanted, places, {}};
   for (std::uint32_t first = 0; first < n; first += 32 * kWords) {
-    std::uint32_t bits[kWords];
+    Reaching reaching[kWords];
     std::uint32_t words = 0;
-    // Not less: true for unordered operands.
-    std::uint32_t at = first;
-    for (; words < kWords && at + 32 <= n; at += 32) {
-      const __mmask16 low = _mm512_cmp_ps_mask(row.upper(at, kAll), floor, _CMP_NLT_UQ);
-      const __mmask16 high =
-          _mm512_cmp_ps_mask(row.upper(at + kInt8Group, kAll), floor, _CMP_NLT_UQ);
-      bits[words++] = std::uint32_t{low} | std::uint32_t{high} << kInt8Group;
+    for (std::uint32_t at = first; words < kWords && at < n; at += 32) {
+      const __mmask16 there = n - at >= kInt8Group ? kAll : lanes_of(n - at);
+      const Reaching low = reaching_of<kPasses>(row, at, there, floor, over);
+      Reaching high{0, 0};
+      if (n - at >= 2 * kInt8Group) {
+        high = reaching_of<kPasses>(row, at + kInt8Group, kAll, floor, over);
+      } else if (n - at > kInt8Group) {
+        high =
+            reaching_of<kPasses>(row, at + kInt8Group, lanes_of(n - at - kInt8Group), floor, over);
+      }
+      reaching[words++] = {low.bits | high.bits << kInt8Group,
+                           low.above | high.above << kInt8Group};
     }
-    if (words < kWords && at < n) {
-      const __mmask16 low = lanes_of(n - at);
-      const __mmask16 high = n - at > kInt8Group ? lanes_of(n - at - kInt8Group) : __mmask16{0};
-      bits[words++] =
-          std::uint32_t{_mm512_mask_cmp_ps_mask(low, row.upper(at, low), floor, _CMP_NLT_UQ)} |
-          std::uint32_t{
-              _mm512_mask_cmp_ps_mask(high, row.upper(at + kInt8Group, high), floor, _CMP_NLT_UQ)}
-              << kInt8Group;
-    }
-    list_reaching(products, query, items, bits, words, first, listing);
+    take_words(reaching, words, first, listing);
   }
   return listing.found;
 }
@@ -289,8 +298,13 @@ template <bool kBias>
 Int8Found find_reaching(const std::int32_t* products, const Int8Query& query,
                         const Int8Items& items, std::uint32_t n, const Int8Wanted& wanted,
                         std::uint32_t* places) {
-  return wanted.bias == nullptr ? find_with<false>(products, query, items, n, wanted, places)
-                                : find_with<true>(products, query, items, n, wanted, places);
+  const bool passes = Listing{wanted, places, {}}.passes();
+  if (wanted.bias == nullptr) {
+    return passes ? find_with<true, false>(products, query, items, n, wanted, places)
+                  : find_with<false, false>(products, query, items, n, wanted, places);
+  }
+  return passes ? find_with<true, true>(products, query, items, n, wanted, places)
+                : find_with<false, true>(products, query, items, n, wanted, places);
 }
 
 void lower_bounds(const std::int32_t* products, const Int8Query& query, const Int8Items& items,

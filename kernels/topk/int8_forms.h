@@ -82,6 +82,9 @@ struct Listing {
   std::uint32_t* places;
   Int8Found found;
 
+  /// False: nothing is passed, whatever its bounds are.
+  bool passes() const { return wanted.pass_above < kInfinity; }
+
   [[gnu::always_inline]] void take(std::uint32_t i, Between b) {
     const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
     const bool may = wanted.counts == nullptr || (wanted.counts[i / 32] >> (i % 32) & 1u) != 0;
@@ -93,15 +96,25 @@ struct Listing {
   }
 };
 
-/// Lists items first .. first + 32 words - 1 whose bit is set.
-[[gnu::always_inline]] inline void list_reaching(const std::int32_t* products,
-                                                 const Int8Query& query, const Int8Items& items,
-                                                 const std::uint32_t* bits, std::uint32_t words,
-                                                 std::uint32_t first, Listing& listing) {
+/// Of 32 items from `first` on, a multiple of 32, bits of those that may reach the threshold.
+struct Reaching {
+  std::uint32_t bits;
+  std::uint32_t above;  ///< whose bounds are both finite and above `pass_above`
+};
+
+/// Listing::take of `words` times 32 items from `first` on. Half of all items may be passed, a few
+/// are listed: the former are counted together.
+[[gnu::always_inline]] inline void take_words(const Reaching* reaching, std::uint32_t words,
+                                              std::uint32_t first, Listing& listing) {
+  const Int8Wanted& wanted = listing.wanted;
   for (std::uint32_t w = 0; w < words; ++w) {
-    for (std::uint32_t left = bits[w]; left != 0; left &= left - 1) {
-      const std::uint32_t i = first + 32 * w + static_cast<std::uint32_t>(std::countr_zero(left));
-      listing.take(i, bounds_of(products, query, items, i));
+    const std::uint32_t may =
+        wanted.counts == nullptr ? ~std::uint32_t{0} : wanted.counts[first / 32 + w];
+    const std::uint32_t passed = reaching[w].bits & reaching[w].above & may;
+    listing.found.passed += static_cast<std::uint32_t>(std::popcount(passed));
+    for (std::uint32_t left = reaching[w].bits & ~passed; left != 0; left &= left - 1) {
+      listing.places[listing.found.reaching++] =
+          first + 32 * w + static_cast<std::uint32_t>(std::countr_zero(left));
     }
   }
 }

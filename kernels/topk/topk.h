@@ -112,6 +112,7 @@ struct TopkWorkspace {
     HostBuffer<std::uint8_t> int8_items;
     HostBuffer<float> int8_item_info;        ///< steps, norms, residuals
     HostBuffer<std::int32_t> int8_products;  ///< of a group of rows
+    std::uint32_t int8_pause = 1;            ///< strips to do without bounds when they fail again
     HostBuffer<std::uint32_t> int8_places;   ///< of what bounds leave open, of the rows of a group
     HostBuffer<std::uint64_t> keys;          ///< running lists of one block of rows
     HostBuffer<std::uint32_t> count;

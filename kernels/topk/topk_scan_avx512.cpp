@@ -114,29 +114,52 @@ struct Keys {
 /// What every row of a chunk is compared with.
 struct Bounds {
   __m512 floor, ceiling, pass_above;
+  bool passes;  ///< pass_above bounds something
 };
+
+/// Of the vectors of a chunk, which items beat the threshold and are not passed over; those that
+/// are, are counted lane by lane. Returns one mask for all, as find_passing.
+[[gnu::target("avx512f")]] inline std::uint32_t pass_over(const float* scores, const float* bias,
+                                                          std::uint32_t n,
+                                                          const std::uint32_t* counts,
+                                                          const Bounds& bounds, __m512i& passed,
+                                                          __mmask16* pass) {
+  const __m512 largest = _mm512_set1_ps(std::numeric_limits<float>::max());
+  const __m512i one = _mm512_set1_epi32(1);
+  std::uint32_t some = 0;
+  for (std::uint32_t at = 0; at < n; at += kLanes) {
+    const Scored v = load(scores, bias, at, n);
+    const __mmask16 beat = _mm512_mask_cmp_ps_mask(v.there, v.scores, bounds.floor, _CMP_NLE_UQ);
+    // An infinite score is listed, for its exact one may not be a number.
+    const auto finite = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(beat & bits_at(counts, at)),
+                                                v.scores, largest, _CMP_LE_OQ);
+    const __mmask16 above =
+        _mm512_mask_cmp_ps_mask(finite, v.scores, bounds.pass_above, _CMP_GT_OQ);
+    passed = _mm512_mask_add_epi32(passed, above, passed, one);
+    const auto rest = static_cast<__mmask16>(beat & ~above);
+    pass[at / kLanes] = rest;
+    some |= (rest != 0 ? 1u : 0u) << (at / kLanes);
+  }
+  return some;
+}
 
 [[gnu::target("avx512f,bmi,popcnt")]] TopkAppended append_two_chunk(
     const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
-    const std::uint32_t* counts, const Bounds& bounds, std::uint64_t* counting,
+    const std::uint32_t* counts, const Bounds& bounds, __m512i& passed, std::uint64_t* counting,
     std::uint64_t* others, TopkAppended filled) {
-  const __m512 largest = _mm512_set1_ps(std::numeric_limits<float>::max());
   __mmask16 pass[kVectors];
-  for (std::uint32_t some = find_passing(scores, bias, n, bounds.floor, pass); some != 0;
-       some &= some - 1) {
+  std::uint32_t some = bounds.passes ? pass_over(scores, bias, n, counts, bounds, passed, pass)
+                                     : find_passing(scores, bias, n, bounds.floor, pass);
+  for (; some != 0; some &= some - 1) {
     const auto v = static_cast<std::uint32_t>(__builtin_ctz(some));
     const std::uint32_t at = v * kLanes;
     const __m512 s = load(scores, bias, at, n).scores;
     const auto may = static_cast<__mmask16>(pass[v] & bits_at(counts, at));
     const std::uint32_t above = _mm512_mask_cmp_ps_mask(may, s, bounds.ceiling, _CMP_GT_OQ);
-    // An infinite score is listed, for its exact one may not be a number.
-    const auto finite = _mm512_mask_cmp_ps_mask(may, s, largest, _CMP_LE_OQ);
-    const std::uint32_t passed = _mm512_mask_cmp_ps_mask(finite, s, bounds.pass_above, _CMP_GT_OQ);
     const std::uint32_t within = may & ~above;
     const Keys keys = keys_of(s, first_item + at);
     filled.counting = append(keys, within, counting, filled.counting);
-    filled.passed += static_cast<std::uint32_t>(__builtin_popcount(passed));
-    const std::uint32_t rest = pass[v] & ~within & ~passed;
+    const std::uint32_t rest = pass[v] & ~within;
     if (rest != 0) filled.others = append(keys, rest, others, filled.others);
   }
   return filled;
@@ -163,13 +186,16 @@ struct Bounds {
     const float* scores, const float* bias, std::uint32_t n, std::uint32_t first_item,
     const TopkBounds& bounds, std::uint64_t* counting, std::uint64_t* others, TopkAppended filled) {
   const Bounds wide{_mm512_set1_ps(bounds.threshold), _mm512_set1_ps(bounds.ceiling),
-                    _mm512_set1_ps(bounds.pass_above)};
+                    _mm512_set1_ps(bounds.pass_above),
+                    bounds.pass_above < std::numeric_limits<float>::infinity()};
+  __m512i passed = _mm512_setzero_si512();
   for (std::uint32_t at = 0; at < n; at += kTopkTileItems) {
     filled = append_two_chunk(scores + at, bias == nullptr ? nullptr : bias + at,
                               std::min(n - at, kTopkTileItems), first_item + at,
                               bounds.counts == nullptr ? nullptr : bounds.counts + at / 32, wide,
-                              counting, others, filled);
+                              passed, counting, others, filled);
   }
+  filled.passed += static_cast<std::uint32_t>(_mm512_reduce_add_epi32(passed));
   leave_upper_halves_clear();
   return filled;
 }

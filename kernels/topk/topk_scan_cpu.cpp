@@ -112,9 +112,30 @@ std::uint32_t append_avx2(const float* scores, const float* bias, std::uint32_t 
                          allowed == nullptr ? nullptr : allowed + j / 32, threshold, keys, count);
 }
 
+/// Which of 64 scores are finite, or minus infinity, and above a bound.
+template <bool kBias>
+[[gnu::target("avx2")]] inline std::uint64_t finite_above(const float* scores, const float* bias,
+                                                          __m256 over) {
+  const __m256 largest = _mm256_set1_ps(std::numeric_limits<float>::max());
+  std::uint64_t above = 0;
+  for (int g = 0; g < 8; ++g) {
+    __m256 s = _mm256_loadu_ps(scores + 8 * g);
+    if constexpr (kBias) s = _mm256_add_ps(s, _mm256_loadu_ps(bias + 8 * g));
+    const int bits = _mm256_movemask_ps(
+        _mm256_and_ps(_mm256_cmp_ps(s, over, _CMP_GT_OQ), _mm256_cmp_ps(s, largest, _CMP_LE_OQ)));
+    above |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(bits)) << (8 * g);
+  }
+  return above;
+}
+
+/// Bits of 64 items; null: all.
+inline std::uint64_t bits_of_word(const std::uint32_t* bits, std::uint32_t w) {
+  return bits == nullptr ? ~std::uint64_t{0} : bits[2 * w] | std::uint64_t{bits[2 * w + 1]} << 32;
+}
+
 /// As append_chunk, to two lists.
 template <bool kBias>
-[[gnu::target("avx2,bmi")]] TopkAppended append_two_chunk(
+[[gnu::target("avx2,bmi,popcnt")]] TopkAppended append_two_chunk(
     const float* scores, const float* bias, std::uint32_t words, std::uint32_t first_item,
     const TopkBounds& bounds, std::uint64_t* counting, std::uint64_t* others, TopkAppended filled) {
   std::uint64_t pass[kTopkTileItems / 64];
@@ -123,11 +144,20 @@ template <bool kBias>
     pass[w] = passing<kBias>(scores + 64 * w, kBias ? bias + 64 * w : nullptr, floor);
   }
   const TopkBounds local = bounds;
+  if (local.pass_above < std::numeric_limits<float>::infinity()) {
+    // Often half of what passes: counted together, not one by one.
+    const __m256 over = _mm256_set1_ps(local.pass_above);
+    for (std::uint32_t w = 0; w < words; ++w) {
+      const std::uint64_t may_count = bits_of_word(local.counts, w);
+      const std::uint64_t passed =
+          pass[w] & may_count &
+          finite_above<kBias>(scores + 64 * w, kBias ? bias + 64 * w : nullptr, over);
+      filled.passed += static_cast<std::uint32_t>(__builtin_popcountll(passed));
+      pass[w] &= ~passed;
+    }
+  }
   for (std::uint32_t w = 0; w < words; ++w) {
-    const std::uint64_t may_count =
-        local.counts == nullptr
-            ? ~std::uint64_t{0}
-            : local.counts[2 * w] | std::uint64_t{local.counts[2 * w + 1]} << 32;
+    const std::uint64_t may_count = bits_of_word(local.counts, w);
     for (std::uint64_t left = pass[w]; left != 0; left &= left - 1) {
       const auto bit = static_cast<std::uint32_t>(__builtin_ctzll(left));
       const std::uint32_t j = 64 * w + bit;

@@ -31,6 +31,9 @@ constexpr std::int64_t kMostGained = 16;
 /// Strips without bounds before they are tried again, at most.
 constexpr std::uint32_t kLongestPause = 32;
 
+/// Packed tables that stay in cache, of which low blocks lose nothing by reading them more often.
+constexpr std::uint64_t kCachedTableBytes = std::uint64_t{4} << 20;
+
 bool is_packed(TopkScoring scoring) {
   return scoring == TopkScoring::kBf16 || scoring == TopkScoring::kInt8;
 }
@@ -47,6 +50,14 @@ std::uint32_t strip_of(const TopkItems& items, std::uint32_t block_rows) {
       break;
   }
   return block_rows;
+}
+
+/// Tall blocks read or pack the items less often; the lists of low ones stay in cache.
+std::uint32_t widest_block(const TopkItems& items) {
+  const bool cached = items.int8_table != nullptr &&
+                      Int8Table::bytes(items.num_items, items.dim) <= kCachedTableBytes;
+  if (items.scoring == TopkScoring::kBlas || cached) return kTopkTileRows;
+  return is_packed(items.scoring) ? kPackedBlockRows : kCanonicalTileRows;
 }
 
 std::uint32_t tile_of(const TopkItems& items) {
@@ -95,8 +106,8 @@ void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   } else if (items_.scoring == TopkScoring::kInt8) {
     int8_pack_queries(items_.int8, queries, m, items_.dim, items_.scale, work_.int8_queries.data(),
                       work_.int8_info.data());
-    pause_ = static_cast<std::uint32_t>(divide_up(m, strip_rows_));  // the first tile
-    next_pause_ = 1;
+    const auto first_tile = static_cast<std::uint32_t>(divide_up(m, strip_rows_));
+    pause_ = std::max(first_tile, next_pause() > 1 ? next_pause() : 0);
   }
 }
 
@@ -181,13 +192,13 @@ void TileScorer::leave_bounds_unless_they_pay(std::uint32_t place) {
   gained_ = std::min(gained_ + pairs - std::int64_t{scored_} * most_scored(items_.int8),
                      kMostGained * pairs);
   if (items_.always_by_bounds || gained_ >= -kMostLost * pairs) {
-    if (gained_ >= 0) next_pause_ = 1;
+    if (gained_ >= 0) next_pause() = 1;
     return;
   }
   gained_ = 0;
   by_bounds_ = false;
-  pause_ = next_pause_;
-  next_pause_ = std::min(2 * next_pause_, kLongestPause);
+  pause_ = next_pause();
+  next_pause() = std::min(2 * next_pause(), kLongestPause);
   multiply(place);
 }
 
@@ -267,9 +278,7 @@ std::uint32_t block_rows(const Exec& exec, const TopkItems& items, std::uint32_t
                          std::uint64_t entries, bool spread) {
   const auto threads = static_cast<std::uint32_t>(std::max(exec.threads, 1));
   const std::uint64_t fitting = kListBytes / (sizeof(std::uint64_t) * entries);
-  const std::uint32_t widest = items.scoring == TopkScoring::kBlas ? kTopkTileRows
-                               : is_packed(items.scoring)          ? kPackedBlockRows
-                                                                   : kCanonicalTileRows;
+  const std::uint32_t widest = widest_block(items);
   const std::uint64_t most = std::clamp<std::uint64_t>(fitting, std::min(widest, 16u), widest);
   std::uint64_t blocks = divide_up(rows, most);
   // Few blocks: make their number a multiple of the workers, so that none waits for a last big one.

@@ -39,6 +39,8 @@ class TileScorer {
   std::uint32_t tile_items() const { return tile_items_; }
   /// queries: [m, dim], m <= block_rows.
   void begin_block(const float* queries, std::uint32_t m);
+  /// Of the rows before, bounds excluded too little for long.
+  bool bounds_failed() const { return work_.int8_pause >= kFailedPause; }
   /// Nearly all rows have a threshold, so that bounds exclude much of the first tile.
   void rows_have_thresholds() { pause_ = 0; }
   /// Items `item .. item + n - 1`, n <= tile_items().
@@ -68,6 +70,9 @@ class TileScorer {
   void begin_int8_group(std::uint32_t place);
   void leave_bounds_unless_they_pay(std::uint32_t place);
   void pack_tile();
+  std::uint32_t& next_pause() { return work_.int8_pause; }
+
+  static constexpr std::uint32_t kFailedPause = 8;
 
   const TopkItems& items_;
   TopkWorkspace::Worker& work_;
@@ -78,13 +83,13 @@ class TileScorer {
   std::uint32_t n_ = 0;
   std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip, or of a group of the sample
   // kInt8: bounds are left out while they exclude too little.
-  bool by_bounds_ = false;                    ///< the rows of the strip from here on
-  Int8Found found_[kTopkGroupRows];           ///< of the rows of the group
-  const std::uint8_t* packed_ = nullptr;      ///< the tile; null: not yet
-  Int8Items packed_info_;                     ///< of the tile
-  std::uint32_t scored_ = 0;                  ///< pairs of the group that were not excluded
-  std::int64_t gained_ = 0;                   ///< by bounds so far, in pairs of fp32
-  std::uint32_t pause_ = 0, next_pause_ = 1;  ///< strips without bounds
+  bool by_bounds_ = false;                ///< the rows of the strip from here on
+  Int8Found found_[kTopkGroupRows];       ///< of the rows of the group
+  const std::uint8_t* packed_ = nullptr;  ///< the tile; null: not yet
+  Int8Items packed_info_;                 ///< of the tile
+  std::uint32_t scored_ = 0;              ///< pairs of the group that were not excluded
+  std::int64_t gained_ = 0;               ///< by bounds so far, in pairs of fp32
+  std::uint32_t pause_ = 0;               ///< strips without bounds
 };
 
 /// Room of a running list for `keep` entries, what is appended between two cuts, and one tile.

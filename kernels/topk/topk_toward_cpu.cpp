@@ -275,6 +275,7 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
 void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
                       std::uint32_t m) const {
   constexpr std::uint32_t kMostTried = 64;  // rows
+  if (scorer.bounds_failed() && !items.always_by_bounds) return;
   const std::uint32_t n = std::min(scorer.tile_items(), items.int8_sample->size());
   for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
     start_from_sample(work, scorer, first_row, strip, std::min(scorer.strip_rows(), m - strip));
