@@ -109,7 +109,7 @@ class VersionMaker {
       return stored_;
     }
     RowFeed feed = feed_of(0, mining_.rows());
-    stored_.rows_mined = feed.count_to_mine(context_.stop);
+    while (feed.begin_stretch(context_.stop) > 0) stored_.rows_mined += feed.rows_to_mine();
     stored_.rows_taken = mining_.rows() - stored_.rows_mined - feed.bad_rows();
     return stored_;
   }
@@ -136,9 +136,7 @@ class VersionMaker {
     count_done_shards();
     sample_.emplace(mining_.miner->exact() ? 0 : mining_.request.options.recall_rows);
     progress_.emplace("rows", mining_.rows());
-    for (std::uint64_t n = 0; n < stored_.shards; ++n) {
-      if (!run_.done().contains(n)) make_shard(n);
-    }
+    for (std::uint64_t n = 0; n < stored_.shards;) n = is_done(n) ? n + 1 : make_shards(n);
     const MeasuredRecall recall = measure_recall(
         *sample_, *mining_.inputs, mining_.inputs->first_row, *mining_.miner, context_.stop);
     if (context_.stop->load()) throw Cancelled("stopped after the last row");
@@ -168,14 +166,30 @@ class VersionMaker {
   RowFeed feed_of(std::uint64_t first, std::uint64_t end) {
     const Inputs& inputs = *mining_.inputs;
     return RowFeed(inputs, *mining_.miner, mining_.request.recipe.k, inputs.first_row + first,
-                   inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr);
+                   inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr,
+                   takeover_ ? options_.rows_per_shard : 0);
+  }
+
+  /// Shards that were made together count together, by the last of them: without it the others are
+  /// made again.
+  bool is_done(std::uint64_t n) const {
+    const auto shard = run_.done().find(n);
+    if (shard == run_.done().end()) return false;
+    const Json about = Json::parse(shard->second.about);
+    if (!about.contains("counted_by")) return true;
+    const auto counting = run_.done().find(about["counted_by"].get<std::uint64_t>());
+    if (counting == run_.done().end()) return false;
+    const Json counted = Json::parse(counting->second.about);
+    return !counted.contains("counted_by") && counted.value("counts_from", n + 1) <= n;
   }
 
   void count_done_shards() {
-    stored_.shards_resumed = run_.done().size();
     for (const auto& [number, shard] : run_.done()) {
+      if (!is_done(number)) continue;
+      stored_.shards_resumed += 1;
       try {
         const Json about = Json::parse(shard.about);
+        if (about.contains("counted_by")) continue;
         mining_.miner->count_earlier(report_from_json(about.at("report")));
         mining_.facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
         unknown_segments_ += about.at("unknown_segments").get<std::uint64_t>();
@@ -191,28 +205,65 @@ class VersionMaker {
     }
   }
 
-  void make_shard(std::uint64_t n) {
+  /// A shard being written.
+  struct Part {
+    Part(std::uint64_t shard, std::uint64_t rows, const std::string& folder,
+         const SetSchema& schema)
+        : number(shard), left(rows), writer(folder, schema) {
+      basis.reserve(rows);
+    }
+    std::uint64_t number;
+    std::uint64_t left;  ///< rows to come
+    ShardWriter writer;
+    std::vector<RowBasis> basis;
+  };
+
+  std::uint64_t rows_of(std::uint64_t shard) const {
+    const std::uint64_t first = shard * options_.rows_per_shard;
+    return std::min(options_.rows_per_shard, mining_.rows() - first);
+  }
+
+  /// Shard n, and those behind it in one stretch of rows, of which most are taken over. Returns the
+  /// next one.
+  std::uint64_t make_shards(std::uint64_t n) {
+    std::uint64_t end = n + 1;
+    while (takeover_ && end < stored_.shards && !is_done(end)) ++end;
     const std::uint64_t first = n * options_.rows_per_shard;
-    const std::uint64_t end = std::min(first + options_.rows_per_shard, mining_.rows());
-    RowFeed feed = feed_of(first, end);
+    RowFeed feed = feed_of(first, std::min(end * options_.rows_per_shard, mining_.rows()));
     const MinerReport before = mining_.miner->report();
     const auto start = std::chrono::steady_clock::now();
-    ShardWriter writer(run_.part_folder(), mining_.schema());
-    std::vector<RowBasis> basis;
-    basis.reserve(end - first);
-    feed.mine(
-        [&](const NegativeBatch& batch, std::uint64_t at, const SetRows& of) {
-          writer.append(batch, of, 0, batch.num_rows, nullptr);
-          for (std::uint32_t r = 0; r < batch.num_rows; ++r)
-            basis.push_back({of.depends[r], std::bit_cast<std::uint32_t>(batch.floor[r])});
-          sample_->offer(batch, of.key, first + at);
-          progress_->update(first + at + batch.num_rows);
-        },
-        context_.stop);
+    // Without a takeover a shard is of many blocks, with one a stretch is of whole shards.
+    const std::uint64_t rows = takeover_ ? feed.begin_stretch(context_.stop) : rows_of(n);
+    const std::uint64_t last = n + (rows - 1) / options_.rows_per_shard;
+    std::optional<Part> part;
+    part.emplace(n, rows_of(n), run_.part_folder(), mining_.schema());
+    const RowFeed::Sink sink = [&](const NegativeBatch& batch, std::uint64_t at,
+                                   const SetRows& of) {
+      for (std::uint32_t r = 0; r < batch.num_rows;) {
+        if (part->left == 0) {
+          const std::uint64_t next = part->number + 1;
+          keep_part(*part, {{"counted_by", last}});
+          part.emplace(next, rows_of(next), run_.part_folder(), mining_.schema());
+        }
+        const auto until =
+            static_cast<std::uint32_t>(std::min<std::uint64_t>(batch.num_rows, r + part->left));
+        part->left -= until - r;
+        part->writer.append(batch, of, r, until, nullptr);
+        for (; r < until; ++r)
+          part->basis.push_back({of.depends[r], std::bit_cast<std::uint32_t>(batch.floor[r])});
+      }
+      sample_->offer(batch, of.key, first + at);
+      progress_->update(first + at + batch.num_rows);
+    };
+    if (takeover_) {
+      feed.mine_stretch(sink, context_.stop);
+    } else {
+      feed.mine(sink, context_.stop);
+    }
     mining_.miner->count_earlier(feed.taken());
     mining_.facts.bad_rows += feed.bad_rows();
     unknown_segments_ += feed.unknown_segments();
-    const std::uint64_t mined = end - first - feed.taken_rows() - feed.bad_rows();
+    const std::uint64_t mined = rows - feed.taken_rows() - feed.bad_rows();
     stored_.rows_taken += feed.taken_rows();
     stored_.rows_mined += mined;
     Json about = {{"report", report_to_json(difference(mining_.miner->report(), before))},
@@ -220,18 +271,25 @@ class VersionMaker {
                   {"unknown_segments", feed.unknown_segments()},
                   {"taken", feed.taken_rows()},
                   {"mined", mined},
-                  {"seconds", seconds_since(start)}};
+                  {"seconds", seconds_since(start)},
+                  {"counts_from", n}};
     mining_.facts.mine_seconds += about["seconds"].get<double>();
-    const ShardFacts shard = writer.finish();
+    keep_part(*part, std::move(about));
+    return last + 1;
+  }
+
+  void keep_part(Part& part, Json about) {
+    const ShardFacts shard = part.writer.finish();
     try {
       check_unchanged(*mining_.inputs);  // a shard of inputs that changed must not outlive this run
     } catch (const InputError& error) {
       run_.abandon();
       throw InputError(std::string(error.what()) + "; what this run had made is dropped");
     }
-    about["basis"] = Json::parse(
-        keep_rows(store_, run_.draft_file(), fmt::format("{}-{}", identity_, n), basis));
-    stored_.shards_shared += run_.keep(n, first, shard, about.dump()) ? 1 : 0;
+    about["basis"] = Json::parse(keep_rows(
+        store_, run_.draft_file(), fmt::format("{}-{}", identity_, part.number), part.basis));
+    const std::uint64_t first = part.number * options_.rows_per_shard;
+    stored_.shards_shared += run_.keep(part.number, first, shard, about.dump()) ? 1 : 0;
   }
 
   Json basis() {

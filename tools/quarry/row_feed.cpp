@@ -16,8 +16,10 @@
 namespace quarry {
 namespace {
 
-/// Rows held at a time, rounded up to tiles.
+/// Rows held at a time, rounded up to tiles; as many to mine are enough for a stretch.
 constexpr std::uint64_t kBlockRows = 65536;
+/// Rows of a stretch, which are held with their positives: a kill costs what was mined of it.
+constexpr std::uint64_t kStretchRows = std::uint64_t{1} << 20;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 /// Rows taken over at a time.
@@ -98,90 +100,111 @@ RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segment
 }
 
 RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
-                 std::uint64_t end, const Dependence* dependence, const TakeOver* takeover)
+                 std::uint64_t end, const Dependence* dependence, const TakeOver* takeover,
+                 std::uint64_t block_rows)
     : inputs_(inputs),
       miner_(miner),
       k_(k),
       begin_(begin),
       end_(end),
       dependence_(dependence),
-      takeover_(takeover) {}
-
-void RowFeed::each_block(const std::atomic<bool>* stop, const std::function<void()>& visit) {
+      takeover_(takeover),
+      block_rows_(block_rows) {
+  if (block_rows_ > 0) return;
   // Whole tiles, so that blocks cut no tile short.
   const std::uint64_t tile = std::max<std::uint64_t>(1, miner_.plan(end_ - begin_).tile_rows);
-  const std::uint64_t rows = (kBlockRows + tile - 1) / tile * tile;
-  at_ = bad_rows_ = unknown_segments_ = 0;
-  taken_ = {};
-  while (begin_ + at_ < end_) {
-    if (stop != nullptr && stop->load()) throw Cancelled("stopped");
-    inputs_.rows.read(begin_ + at_, std::min(rows, end_ - begin_ - at_), block_);
-    find_bad_rows();
-    find_standing_rows();
-    visit();
-    at_ += block_.size();
-  }
+  block_rows_ = (kBlockRows + tile - 1) / tile * tile;
 }
 
 void RowFeed::mine(const Sink& sink, const std::atomic<bool>* stop) {
-  each_block(stop, [&] {
-    collect_rows_to_mine();
-    mine_block(sink, stop);
-  });
+  while (begin_stretch(stop) > 0) mine_stretch(sink, stop);
 }
 
-std::uint64_t RowFeed::count_to_mine(const std::atomic<bool>* stop) {
-  std::uint64_t rows = 0;
-  each_block(stop, [&] { rows += block_.size() - special_.size(); });
-  return rows;
-}
-
-void RowFeed::find_bad_rows() {
-  std::vector<std::uint64_t> bad;
-  for (std::uint64_t row = 0; row < block_.size() && !inputs_.bad_users.empty(); ++row) {
-    if (inputs_.is_bad_user(block_.user[row])) bad.push_back(row);
+std::uint64_t RowFeed::begin_stretch(const std::atomic<bool>* stop) {
+  at_ += stretch_rows_;
+  stretch_rows_ = 0;
+  depends_.clear();
+  special_.clear();
+  kept_.clear();
+  kept_segments_.clear();
+  if (blocks_.size() > 1) blocks_.resize(1);
+  whole_block_ = takeover_ == nullptr;
+  while (begin_ + at_ + stretch_rows_ < end_) {
+    if (stop != nullptr && stop->load()) throw Cancelled("stopped");
+    const std::uint64_t row = begin_ + at_ + stretch_rows_;
+    if (stretch_rows_ > 0 || blocks_.empty()) blocks_.emplace_back();
+    inputs_.rows.read(row, std::min(block_rows_, end_ - row), blocks_.back());
+    block_first_ = stretch_rows_;
+    std::vector<Special> special = bad_rows_of_block();
+    bad_rows_ += special.size();
+    if (dependence_ != nullptr) {
+      std::vector<RowFacts> facts;
+      hash_block(special, facts);
+      if (takeover_ != nullptr) special = standing_rows(special, facts);
+    }
+    if (!special.empty()) whole_block_ = false;
+    if (!whole_block_) keep_rows_to_mine(special);
+    special_.insert(special_.end(), special.begin(), special.end());
+    stretch_rows_ += block().size();
+    if (takeover_ == nullptr || rows_to_mine() >= kBlockRows || stretch_rows_ >= kStretchRows)
+      break;
   }
-  // Rows whose every positive was dropped: nothing would keep hard negatives from being positives.
+  return stretch_rows_;
+}
+
+/// Rows of users that cannot be scored, and rows whose every positive was dropped: nothing would
+/// keep hard negatives from being positives.
+std::vector<RowFeed::Special> RowFeed::bad_rows_of_block() const {
+  std::vector<std::uint64_t> bad;
+  for (std::uint64_t row = 0; row < block().size() && !inputs_.bad_users.empty(); ++row) {
+    if (inputs_.is_bad_user(block().user[row])) bad.push_back(row);
+  }
   const std::size_t by_user = bad.size();
-  bad.insert(bad.end(), block_.bare.begin(), block_.bare.end());
+  bad.insert(bad.end(), block().bare.begin(), block().bare.end());
   std::inplace_merge(bad.begin(), bad.begin() + static_cast<std::ptrdiff_t>(by_user), bad.end());
   bad.erase(std::unique(bad.begin(), bad.end()), bad.end());
-  bad_rows_ += bad.size();
-  special_.clear();
-  for (const std::uint64_t row : bad) special_.push_back({row, kBad});
+  std::vector<Special> special;
+  special.reserve(bad.size());
+  for (const std::uint64_t row : bad) special.push_back({block_first_ + row, kBad});
+  return special;
 }
 
-/// Hashes what the rows depend on, and asks which of them come out as they did.
-void RowFeed::find_standing_rows() {
-  if (dependence_ == nullptr) return;
-  const std::uint64_t rows = block_.size();
-  std::vector<RowFacts> facts(rows);
+/// What the rows of the block depend on.
+void RowFeed::hash_block(const std::vector<Special>& bad, std::vector<RowFacts>& facts) {
+  const std::uint64_t rows = block().size();
+  facts.resize(rows);
   for (std::uint64_t r = 0; r < rows; ++r) {
-    facts[r].user = block_.user[r];
-    facts[r].time = block_.time[r];
-    if (!block_.segment.empty()) facts[r].segment = block_.segment_names[block_.segment[r]];
-    const std::uint64_t begin = block_.positive_offsets[r];
-    facts[r].positives = {block_.positives.data() + begin, block_.positive_offsets[r + 1] - begin};
+    facts[r].user = block().user[r];
+    facts[r].time = block().time[r];
+    if (!block().segment.empty()) facts[r].segment = block().segment_names[block().segment[r]];
+    const std::uint64_t begin = block().positive_offsets[r];
+    facts[r].positives = {block().positives.data() + begin,
+                          block().positive_offsets[r + 1] - begin};
   }
-  for (const Special& bad : special_) facts[bad.row].unusable = true;
-  depends_.resize(rows);
+  for (const Special& special : bad) facts[special.row - block_first_].unusable = true;
+  const std::size_t first = depends_.size();
+  depends_.resize(first + rows);
+  std::uint64_t* hashes = depends_.data() + first;
   parallel_for(dependence_->exec(), rows, 1024, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t r = begin; r < end; ++r) depends_[r] = dependence_->of_row(facts[r]);
+    for (std::uint64_t r = begin; r < end; ++r) hashes[r] = dependence_->of_row(facts[r]);
   });
-  if (takeover_ == nullptr) return;
+}
 
+/// The bad rows and those that come out as they did.
+std::vector<RowFeed::Special> RowFeed::standing_rows(const std::vector<Special>& bad,
+                                                     const std::vector<RowFacts>& facts) {
   std::vector<std::uint64_t> row_of, place, depends_then, depends_now;
   std::vector<RowFacts> known;
   std::vector<float> floor;
-  for (std::uint64_t r = 0; r < rows; ++r) {
+  for (std::uint64_t r = 0; r < block().size(); ++r) {
     if (facts[r].unusable) continue;
-    const std::optional<std::uint64_t> found = takeover_->from->find(block_.key[r]);
+    const std::optional<std::uint64_t> found = takeover_->from->find(block().key[r]);
     if (!found) continue;
     const RowBasis basis = takeover_->from->row(*found);
-    row_of.push_back(r);
+    row_of.push_back(block_first_ + r);
     place.push_back(*found);
     depends_then.push_back(basis.depends);
-    depends_now.push_back(depends_[r]);
+    depends_now.push_back(depends_[block_first_ + r]);
     floor.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(basis.floor_bits)));
     known.push_back(facts[r]);
   }
@@ -189,34 +212,32 @@ void RowFeed::find_standing_rows() {
   takeover_->reuse->judge({known.data(), depends_then.data(), depends_now.data(), floor.data()},
                           known.size(), stands.data());
   std::vector<Special> all;
-  std::size_t bad = 0;
+  std::size_t next = 0;
   for (std::size_t i = 0; i < known.size(); ++i) {
     if (stands[i] == 0) continue;
-    while (bad < special_.size() && special_[bad].row < row_of[i]) all.push_back(special_[bad++]);
+    while (next < bad.size() && bad[next].row < row_of[i]) all.push_back(bad[next++]);
     all.push_back({row_of[i], place[i]});
   }
-  all.insert(all.end(), special_.begin() + static_cast<std::ptrdiff_t>(bad), special_.end());
-  special_ = std::move(all);
+  all.insert(all.end(), bad.begin() + static_cast<std::ptrdiff_t>(next), bad.end());
+  return all;
 }
 
-void RowFeed::collect_rows_to_mine() {
-  if (special_.empty()) return;
-  kept_.clear();
-  kept_.segment_names = block_.segment_names;
+void RowFeed::keep_rows_to_mine(const std::vector<Special>& special) {
+  const std::vector<std::uint32_t> segments = segment_codes(block(), miner_);
   std::size_t next = 0;
-  for (std::uint64_t row = 0; row < block_.size(); ++row) {
-    if (next < special_.size() && special_[next].row == row) {
+  for (std::uint64_t row = 0; row < block().size(); ++row) {
+    if (next < special.size() && special[next].row == block_first_ + row) {
       ++next;
       continue;
     }
-    kept_.key.push_back(block_.key[row]);
-    kept_.user.push_back(block_.user[row]);
-    kept_.time.push_back(block_.time[row]);
-    if (!block_.segment.empty()) kept_.segment.push_back(block_.segment[row]);
+    kept_.key.push_back(block().key[row]);
+    kept_.user.push_back(block().user[row]);
+    kept_.time.push_back(block().time[row]);
+    if (!segments.empty()) kept_segments_.push_back(segments[row]);
     kept_.positives.insert(
         kept_.positives.end(),
-        block_.positives.begin() + static_cast<std::ptrdiff_t>(block_.positive_offsets[row]),
-        block_.positives.begin() + static_cast<std::ptrdiff_t>(block_.positive_offsets[row + 1]));
+        block().positives.begin() + static_cast<std::ptrdiff_t>(block().positive_offsets[row]),
+        block().positives.begin() + static_cast<std::ptrdiff_t>(block().positive_offsets[row + 1]));
     kept_.positive_offsets.push_back(kept_.positives.size());
   }
 }
@@ -267,55 +288,90 @@ NegativeBatch RowFeed::take(std::size_t first, std::size_t count) {
   return b;
 }
 
-void RowFeed::mine_block(const Sink& sink, const std::atomic<bool>* stop) {
-  std::uint64_t row = 0;  // next place in the block
-  std::size_t next = 0;   // next special row
-  const auto branches = static_cast<std::uint32_t>(miner_.branch_names().size());
-  const auto emit = [&](const NegativeBatch& batch) {
-    sink(batch, at_ + row,
-         {block_.key.data() + row, block_.user.data() + row, block_.time.data() + row,
-          block_.positive_offsets.data() + row, block_.positives.data(),
-          dependence_ != nullptr ? depends_.data() + row : nullptr});
-    row += batch.num_rows;
-  };
-  const auto emit_special = [&] {
-    while (next < special_.size() && special_[next].row == row) {
-      if (special_[next].place == kBad) {
-        emit(bad_row(at_ + row, k_, branches));
-        ++next;
-        continue;
-      }
-      std::size_t end = next;
-      while (end < special_.size() && end - next < kTakeRows && special_[end].place != kBad &&
-             special_[end].row == row + (end - next))
-        ++end;
-      const std::size_t first = next;
-      next = end;
-      emit(take(first, end - first));
-    }
-  };
-  const auto emit_mined = [&](const NegativeBatch& batch) {
-    if (special_.empty()) return emit(batch);
+/// The rows of a stretch on their way out, in order: mined ones as they come, the others between
+/// them.
+class RowFeed::Emission {
+ public:
+  Emission(RowFeed& feed, const Sink& sink)
+      : feed_(feed),
+        sink_(sink),
+        branches_(static_cast<std::uint32_t>(feed.miner_.branch_names().size())) {}
+
+  void mined(const NegativeBatch& batch) {
+    if (feed_.special_.empty() && feed_.whole_block_) return emit(batch);
     std::uint32_t at = 0;
     while (at < batch.num_rows) {
-      const std::uint64_t until =
-          next < special_.size() ? special_[next].row - row : batch.num_rows;
+      const std::uint64_t next =
+          next_ < feed_.special_.size() ? feed_.special_[next_].row : feed_.stretch_rows_;
       const auto end =
-          static_cast<std::uint32_t>(std::min<std::uint64_t>(batch.num_rows, at + until));
-      emit(slice(batch, at, end, at_ + row));
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(batch.num_rows, at + next - row_));
+      emit(slice(batch, at, end, feed_.at_ + row_));
       at = end;
-      emit_special();
+      specials();
     }
-  };
-  const RowTable& rows = special_.empty() ? block_ : kept_;
-  const std::vector<std::uint32_t> segments = segment_codes(rows, miner_);
+  }
+
+  /// All that stand here.
+  void specials() {
+    const std::vector<Special>& special = feed_.special_;
+    while (next_ < special.size() && special[next_].row == row_) {
+      if (special[next_].place == kBad) {
+        ++next_;
+        emit(bad_row(feed_.at_ + row_, feed_.k_, branches_));
+        continue;
+      }
+      const std::size_t first = next_;
+      while (next_ < special.size() && next_ - first < kTakeRows && special[next_].place != kBad &&
+             special[next_].row == row_ + (next_ - first))
+        ++next_;
+      emit(feed_.take(first, next_ - first));
+    }
+  }
+
+ private:
+  /// In parts, if its rows are of several blocks.
+  void emit(const NegativeBatch& batch) {
+    std::uint32_t at = 0;
+    while (at < batch.num_rows) {
+      const RowTable& block = feed_.blocks_[row_ / feed_.block_rows_];
+      const std::uint64_t place = row_ % feed_.block_rows_;
+      const auto end = static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(batch.num_rows, at + block.size() - place));
+      const bool whole = end - at == batch.num_rows;
+      out(whole ? batch : slice(batch, at, end, feed_.at_ + row_), block, place);
+      at = end;
+    }
+  }
+
+  void out(const NegativeBatch& batch, const RowTable& block, std::uint64_t place) {
+    sink_(batch, feed_.at_ + row_,
+          {block.key.data() + place, block.user.data() + place, block.time.data() + place,
+           block.positive_offsets.data() + place, block.positives.data(),
+           feed_.dependence_ != nullptr ? feed_.depends_.data() + row_ : nullptr});
+    row_ += batch.num_rows;
+  }
+
+  RowFeed& feed_;
+  const Sink& sink_;
+  std::uint32_t branches_;
+  std::uint64_t row_ = 0;  ///< next place in the stretch
+  std::size_t next_ = 0;   ///< next special row
+};
+
+void RowFeed::mine_stretch(const Sink& sink, const std::atomic<bool>* stop) {
+  const RowTable& rows = whole_block_ ? block() : kept_;
+  const std::vector<std::uint32_t> segments =
+      whole_block_ ? segment_codes(block(), miner_) : kept_segments_;
   unknown_segments_ +=
       segments.empty()
           ? rows.size()
           : static_cast<std::uint64_t>(std::count(segments.begin(), segments.end(), 0u));
-  emit_special();
-  if (rows.size() > 0) miner_.mine(view_of(rows, segments), emit_mined, stop);
-  emit_special();
+  Emission emission(*this, sink);
+  emission.specials();
+  if (rows.size() > 0) {
+    miner_.mine(
+        view_of(rows, segments), [&](const NegativeBatch& batch) { emission.mined(batch); }, stop);
+  }
 }
 
 }  // namespace quarry

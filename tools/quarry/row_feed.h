@@ -32,15 +32,21 @@ class RowFeed {
   using Sink = std::function<void(const NegativeBatch&, std::uint64_t, const SetRows&)>;
 
   /// Rows [begin, end) of inputs.rows; k of the recipe. Borrows all. With `dependence` the sink
-  /// gets SetRows::depends; a TakeOver needs it.
+  /// gets SetRows::depends; a TakeOver needs it. block_rows: rows read at a time, of which
+  /// stretches are made up; 0: tiles enough.
   RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
           std::uint64_t end, const Dependence* dependence = nullptr,
-          const TakeOver* takeover = nullptr);
+          const TakeOver* takeover = nullptr, std::uint64_t block_rows = 0);
 
   /// Mines the range; every row reaches `sink` in order.
   void mine(const Sink& sink, const std::atomic<bool>* stop);
-  /// Rows of the range that would be mined.
-  std::uint64_t count_to_mine(const std::atomic<bool>* stop);
+
+  /// The same in stretches, each of one block, or of so many that there are enough rows to mine for
+  /// searches that are not small. Judges the next one; its rows, 0 at the end of the range.
+  std::uint64_t begin_stretch(const std::atomic<bool>* stop);
+  void mine_stretch(const Sink& sink, const std::atomic<bool>* stop);
+  /// Rows of the stretch that are not taken over.
+  std::uint64_t rows_to_mine() const { return stretch_rows_ - special_.size(); }
 
   /// Rows met so far whose user cannot be scored: k empty slots each, code bad_row.
   std::uint64_t bad_rows() const { return bad_rows_; }
@@ -53,15 +59,17 @@ class RowFeed {
  private:
   /// A row that is not mined; where it comes from.
   struct Special {
-    std::uint64_t row;    ///< of the block
+    std::uint64_t row;    ///< of the stretch
     std::uint64_t place;  ///< of the earlier version; kBad: it is left out
   };
+  class Emission;
 
-  void each_block(const std::atomic<bool>* stop, const std::function<void()>& visit);
-  void mine_block(const Sink& sink, const std::atomic<bool>* stop);
-  void find_bad_rows();
-  void find_standing_rows();
-  void collect_rows_to_mine();
+  const RowTable& block() const { return blocks_.back(); }
+  std::vector<Special> bad_rows_of_block() const;
+  void hash_block(const std::vector<Special>& bad, std::vector<RowFacts>& facts);
+  std::vector<Special> standing_rows(const std::vector<Special>& bad,
+                                     const std::vector<RowFacts>& facts);
+  void keep_rows_to_mine(const std::vector<Special>& special);
   NegativeBatch take(std::size_t first, std::size_t count);
 
   const Inputs& inputs_;
@@ -70,13 +78,19 @@ class RowFeed {
   std::uint64_t begin_, end_;
   const Dependence* dependence_;
   const TakeOver* takeover_;
-  std::uint64_t at_ = 0;  ///< rows of the range before the block
+  std::uint64_t block_rows_;
+  std::uint64_t at_ = 0;            ///< rows of the range before the stretch
+  std::uint64_t stretch_rows_ = 0;  ///< rows of the stretch
   std::uint64_t bad_rows_ = 0, unknown_segments_ = 0;
   MinerReport taken_;
-  RowTable block_;
-  std::vector<std::uint64_t> depends_;  ///< of the block's rows
-  std::vector<Special> special_;        ///< ascending
-  RowTable kept_;                       ///< the block without them, if there are any
+  // Of the stretch:
+  std::vector<RowTable> blocks_;
+  std::uint64_t block_first_ = 0;  ///< the place of the last block's first row
+  std::vector<std::uint64_t> depends_;
+  std::vector<Special> special_;  ///< ascending
+  RowTable kept_;                 ///< rows to mine, unless they are the one block there is
+  std::vector<std::uint32_t> kept_segments_;
+  bool whole_block_ = true;
 };
 
 }  // namespace quarry
