@@ -271,8 +271,11 @@ def killed(program, folder):
             check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, f"step {steps}: not whole when killed")
         quarry(program, "refresh", *flags)
         shards, manifest = shards_of(store, 2)
-        wanted = wanted or shards
-        check(shards == wanted, f"step {steps}: other shards")
+        counted = {name: manifest["run"][name] for name in ("rows", "dropped", "fill", "strata", "branches")}
+        counted["taken"] = [manifest["store"]["taken"][name] for name in ("rows", "mined")]
+        wanted = wanted or (shards, counted)
+        check(shards == wanted[0], f"step {steps}: other shards")
+        check(counted == wanted[1], f"step {steps}: counters do not add up: {counted}, not {wanted[1]}")
         check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, f"step {steps}: not whole at the end")
         check(not os.path.exists(os.path.join(store, "versions", "v00000000000000000003.json")),
               f"step {steps}: a third version")
