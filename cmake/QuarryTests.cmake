@@ -86,6 +86,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME refresh_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/refresh_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(refresh_test PROPERTIES TIMEOUT 1800)
+    add_test(NAME follow_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/follow_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(follow_test PROPERTIES TIMEOUT 600)
     add_test(NAME peers_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/peers_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(peers_test PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)

@@ -15,11 +15,13 @@
 
 #include "host/store/decisions.h"
 #include "host/store/digest.h"
+#include "host/store/set_lock.h"
 #include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/file_identity.h"
+#include "tools/quarry/follow.h"
 #include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
@@ -43,6 +45,7 @@ struct RefreshArgs {
   std::vector<std::string> tags;
   AuditWish audit;
   DueOptions due;
+  FollowOptions follow;
   bool new_snapshot = false, mine_all = false, dry_run = false, json = false;
 };
 
@@ -208,6 +211,10 @@ class Refresh {
     return args_.dry_run ? 0 : stored_.version;
   }
 
+  /// Null before an age that is not reached.
+  const Inputs* inputs() const { return run_ ? run_->inputs.get() : nullptr; }
+  bool was_there() const { return stored_.was_there; }
+
  private:
   static Store store_of(const RefreshArgs& args) {
     std::string folder, reference;
@@ -312,7 +319,10 @@ class Refresh {
                        {"high", drift.high},
                        {"mean_cosine", drift.mean_cosine ? Json(*drift.mean_cosine) : Json()}};
     }
-    std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    // A line each where there will be more.
+    const int indent = args_.follow.folder.empty() ? 2 : -1;
+    std::puts(json.dump(indent, ' ', false, Json::error_handler_t::replace).c_str());
+    std::fflush(stdout);
   }
 
   const RefreshArgs& args_;
@@ -338,18 +348,88 @@ std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Conte
   }
 }
 
+/// A version of the store that `version` names.
+std::string version_in_store(const std::string& version, std::uint64_t number) {
+  std::string folder, reference;
+  split_reference(version, &folder, &reference);
+  return fmt::format("{}@{}", folder, number);
+}
+
+/// What is wrong with files may be mended while it waits, unless it was so from the beginning;
+/// anything else ends it.
+class Following {
+ public:
+  Following(const RefreshArgs& args, const CLI::App& verb, const Context& context)
+      : args_(args), verb_(verb), context_(context), follower_(args.follow, *context.stop) {
+    if (verb.count("--as-of") == 0) args_.run.as_of = "latest";
+  }
+
+  int run() {
+    for (;;) {
+      bool again = false;
+      try {
+        refresh_once();
+      } catch (const Cancelled&) {
+        throw;
+      } catch (const SetLocked& error) {
+        fmt::print(stderr, "waiting: {}\n", error.what());
+        again = true;
+      } catch (const InputError& error) {
+        if (!started_) throw;
+        say_wrong(error.what());
+      } catch (const IoError& error) {
+        if (!started_) throw;
+        say_wrong(error.what());
+      }
+      if (!(again ? follower_.pause() : follower_.wait())) break;
+    }
+    fmt::print(stderr, "stopped; {} versions made\n", words_of_count(made_));
+    return exit_code_;
+  }
+
+ private:
+  void refresh_once() {
+    args_.run.more_events = follower_.logs();
+    args_.run.more_events.insert(args_.run.more_events.begin(), given_.begin(), given_.end());
+    std::uint64_t version = 0;
+    {
+      Refresh refresh(args_, verb_, context_);
+      follower_.have_read(refresh.inputs()->files);
+      started_ = true;
+      version = refresh.make();
+      made_ += refresh.was_there() ? 0 : 1;
+    }
+    const bool is_new = args_.version != version_in_store(args_.version, version);
+    args_.version = version_in_store(args_.version, version);
+    if (is_new && args_.audit.wanted)
+      exit_code_ = audit_finished(args_.version, args_.audit, context_);
+  }
+  void say_wrong(const char* what) {
+    fmt::print(stderr, "not refreshed: {}\nwaiting until a file is another\n", what);
+  }
+
+  RefreshArgs args_;
+  const std::vector<std::string> given_ = args_.run.more_events;
+  const CLI::App& verb_;
+  const Context& context_;
+  Follower follower_;
+  bool started_ = false;  ///< its inputs are known
+  std::uint64_t made_ = 0;
+  int exit_code_ = 0;  ///< of the last audit
+};
+
 int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& context) {
   check_audit_wish(args.audit);
   check_due_options(args.due);
+  check_follow_options(verb, args.follow);
   for (const std::string& path : {args.parent_items, args.parent_users}) {
     if (!path.empty()) identity_of(path);  // a wrong path is told whether it is needed or not
   }
   for (const std::string& name : args.tags) Store::check_tag_name(name);
+  if (!args.follow.folder.empty()) return Following(args, verb, context).run();
   const std::uint64_t version = refresh(args, verb, context);
   if (!args.audit.wanted || version == 0) return 0;
-  std::string folder, reference;
-  split_reference(args.version, &folder, &reference);
-  return audit_finished(fmt::format("{}@{}", folder, version), args.audit, context);
+  return audit_finished(version_in_store(args.version, version), args.audit, context);
 }
 
 }  // namespace
@@ -369,6 +449,7 @@ void add_refresh(CLI::App& app, Context& context) {
   verb->add_option("--note", args->note, "words kept with the version");
   add_audit_wish(*verb, args->audit);
   add_due_options(*verb, args->due);
+  add_follow_options(*verb, args->follow);
   verb->add_flag("--mine-all", args->mine_all, "take no row over; the result is the same");
   verb->add_flag("--dry-run", args->dry_run, "only say how many rows would be mined, and why");
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
