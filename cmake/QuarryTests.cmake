@@ -86,6 +86,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME refresh_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/refresh_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(refresh_test PROPERTIES TIMEOUT 1800)
+    add_test(NAME set_pairs_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/set_pairs_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(set_pairs_test PROPERTIES TIMEOUT 300)
     add_test(NAME follow_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/follow_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(follow_test PROPERTIES TIMEOUT 600)

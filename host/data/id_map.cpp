@@ -86,6 +86,14 @@ IdMap IdMap::from_table(TableReader& table, const std::string& column, std::uint
   return map;
 }
 
+std::vector<std::string> IdMap::read_column(TableReader& table, const std::string& column) {
+  TableScan scan(table);
+  const std::size_t slot = scan.add(column, "name the column behind the file: FILE:COLUMN");
+  std::vector<std::string> ids;
+  while (scan.next()) ids.emplace_back(scan.field(slot));
+  return ids;
+}
+
 std::optional<std::uint32_t> IdMap::find(std::string_view id) const {
   if (!identity_) {
     const auto found = index_.find(id);

@@ -31,6 +31,8 @@ class IdMap {
                           const std::string& what);
   static IdMap from_table(TableReader& table, const std::string& column, std::uint64_t rows,
                           const std::string& what);
+  /// The ids of a column alone, in order, whatever they name.
+  static std::vector<std::string> read_column(TableReader& table, const std::string& column);
   /// Takes the ids as given.
   static IdMap from_ids(std::vector<std::string> ids, const std::string& what);
 

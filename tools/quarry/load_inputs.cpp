@@ -42,17 +42,11 @@ MatrixView without_rows(const MatrixView& table, const std::vector<std::uint64_t
   return view;
 }
 
-/// The ids of a table: from a file's column, or row numbers. A file with a single column needs no
-/// column name.
+/// The ids of a table: from a file's column, or row numbers.
 IdMap load_ids(const NamedPath& from, const char* default_column, std::uint64_t rows,
                const std::string& what) {
   if (from.path.empty()) return IdMap::identity(rows);
-  std::string column = from.column;
-  if (column.empty()) {
-    const auto names = open_table(from.path)->column_names();
-    column = names.size() == 1 ? names.front() : default_column;
-  }
-  return IdMap::from_table(from.path, column, rows, what);
+  return IdMap::from_table(from.path, id_column(from, default_column), rows, what);
 }
 
 void check_tables(const Inputs& inputs) {
@@ -114,6 +108,27 @@ void note(Inputs& inputs, const Context& context, const std::string& role,
           const std::string& path) {
   check_stop(context);
   inputs.files.push_back({role, path, 0, "", identity_of(path)});
+}
+
+/// A set as a table of pairs. The options name its version by number from here on.
+void load_set_pairs(RunRequest& request, const std::string& name, const Context& context,
+                    Inputs& inputs) {
+  check_stop(context);
+  for (std::size_t i = 0; i < request.pairs.size(); ++i) {
+    if (request.pairs[i].name != name) continue;
+    SetPairs from = pairs_of_set(request.pairs[i].path, inputs.user_ids, inputs.item_ids);
+    request.pairs[i].path = from.set;
+    request.options.pairs[i] = fmt::format("{}={}", name, from.set);
+    note(inputs, context, "pairs " + name, from.manifest_path);
+    if (from.gone > 0) {
+      inputs.warnings.push_back(fmt::format(
+          "--pairs {}: {} of {} negatives of {} are of users or items that are not here any more",
+          name, from.gone, from.negatives, from.set));
+    }
+    inputs.pairs[name] = std::move(from.values);
+    from.values = {};
+    inputs.set_pairs[name] = std::move(from);
+  }
 }
 
 /// Checks the rows, without holding them.
@@ -225,6 +240,12 @@ void load_ids_events_catalogue(const RunRequest& request, const Context& context
 
 }  // namespace
 
+std::string id_column(const NamedPath& from, const char* default_column) {
+  if (!from.column.empty()) return from.column;
+  const auto names = open_table(from.path)->column_names();
+  return names.size() == 1 ? names.front() : default_column;
+}
+
 std::string no_values_warning(const std::string& events, const Exposure& exposure) {
   if (!exposure.no_values) return "";
   return fmt::format(
@@ -272,6 +293,10 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
                                     : o.rows + ": has no rows; there is nothing to mine");
   }
   for (const NamedPath& entry : request.pairs) {
+    if (names_a_set(entry.path)) {
+      load_set_pairs(request, entry.name, context, inputs);
+      continue;
+    }
     note(inputs, context, "pairs " + entry.name, entry.path);
     inputs.pairs[entry.name] = read_pairs(entry.path, request.pair_columns, inputs.user_ids,
                                           inputs.item_ids, request.unknown_ids);

@@ -12,6 +12,7 @@
 #include "host/mine/inputs.h"
 #include "tools/quarry/file_identity.h"
 #include "tools/quarry/run_options.h"
+#include "tools/quarry/set_pairs.h"
 
 namespace quarry {
 
@@ -41,6 +42,7 @@ struct Inputs {
   std::optional<Catalogue> catalogue;
   RowStream rows;
   std::map<std::string, PairValues> pairs;
+  std::map<std::string, SetPairs> set_pairs;  ///< of those that are sets: where they came from
   std::map<std::string, Embeddings> features;
   std::map<std::string, std::vector<std::uint32_t>> item_lists;
   Snapshot snapshot;
@@ -67,6 +69,9 @@ struct Inputs {
 /// `request.recipe` gains a safety filter that keeps them out. `request.miner` is told how many
 /// rows there will be. Throws InputError, IoError, ConfigError.
 std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context);
+
+/// The column of ids: the one that is named, or the only one there is, or the default.
+std::string id_column(const NamedPath& from, const char* default_column);
 
 /// Only what names need: ids, titles and what users did; for showing a set. Rows, pairs and lists
 /// stay empty.

@@ -67,19 +67,6 @@ Value choose(const std::string& text, const std::string& flag,
   throw ConfigError(fmt::format("{}: '{}' is not one of {}", flag, text, allowed));
 }
 
-/// FILE or FILE:column; a file whose name really ends so wins.
-NamedPath split_column(const std::string& text) {
-  NamedPath result;
-  result.path = text;
-  std::error_code error;
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0 || fs::exists(text, error)) return result;
-  if (text.find('/', colon) != std::string::npos) return result;
-  result.path = text.substr(0, colon);
-  result.column = text.substr(colon + 1);
-  return result;
-}
-
 std::vector<NamedPath> split_named(const std::vector<std::string>& texts, const std::string& flag,
                                    bool with_column) {
   std::vector<NamedPath> all;
@@ -187,6 +174,18 @@ CLI::Validator number() {
 }
 
 }  // namespace
+
+NamedPath split_column(const std::string& text) {
+  NamedPath result;
+  result.path = text;
+  std::error_code error;
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0 || fs::exists(text, error)) return result;
+  if (text.find('/', colon) != std::string::npos) return result;
+  result.path = text.substr(0, colon);
+  result.column = text.substr(colon + 1);
+  return result;
+}
 
 void check_required(const RunOptions& o,
                     std::initializer_list<std::pair<const std::string*, const char*>> more) {

@@ -95,8 +95,10 @@ void each_option(Options& o, Visit&& visit) {
         "names: user=..,item=..,time=..,segment=..,row_key=..");
   visit("--rows-from", o.rows_from, R::kPlain, U::kMine,
         "positives | users: derive rows from the events (default: positives)");
-  visit("--pairs", o.pairs, R::kNamedPath, U::kExplain,
-        "NAME=FILE with columns user, item, score: teacher scores, candidate runs");
+  visit(
+      "--pairs", o.pairs, R::kNamedPath, U::kExplain,
+      "NAME=FILE with columns user, item, score: teacher scores, candidate runs; or NAME=SET, the "
+      "negatives of a set or STORE@VERSION");
   visit("--pair-columns", o.pair_columns, R::kPlain, U::kExplain,
         "names: user=..,item=..,value=.. (default: user, item, score)");
   visit("--feature", o.features, R::kNamedPath, U::kExplain,
@@ -163,6 +165,8 @@ struct NamedPath {
   std::string path;
   std::string column;  ///< if written as FILE:column
 };
+/// FILE or FILE:column; a file whose name really ends so wins.
+NamedPath split_column(const std::string& text);
 
 /// The options taken apart and checked, before anything is loaded.
 struct RunRequest {

@@ -56,6 +56,26 @@ Json branches_json(const RunFacts& facts, const Counters& c) {
   return branches;
 }
 
+/// Of each set that is a candidate run: how many negatives were taken over from it.
+struct TakenOver {
+  const SetPairs* from;
+  std::string table;
+  std::uint64_t picked = 0;
+};
+
+std::vector<TakenOver> taken_over(const RunFacts& facts, const Counters& c) {
+  std::vector<TakenOver> all;
+  for (const auto& [name, from] : facts.inputs->set_pairs) {
+    all.push_back({&from, name});
+    const std::vector<BranchSpec>& branches = facts.request->recipe.branches;
+    for (std::size_t b = 0; b < branches.size(); ++b) {
+      if (branches[b].source.kind == SourceKind::kRun && branches[b].source.table == name)
+        all.back().picked += c.branch[b].picked;
+    }
+  }
+  return all;
+}
+
 /// Slots by stratum; rows that never reached the Miner are not among them.
 Json strata_json(const RunFacts& facts) {
   Json strata = Json::array();
@@ -203,6 +223,16 @@ std::string run_to_json(const RunFacts& facts) {
       run["events"]["pairs"][exposure_class_name(c)] = pairs[c];
   }
   run["inputs"] = inputs_json(facts);
+  for (const TakenOver& taken : taken_over(facts, counters)) {
+    run["sets"].push_back({{"pairs", taken.table},
+                           {"set", path_from(facts.set_folder, taken.from->set)},
+                           {"content_hash", taken.from->content_hash},
+                           {"recipe", taken.from->recipe},
+                           {"model", taken.from->model},
+                           {"negatives", taken.from->negatives},
+                           {"gone", taken.from->gone},
+                           {"picked", taken.picked}});
+  }
   run["rows"] = {{"in_all", inputs.rows.size()},
                  {"first", inputs.first_row},
                  {"end", inputs.end_row},
@@ -299,6 +329,11 @@ std::string run_to_words(const RunFacts& facts) {
     if (counters.enumerated_rows > 0) line("rows enumerated", counters.enumerated_rows);
     if (counters.unscored > 0) line("score not finite", counters.unscored);
     if (counters.inert_rows > 0) line("rows without a positive", counters.inert_rows);
+  }
+  for (const TakenOver& taken : taken_over(facts, c)) {
+    out += fmt::format("taken over from {}: {} negatives ({:.2f} %), of its {}\n", taken.from->set,
+                       words_of_count(taken.picked), share(taken.picked, c.emitted),
+                       words_of_count(taken.from->negatives));
   }
   if (facts.miner->choice().rule.empty()) {
     out += "search: none, since no branch of the recipe searches\n";

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""A set as a candidate run (--pairs NAME=SET): what was mined for one model and still qualifies is taken over for the next.
+Mined with the set itself and with its negatives written to a CSV file (the best score of a pair once), all shards are the same;
+numbers of users and items may be others by then.
+
+  tests/set_pairs_test.py PROGRAM
+"""
+import array
+import csv
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+
+AS_OF = 1631536000
+RECIPE = """name = "kept"
+k = 6
+
+[exposure]
+positive = ["purchase", "like"]
+aversion = ["dislike", "hide"]
+
+[safety]
+filters = [{ kind = "positives" }, { kind = "exposed", classes = ["aversion"] }]
+
+[[branch]]
+name = "kept"
+share = 0.5
+source = { kind = "run", table = "earlier" }
+filters = [{ kind = "relative_margin", ratio = 0.95, against = "min" }]
+
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 60 }
+filters = [{ kind = "relative_margin", ratio = 0.95, against = "min" }]
+"""
+failures = []
+
+
+def check(condition, words):
+    if not condition:
+        failures.append(words)
+        print("FAILED:", words)
+
+
+def quarry(program, *arguments, ok=(0,)):
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode not in ok:
+        sys.exit(f"{' '.join(map(str, arguments))}\nexit {done.returncode}\n{done.stderr}")
+    return done
+
+
+def read_npy(path):
+    data = open(path, "rb").read()
+    length = struct.unpack_from("<H", data, 8)[0]
+    header = eval(data[10:10 + length].decode(), {"__builtins__": {}, "False": False})
+    numbers = array.array({"<f4": "f", "<u4": "I", "|u1": "B", "<u2": "H"}[header["descr"]])
+    numbers.frombytes(data[10 + length:])
+    return numbers, header["shape"]
+
+
+def write_npy(path, rows):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({len(rows)}, {len(rows[0])}), }}".ljust(117) + "\n"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+        for row in rows:
+            file.write(array.array("f", row).tobytes())
+
+
+def rows_of(path):
+    numbers, shape = read_npy(path)
+    return [list(numbers[r * shape[1]:(r + 1) * shape[1]]) for r in range(shape[0])]
+
+
+def column(store, manifest, name):
+    values = []
+    for shard in manifest["shards"]:
+        values += list(read_npy(os.path.join(store, shard["path"], name + ".npy"))[0])
+    return values
+
+
+def manifest_of(store, version):
+    with open(os.path.join(store, "versions", f"v{version:020d}.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    chance = random.Random(7)
+    with tempfile.TemporaryDirectory() as folder:
+        path = lambda *names: os.path.join(folder, *names)  # noqa: E731
+        quarry(program, "synth", "--out", folder, "--users", 120, "--items", 500, "--dim", 16, "--force")
+        with open(path("recipe.toml"), "w", encoding="utf-8") as file:
+            file.write(RECIPE)
+        store = path("store")
+        mine = ["--events", path("events.csv"), "--as-of", AS_OF]
+        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), *mine, "--recipe", "nv-perc",
+               "--store", store, "--model", "m1")
+        first = manifest_of(store, 1)
+        # The negatives of the set, each pair once with the best of its scores, by an export that others read.
+        quarry(program, "export", f"{store}@1", "--to", "csv", "--out", path("negatives.csv"))
+        best = {}
+        with open(path("negatives.csv"), newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                pair = (row["user"], row["item"])
+                best[pair] = max(best.get(pair, float("-inf")), float(row["score"]))
+        check(len(best) > 500, "hardly a negative to take over")
+
+        def mine_next(name, users, items, ids, pairs, ok=(0,)):
+            return quarry(program, "mine", "--items", items, "--users", users, *ids, *mine, "--recipe", path("recipe.toml"), "--pairs",
+                          f"earlier={pairs}", "--store", path(name), "--model", "m2", ok=ok)
+
+        # The next model: other vectors of the same users and items.
+        users, items = rows_of(path("users.npy")), rows_of(path("items.npy"))
+        write_npy(path("users2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in users])
+        write_npy(path("items2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in items])
+        write_csv(path("pairs.csv"), ["user", "item", "score"], [(u, i, repr(s)) for (u, i), s in best.items()])
+        by_file = mine_next("by_file", path("users2.npy"), path("items2.npy"), [], path("pairs.csv"))
+        by_set = mine_next("by_set", path("users2.npy"), path("items2.npy"), [], f"{store}@latest")
+        a, b = manifest_of(path("by_file"), 1), manifest_of(path("by_set"), 1)
+        check([s["path"] for s in a["shards"]] == [s["path"] for s in b["shards"]], "a set and its CSV give other negatives")
+
+        # What came from the set was in it, for the same user; the manifest and the words count it.
+        users_of, taken = column(path("by_set"), b, "user"), 0
+        item, branch, fill = (column(path("by_set"), b, name) for name in ("item", "branch", "fill"))
+        for row, user in enumerate(users_of):
+            for slot in range(row * 6, row * 6 + 6):
+                if fill[slot] == 0 and branch[slot] == 0:
+                    taken += 1
+                    if (str(user), str(item[slot])) not in best:
+                        check(False, f"row {row}: item {item[slot]} was no negative of user {user}")
+        check(taken > 100, f"{taken} taken over")
+        said = b["run"]["sets"]
+        check(len(said) == 1 and said[0]["picked"] == taken and said[0]["content_hash"] == first["content_hash"]
+              and said[0]["model"] == "m1" and said[0]["recipe"] == "nv-perc" and said[0]["gone"] == 0
+              and said[0]["set"].endswith("store@1"), f"where they came from: {said}")
+        check(f"taken over from {store}@1: {taken:,} negatives" in by_set.stderr, f"the saving in words: {by_set.stderr}")
+        check("sets" not in a["run"] and "taken over" not in by_file.stderr, "a file is no set")
+        files = {entry["role"]: entry for entry in b["run"]["inputs"]}
+        check(files["pairs earlier"]["path"].endswith(f"v{1:020d}.json"), f"the version's manifest: {files['pairs earlier']}")
+        check(b["run"]["options"]["pairs"] == [f"earlier={os.path.relpath(store, path('by_set'))}@1"] or
+              b["run"]["options"]["pairs"][0].endswith("store@1"), f"latest is a number: {b['run']['options']['pairs']}")
+        # The recorded run can be asked again: what explain and audit load is the same version, whatever latest is by then.
+        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), *mine, "--recipe", "random", "--store", store)
+        quarry(program, "audit", f"{path('by_set')}@1", ok=(0, 8))
+        quarry(program, "explain", f"{path('by_set')}@1", "--row", 0, "--item", item[0])
+        again = quarry(program, "refresh", path("by_set"), "--json")
+        check(json.loads(again.stdout)["was_there"], "nothing is new")
+
+        # Other numbers by then: users and items in another order, some gone, under ids of their own.
+        order_u, order_i = list(range(len(users))), list(range(len(items)))
+        chance.shuffle(order_u), chance.shuffle(order_i)
+        order_i = order_i[:480]
+        write_npy(path("users3.npy"), [rows_of(path("users2.npy"))[u] for u in order_u])
+        write_npy(path("items3.npy"), [rows_of(path("items2.npy"))[i] for i in order_i])
+        write_csv(path("user_ids.csv"), ["user"], [[u] for u in order_u])
+        write_csv(path("item_ids.csv"), ["item"], [[i] for i in order_i])
+        there = {str(i) for i in order_i}
+        write_csv(path("pairs3.csv"), ["user", "item", "score"], [(u, i, repr(s)) for (u, i), s in best.items() if i in there])
+        ids = ["--user-ids", path("user_ids.csv"), "--item-ids", path("item_ids.csv"), "--unknown-ids", "drop"]
+        mine_next("by_file3", path("users3.npy"), path("items3.npy"), ids, path("pairs3.csv"))
+        done = mine_next("by_set3", path("users3.npy"), path("items3.npy"), ids, f"{store}@1")
+        a, b = manifest_of(path("by_file3"), 1), manifest_of(path("by_set3"), 1)
+        check([s["path"] for s in a["shards"]] == [s["path"] for s in b["shards"]], "by other numbers: other negatives")
+        lost = sum(1 for row in csv.DictReader(open(path("negatives.csv"), newline="", encoding="utf-8")) if row["item"] not in there)
+        check(lost > 0 and b["run"]["sets"][0]["gone"] == lost and "not here any more" in done.stderr, f"gone: {lost} {b['run']['sets']}")
+
+        # And from ids to row numbers, a set in a folder: ids are those of the file that its manifest names.
+        mine_next("back", path("users2.npy"), path("items2.npy"), [], f"{path('by_set3')}@1")
+        check(manifest_of(path("back"), 1)["run"]["sets"][0]["gone"] == 0, "ids that are numbers")
+        with open(path("item_ids.csv"), "a", encoding="utf-8") as file:
+            file.write("one more\n")
+        done = mine_next("no", path("users2.npy"), path("items2.npy"), [], f"{path('by_set3')}@1", ok=range(256))
+        check(done.returncode == 3 and "item_ids.csv" in done.stderr and "export" in done.stderr, f"ids changed: {done.returncode} {done.stderr}")
+        for wrong, code in [(f"{store}@9", (3, 5)), (path("nothing"), (5,)), (folder, (3, 5))]:
+            done = mine_next("no", path("users2.npy"), path("items2.npy"), [], wrong, ok=range(256))
+            check(done.returncode in code and os.path.basename(wrong).split("@")[0] in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")
+    if failures:
+        sys.exit(f"{len(failures)} failed")
+    print(f"{taken} negatives taken over from a set, as from its CSV; by other numbers too")
+
+
+main()

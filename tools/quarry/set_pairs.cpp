@@ -1,0 +1,147 @@
+// A finished set as a table of pairs.
+#include "tools/quarry/set_pairs.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "host/data/table.h"
+#include "host/store/digest.h"
+#include "host/store/negative_set.h"
+#include "host/store/store.h"
+#include "kernels/core/errors.h"
+#include "kernels/core/ids.h"
+#include "tools/quarry/load_inputs.h"
+#include "tools/quarry/recorded_run.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Numbers of a set and what they are here.
+class Numbers {
+ public:
+  /// then: ids of the set; nothing: row numbers.
+  Numbers(std::optional<std::vector<std::string>> then, const IdMap& now)
+      : then_(std::move(then)), now_(now) {}
+
+  std::uint32_t here(std::uint32_t number) {
+    if (number >= known_.size()) known_.resize(std::size_t{number} + 1, kUnasked);
+    std::uint64_t& known = known_[number];
+    if (known == kUnasked) known = ask(number);
+    return static_cast<std::uint32_t>(known);
+  }
+
+ private:
+  static constexpr std::uint64_t kUnasked = ~std::uint64_t{0};
+
+  std::uint32_t ask(std::uint32_t number) const {
+    if (!then_) return now_.find(std::to_string(number)).value_or(kNoItem);
+    return number < then_->size() ? now_.find((*then_)[number]).value_or(kNoItem) : kNoItem;
+  }
+
+  std::optional<std::vector<std::string>> then_;
+  const IdMap& now_;
+  std::vector<std::uint64_t> known_;
+};
+
+/// The file of ids that the manifest records under `role`; nothing where ids were row numbers.
+std::optional<std::vector<std::string>> recorded_ids(const NegativeSet& set,
+                                                     const std::string& set_name,
+                                                     const std::string& role, const NamedPath& from,
+                                                     const char* default_column) {
+  if (from.path.empty()) return std::nullopt;
+  const Json manifest = Json::parse(set.manifest_json());
+  for (const Json& file : manifest.at("run").value("inputs", Json::array())) {
+    if (file.value("role", "") != role) continue;
+    if (digest_file(from.path).digest.hex() == file.value("xxh3_128", "")) {
+      return IdMap::read_column(*open_table(from.path), id_column(from, default_column));
+    }
+  }
+  throw InputError(fmt::format(
+      "{}: is not the file of {} that {} was mined with, so its numbers cannot be told; put that "
+      "file back, or write its negatives with their ids (quarry export --to csv) and give that "
+      "file",
+      from.path, role, set_name));
+}
+
+}  // namespace
+
+bool names_a_set(const std::string& path) {
+  std::error_code error;
+  std::string store, reference;
+  return std::filesystem::is_directory(path, error) || split_reference(path, &store, &reference);
+}
+
+SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items) {
+  SetPairs pairs;
+  pairs.set = path;
+  std::string store, reference;
+  // A tag may mean another version tomorrow.
+  if (split_reference(path, &store, &reference))
+    pairs.set = fmt::format("{}@{}", store, Store::open(store).resolve(reference));
+  const NegativeSet set = open_set(pairs.set, false);
+  pairs.manifest_path = set.manifest_path();
+  pairs.content_hash = set.content_hash();
+  std::optional<std::vector<std::string>> user_ids, item_ids;
+  if (has_recorded_run(set)) {
+    const Json manifest = Json::parse(set.manifest_json());
+    pairs.recipe = manifest["run"].value("recipe", Json::object()).value("name", "");
+    pairs.model = manifest.value("store", Json::object()).value("model", "");
+    const RunOptions then = recorded_options(text_of(set), CLI::App(), {});
+    user_ids = recorded_ids(set, pairs.set, "user-ids", split_column(then.user_ids), "user");
+    item_ids = recorded_ids(set, pairs.set, "item-ids", split_column(then.item_ids), "item");
+  }
+  Numbers user_here(std::move(user_ids), users);
+  Numbers item_here(std::move(item_ids), items);
+
+  struct Entry {
+    std::uint64_t pair;  ///< user << 32 | item
+    float score;
+  };
+  std::vector<Entry> entries;
+  for (std::uint64_t r = 0; r < set.rows(); ++r) {
+    const NegativeSet::Row row = set.row(r);
+    if (row.count > 0 && row.user == kNoItem) {
+      throw InputError(fmt::format(
+          "{}: row {} names no user, so its negatives belong to none; sets that were mined from "
+          "query vectors alone are no table of pairs",
+          pairs.set, r));
+    }
+    pairs.negatives += row.count;
+    const std::uint32_t user = row.count > 0 ? user_here.here(row.user) : kNoItem;
+    for (std::uint32_t j = 0; j < row.count; ++j) {
+      const std::uint32_t item = item_here.here(row.item[j]);
+      if (user == kNoItem || item == kNoItem) {
+        ++pairs.gone;
+      } else {
+        entries.push_back({std::uint64_t{user} << 32 | item, row.score[j]});
+      }
+    }
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.pair != b.pair ? a.pair < b.pair : a.score > b.score;
+  });
+  entries.erase(std::unique(entries.begin(), entries.end(),
+                            [](const Entry& a, const Entry& b) { return a.pair == b.pair; }),
+                entries.end());
+  PairValues& values = pairs.values;
+  values.offsets.assign(users.size() + 1, 0);
+  values.items.reserve(entries.size());
+  values.values.reserve(entries.size());
+  for (const Entry& entry : entries) {
+    ++values.offsets[(entry.pair >> 32) + 1];
+    values.items.push_back(static_cast<std::uint32_t>(entry.pair));
+    values.values.push_back(entry.score);
+  }
+  for (std::uint64_t u = 0; u < users.size(); ++u) values.offsets[u + 1] += values.offsets[u];
+  return pairs;
+}
+
+}  // namespace quarry

@@ -1,0 +1,29 @@
+// A finished set as a table of pairs: what was mined for one model is a candidate run for the next.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "host/data/tables.h"
+
+namespace quarry {
+
+/// What a set gave.
+struct SetPairs {
+  std::string set;            ///< folder, or STORE@N
+  std::string manifest_path;  ///< its hash stands for all rows
+  std::string content_hash, recipe, model;
+  std::uint64_t negatives = 0;  ///< slots of the set that are filled
+  std::uint64_t gone = 0;       ///< of them, those whose user or item is not here
+  PairValues values;            ///< each pair once, with the best of its scores
+};
+
+/// Whether `path` is meant as a set: a folder, or STORE@VERSION.
+bool names_a_set(const std::string& path);
+
+/// The negatives of a set by the numbers that their users and items have here. Ids are those of the
+/// files that its manifest records. Throws InputError where these are gone or changed, or the set
+/// has no users; IoError where there is no set.
+SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items);
+
+}  // namespace quarry
