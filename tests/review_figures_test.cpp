@@ -136,7 +136,7 @@ k = 6
 positive = ["like"]
 aversion = ["avoid"]
 disinterest = ["not_interested", "view & skip"]
-ambiguous = ["protected"]
+ambiguous = ["protected", "avoid"]
 window = "30d"
 [safety]
 filters = [{ kind = "positives" }, { kind = "exposed", classes = ["ambiguous"], max_age = "10d" }]

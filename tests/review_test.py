@@ -523,6 +523,37 @@ class Review(unittest.TestCase):
         self.ok(*at)
         self.assertEqual({e["kind"] for e in read_table(self.path("w_events.csv"))}, {"protected"})
 
+    def test_protection_that_the_recipe_forgets(self):
+        self.write("window.toml", HEAD + EXPOSURE + 'window = "1m"\n' + REST)
+        rows, _ = rows_of(self.path("set"))
+        lines = self.judge(self.export(self.path("set"), "o.csv", "--sample", "20"), lambda u, i, who: "positive", rows)
+        at = ["review", "import", self.write_lines("o2.csv", lines), "--set", self.path("set"), "--recipe", self.path("window.toml")]
+        # 1940 is the oldest second inside a window of a minute before 2000.
+        self.fails(3, "too old for the recipe", *at, "--out", self.path("o_events.csv"), "--time", "1939")
+        out = json.loads(self.ok(*at, "--out", self.path("o_events.csv"), "--time", "1940", "--json"))
+        self.assertEqual(out["protected"]["for_seconds"], 60)
+        self.assertEqual({e["time"] for e in read_table(self.path("o_events.csv"))}, {"1940"})
+
+    def test_sets_without_events(self):
+        self.table("rows.csv", ["user", "item"], [[self.user_ids[u], self.item_ids[i]] for u, i, t, k in self.events if k == "like"])
+        self.write("bare.toml", HEAD + '[exposure]\npositive = ["protected"]\n[safety]\nfilters = ["positives"]\n[[branch]]\nname = "hard"\n'
+                   'source = { kind = "topk", pool = 20 }\n')
+        store = self.path("bare")
+        code, _, err = self.run_quarry("mine", *self.inputs(), "--rows", self.path("rows.csv"), "--recipe", self.path("bare.toml"),
+                                       "--store", store)
+        self.assertEqual(code, 0, err)
+        rows, _ = rows_of(store, 1)
+        lines = self.export(store, "b.csv", "--sample", "20")
+        self.judge(lines, lambda u, i, who: "positive" if u < 9 else "negative", rows)
+        at = ["review", "import", self.write_lines("b2.csv", lines), "--set", store, "--out", self.path("b_events.csv")]
+        self.fails(2, "--time", *at)
+        code, _, err = self.run_quarry(*at, "--time", "3000")
+        self.assertEqual(code, 0, err)
+        self.assertIn("next: quarry refresh %s --events %s" % (store, self.path("b_events.csv")), err)
+        pairs = {(self.user_ids.index(e["user"]), self.item_ids.index(e["item"])) for e in read_table(self.path("b_events.csv"))}
+        done = self.refresh(store, "--events", self.path("b_events.csv"))
+        self.compare_versions(store, pairs, done["rows_mined"])
+
     def test_sets_whose_events_have_one_kind(self):
         self.table("ratings.csv", ["user", "item", "time"], [[self.user_ids[u], self.item_ids[i], t] for u, i, t, k in self.events])
         self.write("r.toml", HEAD + '[exposure]\npositive = ["rating", "protected"]\n' + REST.replace("0.25", "0.0", 2).replace(

@@ -232,8 +232,10 @@ class FeedbackUsers {
         lost.size() == 1 ? "it" : "them");
     if (!args_.allow_inert)
       throw InputError(fmt::format(
-          "{}: the first rule of [exposure] that matches counts. Put the rule with '{}' first, or "
-          "take them as they are with --allow-inert",
+          "{}: the first rule of [exposure] that matches counts. Put the rule with '{}' first, "
+          "then "
+          "give the recipe with --recipe FILE here and to quarry refresh, or take them as they are "
+          "with --allow-inert",
           words, kinds_[static_cast<std::size_t>(Wish::kHidden)]));
     warnings_.push_back(std::move(words));
   }
@@ -262,6 +264,7 @@ class FeedbackUsers {
                        {"kept_out_of", uses_[w].use.closed},
                        {"source_of", uses_[w].use.sources},
                        {"open", uses_[w].use.open},
+                       {"for_seconds", uses_[w].use.expires ? Json(*uses_[w].use.expires) : Json()},
                        {"of_another_class", others_[w]}});
     return {{"format", "quarry.feedback_events"},
             {"format_version", 1},

@@ -50,7 +50,6 @@ NamedSet open_named_set(const std::string& name, const NamedSetWish& wish, const
     const Store store = Store::open(folder);
     version = store.resolve(reference);
     set = store.read(version, wish.verify);
-    folder = store.path();
   } else {
     set = open_set(name, wish.verify);
   }

@@ -35,7 +35,7 @@ struct NamedSetWish {
 };
 struct NamedSet {
   std::string name;   ///< as typed
-  std::string store;  ///< folder; "": a set of its own
+  std::string store;  ///< folder, as typed; "": a set of its own
   std::uint64_t version = 0;
   NegativeSet set;
   RunRequest request;

@@ -128,8 +128,8 @@ class ReviewImport {
                  agreement_.units, kPercent * *agreement_.percent,
                  agreement_.alpha ? fmt::format("{:.3f}", *agreement_.alpha)
                                   : "undefined (all verdicts are the same)");
-    fmt::print(stderr, "{}: {} events; it holds ids of users, as a log does\n", args_.out,
-               words_of_count(events_.size()));
+    fmt::print(stderr, "{}: {} events, '{}' is {}; it holds ids of users, as a log does\n",
+               args_.out, words_of_count(events_.size()), printable(args_.kind), words_of(use_));
     std::fputs(next_words(named_, events_, args_.out, args_.recipe).c_str(), stderr);
   }
 
@@ -233,22 +233,30 @@ class ReviewImport {
   void check_pairs() const {
     if (events_.empty()) return;
     const std::vector<PairClass> pairs = pair_classes_of(named_, recipe_, events_);
-    std::vector<std::size_t> lost;
-    std::string classes;
+    std::vector<std::size_t> decided, forgotten;
+    std::string class_words;
     for (std::size_t i = 0; i < events_.size(); ++i) {
       if (events_[i].kind != args_.kind || pairs[i].kept_out) continue;
-      if (lost.empty())
-        classes = pairs[i].exposure_class ? words_of(*pairs[i].exposure_class)
-                                          : "forgotten (outside the window)";
-      lost.push_back(i);
+      if (pairs[i].exposure_class && pairs[i].exposure_class != use_.exposure_class) {
+        if (decided.empty()) class_words = words_of(*pairs[i].exposure_class);
+        decided.push_back(i);
+      } else {
+        forgotten.push_back(i);
+      }
     }
-    if (lost.empty()) return;
-    throw InputError(fmt::format(
-        "{}: other events of the user and the item decide ({}), so '{}' would not keep {} from "
-        "being negatives: the first rule of [exposure] that matches counts. Put the rule with '{}' "
-        "first, or give a later --time",
-        places_of(events_, lost), classes, args_.kind, lost.size() == 1 ? "it" : "them",
-        args_.kind));
+    if (!decided.empty())
+      throw InputError(fmt::format(
+          "{}: other events of the user and the item decide ({}), so '{}' would not keep {} from "
+          "being negatives: the first rule of [exposure] that matches counts. Put the rule with "
+          "'{}' first, then give the recipe with --recipe FILE here and to quarry refresh",
+          places_of(events_, decided), class_words, args_.kind, decided.size() == 1 ? "it" : "them",
+          args_.kind));
+    if (!forgotten.empty())
+      throw InputError(fmt::format(
+          "{}: an event of {} is too old for the recipe, which forgets '{}' after {:.3g} days; "
+          "give a later --time",
+          places_of(events_, forgotten), time_words(events_[forgotten.front()].time), args_.kind,
+          static_cast<double>(use_.use.expires.value_or(0)) / 86400.0));
   }
 
   Json ids_of(Verdict verdict) const {
@@ -327,6 +335,7 @@ class ReviewImport {
         {"protected",
          {{"kind", args_.kind},
           {"class", words_of(use_.exposure_class)},
+          {"for_seconds", use_.use.expires ? Json(*use_.use.expires) : Json()},
           {"events", static_cast<std::uint64_t>(std::count_if(
                          events_.begin(), events_.end(),
                          [&](const FeedbackEvent& e) { return e.kind == args_.kind; }))}}},
