@@ -622,6 +622,21 @@ class Review(unittest.TestCase):
         # Verdicts on version 1 do not fit version 2.
         self.fails(3, "is of a set with the content hash", "review", "import", self.path("c2.csv"), "--set", store + "@2", "--out",
                    self.path("c_no.csv"))
+        self.ok("report", "--store", store, "--out", self.path("page.html"))
+        self.assertNotIn("canary", text_of(self.path("page.html")))
+        # Nothing is written where the log of the store is damaged.
+        damaged = self.path("damaged")
+        shutil.copytree(store, damaged)
+        text = text_of(os.path.join(damaged, "log"))
+        self.write("damaged/log", text.replace('"review"', '"revieu"', 1))
+        for verb in (["review", "import", self.path("c2.csv")], ["feedback", "users", self.users_file("dr.csv", [(0, 1, AS_OF, "avoid")])]):
+            self.fails(3, "log", *verb, "--set", damaged + "@1", "--out", self.path("c_no.csv"))
+            self.assertFalse(os.path.exists(self.path("c_no.csv")))
+        # A second review of the version: the newest counts, both stand in the log.
+        self.ok("review", "import", self.path("c2.csv"), "--set", store + "@1", "--out", self.path("c_events2.csv"))
+        self.assertEqual(text_of(self.path("c_events2.csv")), text_of(self.path("c_events.csv")))
+        log = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual([e["version"] for e in log["events"] if e["event"] == "review"], [1, 1])
         # A store that another process writes is left alone.
         import fcntl
         with open(os.path.join(store, "LOCK"), "w") as held:

@@ -83,6 +83,7 @@ Cells find_cells(const NegativeSet& set, const std::vector<SampleBy>& by,
     if (cell.population++ == 0) cell.name = cell_of(set.schema(), row, j, by);
   });
   std::vector<std::pair<std::string, std::uint64_t>> order;
+  order.reserve(found.size());
   for (const auto& [key, cell] : found) order.emplace_back(cell.name, key);
   std::sort(order.begin(), order.end());
   Cells cells;
