@@ -714,6 +714,9 @@ class Review(unittest.TestCase):
         self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"],
                          {"avoid": 2, "not_interested": 1, "protected": 2})
         self.assertIn("2 avoid, 1 not_interested, 2 protected", self.ok("log", store))
+        # What is to be typed next names the time of the last event: the log may go on behind it.
+        _, _, err = self.run_quarry("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_next.csv"))
+        self.assertIn("next: quarry refresh %s --more-events %s --as-of %d\n" % (store, self.path("u_next.csv"), AS_OF + 5), err)
         # The same import again is the same feedback, not twice as much.
         self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_events.csv"), "--overwrite")
         said = json.loads(self.ok("log", store, "--json"))
@@ -742,7 +745,7 @@ class Review(unittest.TestCase):
                                        "--out", self.path("inert.csv"), "--recipe", self.path("plain.toml"), "--allow-inert")
         self.assertEqual(code, 0, err)
         self.assertIn("warning: ", err)
-        self.assertIn("1 events are earlier than the first of the set's log", err)
+        self.assertIn("1 event is earlier than the first of the set's log", err)
         # Ids that nobody knows: lines are named, users are not.
         self.table("n2.csv", ["user", "item", "time", "kind"], [["canary-nobody", self.item_ids[1], 5, "avoid"],
                                                                 [self.user_ids[1], "nothing", 5, "avoid"],

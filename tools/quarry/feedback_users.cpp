@@ -161,7 +161,8 @@ class FeedbackUsers {
                    others_[w]);
     }
     if (early_ > 0)
-      fmt::print(stderr, "{} events are earlier than the first of the set's log\n", early_);
+      fmt::print(stderr, "{} earlier than the first of the set's log\n",
+                 early_ == 1 ? "1 event is" : fmt::format("{} events are", early_));
     fmt::print(stderr, "{}: it holds ids of users, as a log does\n", args_.out);
     std::fputs(next_words(named_, events_, args_.out, args_.recipe).c_str(), stderr);
   }

@@ -103,16 +103,21 @@ std::string next_words(const NamedSet& named, const std::vector<FeedbackEvent>& 
       fmt::format("quarry refresh {} {} {}", named.store.empty() ? "STORE" : named.store,
                   has_log ? "--more-events" : "--events", log);
   const std::int64_t as_of = named.inputs->exposure ? named.inputs->exposure->as_of : INT64_MAX;
-  const auto later = static_cast<std::uint64_t>(std::count_if(
-      events.begin(), events.end(), [&](const FeedbackEvent& e) { return e.time > as_of; }));
-  if (later > 0) words += " --as-of latest";
-  if (!recipe.empty()) words += " --recipe " + recipe;
+  std::uint64_t later = 0;
+  std::int64_t latest = as_of;
+  for (const FeedbackEvent& event : events) {
+    later += event.time > as_of ? 1 : 0;
+    latest = std::max(latest, event.time);
+  }
   std::string note;
-  if (later > 0)
-    note = fmt::format(
-        "{} events are later than {} (as-of of the set) and count only with a later "
-        "--as-of\n",
-        later, time_words(as_of));
+  if (later > 0) {
+    // Not "latest": the set's own log may go on behind its as-of, with what was held out.
+    words += fmt::format(" --as-of {}", latest);
+    note = fmt::format("{} later than {} (as-of of the set) and {} only with a later --as-of\n",
+                       later == 1 ? "1 event is" : fmt::format("{} events are", later),
+                       time_words(as_of), later == 1 ? "counts" : "count");
+  }
+  if (!recipe.empty()) words += " --recipe " + recipe;
   return note + "next: " + words + "\n";
 }
 
