@@ -214,4 +214,14 @@ Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns
   return log.classify(as_of, exec);
 }
 
+Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
+                       const EventColumns& columns, const ExposureRules& rules, const IdMap& users,
+                       const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown,
+                       const Exec& exec) {
+  EventLog log(columns, rules, users, items, unknown);
+  for (const std::string& path : paths) log.read(*open_table(path));
+  log.read(more);
+  return log.classify(as_of, exec);
+}
+
 }  // namespace quarry

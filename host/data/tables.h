@@ -96,6 +96,11 @@ Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec = {});
+/// The same with one log more that is no file.
+Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
+                       const EventColumns& columns, const ExposureRules& rules, const IdMap& users,
+                       const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown,
+                       const Exec& exec = {});
 
 /// One event, for callers that have them in memory.
 struct Event {

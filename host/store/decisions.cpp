@@ -65,11 +65,45 @@ void check_version(const Store& store, std::uint64_t version) {
     throw InputError(store.path() + ": has no version " + std::to_string(version));
 }
 
+Json or_null(const std::optional<double>& number) { return number ? Json(*number) : Json(); }
+
+std::optional<double> number_in(const Json& event, const char* key) {
+  const Json& value = event.at(key);
+  return value.is_null() ? std::nullopt : std::optional(value.get<double>());
+}
+
+ReviewFacts review_in(const Json& event) {
+  ReviewFacts facts;
+  facts.files = event.at("files").get<std::vector<std::string>>();
+  facts.events = event.at("events").get<std::string>();
+  facts.false_negatives = event.at("false_negatives").get<std::uint64_t>();
+  facts.confirmed = event.at("confirmed").get<std::uint64_t>();
+  facts.unsure = event.at("unsure").get<std::uint64_t>();
+  facts.not_judged = event.at("not_judged").get<std::uint64_t>();
+  facts.reviewers = event.at("reviewers").get<std::uint64_t>();
+  facts.share = number_in(event, "share");
+  facts.standard_error = number_in(event, "standard_error");
+  facts.agreement = number_in(event, "agreement");
+  facts.alpha = number_in(event, "alpha");
+  return facts;
+}
+
+FeedbackFacts feedback_in(const Json& event) {
+  FeedbackFacts facts;
+  facts.files = event.at("files").get<std::vector<std::string>>();
+  facts.events = event.at("events").get<std::string>();
+  for (const auto& [kind, count] : event.at("kinds").items())
+    facts.kinds.emplace_back(kind, count.get<std::uint64_t>());
+  return facts;
+}
+
 /// Throws InputError where an event is not what this program writes.
 void take_event(const Json& event, std::uint64_t order,
                 std::map<std::uint64_t, VersionState>& states) {
   const std::string kind = event.value("event", "");
-  if (kind != "approve" && kind != "reject" && kind != "audit" && kind != "kpi") return;
+  if (kind != "approve" && kind != "reject" && kind != "audit" && kind != "kpi" &&
+      kind != "review" && kind != "feedback")
+    return;
   VersionState& state = states[event.at("version").get<std::uint64_t>()];
   if (kind == "kpi") {
     const std::string name = event.at("name").get<std::string>();
@@ -83,6 +117,13 @@ void take_event(const Json& event, std::uint64_t order,
     }
   } else if (kind == "audit") {
     state.audit_passed = event.at("verdict").get<std::string>() == "pass";
+  } else if (kind == "review") {
+    state.review = review_in(event);
+  } else if (kind == "feedback") {
+    FeedbackFacts facts = feedback_in(event);
+    std::erase_if(state.feedback,
+                  [&](const FeedbackFacts& other) { return other.events == facts.events; });
+    state.feedback.push_back(std::move(facts));
   } else {
     state.decision = Decision{kind == "approve", event.value("by", ""), event.value("reason", ""),
                               event.value("time", std::int64_t{0}), order};
@@ -295,6 +336,38 @@ void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kp
         Json{{"event", "kpi"}, {"version", version}, {"name", kpi.name}, {"value", kpi.value}}
             .dump());
   }
+}
+
+void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts) {
+  check_version(store, version);
+  version_states(store);
+  store.record(Json{{"event", "review"},
+                    {"version", version},
+                    {"files", facts.files},
+                    {"events", facts.events},
+                    {"false_negatives", facts.false_negatives},
+                    {"confirmed", facts.confirmed},
+                    {"unsure", facts.unsure},
+                    {"not_judged", facts.not_judged},
+                    {"reviewers", facts.reviewers},
+                    {"share", or_null(facts.share)},
+                    {"standard_error", or_null(facts.standard_error)},
+                    {"agreement", or_null(facts.agreement)},
+                    {"alpha", or_null(facts.alpha)}}
+                   .dump());
+}
+
+void record_feedback(Store& store, std::uint64_t version, const FeedbackFacts& facts) {
+  check_version(store, version);
+  version_states(store);
+  Json kinds = Json::object();
+  for (const auto& [kind, count] : facts.kinds) kinds[kind] = count;
+  store.record(Json{{"event", "feedback"},
+                    {"version", version},
+                    {"files", facts.files},
+                    {"events", facts.events},
+                    {"kinds", std::move(kinds)}}
+                   .dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 void check_free_tag(const Store& store, const std::string& tag) {

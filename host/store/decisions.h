@@ -36,11 +36,29 @@ struct Decision {
   std::uint64_t order = 0;  ///< place in the log
 };
 
+/// What experts said of a sample of a version's negatives. Of what is not known there is nothing.
+struct ReviewFacts {
+  std::vector<std::string> files;  ///< XXH3-128 of the files with verdicts
+  std::string events;              ///< and of the log of events that was made of them
+  std::uint64_t false_negatives = 0, confirmed = 0, unsure = 0, not_judged = 0;  ///< negatives
+  std::uint64_t reviewers = 0;
+  std::optional<double> share, standard_error;  ///< of false negatives among all of the version
+  std::optional<double> agreement, alpha;
+};
+/// What users said of items of a version.
+struct FeedbackFacts {
+  std::vector<std::string> files;  ///< XXH3-128 of the files with records
+  std::string events;              ///< and of the log of events that was made of them
+  std::vector<std::pair<std::string, std::uint64_t>> kinds;  ///< events by kind
+};
+
 /// The newest that was said counts.
 struct VersionState {
   std::optional<Decision> decision;                  ///< nothing: pending
   std::optional<bool> audit_passed;                  ///< nothing: no audit
   std::vector<std::pair<std::string, double>> kpis;  ///< by name
+  std::optional<ReviewFacts> review;
+  std::vector<FeedbackFacts> feedback;  ///< the newest of each log of events
 };
 /// Of all versions that the log speaks of. Throws InputError where the log is damaged.
 std::map<std::uint64_t, VersionState> version_states(const Store& store);
@@ -77,6 +95,10 @@ struct Kpi {
 Kpi parse_kpi(const std::string& text);
 /// Throws InputError where there is no such version.
 void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kpis);
+
+/// Each adds a line to the log and moves no tag. Throws InputError where there is no such version.
+void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts);
+void record_feedback(Store& store, std::uint64_t version, const FeedbackFacts& facts);
 
 /// Throws ConfigError for tags that only decisions move: `approved`, and `latest` under a policy.
 void check_free_tag(const Store& store, const std::string& tag);

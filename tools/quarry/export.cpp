@@ -20,6 +20,7 @@
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/join_texts.h"
 #include "tools/quarry/load_inputs.h"
+#include "tools/quarry/named_set.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/verbs.h"
@@ -107,15 +108,6 @@ struct Source {
   std::uint64_t rows = 0;  ///< to export
 };
 
-/// Files whose change would make an export wrong. Of embeddings only the number of rows is used.
-std::map<std::string, std::string> files_that_matter(const Inputs& inputs) {
-  std::map<std::string, std::string> files;
-  for (const InputFile& file : inputs.files) {
-    if (file.role != "items" && file.role != "users") files[file.role] = file.path;
-  }
-  return files;
-}
-
 void load_source(Source& source, const ExportArgs& args, ExportFormat format, const CLI::App& verb,
                  const Context& context) {
   if (args.numbers || format == ExportFormat::kNpy) return;
@@ -132,28 +124,15 @@ void load_source(Source& source, const ExportArgs& args, ExportFormat format, co
     request.options.events.clear();
     source.inputs = load_names(request, context);
   }
-  source.changed = changed_files(source.set, files_that_matter(*source.inputs));
-  if (!source.changed.empty() && !args.allow_changed) {
-    throw InputError(fmt::format(
-        "{}; ids{} could be wrong. Name the files that the set was mined from, or take these as "
-        "they are with --allow-changed",
-        fmt::join(source.changed, "; "),
-        format == ExportFormat::kCandidates ? " and eligibility" : ""));
-  }
-  for (const std::string& file : source.changed) fmt::print(stderr, "warning: {}\n", file);
+  source.changed =
+      check_changed(source.set, *source.inputs, args.allow_changed,
+                    format == ExportFormat::kCandidates ? "ids and eligibility" : "ids");
   if (!args.item_text.empty())
     source.item_texts.emplace(args.item_text, args.item_text_id, source.inputs->item_ids,
                               "--item-text");
   if (!args.user_text.empty())
     source.user_texts.emplace(args.user_text, args.user_text_id, source.inputs->user_ids,
                               "--user-text");
-}
-
-std::string known_id(const IdMap& ids, std::uint32_t index, const char* what,
-                     const NegativeSet& set) {
-  if (index < ids.size()) return ids.id_of(index);
-  throw InputError(fmt::format("{}: names {} {}, there are {} ids; the ids are of other tables",
-                               set.manifest_path(), what, index, ids.size()));
 }
 
 ExportNames names_for(const Source& source, const ExportArgs& args) {
@@ -219,20 +198,11 @@ void check_stop(const Context& context, std::uint64_t row) {
     throw Cancelled("stopped while exporting; nothing was written");
 }
 
-Json set_json(const Source& source, const ExportArgs& args) {
-  const Json manifest = Json::parse(source.set.manifest_json(), nullptr, false);
-  return {{"name", args.set},
-          {"version", manifest.value("version", Json())},
-          {"content_hash", source.set.content_hash()},
-          {"rows", source.set.rows()},
-          {"k", source.set.k()}};
-}
-
 Json sidecar_start(const Source& source, const ExportArgs& args) {
   return {{"format", "quarry.export"},
           {"format_version", 1},
           {"to", args.to},
-          {"set", set_json(source, args)},
+          {"set", Json::parse(set_facts_json(source.set, args.set))},
           {"rows", source.rows},
           {"ids", source.inputs ? "external" : "row numbers"},
           {"changed_inputs", source.changed}};

@@ -36,6 +36,26 @@ void add_state(const VersionState& state, Json& summary) {
   if (state.audit_passed) summary["audit"] = *state.audit_passed ? "pass" : "fail";
   summary["kpis"] = Json::object();
   for (const auto& [name, value] : state.kpis) summary["kpis"][name] = value;
+  summary["review"] = nullptr;
+  if (const auto& review = state.review) {
+    const auto number = [](const std::optional<double>& value) {
+      return value ? Json(*value) : Json();
+    };
+    summary["review"] = {{"false_negatives", review->false_negatives},
+                         {"confirmed", review->confirmed},
+                         {"unsure", review->unsure},
+                         {"not_judged", review->not_judged},
+                         {"reviewers", review->reviewers},
+                         {"share", number(review->share)},
+                         {"standard_error", number(review->standard_error)},
+                         {"agreement", number(review->agreement)},
+                         {"alpha", number(review->alpha)}};
+  }
+  summary["feedback"] = Json::object();
+  for (const FeedbackFacts& facts : state.feedback) {
+    for (const auto& [kind, count] : facts.kinds)
+      summary["feedback"][kind] = summary["feedback"].value(kind, std::uint64_t{0}) + count;
+  }
 }
 
 /// What `log` says of a version.
@@ -75,6 +95,22 @@ std::string joined(const Json& array) {
   return text;
 }
 
+/// "review: 3 of 40 are false negatives, 7.2 % of all (standard error 3.1 %), alpha 0.81".
+std::string review_words(const Json& review) {
+  const auto false_ones = review["false_negatives"].get<std::uint64_t>();
+  std::string words = fmt::format("review: {} of {} are false negatives", false_ones,
+                                  false_ones + review["confirmed"].get<std::uint64_t>());
+  constexpr double kPercent = 100;
+  if (review["share"].is_number())
+    words += fmt::format(", {:.1f} % of all", kPercent * review["share"].get<double>());
+  if (review["standard_error"].is_number())
+    words += fmt::format(" (standard error {:.1f} %)",
+                         kPercent * review["standard_error"].get<double>());
+  if (review["alpha"].is_number())
+    words += fmt::format(", alpha {:.2f}", review["alpha"].get<double>());
+  return words;
+}
+
 /// A line on what was said of a version; "" where nothing was and nothing need be.
 std::string state_words(const Json& v, const Policy& policy) {
   std::string words;
@@ -92,6 +128,12 @@ std::string state_words(const Json& v, const Policy& policy) {
     words += fmt::format("{}not audited", words.empty() ? "" : "; ");
   for (const auto& [name, value] : v["kpis"].items())
     words += fmt::format("{}{} {}", words.empty() ? "" : "; ", name, value.dump());
+  if (!v["review"].is_null()) words += (words.empty() ? "" : "; ") + review_words(v["review"]);
+  const char* next = words.empty() ? "" : "; ";
+  for (const auto& [kind, count] : v["feedback"].items()) {
+    words += fmt::format("{}{} {}", next, count.dump(), printable(kind));
+    next = ", ";
+  }
   return words.empty() ? "" : "    " + words + "\n";
 }
 

@@ -54,5 +54,7 @@ void add_reject(CLI::App& app, Context& context);
 void add_policy(CLI::App& app, Context& context);
 void add_compare(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
+void add_review(CLI::App& app, Context& context);
+void add_feedback(CLI::App& app, Context& context);
 
 }  // namespace quarry

@@ -1,0 +1,785 @@
+#!/usr/bin/env python3
+"""quarry review and quarry feedback, judged by what stands in the sets' columns.
+
+  tests/review_test.py PROGRAM
+
+Sets are mined here; columns, events and tables are read with the standard library alone, experts and users are played, and
+every figure is derived again: cells and allocation of the sample, weights, shares, agreement, what a refresh must change.
+"""
+import csv
+import json
+import math
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = ""
+USERS, ITEMS, DIM = 24, 70, 4
+AS_OF = 2000
+EXPOSURE = """[exposure]
+ambiguous = ["protected"]
+positive = ["like"]
+aversion = ["avoid", "dislike"]
+disinterest = ["not_interested"]
+"""
+REST = """[safety]
+filters = [{ kind = "positives" }, { kind = "exposed", classes = ["ambiguous"] }]
+[strata]
+popularity = { bins = 2 }
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 30, max_rank = 70 }
+filters = [{ kind = "exposed", classes = ["aversion", "disinterest"] }]
+select = { kind = "sample", weight = "uniform" }
+[[branch]]
+name = "random"
+share = 0.25
+source = { kind = "uniform" }
+filters = [{ kind = "exposed", classes = ["aversion", "disinterest"] }]
+[[branch]]
+name = "seen"
+share = 0.25
+source = { kind = "exposed", classes = ["aversion"] }
+[quota]
+by = "popularity"
+shares = { q1 = 0.5, q2 = 0.5 }
+"""
+HEAD = 'name = "reviewed"\nk = 6\nmetric = "ip"\n'
+RECIPE = HEAD + EXPOSURE + REST
+Z = 1.959963984540054
+
+
+def text_of(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def npy(path, rows, phase):
+    data = [math.sin(phase + 0.7 * i) for i in range(rows * DIM)]
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, DIM)
+    head += " " * (117 - len(head)) + "\n"
+    with open(path, "wb") as f:
+        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + struct.pack("<%df" % len(data), *data))
+
+
+def read_npy(path):
+    with open(path, "rb") as f:
+        raw = f.read()
+    length = struct.unpack("<H", raw[8:10])[0]
+    head = eval(raw[10:10 + length], {"__builtins__": {}}, {"False": False})  # written by the program under test
+    code = {"<u8": "Q", "<u4": "I", "<u2": "H", "|u1": "B", "<i8": "q", "<f4": "f"}[head["descr"]]
+    body = raw[10 + length:]
+    return struct.unpack("<%d%s" % (len(body) // struct.calcsize(code), code), body)
+
+
+def rows_of(folder, version=None):
+    """Rows of a set, or of a version of a store, as dicts of the bits in them."""
+    name = "versions/v%020d.json" % version if version else "manifest.json"
+    manifest = json.loads(text_of(os.path.join(folder, name)))
+    k, rows = manifest["k"], []
+    for shard in manifest["shards"]:
+        c = {name: read_npy(os.path.join(folder, shard["path"], name + ".npy")) for name in shard["columns"]}
+        for r in range(shard["rows"]):
+            row = {name: c[name][r] for name in ("row_key", "user", "time", "count")}
+            row["positives"] = list(c["positive"][c["positive_offset"][r]:c["positive_offset"][r + 1]])
+            for name in ("item", "score", "gap", "branch", "raw_rank", "survivor_rank", "stratum", "logq", "fill"):
+                row[name] = list(c[name][r * k:(r + 1) * k])
+            row["negatives"] = row["item"][:row["count"]]
+            rows.append(row)
+    return rows, manifest
+
+
+def read_table(path, delimiter=","):
+    with open(path, newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f, delimiter=delimiter))
+
+
+def wilson(hits, n):
+    p = hits / n
+    centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + Z * Z / n)), min(1.0, (centre + half) / (1 + Z * Z / n))
+
+
+def band(rank):
+    if rank == 0:
+        return "not ranked"
+    low = 1
+    while rank > 10 * low:
+        low *= 10
+    return "%d-%d" % (low + 1 if low > 1 else 1, 10 * low)
+
+
+def alpha_of(units):
+    """Krippendorff's alpha by its definition: every ordered pair of verdicts of a unit, weighted by 1 / (m - 1)."""
+    pairs, values = [], []
+    for given in units:
+        if len(given) < 2:
+            continue
+        values += given
+        pairs += [(a != b, 1 / (len(given) - 1)) for i, a in enumerate(given) for j, b in enumerate(given) if i != j]
+    observed = sum(w for differs, w in pairs if differs) / len(values)
+    chance = [a != b for i, a in enumerate(values) for j, b in enumerate(values) if i != j]
+    return 1 - observed / (sum(chance) / len(chance))
+
+
+class Review(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.root = cls.dir.name
+        cls.user_ids = ["canary-user-%d" % u for u in range(USERS)]
+        cls.item_ids = [("=i%d" if i % 9 == 0 else "i-%d,\"") % i for i in range(ITEMS)]
+        npy(cls.path("items.npy"), ITEMS, 0.1)
+        npy(cls.path("users.npy"), USERS, 0.4)
+        cls.table("item_ids.csv", ["item"], [[i] for i in cls.item_ids])
+        cls.table("user_ids.csv", ["user"], [[u] for u in cls.user_ids])
+        cls.events = [(u, (u * 7 + j * 11) % ITEMS, 1000 + u * 10 + j, ["like", "like", "dislike", "view", "like"][j])
+                      for u in range(USERS) for j in range(5)] + [(0, 1, AS_OF, "view")]
+        cls.table("events.csv", ["who", "what", "time", "kind"],
+                  [[cls.user_ids[u], cls.item_ids[i], t, k] for u, i, t, k in cls.events])
+        cls.titles = ["Film \"%d\", part" % i for i in range(ITEMS)]
+        cls.table("catalogue.csv", ["item", "title"], [[cls.item_ids[i], cls.titles[i]] for i in range(ITEMS)])
+        cls.table("queries.csv", ["user", "text"], [[cls.user_ids[u], "=query no %d" % u] for u in range(USERS)])
+        cls.write("recipe.toml", RECIPE)
+        cls.mine("--out", cls.path("set"))
+        cls.mine("--out", cls.path("sharded"), "--rows-per-shard", "7")
+        cls.mine("--store", cls.path("store"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.dir.cleanup()
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.root, name)
+
+    @classmethod
+    def write(cls, name, text):
+        with open(cls.path(name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    @classmethod
+    def table(cls, name, header, rows):
+        with open(cls.path(name), "w", newline="", encoding="utf-8") as f:
+            writer = csv.writer(f, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+        return cls.path(name)
+
+    @classmethod
+    def run_quarry(cls, *args):
+        done = subprocess.run([PROGRAM, *args], capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    @classmethod
+    def inputs(cls):
+        return ["--items", cls.path("items.npy"), "--users", cls.path("users.npy"), "--item-ids", cls.path("item_ids.csv"),
+                "--user-ids", cls.path("user_ids.csv"), "--catalogue", cls.path("catalogue.csv")]
+
+    @classmethod
+    def mine(cls, *more, recipe="recipe.toml", events=("--event-columns", "user=who,item=what")):
+        code, _, err = cls.run_quarry("mine", *cls.inputs(), "--events", cls.path("events.csv"), *events, "--recipe",
+                                      cls.path(recipe), "--threads", "1", *more)
+        assert code == 0, err
+
+    def ok(self, *args):
+        code, out, err = self.run_quarry(*args)
+        self.assertEqual(code, 0, err)
+        for words in (out, err):
+            self.assertNotIn("canary", words)
+        return out
+
+    def fails(self, code, words, *args):
+        got, out, err = self.run_quarry(*args)
+        self.assertEqual(got, code, out + err)
+        self.assertIn(words, out + err)
+        self.assertNotIn("canary", out + err)
+
+    def fresh_store(self, name):
+        shutil.copytree(self.path("store"), self.path(name))
+        return self.path(name)
+
+    # --- export -------------------------------------------------------------------------------------------------------
+
+    def export(self, set_path, name, *more):
+        self.ok("review", "export", set_path, "--out", self.path(name), "--overwrite", *more)
+        return read_table(self.path(name), "\t" if name.endswith(".tsv") else ",")
+
+    def cells(self, rows, manifest, by):
+        cells = {}
+        for r, row in enumerate(rows):
+            for j in range(row["count"]):
+                parts = {"branch": manifest["branches"][row["branch"][j]], "stratum": manifest["strata"][row["stratum"][j]],
+                         "rank": band(row["raw_rank"][j])}
+                cells.setdefault("; ".join("%s=%s" % (b, parts[b]) for b in by), []).append((r, j))
+        return cells
+
+    def shares(self, populations, size):
+        """One at a time to the cell that has least, of equal ones to the largest, then the first by name."""
+        given = {name: 0 for name in populations}
+        for _ in range(min(size, sum(populations.values()))):
+            name = min((n for n in given if given[n] < populations[n]), key=lambda n: (given[n], -populations[n], n))
+            given[name] += 1
+        return given
+
+    def test_every_line_of_an_export(self):
+        rows, manifest = rows_of(self.path("set"))
+        for by, size in ((["branch"], 40), (["branch", "stratum"], 35), (["rank"], 30), (["branch", "stratum", "rank"], 61)):
+            lines = self.export(self.path("set"), "e.csv", "--by", ",".join(by), "--sample", str(size), "--user-text",
+                                self.path("queries.csv") + ":text")
+            cells = self.cells(rows, manifest, by)
+            given = self.shares({n: len(c) for n, c in cells.items()}, size)
+            drawn = {}
+            self.assertEqual(len({line["review_id"] for line in lines}), size)
+            for line in lines:
+                content_hash, r, j = line["review_id"].split(":")
+                row, r, j = rows[int(r)], int(r), int(j)
+                self.assertEqual(content_hash, manifest["content_hash"])
+                self.assertIn((r, j), cells[line["cell"]])
+                drawn[line["cell"]] = drawn.get(line["cell"], 0) + 1
+                inert = lambda text: "'" + text if text[:1] in ("=", "+", "-", "@") else text
+                self.assertEqual(line["item"], inert(self.item_ids[row["item"][j]]))
+                self.assertEqual(line["title"], self.titles[row["item"][j]])
+                self.assertEqual(line["query"], "'=query no %d" % row["user"])
+                self.assertEqual(line["positives"], inert(" | ".join(self.item_ids[i] for i in row["positives"])))
+                self.assertEqual(line["positive_titles"], " | ".join(self.titles[i] for i in row["positives"]))
+                self.assertEqual(line["branch"], manifest["branches"][row["branch"][j]])
+                self.assertEqual(line["stratum"], manifest["strata"][row["stratum"][j]])
+                self.assertEqual(line["raw_rank"], str(row["raw_rank"][j] or ""))
+                for name in ("score", "gap"):
+                    self.assertEqual(struct.pack("<f", float(line[name])), struct.pack("<f", row[name][j]))
+                self.assertTrue(line["why"].startswith(line["branch"] + ": "))
+                if row["raw_rank"][j]:
+                    self.assertIn("rank %d " % row["raw_rank"][j], line["why"])
+                self.assertEqual((int(line["population"]), int(line["sampled"])), (len(cells[line["cell"]]), given[line["cell"]]))
+                self.assertAlmostEqual(float(line["weight"]), len(cells[line["cell"]]) / given[line["cell"]], places=5)
+                self.assertEqual((line["verdict"], line["reviewer"], line["comment"]), ("", "", ""))
+            self.assertEqual(drawn, given)
+            self.assertNotIn("canary", text_of(self.path("e.csv")))
+            meta = json.loads(text_of(self.path("e.csv.meta.json")))
+            self.assertNotIn("canary", json.dumps(meta))
+            self.assertEqual({c["cell"]: c["sampled"] for c in meta["cells"]}, given)
+            self.assertEqual(meta["file"]["bytes"], os.path.getsize(self.path("e.csv")))
+            self.assertEqual(stat.S_IMODE(os.stat(self.path("e.csv")).st_mode), 0o600)
+
+    def test_the_draw_depends_on_set_and_seed_alone(self):
+        first = [line for line in self.export(self.path("set"), "d1.csv", "--sample", "30")]
+        self.export(self.path("sharded"), "d2.csv", "--sample", "30", "--threads", "2")
+        self.assertEqual(text_of(self.path("d1.csv")), text_of(self.path("d2.csv")))
+        other = self.export(self.path("set"), "d3.csv", "--sample", "30", "--seed", "1")
+        self.assertNotEqual([l["review_id"] for l in first], [l["review_id"] for l in other])
+        tabs = self.export(self.path("set"), "d4.tsv", "--sample", "30")
+        self.assertEqual(first, tabs)
+
+    def test_the_draw_is_even(self):
+        rows, manifest = rows_of(self.path("set"))
+        cells = self.cells(rows, manifest, ["branch"])
+        draws, seen = 60, {}
+        for seed in range(draws):
+            for line in self.export(self.path("set"), "u.csv", "--sample", "60", "--seed", str(seed)):
+                seen[line["review_id"]] = seen.get(line["review_id"], 0) + 1
+        for name, slots in cells.items():
+            share = 20 / len(slots)
+            if share >= 1:
+                continue
+            expected = draws * share
+            counts = [seen.get("%s:%d:%d" % (manifest["content_hash"], r, j), 0) for r, j in slots]
+            chi2 = sum((c - expected) ** 2 / (expected * (1 - share)) for c in counts)
+            freedom = len(slots) - 1
+            self.assertLess(abs(chi2 - freedom), 5 * math.sqrt(2 * freedom), name)
+
+    def test_reviewers_take_turns(self):
+        lines = self.export(self.path("set"), "r.csv", "--sample", "31", "--reviewers", "ada,bo,cy", "--each", "2")
+        who = {}
+        for line in lines:
+            who.setdefault(line["review_id"], []).append(line["reviewer"])
+        self.assertEqual({len(set(names)) for names in who.values()}, {2})
+        self.assertEqual(len(who), 31)
+        loads = sorted(sum(line["reviewer"] == name for line in lines) for name in ("ada", "bo", "cy"))
+        self.assertEqual(loads, [20, 21, 21])
+        self.assertEqual([line["reviewer"] for line in lines], sorted(line["reviewer"] for line in lines))
+
+    def test_refused_exports(self):
+        at = ["review", "export", self.path("set"), "--out", self.path("no.csv")]
+        self.fails(2, "nothing to stratify by", *at, "--by", "colour")
+        self.fails(2, "raise --sample", *at, "--by", "branch,stratum", "--sample", "5")
+        self.fails(2, "stands there twice", *at, "--reviewers", "a,a")
+        self.fails(2, "is no name", *at, "--reviewers", "a,,b")
+        self.fails(2, "--each 2", *at, "--each", "2", "--reviewers", "a")
+        self.fails(2, "no effect without --user-text", *at, "--missing-text", "blank")
+        self.fails(2, "ending", "review", "export", self.path("set"), "--out", self.path("no.json"))
+        self.fails(5, "cannot be made", "review", "export", self.path("set"), "--out", self.path("lacks/no.csv"))
+        some = self.table("some.csv", ["user", "text"], [[self.user_ids[u], "q"] for u in range(USERS - 2)])
+        self.fails(3, "has no text for 2 users", *at, "--sample", "10000", "--user-text", some + ":text")
+        lines = self.export(self.path("set"), "blank.csv", "--sample", "10000", "--user-text", some + ":text", "--missing-text", "blank")
+        self.assertIn("", {line["query"] for line in lines})
+        self.fails(5, "exists", "review", "export", self.path("set"), "--out", self.path("blank.csv"))
+        shutil.copytree(self.path("set"), self.path("moved"))
+        ids = self.table("item_ids2.csv", ["item"], [[i] for i in reversed(self.item_ids)])
+        self.fails(3, "ids could be wrong", "review", "export", self.path("moved"), "--out", self.path("no.csv"), "--item-ids", ids)
+        self.ok("review", "export", self.path("moved"), "--out", self.path("taken.csv"), "--item-ids", ids, "--allow-changed")
+        self.assertFalse(os.path.exists(self.path("no.csv")))
+
+    # --- import -------------------------------------------------------------------------------------------------------
+
+    def judge(self, lines, truth, rows, reviewers=None):
+        """Fills in verdicts; truth(user, item, reviewer) is one."""
+        for n, line in enumerate(lines):
+            _, r, j = line["review_id"].split(":")
+            line["verdict"] = truth(rows[int(r)]["user"], rows[int(r)]["item"][int(j)], line["reviewer"])
+        return lines
+
+    def write_lines(self, name, lines):
+        return self.table(name, list(lines[0]), [list(line.values()) for line in lines])
+
+    def test_figures_of_an_import(self):
+        rows, manifest = rows_of(self.path("set"))
+        lines = self.export(self.path("set"), "f.csv", "--by", "branch,stratum", "--sample", "72", "--reviewers", "ada,bo,cy")
+        chance = random.Random(5)
+        self.judge(lines, lambda u, i, who: chance.choice(["positive", "negative", "negative", " Negative ", "unsure", ""]), rows)
+        answers = self.write_lines("f2.csv", lines)
+        out = json.loads(self.ok("review", "import", answers, "--set", self.path("set"), "--out", self.path("f_events.csv"),
+                                 "--overwrite", "--json"))
+        given = {}
+        for line in lines:
+            given.setdefault(line["review_id"], [])
+            if line["verdict"]:
+                given[line["review_id"]].append(line["verdict"].strip().lower())
+        majority = {}
+        for unit, words in given.items():
+            counts = sorted(((words.count(w), w) for w in set(words)), reverse=True)
+            if words:
+                majority[unit] = "unsure" if len(counts) > 1 and counts[0][0] == counts[1][0] else counts[0][1]
+        self.assertEqual(out["negatives"], {**{w: sum(m == w for m in majority.values()) for w in ("negative", "positive", "unsure")},
+                                            "not_judged": len(given) - len(majority)})
+        cell_of = {line["review_id"]: line["cell"] for line in lines}
+        cells = self.cells(rows, manifest, ["branch", "stratum"])
+        total, share, variance = sum(map(len, cells.values())), 0.0, 0.0
+        for cell in out["cells"]:
+            units = [majority[u] for u in majority if cell_of[u] == cell["cell"] and majority[u] != "unsure"]
+            hits, n, population = units.count("positive"), len(units), len(cells[cell["cell"]])
+            self.assertEqual((cell["judged"], cell["false_negatives"], cell["population"]), (n, hits, population))
+            self.assertGreater(n, 1)
+            low, high = wilson(hits, n)
+            self.assertAlmostEqual(cell["low"], low, places=9)
+            self.assertAlmostEqual(cell["high"], high, places=9)
+            p = hits / n
+            share += population / total * p
+            variance += (population / total) ** 2 * (1 - n / population) * p * (1 - p) / (n - 1)
+        self.assertAlmostEqual(out["estimate"]["share"], share, places=12)
+        self.assertAlmostEqual(out["estimate"]["standard_error"], math.sqrt(variance), places=12)
+        low, high = wilson(share * (share * (1 - share) / variance), share * (1 - share) / variance)
+        self.assertAlmostEqual(out["estimate"]["low"], low, places=9)
+        self.assertAlmostEqual(out["estimate"]["high"], high, places=9)
+        # The Horvitz-Thompson sum over what was judged, each with population / judged of its cell, is the same.
+        judged = {c["cell"]: c["judged"] for c in out["cells"]}
+        ht = sum(len(cells[cell_of[u]]) / judged[cell_of[u]] for u in majority if majority[u] == "positive") / total
+        self.assertAlmostEqual(out["estimate"]["share"], ht, places=12)
+        self.assertAlmostEqual(out["agreement"]["alpha"], alpha_of(list(given.values())), places=12)
+        several = [g for g in given.values() if len(g) > 1]
+        pairs = [[a == b for i, a in enumerate(g) for b in g[i + 1:]] for g in several]
+        self.assertAlmostEqual(out["agreement"]["percent"], sum(sum(p) / len(p) for p in pairs) / len(pairs), places=12)
+        self.assertEqual(out["agreement"]["negatives"], len(several))
+        pooled = [m for m in majority.values() if m != "unsure"]
+        low, high = wilson(pooled.count("positive"), len(pooled))
+        self.assertAlmostEqual(out["sample"]["low"], low, places=9)
+        self.assertEqual({r["name"]: r["verdicts"] for r in out["reviewers"]},
+                         {w: sum(bool(l["verdict"]) for l in lines if l["reviewer"] == w) for w in ("ada", "bo", "cy")})
+        self.assertEqual(sorted(out["protected"]["review_ids"]), sorted(u for u in majority if majority[u] == "positive"))
+        self.assertEqual(sorted(out["confirmed"]["review_ids"]), sorted(u for u in majority if majority[u] == "negative"))
+        # The log: one event a user and item, at as-of, in the columns of the set's own log.
+        pairs = set()
+        for unit in out["protected"]["review_ids"]:
+            _, r, j = unit.split(":")
+            pairs.add((self.user_ids[rows[int(r)]["user"]], self.item_ids[rows[int(r)]["item"][int(j)]]))
+        log = read_table(self.path("f_events.csv"))
+        self.assertEqual(list(log[0]), ["who", "what", "time", "kind", "value"])
+        self.assertEqual({(e["who"], e["what"]) for e in log}, pairs)
+        self.assertEqual(len(log), len(pairs))
+        self.assertEqual({(e["time"], e["kind"], e["value"]) for e in log}, {(str(AS_OF), "protected", "")})
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("f_events.csv")).st_mode), 0o600)
+        self.assertNotIn("canary", text_of(self.path("f_events.csv.meta.json")) + json.dumps(out))
+        # Two files, one for each reviewer and without names, and lines that are repeated, give the same.
+        for line in lines:
+            line["reviewer"] = {"ada": "", "bo": "", "cy": "cy"}[line["reviewer"]]
+        first, second = lines[:len(lines) // 3], lines[len(lines) // 3:]
+        files = [self.write_lines("g1.csv", first), self.write_lines("g2.csv", second + second[-3:])]
+        again = json.loads(self.ok("review", "import", *files, "--set", self.path("sharded"), "--out",
+                                   self.path("g_events.csv"), "--overwrite", "--json"))
+        for part in ("cells", "estimate", "agreement", "negatives", "sample", "protected"):
+            self.assertEqual(again[part], out[part], part)
+        self.assertEqual(again["lines"]["repeated"], sum(bool(l["verdict"]) for l in second[-3:]))
+        self.assertEqual(text_of(self.path("g_events.csv")), text_of(self.path("f_events.csv")))
+
+    def test_part_of_the_strata(self):
+        rows, _ = rows_of(self.path("set"))
+        lines = self.export(self.path("set"), "p.csv", "--sample", "30")
+        self.judge(lines, lambda u, i, who: "negative", rows)
+        for line in lines:
+            line["verdict"] = line["verdict"] if line["branch"] == "hard" else ""
+        out = json.loads(self.ok("review", "import", self.write_lines("p2.csv", lines), "--set", self.path("set"), "--out",
+                                 self.path("p_events.csv"), "--json"))
+        hard = next(c for c in out["cells"] if c["cell"] == "branch=hard")
+        self.assertEqual(out["estimate"]["covered"], hard["population"])
+        self.assertEqual(out["estimate"]["population"], sum(c["population"] for c in out["cells"]))
+        self.assertEqual((out["estimate"]["share"], out["estimate"]["low"]), (0, None))
+        self.assertEqual(out["agreement"]["percent"], None)
+        self.assertEqual(text_of(self.path("p_events.csv")), "who,what,time,kind,value\n")
+
+    def test_refused_imports(self):
+        rows, _ = rows_of(self.path("set"))
+        lines = self.export(self.path("set"), "x.csv", "--sample", "30", "--reviewers", "ada")
+        self.judge(lines, lambda u, i, who: "positive", rows)
+
+        def bad(words, change, *more, code=3):
+            changed = [dict(line) for line in lines]
+            changed = change(changed) or changed
+            self.fails(code, words, "review", "import", self.write_lines("x2.csv", changed), "--set", self.path("set"), "--out",
+                       self.path("x_events.csv"), *more)
+            self.assertFalse(os.path.exists(self.path("x_events.csv")))
+
+        def put(n, **fields):
+            return lambda changed: changed[n].update(fields)
+
+        bad("x2.csv:4: the verdict 'maybe' is not known", put(2, verdict="maybe"))
+        bad("x2.csv:3: 'nonsense' is no review id", put(1, review_id="nonsense"))
+        bad("is of a set with the content hash", put(0, review_id="0" * 32 + ":0:0"))
+        content_hash = lines[0]["review_id"].split(":")[0]
+        bad("there is no negative in slot 6 of row 0", put(0, review_id=content_hash + ":0:6"))
+        bad("there is no negative in slot 0 of row 999", put(0, review_id=content_hash + ":999:0"))
+        bad("the line was changed", put(0, item=lines[0]["item"] + "0"))
+        bad("the line was changed", put(0, review_id=lines[1]["review_id"]))
+        bad("of this negative it is", put(0, cell="branch=elsewhere"))
+        bad("do not fit", put(0, weight="1"))
+        bad("do not fit", put(0, population="3"))
+        bad("sampled_by 'colour'", put(0, sampled_by="colour"))
+        bad("one export at a time", put(3, sampled_by="rank"))
+        bad("'ada' says negative here and positive in", lambda c: c + [dict(c[0], verdict="negative")])
+        bad("no line has a verdict", lambda c: [dict(line, verdict="") for line in c])
+        bad("keep its header", lambda c: [{("item_id" if n == "item" else n): v for n, v in line.items()} for line in c])
+        # A line of another draw: one more than were sampled.
+        other = next(l for l in self.export(self.path("set"), "y.csv", "--sample", "30", "--seed", "9")
+                     if l["review_id"] not in {m["review_id"] for m in lines} and l["cell"] == lines[0]["cell"])
+        bad("one negative more than", lambda c: c + [dict(other, verdict="positive", reviewer="ada")])
+        bad("--time", lambda c: None, "--time", "yesterday", code=2)
+        bad("lacks.toml", lambda c: None, "--recipe", self.path("lacks.toml"), code=5)
+        bad("--kind", lambda c: None, "--kind", "", code=2)
+        answers = self.write_lines("x2.csv", lines)
+        self.fails(2, "ending", "review", "import", answers, "--set", self.path("set"), "--out", self.path("x.json"))
+        self.fails(5, "lacks.csv", "review", "import", self.path("lacks.csv"), "--set", self.path("set"), "--out", self.path("x_events.csv"))
+        self.fails(5, "exists", "review", "import", answers, "--set", self.path("set"), "--out", answers)
+        # A file of another set is refused though rows and slots are there.
+        self.mine("--out", self.path("seed7"), "--seed", "7")
+        self.fails(3, "is of a set with the content hash", "review", "import", answers, "--set", self.path("seed7"), "--out",
+                   self.path("x_events.csv"))
+
+    def test_the_recipe_must_keep_protected_items_out(self):
+        rows, _ = rows_of(self.path("set"))
+        lines = self.judge(self.export(self.path("set"), "w.csv", "--sample", "30"), lambda u, i, who: "positive", rows)
+        answers = self.write_lines("w2.csv", lines)
+        at = ["review", "import", answers, "--set", self.path("set"), "--out", self.path("w_events.csv"), "--overwrite"]
+
+        def recipe(name, exposure, rest=REST):
+            self.write(name, HEAD + exposure + rest)
+            return self.path(name)
+
+        # Aversion has a branch that draws from it, so it does not protect.
+        self.fails(2, "a source of negatives of seen", *at, "--recipe", recipe(
+            "w1.toml", '[exposure]\npositive = ["like"]\naversion = ["dislike", "protected"]\n'))
+        # Not named is ambiguous, which nothing keeps out here.
+        open_rest = REST.replace(', { kind = "exposed", classes = ["ambiguous"] }', "")
+        self.fails(2, 'make "protected" the first rule of [exposure]', *at, "--recipe", recipe(
+            "w2.toml", '[exposure]\npositive = ["like"]\naversion = ["dislike"]\n', open_rest))
+        self.fails(2, "add { kind = \"exposed\", classes = [\"ambiguous\"] } to the filters of [safety]", *at, "--recipe",
+                   recipe("w3.toml", EXPOSURE, open_rest))
+        # Positive does, and so does ambiguous where it is kept out, named or not.
+        self.ok(*at, "--recipe", recipe("w4.toml", '[exposure]\npositive = ["protected", "like"]\naversion = ["dislike"]\n'))
+        unseen = self.write_lines("w3.csv", [line for line in lines if line["branch"] != "seen"])
+        self.ok("review", "import", unseen, *at[3:], "--kind", "praised")
+        # A rule before it decides for pairs that have such events: items of the branch seen are disliked.
+        seen = [line for line in lines if line["branch"] == "seen"]
+        self.assertTrue(seen)
+        self.fails(3, "other events of the user and the item decide (aversion)", *at, "--recipe", recipe(
+            "w5.toml", '[exposure]\npositive = ["like"]\naversion = ["dislike"]\nambiguous = ["protected"]\n'))
+        # Confirmations come into the log only where the recipe has a use for them.
+        self.fails(2, "confirmed negatives would be kept out", *at, "--with-confirmed")
+        self.fails(2, "confirmed negatives would be kept out", *at, "--with-confirmed", "--confirmed-kind", "like")
+        for n, line in enumerate(lines):
+            line["verdict"] = "negative" if n % 2 else "positive"
+        answers = self.write_lines("w2.csv", lines)
+        named = recipe("w6.toml", EXPOSURE.replace('"dislike"', '"dislike", "confirmed"'))
+        self.ok(*at, "--with-confirmed", "--recipe", named)
+        log = read_table(self.path("w_events.csv"))
+        positive = {(e["who"], e["what"]) for e in log if e["kind"] == "protected"}
+        confirmed = {(e["who"], e["what"]) for e in log if e["kind"] == "confirmed"}
+        self.assertTrue(positive and confirmed and not positive & confirmed)
+        self.ok(*at)
+        self.assertEqual({e["kind"] for e in read_table(self.path("w_events.csv"))}, {"protected"})
+
+    def test_protection_that_the_recipe_forgets(self):
+        self.write("window.toml", HEAD + EXPOSURE + 'window = "1m"\n' + REST)
+        rows, _ = rows_of(self.path("set"))
+        lines = self.judge(self.export(self.path("set"), "o.csv", "--sample", "20"), lambda u, i, who: "positive", rows)
+        at = ["review", "import", self.write_lines("o2.csv", lines), "--set", self.path("set"), "--recipe", self.path("window.toml")]
+        # 1940 is the oldest second inside a window of a minute before 2000.
+        self.fails(3, "too old for the recipe", *at, "--out", self.path("o_events.csv"), "--time", "1939")
+        out = json.loads(self.ok(*at, "--out", self.path("o_events.csv"), "--time", "1940", "--json"))
+        self.assertEqual(out["protected"]["for_seconds"], 60)
+        self.assertEqual({e["time"] for e in read_table(self.path("o_events.csv"))}, {"1940"})
+
+    def test_sets_without_events(self):
+        self.table("rows.csv", ["user", "item"], [[self.user_ids[u], self.item_ids[i]] for u, i, t, k in self.events if k == "like"])
+        self.write("bare.toml", HEAD + '[exposure]\npositive = ["protected"]\n[safety]\nfilters = ["positives"]\n[[branch]]\nname = "hard"\n'
+                   'source = { kind = "topk", pool = 20 }\n')
+        store = self.path("bare")
+        code, _, err = self.run_quarry("mine", *self.inputs(), "--rows", self.path("rows.csv"), "--recipe", self.path("bare.toml"),
+                                       "--store", store)
+        self.assertEqual(code, 0, err)
+        rows, _ = rows_of(store, 1)
+        lines = self.export(store, "b.csv", "--sample", "20")
+        self.judge(lines, lambda u, i, who: "positive" if u < 9 else "negative", rows)
+        at = ["review", "import", self.write_lines("b2.csv", lines), "--set", store, "--out", self.path("b_events.csv")]
+        self.fails(2, "--time", *at)
+        code, _, err = self.run_quarry(*at, "--time", "3000")
+        self.assertEqual(code, 0, err)
+        self.assertIn("next: quarry refresh %s --events %s" % (store, self.path("b_events.csv")), err)
+        pairs = {(self.user_ids.index(e["user"]), self.item_ids.index(e["item"])) for e in read_table(self.path("b_events.csv"))}
+        done = self.refresh(store, "--events", self.path("b_events.csv"))
+        self.compare_versions(store, pairs, done["rows_mined"])
+
+    def test_sets_whose_events_have_one_kind(self):
+        self.table("ratings.csv", ["user", "item", "time"], [[self.user_ids[u], self.item_ids[i], t] for u, i, t, k in self.events])
+        self.write("r.toml", HEAD + '[exposure]\npositive = ["rating", "protected"]\n' + REST.replace("0.25", "0.0", 2).replace(
+            "share = 0.5", "share = 1.0"))
+        code, _, err = self.run_quarry("mine", *self.inputs(), "--events", self.path("ratings.csv"), "--event-kind", "rating",
+                                       "--recipe", self.path("r.toml"), "--out", self.path("rated"))
+        self.assertEqual(code, 0, err)
+        lines = self.export(self.path("rated"), "r1.csv", "--sample", "10")
+        for line in lines:
+            line["verdict"] = "positive"
+        self.fails(2, "was mined with --event-kind rating", "review", "import", self.write_lines("r2.csv", lines), "--set",
+                   self.path("rated"), "--out", self.path("r_events.csv"))
+
+    # --- the whole circle ---------------------------------------------------------------------------------------------
+
+    def refresh(self, store, *more):
+        return json.loads(self.ok("refresh", store, "--json", "--threads", "1", *more))
+
+    def compare_versions(self, store, pairs, mined, before=1, after=2):
+        """No negative of `pairs` is left; rows of other users are what they were."""
+        (old, _), (new, _) = rows_of(store, before), rows_of(store, after)
+        users = {u for u, _ in pairs}
+        by_key = {row["row_key"]: row for row in new}
+        self.assertTrue(any((row["user"], i) in pairs for row in old for i in row["negatives"]))
+        for row in new:
+            for item in row["negatives"]:
+                self.assertNotIn((row["user"], item), pairs)
+        others = [row for row in old if row["user"] not in users]
+        self.assertTrue(others)
+        for row in others:
+            self.assertEqual(repr(row), repr(by_key[row["row_key"]]))
+        self.assertEqual(mined, sum(row["user"] in users for row in new))
+
+    def test_review_circle(self):
+        store = self.fresh_store("circle")
+        rows, _ = rows_of(store, 1)
+        liked = {(u, i) for u in range(0, 8) for i in range(0, ITEMS, 2)}  # what experts know and the log does not
+        lines = self.export(store + "@1", "c.csv", "--by", "branch,stratum", "--sample", "90", "--reviewers", "ada,bo")
+        self.judge(lines, lambda u, i, who: "positive" if (u, i) in liked else "negative", rows)
+        out = json.loads(self.ok("review", "import", self.write_lines("c2.csv", lines), "--set", store + "@1", "--out",
+                                 self.path("c_events.csv"), "--json"))
+        self.assertEqual(out["agreement"]["percent"], 1)
+        pairs = set()
+        for unit in out["protected"]["review_ids"]:
+            _, r, j = unit.split(":")
+            pairs.add((rows[int(r)]["user"], rows[int(r)]["item"][int(j)]))
+        self.assertTrue(pairs)
+        self.assertLessEqual(pairs, liked)
+        done = self.refresh(store, "--more-events", self.path("c_events.csv"), "--as-of", "latest")
+        self.compare_versions(store, pairs, done["rows_mined"])
+        self.assertLess(done["rows_mined"], done["rows"])
+        # The log says it, to people and as JSON, and holds no id of a user.
+        log = json.loads(self.ok("log", store, "--json"))
+        said = next(v for v in log["versions"] if v["version"] == 1)["review"]
+        for name, value in (("false_negatives", out["negatives"]["positive"]), ("confirmed", out["negatives"]["negative"]),
+                            ("share", out["estimate"]["share"]), ("standard_error", out["estimate"]["standard_error"]),
+                            ("alpha", out["agreement"]["alpha"]), ("reviewers", 2)):
+            self.assertEqual(said[name], value, name)
+        event = [e for e in log["events"] if e["event"] == "review"]
+        self.assertEqual(len(event), 1)
+        self.assertEqual(event[0]["files"], [f["xxh3_128"] for f in out["files"]])
+        self.assertIn("review: %d of %d are false negatives" % (out["negatives"]["positive"], out["sample"]["judged"]), self.ok("log", store))
+        self.assertNotIn("canary", text_of(os.path.join(store, "log")))
+        self.ok("verify", store)
+        self.ok("audit", store + "@2")
+        # Verdicts on version 1 do not fit version 2.
+        self.fails(3, "is of a set with the content hash", "review", "import", self.path("c2.csv"), "--set", store + "@2", "--out",
+                   self.path("c_no.csv"))
+        self.ok("report", "--store", store, "--out", self.path("page.html"))
+        self.assertNotIn("canary", text_of(self.path("page.html")))
+        # Nothing is written where the log of the store is damaged.
+        damaged = self.path("damaged")
+        shutil.copytree(store, damaged)
+        text = text_of(os.path.join(damaged, "log"))
+        self.write("damaged/log", text.replace('"review"', '"revieu"', 1))
+        for verb in (["review", "import", self.path("c2.csv")], ["feedback", "users", self.users_file("dr.csv", [(0, 1, AS_OF, "avoid")])]):
+            self.fails(3, "log", *verb, "--set", damaged + "@1", "--out", self.path("c_no.csv"))
+            self.assertFalse(os.path.exists(self.path("c_no.csv")))
+        # A second review of the version: the newest counts, both stand in the log.
+        self.ok("review", "import", self.path("c2.csv"), "--set", store + "@1", "--out", self.path("c_events2.csv"))
+        self.assertEqual(text_of(self.path("c_events2.csv")), text_of(self.path("c_events.csv")))
+        log = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual([e["version"] for e in log["events"] if e["event"] == "review"], [1, 1])
+        # A store that another process writes is left alone.
+        import fcntl
+        with open(os.path.join(store, "LOCK"), "w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self.fails(4, "another run is writing", "review", "import", self.path("c2.csv"), "--set", store + "@1", "--out",
+                       self.path("c_no.csv"))
+        self.assertFalse(os.path.exists(self.path("c_no.csv")))
+
+    def test_protected_as_positive_makes_rows(self):
+        self.write("positive.toml", HEAD + '[exposure]\npositive = ["protected", "like"]\naversion = ["dislike"]\n' + REST)
+        store = self.path("positive_store")
+        self.mine("--store", store, recipe="positive.toml")
+        rows, _ = rows_of(store, 1)
+        lines = self.export(store, "q.csv", "--sample", "30")
+        self.judge(lines, lambda u, i, who: "positive" if u < 6 else "negative", rows)
+        out = json.loads(self.ok("review", "import", self.write_lines("q2.csv", lines), "--set", store, "--out",
+                                 self.path("q_events.csv"), "--json"))
+        self.assertEqual(out["protected"]["class"], "positive")
+        events = read_table(self.path("q_events.csv"))
+        done = self.refresh(store, "--more-events", self.path("q_events.csv"))
+        self.assertEqual(done["rows"], len(rows) + len(events))
+        pairs = {(self.user_ids.index(e["who"]), self.item_ids.index(e["what"])) for e in events}
+        self.compare_versions(store, pairs, done["rows_mined"])
+
+    def users_file(self, name, records):
+        return self.table(name, ["user", "item", "time", "kind"],
+                          [[self.user_ids[u], self.item_ids[i], t, k] for u, i, t, k in records])
+
+    def test_users_circle(self):
+        store = self.fresh_store("users")
+        rows, _ = rows_of(store, 1)
+        hard = [(row["user"], item) for row in rows for item, b in zip(row["negatives"], row["branch"]) if b == 0]
+        seen = [(row["user"], item) for row in rows for item, b in zip(row["negatives"], row["branch"]) if b == 2]
+        pick = lambda pairs, user: next(p for p in pairs if p[0] == user)
+        disliked = pick(seen, 1)          # was hidden as disliked, and is asked for
+        averse = pick(hard, 2)            # no negative of a branch but seen any more
+        bored = pick(hard, 3)
+        back = pick(hard, 4)              # avoided, then asked for
+        forth = pick(hard, 5)             # asked for, then avoided
+        records = [(*disliked, AS_OF + 5, "hidden"), (*averse, AS_OF + 1, "avoid"), (*bored, AS_OF + 1, "not_interested"),
+                   (*back, AS_OF + 1, "avoid"), (*back, AS_OF + 2, "hidden"), (*forth, AS_OF + 2, "hidden"),
+                   (*forth, AS_OF + 3, "avoid"), (*averse, AS_OF + 1, "avoid"), (*bored, 900, "avoid")]
+        path = self.users_file("records.csv", records)
+        out = json.loads(self.ok("feedback", "users", path, "--set", store, "--out", self.path("u_events.csv"), "--json"))
+        log = {(e["who"], e["what"]): (e["time"], e["kind"]) for e in read_table(self.path("u_events.csv"))}
+        name = lambda pair: (self.user_ids[pair[0]], self.item_ids[pair[1]])
+        self.assertEqual(log, {name(disliked): (str(AS_OF + 5), "protected"), name(averse): (str(AS_OF + 1), "avoid"),
+                               name(bored): (str(AS_OF + 1), "not_interested"), name(back): (str(AS_OF + 2), "protected"),
+                               name(forth): (str(AS_OF + 3), "avoid")})
+        self.assertEqual(out["records"], {"read": 9, "unknown_ids": 0, "repeated": 1, "superseded": 1, "withdrawn": 1,
+                                          "renewed": 1, "before_the_log": 0, "after_as_of": 5})
+        kinds = {k["kind"]: k for k in out["kinds"]}
+        self.assertEqual((kinds["avoid"]["class"], kinds["avoid"]["kept_out_of"], kinds["avoid"]["source_of"]),
+                         ("aversion", ["hard", "random"], ["seen"]))
+        self.assertEqual((kinds["not_interested"]["class"], kinds["not_interested"]["open"]), ("disinterest", ["seen"]))
+        self.assertEqual((kinds["protected"]["class"], kinds["protected"]["open"], kinds["protected"]["events"]), ("ambiguous", [], 2))
+        self.assertNotIn("canary", json.dumps(out) + text_of(self.path("u_events.csv.meta.json")))
+        before = text_of(os.path.join(store, "log"))
+        self.assertNotIn("canary", before)
+        done = self.refresh(store, "--more-events", self.path("u_events.csv"), "--as-of", "latest")
+        (old, _), (new, _) = rows_of(store, 1), rows_of(store, 2)
+        by_key = {row["row_key"]: row for row in new}
+        changed = {1, 2, 3, 4, 5}
+        for row in new:
+            for item, branch in zip(row["negatives"], row["branch"]):
+                pair = (row["user"], item)
+                self.assertNotIn(pair, {disliked, bored, back})
+                if pair in (averse, forth):
+                    self.assertEqual(branch, 2)
+        for row in old:
+            if row["user"] not in changed:
+                self.assertEqual(repr(row), repr(by_key[row["row_key"]]))
+        self.assertEqual(done["rows_mined"], sum(row["user"] in changed for row in new))
+        said = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"],
+                         {"avoid": 2, "not_interested": 1, "protected": 2})
+        self.assertIn("2 avoid, 1 not_interested, 2 protected", self.ok("log", store))
+        # What is to be typed next names the time of the last event: the log may go on behind it.
+        _, _, err = self.run_quarry("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_next.csv"))
+        self.assertIn("next: quarry refresh %s --more-events %s --as-of %d\n" % (store, self.path("u_next.csv"), AS_OF + 5), err)
+        # The same import again is the same feedback, not twice as much.
+        self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_events.csv"), "--overwrite")
+        said = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"]["avoid"], 2)
+        self.ok("verify", store)
+
+    def test_refused_records(self):
+        at = ["--set", self.path("set"), "--out", self.path("n_events.csv")]
+
+        def bad(code, words, records, *more):
+            self.fails(code, words, "feedback", "users", self.users_file("n.csv", records), *at, *more)
+            self.assertFalse(os.path.exists(self.path("n_events.csv")))
+
+        bad(3, "n.csv:3: the kind 'Hidden' is not known", [(0, 1, 5, "avoid"), (0, 1, 5, "Hidden")])
+        bad(2, "--map", [(0, 1, 5, "avoid")], "--map", "hidden=avoid")
+        bad(2, "no kind of record", [(0, 1, 5, "avoid")], "--map", "loved=avoid")
+        bad(2, "is not key=value", [(0, 1, 5, "avoid")], "--map", "avoid")
+        bad(2, "are positive", [(0, 1, 5, "avoid")], "--map", "avoid=like")
+        bad(2, "is not one of user", [(0, 1, 5, "avoid")], "--columns", "who=user")
+        bad(2, "unknown-ids", [(0, 1, 5, "avoid")], "--unknown-ids", "maybe")
+        self.write("plain.toml", HEAD + '[exposure]\npositive = ["like"]\n[safety]\nfilters = ["positives"]\n[[branch]]\nname = "hard"\n'
+                   'source = { kind = "topk", pool = 30 }\n')
+        bad(2, "would have no effect", [(0, 1, 5, "avoid")], "--recipe", self.path("plain.toml"))
+        bad(2, "would not protect the items", [(0, 1, 5, "hidden")], "--recipe", self.path("plain.toml"))
+        code, _, err = self.run_quarry("feedback", "users", self.users_file("n.csv", [(0, 1, 5, "avoid")]), "--set", self.path("set"),
+                                       "--out", self.path("inert.csv"), "--recipe", self.path("plain.toml"), "--allow-inert")
+        self.assertEqual(code, 0, err)
+        self.assertIn("warning: ", err)
+        self.assertIn("1 event is earlier than the first of the set's log", err)
+        # Ids that nobody knows: lines are named, users are not.
+        self.table("n2.csv", ["user", "item", "time", "kind"], [["canary-nobody", self.item_ids[1], 5, "avoid"],
+                                                                [self.user_ids[1], "nothing", 5, "avoid"],
+                                                                [self.user_ids[1], self.item_ids[40], 5, "avoid"]])
+        self.fails(3, "1 lines have a user without an embedding (lines 2); 1 lines have an item without an embedding (lines 3)",
+                   "feedback", "users", self.path("n2.csv"), *at)
+        out = json.loads(self.ok("feedback", "users", self.path("n2.csv"), "--set", self.path("set"), "--out", self.path("n3.csv"),
+                                 "--unknown-ids", "drop", "--json"))
+        self.assertEqual((out["records"]["unknown_ids"], out["log"]["events"]), (2, 1))
+        self.table("n4.csv", ["user", "item", "time", "kind"], [[self.user_ids[1], self.item_ids[1], "", "avoid"]])
+        self.fails(3, "n4.csv:2", "feedback", "users", self.path("n4.csv"), *at)
+        self.table("n5.csv", ["user", "item", "time", "kind"], [[self.user_ids[1], "", 5, "avoid"]])
+        self.fails(3, "n5.csv:2: the item is empty", "feedback", "users", self.path("n5.csv"), *at)
+        self.table("n6.csv", ["u", "i", "t", "kind"], [[self.user_ids[1], self.item_ids[40], "1970-01-01T00:20:00", "avoid"]])
+        self.fails(3, "--columns user=COLUMN", "feedback", "users", self.path("n6.csv"), *at)
+        self.ok("feedback", "users", self.path("n6.csv"), "--set", self.path("set"), "--out", self.path("n7.tsv"), "--columns",
+                "user=u,item=i,time=t")
+        self.assertEqual([e["time"] for e in read_table(self.path("n7.tsv"), "\t")], ["1200"])
+
+    def test_asked_for_against_an_earlier_rule(self):
+        # Rules do not know order: a rule before that of the request decides, and it is said.
+        self.write("late.toml", HEAD + '[exposure]\npositive = ["like"]\naversion = ["avoid", "dislike"]\nambiguous = ["protected"]\n' + REST)
+        user, item = next((u, i) for u, i, t, k in self.events if k == "dislike")
+        path = self.users_file("l.csv", [(user, item, AS_OF, "hidden")])
+        at = ["feedback", "users", path, "--set", self.path("set"), "--recipe", self.path("late.toml")]
+        self.fails(3, "l.csv:2: other events of the user and the item decide", *at, "--out", self.path("l_events.csv"))
+        code, _, err = self.run_quarry(*at, "--out", self.path("l_events.csv"), "--allow-inert")
+        self.assertEqual(code, 0, err)
+        self.assertIn("would not protect it", err)
+        self.assertIn("of these 1 pairs are of another class", err)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    PROGRAM = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
