@@ -557,6 +557,30 @@ def due(program, folder):
     print("due and not due are told apart; new vectors are measured; what was made is audited")
 
 
+def kept_store(program, folder):
+    """A store made by an earlier program, bases and inputs with it, is gone on from."""
+    made = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stores", "with_bases_1")
+    there = os.path.join(folder, "kept")
+    shutil.copytree(made, there)
+    store = os.path.join(there, "store")
+    check(quarry(program, "verify", store, ok=(0, 3)).returncode == 0, "the kept store is whole")
+    delta = os.path.join(there, "delta.csv")
+    write_csv(delta, [{"user": 3, "item": 7, "time": AS_OF - 5, "kind": "dislike", "value": ""},
+                      {"user": 4, "item": 8, "time": AS_OF - 4, "kind": "purchase", "value": ""}])
+    said = json.loads(quarry(program, "refresh", store, "--more-events", delta, "--json").stdout)
+    # Another version of the program mines all, and says so; nothing else is in the way.
+    if not said["obstacles"]:
+        check(0 < said["rows_mined"] <= 3 and said["rows_taken"] >= 16, f"rows of the kept store: {said}")
+    check(all(words.startswith("program:") for words in said["obstacles"]), f"{said['obstacles']}")
+    whole = os.path.join(there, "whole")
+    inputs = [word for name in ("items.npy", "users.npy", "events.csv", "catalogue.csv")
+              for word in ("--" + name.split(".")[0], os.path.join(there, name))]
+    quarry(program, "mine", *inputs, "--as-of", str(AS_OF), "--recipe", "nv-perc", "--set", "k=3", "--rows-from", "users",
+           "--more-events", delta, "--snapshot", f"{store}@1", "--store", whole)
+    check(shards_of(store, 2)[0] == shards_of(whole, 1)[0], "the kept store: not that of mining every row")
+    print("a store of an earlier program is gone on from")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -571,6 +595,7 @@ def main():
         traps(program, folder)
         failing(program, folder)
         due(program, folder)
+        kept_store(program, folder)
     if failures:
         sys.exit(f"{len(failures)} failed")
     print("passed")
