@@ -83,6 +83,16 @@ def column(store, manifest, name):
     return values
 
 
+columns = {}
+
+
+def column_of(store, manifest, name):
+    """column(), read once."""
+    if (store, name) not in columns:
+        columns[store, name] = column(store, manifest, name)
+    return columns[store, name]
+
+
 def manifest_of(store, version):
     with open(os.path.join(store, "versions", f"v{version:020d}.json"), encoding="utf-8") as file:
         return json.load(file)
@@ -157,6 +167,51 @@ def main():
         quarry(program, "explain", f"{path('by_set')}@1", "--row", 0, "--item", item[0])
         again = quarry(program, "refresh", path("by_set"), "--json")
         check(json.loads(again.stdout)["was_there"], "nothing is new")
+
+        # Two sets, of which near duplicates are kept once: by an own count in double precision.
+        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), *mine, "--recipe", "nv-perc", "--set",
+               "k=20", "--store", path("other"))
+        quarry(program, "export", f"{path('other')}@1", "--to", "csv", "--out", path("others.csv"))
+        tables = []
+        for name in ("negatives.csv", "others.csv"):
+            of_user = {}
+            with open(path(name), newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    scores = of_user.setdefault(int(row["user"]), {})
+                    scores[int(row["item"])] = max(scores.get(int(row["item"]), float("-inf")), float(row["score"]))
+            tables.append(of_user)
+        unit = []
+        for row in rows_of(path("items2.npy")):
+            norm = sum(x * x for x in row) ** 0.5
+            unit.append([x / norm for x in row])
+        near = 0.9
+        kept, expected, doubtful = {}, [0, 0], 0
+        for t, of_user in enumerate(tables):
+            for user, scores in of_user.items():
+                for other in sorted(scores, key=lambda i: (-scores[i], i)):
+                    cosines = [sum(a * b for a, b in zip(unit[other], unit[k])) for k in kept.get(user, [])]
+                    doubtful += any(abs(c - near) < 1e-5 for c in cosines)
+                    if any(c >= near for c in cosines):
+                        expected[t] += 1
+                    else:
+                        kept.setdefault(user, []).append(other)
+        with open(path("two.toml"), "w", encoding="utf-8") as file:
+            file.write(RECIPE.replace('[[branch]]\nname = "hard"\nshare = 0.5\nsource = { kind = "topk", pool = 60 }',
+                                      '[[branch]]\nname = "hard"\nshare = 0.5\nsource = { kind = "run", table = "second" }'))
+        two = ["--items", path("items2.npy"), "--users", path("users2.npy"), *mine, "--recipe", path("two.toml"), "--pairs",
+               f"earlier={store}@1", "--pairs", f"second={path('other')}@1"]
+        done = quarry(program, "mine", *two, "--pairs-near", near, "--store", path("two"))
+        b = manifest_of(path("two"), 1)
+        counted = [entry["near"] for entry in b["run"]["sets"]]
+        check(doubtful == 0 and counted == expected and expected[1] > 50, f"near duplicates: {counted}, not {expected} ({doubtful})")
+        check("near duplicates are left out" in done.stderr, f"in words: {done.stderr}")
+        for row, user in enumerate(column(path("two"), b, "user")):
+            for slot in range(row * 6, row * 6 + 6):
+                if column_of(path("two"), b, "fill")[slot] == 0:
+                    check(column_of(path("two"), b, "item")[slot] in kept.get(user, []), f"row {row}: what was left out was picked")
+        for flags, word in [(["--pairs-near", "1.5"], "cosine"), (["--pairs-near", "nan"], "cosine")]:
+            done = quarry(program, "mine", *two, *flags, "--store", path("no"), ok=range(256))
+            check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.stderr}")
 
         # Other numbers by then: users and items in another order, some gone, under ids of their own.
         order_u, order_i = list(range(len(users))), list(range(len(items)))

@@ -131,6 +131,23 @@ void load_set_pairs(RunRequest& request, const std::string& name, const Context&
   }
 }
 
+/// --pairs-near, over the sets in the order of the flags.
+void prune_near_sets(const RunRequest& request, Inputs& inputs) {
+  const double near = request.options.pairs_near;
+  if (near == 0) return;
+  std::vector<std::pair<SetPairs*, PairValues*>> tables;
+  for (const NamedPath& entry : request.pairs) {
+    const auto from = inputs.set_pairs.find(entry.name);
+    if (from != inputs.set_pairs.end())
+      tables.emplace_back(&from->second, &inputs.pairs[entry.name]);
+  }
+  if (tables.empty()) {
+    throw ConfigError(
+        "--pairs-near is for --pairs that are sets (NAME=SET), and none is; take the flag out");
+  }
+  prune_near_pairs(inputs.item_view, near, request.miner.exec, tables);
+}
+
 /// Checks the rows, without holding them.
 void open_rows(const RunRequest& request, const Context& context, Inputs& inputs) {
   const RunOptions& o = request.options;
@@ -301,6 +318,7 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
     inputs.pairs[entry.name] = read_pairs(entry.path, request.pair_columns, inputs.user_ids,
                                           inputs.item_ids, request.unknown_ids);
   }
+  prune_near_sets(request, inputs);
   for (const NamedPath& entry : request.features) {
     note(inputs, context, "feature " + entry.name, entry.path);
     Embeddings table = Embeddings::open(entry.path);

@@ -42,6 +42,7 @@ struct RunOptions {
   std::uint32_t nprobe = 0, ef_search = 0;
   std::string index_cache;
   double recall = 1;
+  double pairs_near = 0;
   std::uint32_t recall_rows = 256;
   std::string unknown_ids = "reject";
   std::string bad_rows = "reject";
@@ -99,6 +100,9 @@ void each_option(Options& o, Visit&& visit) {
       "--pairs", o.pairs, R::kNamedPath, U::kExplain,
       "NAME=FILE with columns user, item, score: teacher scores, candidate runs; or NAME=SET, the "
       "negatives of a set or STORE@VERSION");
+  visit("--pairs-near", o.pairs_near, R::kPlain, U::kExplain,
+        "cosine from which on two negatives of a user in sets given as --pairs are near duplicates, "
+        "of which the first is kept; 0: all are");
   visit("--pair-columns", o.pair_columns, R::kPlain, U::kExplain,
         "names: user=..,item=..,value=.. (default: user, item, score)");
   visit("--feature", o.features, R::kNamedPath, U::kExplain,

@@ -231,6 +231,7 @@ std::string run_to_json(const RunFacts& facts) {
                            {"model", taken.from->model},
                            {"negatives", taken.from->negatives},
                            {"gone", taken.from->gone},
+                           {"near", taken.from->near},
                            {"picked", taken.picked}});
   }
   run["rows"] = {{"in_all", inputs.rows.size()},
@@ -331,9 +332,12 @@ std::string run_to_words(const RunFacts& facts) {
     if (counters.inert_rows > 0) line("rows without a positive", counters.inert_rows);
   }
   for (const TakenOver& taken : taken_over(facts, c)) {
-    out += fmt::format("taken over from {}: {} negatives ({:.2f} %), of its {}\n", taken.from->set,
-                       words_of_count(taken.picked), share(taken.picked, c.emitted),
-                       words_of_count(taken.from->negatives));
+    out += fmt::format("taken over from {}: {} negatives ({:.2f} %), of its {}{}\n",
+                       taken.from->set, words_of_count(taken.picked),
+                       share(taken.picked, c.emitted), words_of_count(taken.from->negatives),
+                       taken.from->near > 0 ? fmt::format("; {} near duplicates are left out",
+                                                          words_of_count(taken.from->near))
+                                            : "");
   }
   if (facts.miner->choice().rule.empty()) {
     out += "search: none, since no branch of the recipe searches\n";

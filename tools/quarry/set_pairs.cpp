@@ -144,4 +144,88 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
   return pairs;
 }
 
+namespace {
+
+/// Flags of the pairs of one user that stay: [table][place in it].
+class UserPruning {
+ public:
+  UserPruning(const MatrixView& items, double cosine) : items_(items), cosine_(cosine) {}
+
+  /// keep: [pairs] of the whole table.
+  void begin() { kept_.clear(); }
+  void table(const PairValues& values, std::uint32_t user, std::uint8_t* keep) {
+    const std::uint64_t first = values.offsets[user];
+    const std::uint64_t end = values.offsets[user + 1];
+    order_.clear();
+    for (std::uint64_t p = first; p < end; ++p) order_.push_back(p);
+    std::stable_sort(order_.begin(), order_.end(), [&](std::uint64_t a, std::uint64_t b) {
+      return values.values[a] > values.values[b];
+    });
+    row_.resize(items_.dim);
+    for (const std::uint64_t p : order_) {
+      prepare_rows(items_, values.items[p], std::uint64_t{values.items[p]} + 1, true, row_.data());
+      keep[p] = is_near() ? 0 : 1;
+      if (keep[p] != 0) kept_.insert(kept_.end(), row_.begin(), row_.end());
+    }
+  }
+
+ private:
+  bool is_near() const {
+    for (std::size_t at = 0; at < kept_.size(); at += items_.dim) {
+      double dot = 0;
+      for (std::uint32_t d = 0; d < items_.dim; ++d) dot += double{kept_[at + d]} * row_[d];
+      if (dot >= cosine_) return true;
+    }
+    return false;
+  }
+
+  const MatrixView& items_;
+  double cosine_;
+  std::vector<float> kept_, row_;  ///< unit vectors
+  std::vector<std::uint64_t> order_;
+};
+
+void leave_out(PairValues& values, const std::vector<std::uint8_t>& keep) {
+  std::uint64_t to = 0;
+  for (std::size_t u = 0; u + 1 < values.offsets.size(); ++u) {
+    const std::uint64_t first = u == 0 ? 0 : values.offsets[u];
+    std::uint64_t from = first;
+    values.offsets[u] = to;
+    // The next user's first pair stands where this one's end stood.
+    for (const std::uint64_t end = values.offsets[u + 1]; from < end; ++from) {
+      if (keep[from] == 0) continue;
+      values.items[to] = values.items[from];
+      values.values[to++] = values.values[from];
+    }
+  }
+  if (!values.offsets.empty()) values.offsets.back() = to;
+  values.items.resize(to);
+  values.values.resize(to);
+}
+
+}  // namespace
+
+void prune_near_pairs(const MatrixView& items, double cosine, const Exec& exec,
+                      const std::vector<std::pair<SetPairs*, PairValues*>>& tables) {
+  if (tables.empty()) return;
+  std::vector<std::vector<std::uint8_t>> keep;
+  for (const auto& [from, values] : tables) keep.emplace_back(values->items.size());
+  Exec host = exec;
+  host.device = Device::kCpu;
+  const std::uint64_t users = tables.front().second->offsets.size() - 1;
+  parallel_for(host, users, 16, [&](std::uint64_t begin, std::uint64_t end) {
+    UserPruning pruning(items, cosine);
+    for (std::uint64_t u = begin; u < end; ++u) {
+      pruning.begin();
+      for (std::size_t t = 0; t < tables.size(); ++t)
+        pruning.table(*tables[t].second, static_cast<std::uint32_t>(u), keep[t].data());
+    }
+  });
+  for (std::size_t t = 0; t < tables.size(); ++t) {
+    const std::size_t before = tables[t].second->items.size();
+    leave_out(*tables[t].second, keep[t]);
+    tables[t].first->near = before - tables[t].second->items.size();
+  }
+}
+
 }  // namespace quarry

@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "host/data/tables.h"
+#include "kernels/core/exec.h"
 
 namespace quarry {
 
@@ -15,6 +18,7 @@ struct SetPairs {
   std::string content_hash, recipe, model;
   std::uint64_t negatives = 0;  ///< slots of the set that are filled
   std::uint64_t gone = 0;       ///< of them, those whose user or item is not here
+  std::uint64_t near = 0;       ///< pairs left out as near duplicates
   PairValues values;            ///< each pair once, with the best of its scores
 };
 
@@ -25,5 +29,11 @@ bool names_a_set(const std::string& path);
 /// files that its manifest records. Throws InputError where these are gone or changed, or the set
 /// has no users; IoError where there is no set.
 SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items);
+
+/// Leaves out what is near to what is kept: user by user, over the tables in their order and within
+/// one by descending value (then ascending item), an item whose cosine to one that was kept before
+/// is `cosine` or more. items: [num_items, dim]; values is each SetPairs' table. Counted in `near`.
+void prune_near_pairs(const MatrixView& items, double cosine, const Exec& exec,
+                      const std::vector<std::pair<SetPairs*, PairValues*>>& tables);
 
 }  // namespace quarry
