@@ -92,6 +92,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME store_tools_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/store_tools_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(store_tools_test PROPERTIES TIMEOUT 900)
+    add_test(NAME feedback_model_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/feedback_model_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(feedback_model_test PROPERTIES TIMEOUT 300)
     add_test(NAME bench_plot_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/bench_plot_test.py")
     add_test(NAME report_page_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/report_page_test.py"
       $<TARGET_FILE:quarry_cli>)

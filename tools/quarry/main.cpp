@@ -213,6 +213,7 @@ int run(int argc, char** argv) {
   add_compare(app, context);
   add_export(app, context);
   add_report(app, context);
+  add_feedback(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

@@ -54,5 +54,9 @@ void add_reject(CLI::App& app, Context& context);
 void add_policy(CLI::App& app, Context& context);
 void add_compare(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
+void add_feedback(CLI::App& app, Context& context);
+
+// Subcommands of feedback.
+void add_feedback_model(CLI::App& feedback, Context& context);
 
 }  // namespace quarry
