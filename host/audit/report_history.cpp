@@ -196,6 +196,26 @@ std::string metrics_html(const History& history) {
   return html;
 }
 
+/// A table whose rows stand on a phone as one line per cell.
+std::string stacked_table(const Table& table) {
+  std::string html = "<table class=\"gates\"><thead><tr>";
+  for (const Column& column : table.columns)
+    html += "<th scope=\"col\">" + isolated(column.name) + "</th>";
+  html += "</tr></thead><tbody>\n";
+  for (const auto& row : table.rows) {
+    html += "<tr>";
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const Column& column = table.columns[c];
+      const bool none = row[c].kind == Datum::Kind::kNone;
+      html += fmt::format(
+          "<td data-head=\"{}\"{}>{}</td>", escaped(column.name), none ? " class=\"void\"" : "",
+          column.unit == "time" ? date_span(row[c]) : datum_span(row[c], column.unit));
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table>\n";
+}
+
 /// Newest first.
 std::string decisions_html(const History& history, HistoryAudience audience) {
   if (history.decisions.empty()) return "";
@@ -220,7 +240,7 @@ std::string decisions_html(const History& history, HistoryAudience audience) {
   }
   return "<section id=\"decisions\"><h2>Decisions</h2>\n<p>All that were made, newest first; the "
          "newest on a version counts.</p>\n" +
-         table_html(table) + "</section>\n";
+         stacked_table(table) + "</section>\n";
 }
 
 /// Newest first.
@@ -228,19 +248,21 @@ std::string audits_html(const History& history) {
   if (history.audits.empty()) return "";
   Table table;
   table.title = "Recorded audits";
-  table.columns = {{"version", "version", "exact", true}, {"time", "time", "time", true},
-                   {"verdict", "verdict", "", false},     {"checked", "gates checked", "count", true},
-                   {"failed", "failed", "", false},       {"warned", "warned", "", false},
-                   {"limits", "limits", "", false}};
+  table.columns = {
+      {"version", "version", "exact", true}, {"time", "time", "time", true},
+      {"verdict", "verdict", "", false},     {"checked", "gates checked", "count", true},
+      {"failed", "failed", "", false},       {"warned", "warned", "", false},
+      {"limits", "limits", "", false}};
   for (auto a = history.audits.rbegin(); a != history.audits.rend(); ++a)
     table.rows.push_back({number_datum(a->version), a->time, text_datum(a->verdict),
                           a->has_gates ? number_datum(a->num_checked) : Datum{},
                           text_datum(a->failed), text_datum(a->warned),
                           text_datum(a->limits.substr(0, kHashDigits))});
-  return "<section id=\"audits\"><h2>Recorded audits</h2>\n<p>Newest first; the newest of a version "
+  return "<section id=\"audits\"><h2>Recorded audits</h2>\n<p>Newest first; the newest of a "
+         "version "
          "counts. Audits whose limits have the same hash judged by the same limits and "
          "severities.</p>\n" +
-         table_html(table) + "</section>\n";
+         stacked_table(table) + "</section>\n";
 }
 
 std::string history_for(const History& history, HistoryAudience audience) {
@@ -254,8 +276,9 @@ std::string history_for(const History& history, HistoryAudience audience) {
   body += decisions_html(history, audience) + audits_html(history);
   body += kpis_html(history) + metrics_html(history);
   if (audience == HistoryAudience::kPublic)
-    body += "<footer>Public excerpt: notes, tags, names, reasons, models and recipes are left "
-            "out.</footer>\n";
+    body +=
+        "<footer>Public excerpt: notes, tags, names, reasons, models and recipes are left "
+        "out.</footer>\n";
   return page("History of a store of negative sets", body);
 }
 

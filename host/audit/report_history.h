@@ -49,26 +49,26 @@ struct HistoryMetric {
 };
 
 struct History {
-  std::vector<HistoryVersion> versions;  ///< ascending
+  std::vector<HistoryVersion> versions;    ///< ascending
   std::vector<HistoryDecision> decisions;  ///< in the order of the log
   std::vector<HistoryAudit> audits;        ///< likewise
-  std::vector<std::string> kpis;         ///< in the order of their first event
-  std::vector<HistoryMetric> metrics;    ///< in the order of the newest audit that has each
+  std::vector<std::string> kpis;           ///< in the order of their first event
+  std::vector<HistoryMetric> metrics;      ///< in the order of the newest audit that has each
 };
 
 /// Versions of the store and those that its log tells of alone (pruned), values from events of type
-/// "kpi", "audit", "approve" and "reject" and from `audits`, which go before events. Throws InputError where an audit is
-/// of another set than the version it is given for. Sentences on what cannot be read go into
-/// `notes`.
+/// "kpi", "audit", "approve" and "reject" and from `audits`, which go before events. Throws
+/// InputError where an audit is of another set than the version it is given for. Sentences on what
+/// cannot be read go into `notes`.
 History read_history(const Store& store, const std::map<std::uint64_t, Audit>& audits,
                      std::vector<std::string>* notes);
 
 /// Equal histories give equal bytes.
 std::string history_html(const History& history);
 
-/// What may be shown to anyone: of versions their number, dates, rows, k, state, verdicts, decisions,
-/// hash, KPIs and metrics, and whether they are `latest` or `approved`. Notes, other tags, names of
-/// models, recipes and deciders, and their reasons are left out.
+/// What may be shown to anyone: of versions their number, dates, rows, k, state, verdicts,
+/// decisions, hash, KPIs and metrics, and whether they are `latest` or `approved`. Notes, other
+/// tags, names of models, recipes and deciders, and their reasons are left out.
 std::string public_history_html(const History& history);
 
 }  // namespace quarry::report

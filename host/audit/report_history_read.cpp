@@ -119,7 +119,9 @@ class Builder {
     for (const std::string& id : gates.value().keys) {
       const std::string& status = gates.at(id).text();
       ++audit.num_checked;
-      std::string* list = status == "warn" ? &audit.warned : status == "fail" ? &audit.failed : nullptr;
+      std::string* list = status == "warn"   ? &audit.warned
+                          : status == "fail" ? &audit.failed
+                                             : nullptr;
       if (list != nullptr) *list += (list->empty() ? "" : ", ") + id;
     }
   }

@@ -35,8 +35,7 @@ std::optional<double> number_at(TableScan& scan, std::size_t slot, const char* c
   return value;
 }
 
-std::uint64_t count_at(TableScan& scan, std::size_t slot, const char* column,
-                       const char* allowed) {
+std::uint64_t count_at(TableScan& scan, std::size_t slot, const char* column, const char* allowed) {
   const std::string_view text = trim(scan.field(slot));
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();
@@ -87,10 +86,10 @@ SegmentOutputs read_segment_outputs(const std::string& path) {
     const auto [seen, is_new] = line_of.emplace(std::pair(out.by, out.segment), out.line);
     if (!is_new)
       throw_input_error(scan.where(), ": segment ", shown(out.segment), " of ", shown(out.by),
-                        " stands in line ", seen->second, " already; add the two up, or remove "
+                        " stands in line ", seen->second,
+                        " already; add the two up, or remove "
                         "one");
-    out.negatives =
-        count_at(scan, negatives, "negatives", "an integer from 0 to 2^53 is needed");
+    out.negatives = count_at(scan, negatives, "negatives", "an integer from 0 to 2^53 is needed");
     if (there(loss))
       out.loss = number_at(scan, loss, "loss", 1e300, "a finite number of at least 0 is needed");
     if (there(confusions) && !scan.blank(confusions)) {

@@ -91,9 +91,7 @@ void refuse_schedule(const Node& node, const std::string& what, const std::strin
       where, what, node.at.line));
 }
 
-Node* share_of_branch(Node& branch, bool counts) {
-  return branch.find(counts ? "count" : "share");
-}
+Node* share_of_branch(Node& branch, bool counts) { return branch.find(counts ? "count" : "share"); }
 
 bool counts_branches(const Node& root) {
   const Node* branches = root.find(kBranches);
@@ -115,8 +113,8 @@ ShareGroup branch_group(const Recipe& recipe, const Node& root, const std::strin
     const Node* share = share_of_branch(branch, counts);
     const std::string& name = recipe.branches[b].name;
     refuse_schedule(*share, fmt::format("the share of branch '{}'", name), where);
-    group.shares.emplace_back(name, counts ? static_cast<std::uint64_t>(share->integer)
-                                           : millionths(*share));
+    group.shares.emplace_back(
+        name, counts ? static_cast<std::uint64_t>(share->integer) : millionths(*share));
   }
   return group;
 }
@@ -170,9 +168,9 @@ std::vector<StratumSlots> cells_of_strata(const Recipe& recipe, std::size_t leve
           "{}: the cells of '{}' cannot be told from the set's strata ('{}' for {} attributes); "
           "name the cells in the recipe's [quota] shares, and mine with that first",
           where, recipe.quota->by[level].attribute, stratum.name, levels));
-    const auto found =
-        std::find_if(cells.begin(), cells.end(),
-                     [&](const StratumSlots& cell) { return cell.name == parts[level]; });
+    const auto found = std::find_if(cells.begin(), cells.end(), [&](const StratumSlots& cell) {
+      return cell.name == parts[level];
+    });
     StratumSlots& cell = found != cells.end() ? *found : cells.emplace_back();
     cell.name = parts[level];
     cell.requested += stratum.requested;
@@ -223,10 +221,11 @@ ShareGroup cell_group(const Recipe& recipe, Node& root, std::size_t level,
       sum += weights.back();
     }
     if (sum == 0)
-      throw InputError(fmt::format("{}: the set does not say how many slots its strata were asked "
-                                   "for, from which shares by catalogue could be told; name the "
-                                   "cells in the recipe's [quota] shares, and mine with that first",
-                                   where));
+      throw InputError(
+          fmt::format("{}: the set does not say how many slots its strata were asked "
+                      "for, from which shares by catalogue could be told; name the "
+                      "cells in the recipe's [quota] shares, and mine with that first",
+                      where));
     const std::vector<std::uint64_t> parts = apportioned(weights);
     for (std::size_t c = 0; c < cells.size(); ++c)
       group.shares.emplace_back(cells[c].name, parts[c]);
@@ -253,9 +252,9 @@ ShareGroup share_group(const Recipe& recipe, const std::string& by,
   const std::vector<std::string> known = share_groups(recipe);
   const auto found = std::find(known.begin(), known.end(), by);
   if (found == known.end())
-    throw InputError(fmt::format(
-        "{}: by is {}; the set's recipe has shares by: {}{}", where, recipe_text::quoted(by),
-        recipe_text::joined(known), recipe_text::did_you_mean(by, known)));
+    throw InputError(fmt::format("{}: by is {}; the set's recipe has shares by: {}{}", where,
+                                 recipe_text::quoted(by), recipe_text::joined(known),
+                                 recipe_text::did_you_mean(by, known)));
   const auto place = static_cast<std::size_t>(found - known.begin());
   ShareGroup group = place == 0 ? branch_group(recipe, root, where)
                                 : cell_group(recipe, root, place - 1, strata, where);

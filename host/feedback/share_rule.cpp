@@ -35,7 +35,8 @@ ShareHold hold_of(const ShareSegment& s, const ShareRule& rule) {
 double deviation_of(double predicted, double observed, std::uint64_t cases) {
   const double miss = predicted - observed;
   if (miss == 0) return 0;
-  const double error = std::sqrt(predicted * (1 - predicted) / real(std::max<std::uint64_t>(cases, 1)));
+  const double error =
+      std::sqrt(predicted * (1 - predicted) / real(std::max<std::uint64_t>(cases, 1)));
   return error > 0 ? miss / error : std::copysign(HUGE_VAL, miss);
 }
 
@@ -153,8 +154,8 @@ void check_rule(const ShareRule& rule) {
   check(rule.confusion_limit >= 0 && rule.confusion_limit < 1, "--confusion-limit",
         rule.confusion_limit, "0 up to less than 1");
   if (rule.floor > rule.ceiling)
-    throw ConfigError(fmt::format("--floor {} is above --ceiling {}; swap them", rule.floor,
-                                  rule.ceiling));
+    throw ConfigError(
+        fmt::format("--floor {} is above --ceiling {}; swap them", rule.floor, rule.ceiling));
 }
 
 ShareStep reweigh(const std::vector<ShareSegment>& segments, const ShareRule& rule) {

@@ -20,8 +20,8 @@ struct ShareRule {
 /// A segment: what it has, and what a model made of it. Figures that are missing say nothing.
 struct ShareSegment {
   std::string name;
-  std::uint64_t share = 0;   ///< in units; the sum of all is kept
-  bool measured = false;     ///< it has a line in the outputs
+  std::uint64_t share = 0;  ///< in units; the sum of all is kept
+  bool measured = false;    ///< it has a line in the outputs
   std::uint64_t negatives = 0;
   std::optional<double> loss;
   std::optional<std::uint64_t> confusions;
@@ -60,7 +60,6 @@ void check_rule(const ShareRule& rule);
 /// loss rises and does not rise with its confusions, one unit of rounding apart.
 ShareStep reweigh(const std::vector<ShareSegment>& segments, const ShareRule& rule);
 /// Why a share is what it becomes, in words.
-std::string words_of(const ShareSegment& segment, const ShareChange& change,
-                     const ShareRule& rule);
+std::string words_of(const ShareSegment& segment, const ShareChange& change, const ShareRule& rule);
 
 }  // namespace quarry

@@ -89,8 +89,10 @@ void set_limits(Policy& policy, const std::string& hash) {
 void check_policy(const Policy& policy) {
   if (policy.needs_audit || (policy.audit_gates.empty() && policy.audit_limits.empty())) return;
   const std::string what = policy.audit_gates.empty() ? "audit_limits" : "audit_gates";
-  throw ConfigError(what + " says what an audit must hold, and latest_needs asks for none; add "
-                    "audit to latest_needs, or set " + what + "=nothing");
+  throw ConfigError(what +
+                    " says what an audit must hold, and latest_needs asks for none; add "
+                    "audit to latest_needs, or set " +
+                    what + "=nothing");
 }
 
 /// What the file and the log hold.
@@ -136,13 +138,13 @@ void read_part(Policy& policy, const recipe_text::Member& member) {
   if (!gates && member.key != "latest_needs")
     throw ConfigError("there is no key '" + member.key +
                       "'; latest_needs, audit_gates and audit_limits are those there are");
-  const std::string held = gates ? "ids of gates, as \"leak.positives\""
-                                 : "\"approval\" and \"audit\"";
+  const std::string held =
+      gates ? "ids of gates, as \"leak.positives\"" : "\"approval\" and \"audit\"";
   if (value.kind != Node::Kind::kArray)
     throw ConfigError(member.key + " must be a list of " + held);
   for (const Node& element : value.elements) {
-    const std::string wrong = member.key + " holds " + recipe_text::describe(element) + "; " +
-                              held + " are what it can";
+    const std::string wrong =
+        member.key + " holds " + recipe_text::describe(element) + "; " + held + " are what it can";
     if (element.kind != Node::Kind::kString) throw ConfigError(wrong);
     if (gates) {
       add_gate(policy, element.text);
@@ -309,23 +311,25 @@ Policy parse_policy(const std::string& needs) {
 
 void set_policy_part(Policy& policy, const std::string& setting) {
   const std::size_t equals = setting.find('=');
-  const std::string key = setting.substr(0, equals);
+  const std::string key = equals == std::string::npos ? "" : setting.substr(0, equals);
   const std::string value = equals == std::string::npos ? "" : setting.substr(equals + 1);
-  if (key == "latest_needs" && equals != std::string::npos) {
+  Policy changed = policy;
+  if (key == "latest_needs") {
     const Policy needs = parse_policy(value);
-    policy.needs_approval = needs.needs_approval;
-    policy.needs_audit = needs.needs_audit;
-  } else if (key == "audit_gates" && equals != std::string::npos) {
-    policy.audit_gates.clear();
-    for (const std::string& id : split_list(value)) add_gate(policy, id);
-  } else if (key == "audit_limits" && equals != std::string::npos) {
-    policy.audit_limits.clear();
-    if (!value.empty() && value != kNothing) set_limits(policy, value);
+    changed.needs_approval = needs.needs_approval;
+    changed.needs_audit = needs.needs_audit;
+  } else if (key == "audit_gates") {
+    changed.audit_gates.clear();
+    for (const std::string& id : split_list(value)) add_gate(changed, id);
+  } else if (key == "audit_limits") {
+    changed.audit_limits.clear();
+    if (!value.empty() && value != kNothing) set_limits(changed, value);
   } else {
     throw ConfigError("--set " + setting +
                       ": latest_needs is what a policy holds, with audit_gates and audit_limits: "
                       "--set latest_needs=approval,audit");
   }
+  policy = std::move(changed);
 }
 
 std::map<std::uint64_t, VersionState> version_states(const Store& store) {

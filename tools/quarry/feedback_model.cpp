@@ -91,11 +91,11 @@ void take_line(const SegmentOutput& line, const std::string& where, MovedGroup& 
   if (found == moved.segments.end()) {
     std::vector<std::string> known;
     for (const ShareSegment& segment : moved.segments) known.push_back(segment.name);
-    throw InputError(fmt::format("{}: segment {} of {} is none to which the set's recipe gives a "
-                                 "share; it has: {}{}",
-                                 where, recipe_text::quoted(line.segment), line.by,
-                                 some_names(known),
-                                 recipe_text::did_you_mean(line.segment, known)));
+    throw InputError(
+        fmt::format("{}: segment {} of {} is none to which the set's recipe gives a "
+                    "share; it has: {}{}",
+                    where, recipe_text::quoted(line.segment), line.by, some_names(known),
+                    recipe_text::did_you_mean(line.segment, known)));
   }
   found->measured = true;
   found->negatives = line.negatives;
@@ -169,7 +169,8 @@ ProposedRecipe propose(const ModelFeedbackArgs& args, const SegmentOutputs& outp
     moved.step = reweigh(moved.segments, args.rule);
     if (!moved.step.changed()) continue;
     std::vector<std::uint64_t> shares;
-    for (const ShareChange& change : moved.step.changes) shares.push_back(moved.units(change.after));
+    for (const ShareChange& change : moved.step.changes)
+      shares.push_back(moved.units(change.after));
     proposed.text = with_shares(proposed.text, moved.group, shares);
   }
   check_text(proposed, recorded.recipe, recorded.options.round, strata, args.out,
@@ -340,23 +341,23 @@ void record_in_log(const ModelFeedbackArgs& args, const ProposedRecipe& proposed
   const std::uint64_t number = store.resolve(reference);
   // A tag may have moved since the version was read.
   if (store.read(number, false).content_hash() != set.content_hash())
-    throw InputError(fmt::format("{}: means another version than a moment ago; give its number",
-                                 args.set));
+    throw InputError(
+        fmt::format("{}: means another version than a moment ago; give its number", args.set));
   record_model_feedback(store, number, feedback);
 }
 
 int run_model_feedback(const ModelFeedbackArgs& args) {
   check_rule(args.rule);
   if (!args.out.ends_with(".toml"))
-    throw ConfigError(fmt::format("--out {} is no name of a recipe; it must end in .toml",
-                                  args.out));
+    throw ConfigError(
+        fmt::format("--out {} is no name of a recipe; it must end in .toml", args.out));
   if (std::string folder, reference; args.record && !split_reference(args.set, &folder, &reference))
     throw ConfigError("--record: " + args.set + " is no version of a store; give STORE@VERSION");
   check_new_file(args.out, args.overwrite);
   std::error_code ignored;
   if (std::filesystem::equivalent(args.out, args.outputs, ignored))
-    throw ConfigError(fmt::format("--out {} holds the outputs themselves; choose another --out",
-                                  args.out));
+    throw ConfigError(
+        fmt::format("--out {} holds the outputs themselves; choose another --out", args.out));
   const std::string outputs_hash = digest_file(args.outputs).digest.hex();
   const SegmentOutputs outputs = read_segment_outputs(args.outputs);
   for (const std::string& column : outputs.passed_over)
@@ -369,8 +370,8 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
   const ProposedRecipe proposed = propose(args, outputs, set);
   for (const std::string& words : proposed.warnings)
     fmt::print(stderr, "warning: {}\n", printable(words));
-  const std::string diff = unified_diff(proposed.before, proposed.text,
-                                        fmt::format("recipe of {}", args.set), args.out);
+  const std::string diff =
+      unified_diff(proposed.before, proposed.text, fmt::format("recipe of {}", args.set), args.out);
   if (args.json) {
     print_feedback_json(args, proposed, diff, outputs_hash);
   } else {
@@ -393,8 +394,9 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
 void add_feedback_model(CLI::App& feedback, Context& context) {
   auto args = std::make_shared<ModelFeedbackArgs>();
   CLI::App* verb = feedback.add_subcommand(
-      "model", "what a model made of its negatives, as shares of branches and quotas in a recipe "
-               "for review");
+      "model",
+      "what a model made of its negatives, as shares of branches and quotas in a recipe "
+      "for review");
   verb->add_option("outputs", args->outputs,
                    "a table with by, segment, negatives and one or more of loss, confusions, "
                    "predicted with observed")

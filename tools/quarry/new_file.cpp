@@ -22,8 +22,8 @@ void check_new_file(const std::string& path, bool overwrite) {
         "{}: is not a folder, so {} cannot be made in it; make it first or choose another --out",
         folder.string(), target.filename().string()));
   if (fs::exists(folder / "store.json", error))
-    throw IoError(fmt::format(
-        "{}: is a store, in which nothing else belongs; choose another --out", folder.string()));
+    throw IoError(fmt::format("{}: is a store, in which nothing else belongs; choose another --out",
+                              folder.string()));
   const fs::file_type type = fs::symlink_status(target, error).type();
   if (type == fs::file_type::not_found) return;
   if (!overwrite)

@@ -103,8 +103,7 @@ std::string state_words(const Json& v, const Policy& policy) {
     if (lack != "approval" && lack != "an audit" && lack != "an audit that passes")
       lacks.push_back(lack);
   }
-  if (!lacks.empty())
-    words += fmt::format("{}latest waits for {}", words.empty() ? "" : "; ", joined(lacks));
+  if (!lacks.empty()) words += fmt::format("{}lacks {}", words.empty() ? "" : "; ", joined(lacks));
   return words.empty() ? "" : "    " + words + "\n";
 }
 
