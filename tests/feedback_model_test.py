@@ -7,6 +7,7 @@ comments of the recipe; every refusal.
 The projection on the bounds is found here by going through its break points in exact fractions, the program halves an interval.
 """
 import csv
+import fcntl
 import fractions
 import json
 import math
@@ -505,6 +506,17 @@ class ModelFeedback(unittest.TestCase):
                          ("feedback", "model", 1, 2, 2, 10000))
         self.assertEqual((len(event["outputs_xxh3_128"]), len(event["recipe_xxh3_128"])), (32, 32))
         self.ok("verify", store)
+        recorded = ["feedback", "model", self.outputs(self.GOOD), "--set", store + "@1", "--out", self.path("locked.toml"), "--record"]
+        with open(os.path.join(store, "LOCK"), "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.fails(4, "another run", *recorded)
+        self.assertFalse(os.path.exists(self.path("locked.toml")))
+        with open(os.path.join(store, "log"), "r+b") as log:
+            log.seek(20)
+            log.write(b"#")
+        self.fails(3, "log: line", *recorded)
+        self.assertFalse(os.path.exists(self.path("locked.toml")))
+        self.ok(*recorded[:-1])  # reads no log
         self.fails(5, "is a store", "feedback", "model", self.outputs(self.GOOD), "--set", store, "--out", os.path.join(store, "policy.toml"))
 
 

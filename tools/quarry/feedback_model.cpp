@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "host/data/segment_outputs.h"
 #include "host/feedback/recipe_shares.h"
@@ -297,6 +298,7 @@ void print_group(const MovedGroup& moved, const ShareRule& rule) {
   const std::vector<std::string> heads = {moved.group.by, "negatives", "old", "new"};
   std::vector<std::vector<std::string>> lines;
   std::vector<std::size_t> widths;
+  widths.reserve(heads.size());
   for (const std::string& head : heads) widths.push_back(head.size());
   for (std::size_t i = 0; i < moved.segments.size(); ++i) {
     const ShareSegment& s = moved.segments[i];
@@ -316,9 +318,8 @@ void print_group(const MovedGroup& moved, const ShareRule& rule) {
   fmt::print("\n");
 }
 
-/// A line in the log of the version's store.
-void record_in_log(const ModelFeedbackArgs& args, const ProposedRecipe& proposed,
-                   const NegativeSet& set, const std::string& outputs_hash) {
+/// What the log says of it.
+ModelFeedback log_line_of(const ProposedRecipe& proposed, const std::string& outputs_hash) {
   ModelFeedback feedback;
   feedback.outputs_hash = outputs_hash;
   if (proposed.changed()) {
@@ -334,16 +335,40 @@ void record_in_log(const ModelFeedbackArgs& args, const ProposedRecipe& proposed
       feedback.changed += change.before != change.after ? 1 : 0;
     }
   }
-  std::string folder, reference;
-  split_reference(args.set, &folder, &reference);
-  Store store = Store::open(folder);
-  const StoreLock lock(store.path());
-  const std::uint64_t number = store.resolve(reference);
-  // A tag may have moved since the version was read.
-  if (store.read(number, false).content_hash() != set.content_hash())
-    throw InputError(
-        fmt::format("{}: means another version than a moment ago; give its number", args.set));
-  record_model_feedback(store, number, feedback);
+  return feedback;
+}
+
+/// The store of --record, locked before anything is written.
+struct LockedStore {
+  explicit LockedStore(const std::string& folder)
+      : store(Store::open(folder)), lock(store.path()) {}
+  Store store;
+  StoreLock lock;
+};
+
+void put_in_place(const ModelFeedbackArgs& args, const ProposedRecipe& proposed,
+                  const NegativeSet& set, const std::string& outputs_hash) {
+  std::optional<LockedStore> locked;
+  std::uint64_t number = 0;
+  if (args.record) {
+    std::string folder, reference;
+    split_reference(args.set, &folder, &reference);
+    locked.emplace(folder);
+    version_states(locked->store);  // throws where the log is damaged
+    number = locked->store.resolve(reference);
+    // A tag may have moved since the version was read.
+    if (locked->store.read(number, false).content_hash() != set.content_hash())
+      throw InputError(
+          fmt::format("{}: means another version than a moment ago; give its number", args.set));
+  }
+  if (proposed.changed()) {
+    place_text_file(args.out, proposed.text, args.overwrite);
+    fmt::print(stderr, "written: {}; review it, then quarry mine --recipe {}\n", args.out,
+               args.out);
+  } else {
+    fmt::print(stderr, "nothing changes, so nothing was written\n");
+  }
+  if (locked) record_model_feedback(locked->store, number, log_line_of(proposed, outputs_hash));
 }
 
 int run_model_feedback(const ModelFeedbackArgs& args) {
@@ -358,8 +383,8 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
   if (std::filesystem::equivalent(args.out, args.outputs, ignored))
     throw ConfigError(
         fmt::format("--out {} holds the outputs themselves; choose another --out", args.out));
-  const std::string outputs_hash = digest_file(args.outputs).digest.hex();
   const SegmentOutputs outputs = read_segment_outputs(args.outputs);
+  const std::string outputs_hash = digest_file(args.outputs).digest.hex();
   for (const std::string& column : outputs.passed_over)
     fmt::print(stderr, "note: {}: column {} says nothing here and is passed over\n",
                printable(args.outputs), printable(column));
@@ -378,14 +403,7 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
     for (const MovedGroup& moved : proposed.groups) print_group(moved, args.rule);
     std::fputs(diff.c_str(), stdout);
   }
-  if (proposed.changed()) {
-    place_text_file(args.out, proposed.text, args.overwrite);
-    fmt::print(stderr, "written: {}; review it, then quarry mine --recipe {}\n", args.out,
-               args.out);
-  } else {
-    fmt::print(stderr, "nothing changes, so nothing was written\n");
-  }
-  if (args.record) record_in_log(args, proposed, set, outputs_hash);
+  put_in_place(args, proposed, set, outputs_hash);
   return 0;
 }
 
