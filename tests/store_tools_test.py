@@ -584,6 +584,11 @@ class StoreTools(unittest.TestCase):
         # The limits of a file are as good as their hash.
         self.ok("policy", store, "--set", "audit_limits=" + self.path("loose.toml"))
         self.assertEqual(json.loads(self.ok("policy", store, "--json"))["audit_limits"], audits[1]["limits_xxh3_128"])
+        # A gate that is turned off is not checked, whatever it would have said.
+        self.ok("policy", store, "--set", "audit_limits=nothing")
+        self.write("off.toml", "[leak.positives]\nseverity = \"off\"\n")
+        self.ok("audit", store + "@2", "--held-out", self.path("held.csv"), "--gates", self.path("off.toml"), "--record")
+        self.assertEqual(self.log(store)[0][2]["lacks"], ["gate leak.positives (not checked)"])
         self.ok("policy", store, "--set", "latest_needs=nothing", "--set", "audit_gates=nothing", "--set", "audit_limits=nothing")
         self.assertEqual(json.loads(self.ok("policy", store, "--json")), {"latest_needs": [], "audit_gates": [], "audit_limits": None})
         # A gate that no audit knows can only come by hand.
