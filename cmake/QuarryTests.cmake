@@ -101,6 +101,9 @@ if(NOT QUARRY_SANITIZE)
     add_test(NAME review_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/review_test.py"
       $<TARGET_FILE:quarry_cli>)
     set_tests_properties(review_test PROPERTIES TIMEOUT 300)
+    add_test(NAME feedback_model_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/feedback_model_test.py"
+      $<TARGET_FILE:quarry_cli>)
+    set_tests_properties(feedback_model_test PROPERTIES TIMEOUT 300)
     add_test(NAME bench_plot_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/bench_plot_test.py")
     add_test(NAME report_page_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/report_page_test.py"
       $<TARGET_FILE:quarry_cli>)

@@ -224,6 +224,93 @@ class Ends final : public FileObserver {
   int at_, steps_ = 0;
 };
 
+using Gates = std::vector<std::pair<std::string, std::string>>;
+const std::string kLimits(32, 'a');
+const std::string kLooseLimits(32, 'b');
+
+TEST_F(DecisionsTest, AnAuditMustHoldTheGatesThatThePolicyNames) {
+  add_version(path(), 1);
+  add_version(path(), 2);
+  Policy policy = policy_of("audit");
+  set_policy_part(policy, "audit_gates=leak.positives,leak.future_mask");
+  Store opened = store();
+  write_policy(opened, policy);
+  EXPECT_EQ(read_policy(store()), policy);
+  const auto audited = [&](const Gates& gates, const std::string& limits) {
+    Store now = store();
+    record_audit(now, 1, true, {{}, gates, limits, std::string(32, '0')});
+    const bool counts = tag_of(store(), "latest") == 1u;
+    EXPECT_EQ(counts, lacks(read_policy(store()), version_states(store()).at(1)).empty());
+    return counts;
+  };
+  const Gates both = {{"leak.positives", "pass"}, {"leak.future_mask", "warn"}, {"x.y", "pass"}};
+  EXPECT_TRUE(audited(both, kLimits));
+  EXPECT_FALSE(audited({{"leak.positives", "pass"}}, kLimits)) << "a weaker one, recorded later";
+  EXPECT_EQ(lacks(policy, version_states(store()).at(1)),
+            std::vector<std::string>{"gate leak.future_mask (not checked)"});
+  EXPECT_TRUE(audited(both, kLooseLimits)) << "any limits will do yet";
+  // As logs of before have it: which gates were checked is not known.
+  store().record(R"({"event": "audit", "version": 1, "verdict": "pass", "metrics": {}})");
+  EXPECT_EQ(lacks(policy, version_states(store()).at(1)).size(), 2u);
+  EXPECT_FALSE(has_what_it_needs(policy, version_states(store()).at(1)));
+  EXPECT_TRUE(has_what_it_needs(policy_of("audit"), version_states(store()).at(1)));
+  // A policy that names limits takes audits that were judged by them alone.
+  set_policy_part(policy, "audit_limits=" + kLimits);
+  write_policy(opened, policy);
+  EXPECT_EQ(read_policy(store()), policy);
+  EXPECT_FALSE(audited(both, kLooseLimits));
+  EXPECT_TRUE(audited(both, kLimits));
+  EXPECT_FALSE(audited(both, "")) << "limits that are not recorded";
+  EXPECT_TRUE(audited(both, kLimits));
+  // A verdict of fail is one whatever the gates say.
+  record_audit(opened, 1, false, {{}, both, kLimits, ""});
+  EXPECT_EQ(lacks(policy, version_states(store()).at(1)),
+            std::vector<std::string>{"an audit that passes"});
+  EXPECT_TRUE(tags_behind(store()).empty());
+}
+
+TEST_F(DecisionsTest, AnySequenceOfAuditsEndsWhereTheNewestSays) {
+  const std::vector<std::string> ids = {"leak.positives", "leak.time", "fill.slots"};
+  for (std::uint32_t seed = 0; seed < 6; ++seed) {
+    std::mt19937 random(seed);
+    std::filesystem::remove_all(path());
+    Store::create(path());
+    Store opened = store();
+    Policy policy = policy_of("audit");
+    std::vector<std::string> wanted;
+    for (const std::string& id : ids) {
+      if (random() % 2 == 0) wanted.push_back(id);
+    }
+    policy.audit_gates = wanted;
+    write_policy(opened, policy);
+    std::map<std::uint64_t, bool> counts;  // by version: its newest audit holds all
+    for (std::uint32_t version = 1; version <= 3; ++version) add_version(path(), version);
+    for (int step = 0; step < 20; ++step) {
+      const std::uint64_t version = 1 + random() % 3;
+      Gates gates;
+      std::size_t held = 0;
+      bool passed = true;
+      for (const std::string& id : ids) {
+        const auto status = random() % 5;
+        if (status == 0) continue;  // not checked
+        gates.emplace_back(id, status == 1 ? "fail" : status == 2 ? "warn" : "pass");
+        passed = passed && status != 1;
+        const bool named = std::find(wanted.begin(), wanted.end(), id) != wanted.end();
+        held += named && status != 1 ? 1 : 0;
+      }
+      record_audit(opened, version, passed, {{}, gates, "", ""});
+      counts[version] = passed && held == wanted.size();
+      std::optional<std::uint64_t> newest;
+      for (const auto& [number, good] : counts) {
+        if (good) newest = number;
+      }
+      if (newest || counts.contains(3)) {  // before, latest is of before any audit
+        ASSERT_EQ(tag_of(store(), "latest"), newest) << "seed " << seed << " step " << step;
+      }
+    }
+  }
+}
+
 TEST_F(DecisionsTest, AnEndBetweenTwoStepsIsMadeGoodByTheNextDecision) {
   int ends = 0, behind = 0;
   for (int at = 1;; ++at) {
@@ -296,6 +383,14 @@ TEST_F(DecisionsTest, ThePolicysFileIsReadStrictly) {
   refuses("latest_needs = [1]\n", "1");
   refuses("newest_needs = [\"audit\"]\n", "there is no key 'newest_needs'");
   refuses("latest_needs = [\n", "policy.toml:");
+  refuses("latest_needs = [\"audit\"]\naudit_gates = \"leak.time\"\n", "must be a list");
+  refuses("latest_needs = [\"audit\"]\naudit_gates = [\"leak\"]\n", "policy.toml:2: audit_gates");
+  refuses("latest_needs = [\"audit\"]\naudit_gates = [\"a.b\", \"a.b\"]\n", "twice");
+  refuses("latest_needs = [\"audit\"]\naudit_gates = [1]\n", "holds 1");
+  refuses("latest_needs = [\"audit\"]\naudit_limits = \"default\"\n", "no hash of limits");
+  refuses("latest_needs = [\"audit\"]\naudit_limits = 3\n", "text of 32 digits");
+  refuses("latest_needs = [\"approval\"]\naudit_gates = [\"a.b\"]\n", "add audit to latest_needs");
+  refuses("audit_limits = \"" + kLimits + "\"\n", "add audit to latest_needs");
   // A run ends before its version is there, and nothing is lost: once the file is right it goes on.
   EXPECT_THROW(add_version(path(), 2), InputError);
   EXPECT_EQ(store().versions().size(), 1u);
@@ -303,6 +398,42 @@ TEST_F(DecisionsTest, ThePolicysFileIsReadStrictly) {
   EXPECT_EQ(read_policy(store()), policy_of("audit"));
   EXPECT_EQ(add_version(path(), 2), 2u);
   EXPECT_EQ(tag_of(store(), "latest"), 1u);
+}
+
+TEST_F(DecisionsTest, PartsOfAPolicyAreSetOneByOne) {
+  Policy policy;
+  for (const char* setting : {"audit_gates=leak.time,fill.slots", "latest_needs=audit"})
+    set_policy_part(policy, setting);
+  EXPECT_EQ(policy.audit_gates, (std::vector<std::string>{"leak.time", "fill.slots"}));
+  EXPECT_EQ(words_of(policy), "audit (leak.time, fill.slots)");
+  set_policy_part(policy, "audit_limits=" + kLimits);
+  set_policy_part(policy, "latest_needs=approval,audit");
+  EXPECT_EQ(words_of(policy), "approval, audit (leak.time, fill.slots; limits " + kLimits + ")");
+  for (const char* wrong :
+       {"audit_gates=leak", "audit_gates=leak.time,", "audit_gates=Leak.time", "audit_gates=.x",
+        "audit_gates=a.b,a.b", "audit_limits=xyz", "audit_gates", "gates=a.b", "latest_needs=luck"})
+    EXPECT_THROW(set_policy_part(policy, wrong), ConfigError) << wrong;
+  add_version(path(), 1);
+  Store opened = store();
+  set_policy_part(policy, "latest_needs=nothing");
+  EXPECT_THROW(write_policy(opened, policy), ConfigError) << "gates of an audit that none needs";
+  set_policy_part(policy, "audit_gates=nothing");
+  EXPECT_THROW(write_policy(opened, policy), ConfigError);
+  set_policy_part(policy, "audit_limits=");
+  EXPECT_EQ(policy, Policy{});
+  write_policy(opened, policy);
+  EXPECT_EQ(read_policy(store()), Policy{});
+}
+
+TEST_F(DecisionsTest, FeedbackIsALineOfTheLogAndMovesNothing) {
+  add_version(path(), 1);
+  Store opened = store();
+  record_model_feedback(opened, 1, {"ab", "", 3, 0, 12});
+  EXPECT_TRUE(version_states(opened).empty());
+  EXPECT_NE(opened.events().back().find("\"recipe_xxh3_128\":null"), std::string::npos);
+  EXPECT_EQ(tag_of(opened, "latest"), 1u);
+  EXPECT_THROW(record_model_feedback(opened, 2, {}), InputError);
+  EXPECT_TRUE(opened.verify({}).empty());
 }
 
 TEST_F(DecisionsTest, FiguresAreKeptByNameAndTheNewestCounts) {

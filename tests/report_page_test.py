@@ -562,7 +562,7 @@ class ReportTest(unittest.TestCase):
 
     def test_flags_that_do_not_go_together(self):
         audit, out = AUDITS / "empty.json", self.path("x.html")
-        for flags in ([], [audit, "--store", "s"], [audit, "--audit", "1=a"], ["--store", "s", "--public"],
+        for flags in ([], [audit, "--store", "s"], [audit, "--audit", "1=a"],
                       ["--store", "s", "--baseline-audit", audit]):
             ran = self.run_program("report", *flags, "--out", out)
             self.assertEqual(ran.returncode, 2, ran.stderr)

@@ -274,6 +274,11 @@ class ReportHistory : public test::CliTest {
     store.record(Json{{"event", "kpi"}, {"version", "two"}, {"name", "x"}, {"value", 1}}.dump());
     store.tag("good", 2);
   }
+  static void decide(Store& store, int version, const char* event, const char* by,
+                     const char* reason) {
+    store.record(
+        Json{{"event", event}, {"version", version}, {"by", by}, {"reason", reason}}.dump());
+  }
   std::string audit_of(int version) const {
     Json audit = sample();
     audit["set"]["content_hash"] =
@@ -320,6 +325,73 @@ TEST_F(ReportHistory, TheNewestValueOfAKpiCounts) {
   EXPECT_EQ(history.versions[3].state, HistoryVersion::State::kPruned);
   EXPECT_EQ(history.versions[1].tags, "good");
   EXPECT_EQ(notes.size(), 1u);
+}
+
+TEST_F(ReportHistory, ShowsDecisionsAndRecordedAudits) {
+  {
+    Store store = Store::open(path("store"));
+    const StoreLock lock(store.path());
+    decide(store, 2, "approve", "Ada <b>", "gates pass & recall rose");
+    decide(store, 1, "reject", "Bo", "leaks");
+    store.record(
+        Json{{"event", "audit"},
+             {"version", 2},
+             {"verdict", "pass"},
+             {"gates", {{"leak.positives", "pass"}, {"fill.slots", "warn"}, {"leak.time", "pass"}}},
+             {"limits_xxh3_128", "0123456789abcdef0123456789abcdef"},
+             {"metrics", {{"drift.max_psi", 0.0625}}}}
+            .dump());
+    store.tag("approved", 2);
+  }
+  ASSERT_EQ(run({"report", "--store", path("store"), "--out", path("h.html")}).code, 0);
+  const std::string html = read_file("h.html");
+  for (const char* there : {"Ada &lt;b&gt;", "gates pass &amp; recall rose", ">Bo<", ">leaks<",
+                            ">approved<", ">rejected<", ">fill.slots<", ">0123456789ab<", "m&lt;3",
+                            ">a &amp; b<", ">approved, good<"})
+    EXPECT_NE(html.find(there), std::string::npos) << there;
+  std::vector<std::string> notes;
+  const History history = read_history(Store::open(path("store")), {}, &notes);
+  ASSERT_EQ(history.decisions.size(), 2u);
+  EXPECT_EQ(history.decisions[0].version, 2u);
+  EXPECT_TRUE(history.decisions[0].approved);
+  EXPECT_GT(history.decisions[0].time.value, 1.6e9);
+  EXPECT_EQ(history.decisions[1].reason, "leaks");
+  ASSERT_EQ(history.audits.size(), 3u);
+  EXPECT_FALSE(history.audits[0].has_gates) << "of before gates were recorded";
+  EXPECT_EQ(history.audits[2].num_checked, 3u);
+  EXPECT_EQ(history.audits[2].warned, "fill.slots");
+  EXPECT_EQ(history.versions[0].decision, "rejected");
+  EXPECT_EQ(history.versions[2].decision, "");
+}
+
+TEST_F(ReportHistory, ThePublicPageHoldsNoNameNoNoteAndNoReason) {
+  {
+    Store store = Store::open(path("store"));
+    const StoreLock lock(store.path());
+    decide(store, 2, "approve", "Ada Lovelace", "agreed with Shop-17");
+    store.tag("approved", 2);
+  }
+  ASSERT_EQ(run({"report", "--store", path("store"), "--public", "--out", path("p.html")}).code, 0);
+  std::vector<std::string> notes;
+  const std::string html =
+      public_history_html(read_history(Store::open(path("store")), {}, &notes));
+  EXPECT_EQ(read_file("p.html"), html);
+  ASSERT_EQ(run({"report", "--store", path("store"), "--out", path("own.html")}).code, 0);
+  const std::string own = read_file("own.html");
+  for (const char* secret :
+       {"Ada", "Lovelace", "Shop-17", "agreed", "a &amp; b", "m&lt;", "good"}) {
+    EXPECT_EQ(html.find(secret), std::string::npos) << secret;
+    EXPECT_NE(own.find(secret), std::string::npos) << secret << ": else the test sees nothing";
+  }
+  EXPECT_EQ(html.find(path("")), std::string::npos);
+  EXPECT_EQ(html.find(">recipe<"), std::string::npos);
+  const std::vector<std::string> list = all_of(html, "data-value");
+  const std::set<std::string> values(list.begin(), list.end());
+  for (const char* there : {"1", "2", "3", "9", "0.222", "0.251", "0.75", "0.375", "0.0625", "80"})
+    EXPECT_TRUE(values.contains(there)) << there;
+  for (const char* there : {">approved<", ">latest<", ">fail<", ">pass<", ">pruned<"})
+    EXPECT_NE(html.find(there), std::string::npos) << there;
+  EXPECT_NE(html.find("Public excerpt"), std::string::npos);
 }
 
 TEST_F(ReportHistory, AnAuditOfAnotherSetIsRefused) {

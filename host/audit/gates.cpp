@@ -7,6 +7,7 @@
 
 #include "host/recipe/document.h"
 #include "host/recipe/section.h"
+#include "host/store/digest.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -209,6 +210,20 @@ std::vector<std::pair<std::string, Cell>> settings_of(const GateConfig& config) 
   for (const Setting& s : settings())
     out.emplace_back(std::string("settings.") + s.name, config.settings.*s.member);
   return out;
+}
+
+std::string hash_of_settings(const std::vector<std::pair<std::string, Cell>>& settings) {
+  DigestStream stream;
+  const auto add = [&](const std::string& text) {
+    stream.update(text.data(), text.size());
+    stream.update("\n", 1);
+  };
+  for (const auto& [name, value] : settings) {
+    add(name);
+    const double* number = std::get_if<double>(&value);
+    add(number != nullptr ? recipe_text::number_text(*number) : std::get<std::string>(value));
+  }
+  return stream.digest().hex();
 }
 
 Gate GateKeeper::make(std::string_view id) const {

@@ -55,6 +55,9 @@ std::string gates_to_toml(const GateConfig& config);
 /// Name and value of each setting and limit, for the report.
 std::vector<std::pair<std::string, Cell>> settings_of(const GateConfig& config);
 
+/// XXH3-128 over settings_of(): equal where no severity, limit or setting differs.
+std::string hash_of_settings(const std::vector<std::pair<std::string, Cell>>& settings);
+
 /// Judges values by the rules and collects the gates.
 class GateKeeper {
  public:

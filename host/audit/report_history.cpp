@@ -17,6 +17,8 @@ using State = HistoryVersion::State;
 
 constexpr std::size_t kHashDigits = 12;
 
+enum class HistoryAudience : bool { kOwn, kPublic };
+
 Datum text_datum(const std::string& text) {
   return text.empty() ? Datum{} : Datum{Datum::Kind::kText, 0, text};
 }
@@ -42,39 +44,55 @@ bool any_version(const History& history, Tells tells) {
   return std::any_of(history.versions.begin(), history.versions.end(), tells);
 }
 
+/// Tags are names that people gave; what `latest` and `approved` mean anyone may know.
+std::string tags_for(const std::string& tags, HistoryAudience audience) {
+  if (audience == HistoryAudience::kOwn) return tags;
+  std::string shown;
+  for (const char* tag : {"approved", "latest"}) {
+    const std::string all = ", " + tags + ",";
+    if (all.find(std::string(" ") + tag + ",") != std::string::npos)
+      shown += (shown.empty() ? "" : ", ") + std::string(tag);
+  }
+  return shown;
+}
+
 /// Newest first.
-Table table_of_versions(const History& history) {
+Table table_of_versions(const History& history, HistoryAudience audience) {
+  const bool own = audience == HistoryAudience::kOwn;
   const bool states = any_version(history, [](const auto& v) { return v.state != State::kWhole; });
   const bool verdicts = any_version(history, [](const auto& v) { return !v.verdict.empty(); });
-  const bool models = any_version(history, [](const auto& v) { return !v.model.empty(); });
-  const bool notes = any_version(history, [](const auto& v) { return !v.note.empty(); });
+  const bool decisions = any_version(history, [](const auto& v) { return !v.decision.empty(); });
+  const bool models = own && any_version(history, [](const auto& v) { return !v.model.empty(); });
+  const bool notes = own && any_version(history, [](const auto& v) { return !v.note.empty(); });
   Table table;
   table.title = "Versions";
   table.columns = {{"version", "version", "exact", true},
                    {"created", "created", "", true},
                    {"rows", "rows", "count", true},
-                   {"k", "k", "count", true},
-                   {"recipe", "recipe", "", false}};
+                   {"k", "k", "count", true}};
   const auto add = [&](bool wanted, const char* id) {
     if (wanted) table.columns.push_back({id, id, "", false});
   };
+  add(own, "recipe");
   add(models, "model");
   add(true, "tags");
   add(states, "state");
+  add(decisions, "decision");
   add(verdicts, "audit");
   for (const std::string& kpi : history.kpis)
     table.columns.push_back({"kpi:" + kpi, kpi, "", true});
   add(notes, "note");
   add(true, "content hash");
   for (auto v = history.versions.rbegin(); v != history.versions.rend(); ++v) {
-    std::vector<Datum> row = {number_datum(v->number), v->created, v->rows, v->k,
-                              text_datum(v->recipe)};
+    std::vector<Datum> row = {number_datum(v->number), v->created, v->rows, v->k};
     const auto cell = [&](bool wanted, const std::string& text) {
       if (wanted) row.push_back(text_datum(text));
     };
+    cell(own, v->recipe);
     cell(models, v->model);
-    cell(true, v->tags);
+    cell(true, tags_for(v->tags, audience));
     cell(states, state_words(v->state));
+    cell(decisions, v->decision);
     cell(verdicts, v->verdict);
     for (const std::string& kpi : history.kpis) row.push_back(kpi_of(*v, kpi));
     cell(notes, v->note);
@@ -178,18 +196,100 @@ std::string metrics_html(const History& history) {
   return html;
 }
 
-}  // namespace
+/// A table whose rows stand on a phone as one line per cell.
+std::string stacked_table(const Table& table) {
+  std::string html = "<table class=\"gates\"><thead><tr>";
+  for (const Column& column : table.columns)
+    html += "<th scope=\"col\">" + isolated(column.name) + "</th>";
+  html += "</tr></thead><tbody>\n";
+  for (const auto& row : table.rows) {
+    html += "<tr>";
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const Column& column = table.columns[c];
+      const bool none = row[c].kind == Datum::Kind::kNone;
+      html += fmt::format(
+          "<td data-head=\"{}\"{}>{}</td>", escaped(column.name), none ? " class=\"void\"" : "",
+          column.unit == "time" ? date_span(row[c]) : datum_span(row[c], column.unit));
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table>\n";
+}
 
-std::string history_html(const History& history) {
+/// Newest first.
+std::string decisions_html(const History& history, HistoryAudience audience) {
+  if (history.decisions.empty()) return "";
+  const bool own = audience == HistoryAudience::kOwn;
+  Table table;
+  table.title = "Decisions";
+  table.columns = {{"version", "version", "exact", true},
+                   {"time", "time", "time", true},
+                   {"decision", "decision", "", false}};
+  if (own) {
+    table.columns.push_back({"by", "by", "", false});
+    table.columns.push_back({"reason", "reason", "", false});
+  }
+  for (auto d = history.decisions.rbegin(); d != history.decisions.rend(); ++d) {
+    std::vector<Datum> row = {number_datum(d->version), d->time,
+                              text_datum(d->approved ? "approved" : "rejected")};
+    if (own) {
+      row.push_back(text_datum(d->by));
+      row.push_back(text_datum(d->reason));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return "<section id=\"decisions\"><h2>Decisions</h2>\n<p>All that were made, newest first; the "
+         "newest on a version counts.</p>\n" +
+         stacked_table(table) + "</section>\n";
+}
+
+/// Newest first.
+std::string audits_html(const History& history) {
+  if (history.audits.empty()) return "";
+  Table table;
+  table.title = "Recorded audits";
+  table.columns = {
+      {"version", "version", "exact", true}, {"time", "time", "time", true},
+      {"verdict", "verdict", "", false},     {"checked", "gates checked", "count", true},
+      {"failed", "failed", "", false},       {"warned", "warned", "", false},
+      {"limits", "limits", "", false}};
+  for (auto a = history.audits.rbegin(); a != history.audits.rend(); ++a)
+    table.rows.push_back({number_datum(a->version), a->time, text_datum(a->verdict),
+                          a->has_gates ? number_datum(a->num_checked) : Datum{},
+                          text_datum(a->failed), text_datum(a->warned),
+                          text_datum(a->limits.substr(0, kHashDigits))});
+  return "<section id=\"audits\"><h2>Recorded audits</h2>\n<p>Newest first; the newest of a "
+         "version "
+         "counts. Audits whose limits have the same hash judged by the same limits and "
+         "severities.</p>\n" +
+         stacked_table(table) + "</section>\n";
+}
+
+std::string history_for(const History& history, HistoryAudience audience) {
   std::string body = "<header><h1>History of a store of negative sets</h1>\n";
   const std::size_t count = history.versions.size();
   body +=
       fmt::format("<p>{} version{}, newest first.</p></header>\n", count, count == 1 ? "" : "s");
   if (count == 0) return page("History", body + "<p class=\"dim\">No version yet.</p>\n");
-  body += "<section id=\"versions\"><h2>Versions</h2>\n" + table_html(table_of_versions(history)) +
-          "</section>\n";
+  body += "<section id=\"versions\"><h2>Versions</h2>\n" +
+          table_html(table_of_versions(history, audience)) + "</section>\n";
+  body += decisions_html(history, audience) + audits_html(history);
   body += kpis_html(history) + metrics_html(history);
+  if (audience == HistoryAudience::kPublic)
+    body +=
+        "<footer>Public excerpt: notes, tags, names, reasons, models and recipes are left "
+        "out.</footer>\n";
   return page("History of a store of negative sets", body);
+}
+
+}  // namespace
+
+std::string history_html(const History& history) {
+  return history_for(history, HistoryAudience::kOwn);
+}
+
+std::string public_history_html(const History& history) {
+  return history_for(history, HistoryAudience::kPublic);
 }
 
 }  // namespace quarry::report

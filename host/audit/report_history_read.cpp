@@ -52,6 +52,7 @@ class Builder {
     if (type == "version") at_version(event);
     if (type == "kpi") add_kpi(event);
     if (type == "audit") add_audit_event(event);
+    if (type == "approve" || type == "reject") add_decision(event, type == "approve");
   }
 
   void add_audit(HistoryVersion& version, const Audit& audit) {
@@ -62,7 +63,11 @@ class Builder {
     }
   }
 
-  std::vector<std::string> take_kpis() { return std::move(kpis_); }
+  void move_into(History& history) {
+    history.kpis = std::move(kpis_);
+    history.decisions = std::move(decisions_);
+    history.audits = std::move(audits_);
+  }
 
  private:
   HistoryVersion& at_version(const Place& event) {
@@ -97,13 +102,46 @@ class Builder {
       if (value.kind == Kind::kNumber)
         metric.value = {Datum::Kind::kNumber, value.number, value.text};
     }
+    HistoryAudit audit;
+    audit.time = number_at(event.value(), "time");
+    audit.verdict = verdict;
+    audit.limits = text_at(&event.value(), "limits_xxh3_128");
+    if (event.has("gates")) add_gates(event.at("gates").object(), audit);
     HistoryVersion& version = at_version(event);
+    audit.version = version.number;
+    audits_.push_back(std::move(audit));
     version.verdict = verdict;
     version.metrics = std::move(metrics);  // the newest audit is the one that counts
   }
 
+  static void add_gates(const Place& gates, HistoryAudit& audit) {
+    audit.has_gates = true;
+    for (const std::string& id : gates.value().keys) {
+      const std::string& status = gates.at(id).text();
+      ++audit.num_checked;
+      std::string* list = status == "warn"   ? &audit.warned
+                          : status == "fail" ? &audit.failed
+                                             : nullptr;
+      if (list != nullptr) *list += (list->empty() ? "" : ", ") + id;
+    }
+  }
+
+  void add_decision(const Place& event, bool approved) {
+    HistoryDecision decision;
+    decision.approved = approved;
+    decision.time = number_at(event.value(), "time");
+    decision.by = text_at(&event.value(), "by");
+    decision.reason = text_at(&event.value(), "reason");
+    HistoryVersion& version = at_version(event);
+    version.decision = approved ? "approved" : "rejected";
+    decision.version = version.number;
+    decisions_.push_back(std::move(decision));
+  }
+
   std::map<std::uint64_t, HistoryVersion>& versions_;
   std::vector<std::string> kpis_;
+  std::vector<HistoryDecision> decisions_;
+  std::vector<HistoryAudit> audits_;
 };
 
 void check_same_set(const HistoryVersion& version, const Audit& audit, const Store& store) {
@@ -183,7 +221,7 @@ History read_history(const Store& store, const std::map<std::uint64_t, Audit>& a
     builder.add_audit(versions.at(number), audit);
   }
   History history;
-  history.kpis = builder.take_kpis();
+  builder.move_into(history);
   history.metrics = metrics_of(versions, audits);
   for (auto& [number, version] : versions) history.versions.push_back(std::move(version));
   return history;

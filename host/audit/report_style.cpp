@@ -51,7 +51,7 @@ td{max-width:26rem}.scroll td{overflow-wrap:normal}.scroll td bdi{display:inline
 th button{all:unset;cursor:pointer;font:inherit;color:inherit}
 th[aria-sort] button::after{content:"\2195";opacity:.45;margin-inline-start:.3em}
 th[aria-sort=ascending] button::after{content:"\2191";opacity:1}th[aria-sort=descending] button::after{content:"\2193";opacity:1}
-table.gates{width:100%}.gates td{max-width:none}.gates td[data-head=value],.gates td[data-head=limit]{white-space:nowrap}.gates .title{font-weight:600}.gates .id{font-size:.8rem;color:var(--dim);font-family:ui-monospace,"Liberation Mono",monospace}
+table.gates{width:100%}.gates td{max-width:none}.gates td[data-head=value],.gates td[data-head=limit],.gates td[data-head=time],.gates td[data-head=decision]{white-space:nowrap}.gates .title{font-weight:600}.gates .id{font-size:.8rem;color:var(--dim);font-family:ui-monospace,"Liberation Mono",monospace}
 .gates .do{font-size:.9rem}.gates .why{font-size:.9rem;color:var(--dim)}
 @media screen and (max-width:720px){.gates thead{display:none}.gates,.gates tbody,.gates tr,.gates td{display:block;width:100%}
 .gates tr{border-bottom:1px solid var(--line);padding:.6rem 0}.gates td{border:0;padding:.1rem 0;text-align:start;white-space:normal}

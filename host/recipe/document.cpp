@@ -224,6 +224,8 @@ Node parse_value(std::string_view text, Place at) {
   return node;
 }
 
+std::string write_value(const Node& node) { return written_value(node); }
+
 std::string write_document(const Node& root) {
   std::string out;
   for (const Member& member : root.members) {

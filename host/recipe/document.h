@@ -56,6 +56,9 @@ Node parse_value(std::string_view text, Place at);
 /// TOML text that parse_document turns into the same tree, places apart.
 std::string write_document(const Node& root);
 
+/// A value as TOML on one line; tables inline.
+std::string write_value(const Node& node);
+
 /// A value for messages: short, printable, strings in quotes.
 std::string describe(const Node& node);
 /// Text in quotes with unprintable bytes escaped, cut after 60 bytes.

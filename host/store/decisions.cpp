@@ -22,6 +22,9 @@ constexpr const char* kLatest = "latest";
 constexpr std::uint64_t kMostPolicy = 1u << 16;
 constexpr std::size_t kMostWords = 1000;
 constexpr std::size_t kMostName = 64;
+constexpr std::size_t kMostGates = 256;
+constexpr std::size_t kHashDigits = 32;
+constexpr const char* kNothing = "nothing";
 
 std::string policy_file(const Store& store) { return store.path() + "/policy.toml"; }
 
@@ -48,6 +51,70 @@ Json needs_json(const Policy& policy) {
   return needs;
 }
 
+/// As gates are called: "leak.positives". Which there are is known to the audit alone.
+bool is_gate(const std::string& id) {
+  const std::size_t dot = id.find('.');
+  return id.size() <= kMostName && dot != std::string::npos && dot > 0 && dot + 1 < id.size() &&
+         id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.") == std::string::npos;
+}
+
+bool is_hash(const std::string& text) {
+  return text.size() == kHashDigits &&
+         text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+/// Throws ConfigError.
+void add_gate(Policy& policy, const std::string& id) {
+  if (!is_gate(id))
+    throw ConfigError("audit_gates: '" + id +
+                      "' is no id of a gate, as leak.positives is; quarry audit --print-gates "
+                      "lists them");
+  auto& gates = policy.audit_gates;
+  if (std::find(gates.begin(), gates.end(), id) != gates.end())
+    throw ConfigError("audit_gates: '" + id + "' stands twice; once is enough");
+  if (gates.size() == kMostGates)
+    throw ConfigError("audit_gates holds more than " + std::to_string(kMostGates) + " gates");
+  gates.push_back(id);
+}
+
+/// Throws ConfigError.
+void set_limits(Policy& policy, const std::string& hash) {
+  if (!is_hash(hash))
+    throw ConfigError("audit_limits: '" + hash +
+                      "' is no hash of limits (32 digits 0-9, a-f), as the log records it");
+  policy.audit_limits = hash;
+}
+
+/// Throws ConfigError where a part of the policy would have no effect.
+void check_policy(const Policy& policy) {
+  if (policy.needs_audit || (policy.audit_gates.empty() && policy.audit_limits.empty())) return;
+  const std::string what = policy.audit_gates.empty() ? "audit_limits" : "audit_gates";
+  throw ConfigError(what +
+                    " says what an audit must hold, and latest_needs asks for none; add "
+                    "audit to latest_needs, or set " +
+                    what + "=nothing");
+}
+
+/// What the file and the log hold.
+Json policy_json(const Policy& policy) {
+  Json json = {{"latest_needs", needs_json(policy)}};
+  if (!policy.audit_gates.empty()) json["audit_gates"] = policy.audit_gates;
+  if (!policy.audit_limits.empty()) json["audit_limits"] = policy.audit_limits;
+  return json;
+}
+
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  if (text.empty() || text == kNothing) return parts;
+  std::size_t at = 0;
+  while (at <= text.size()) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    parts.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return parts;
+}
+
 void check_words(const std::string& what, const std::string& text) {
   const bool control = std::any_of(text.begin(), text.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
@@ -57,6 +124,34 @@ void check_words(const std::string& what, const std::string& text) {
   if (control || text.size() > kMostWords)
     throw ConfigError(what + " must be one line of at most " + std::to_string(kMostWords) +
                       " bytes without control characters");
+}
+
+/// A key of the policy's file. Throws ConfigError.
+void read_part(Policy& policy, const recipe_text::Member& member) {
+  const Node& value = member.value;
+  if (member.key == "audit_limits") {
+    if (value.kind != Node::Kind::kString)
+      throw ConfigError("audit_limits must be a text of 32 digits");
+    return set_limits(policy, value.text);
+  }
+  const bool gates = member.key == "audit_gates";
+  if (!gates && member.key != "latest_needs")
+    throw ConfigError("there is no key '" + member.key +
+                      "'; latest_needs, audit_gates and audit_limits are those there are");
+  const std::string held =
+      gates ? "ids of gates, as \"leak.positives\"" : "\"approval\" and \"audit\"";
+  if (value.kind != Node::Kind::kArray)
+    throw ConfigError(member.key + " must be a list of " + held);
+  for (const Node& element : value.elements) {
+    const std::string wrong =
+        member.key + " holds " + recipe_text::describe(element) + "; " + held + " are what it can";
+    if (element.kind != Node::Kind::kString) throw ConfigError(wrong);
+    if (gates) {
+      add_gate(policy, element.text);
+    } else {
+      need(policy, element.text, wrong);
+    }
+  }
 }
 
 void check_version(const Store& store, std::uint64_t version) {
@@ -124,6 +219,10 @@ void take_event(const Json& event, std::uint64_t order,
     std::erase_if(state.feedback,
                   [&](const FeedbackFacts& other) { return other.events == facts.events; });
     state.feedback.push_back(std::move(facts));
+    state.audit_gates.clear();  // the newest audit counts, whatever earlier ones looked at
+    if (event.contains("gates"))
+      state.audit_gates = event.at("gates").get<std::map<std::string, std::string>>();
+    state.audit_limits = event.value("limits_xxh3_128", "");
   } else {
     state.decision = Decision{kind == "approve", event.value("by", ""), event.value("reason", ""),
                               event.value("time", std::int64_t{0}), order};
@@ -197,21 +296,16 @@ Policy read_policy(const Store& store) {
   try {
     const Node root = recipe_text::parse_document(text);
     for (const recipe_text::Member& member : root.members) {
-      if (member.key != "latest_needs")
-        fail_policy(file, member.at,
-                    "there is no key '" + member.key + "'; latest_needs is the one");
-      if (member.value.kind != Node::Kind::kArray)
-        fail_policy(file, member.at, "latest_needs must be a list of \"approval\" and \"audit\"");
-      for (const Node& element : member.value.elements) {
-        const std::string wrong = "latest_needs holds " + recipe_text::describe(element) +
-                                  "; \"approval\" and \"audit\" are what it can";
-        if (element.kind != Node::Kind::kString) fail_policy(file, member.at, wrong);
-        try {
-          need(policy, element.text, wrong);
-        } catch (const ConfigError& words) {
-          fail_policy(file, member.at, words.what());
-        }
+      try {
+        read_part(policy, member);
+      } catch (const ConfigError& words) {
+        fail_policy(file, member.at, words.what());
       }
+    }
+    try {
+      check_policy(policy);
+    } catch (const ConfigError& words) {
+      fail_policy(file, {1, 1, 0}, words.what());
     }
   } catch (const recipe_text::SyntaxError& syntax) {
     fail_policy(file, syntax.at, syntax.text);
@@ -220,34 +314,63 @@ Policy read_policy(const Store& store) {
 }
 
 void write_policy(Store& store, const Policy& policy) {
+  check_policy(policy);
   store.events();  // throws before anything is changed where the log is damaged
+  const Json json = policy_json(policy);
+  std::string text;
+  for (const auto& [key, value] : json.items()) text += key + " = " + value.dump() + "\n";
   const std::string draft = store.path() + "/.policy.toml";
   remove_path(draft);
-  write_new_file(draft, "latest_needs = " + needs_json(policy).dump() + "\n");
+  write_new_file(draft, text);
   rename_path(draft, policy_file(store));
   sync_folder(store.path());
-  store.record(Json{{"event", "policy"}, {"latest_needs", needs_json(policy)}}.dump());
+  Json event = {{"event", "policy"}};
+  event.update(json);
+  store.record(event.dump());
 }
 
 std::string words_of(const Policy& policy) {
   std::string words = policy.needs_approval ? "approval" : "";
   if (policy.needs_audit) words += words.empty() ? "audit" : ", audit";
-  return words.empty() ? "nothing" : words;
+  std::string held;
+  for (const std::string& gate : policy.audit_gates) held += (held.empty() ? "" : ", ") + gate;
+  if (!policy.audit_limits.empty())
+    held += (held.empty() ? "" : "; ") + ("limits " + policy.audit_limits);
+  if (!held.empty()) words += " (" + held + ")";
+  return words.empty() ? kNothing : words;
 }
 
 Policy parse_policy(const std::string& needs) {
   Policy policy;
-  if (needs.empty() || needs == "nothing") return policy;
-  std::size_t at = 0;
-  while (at <= needs.size()) {
-    const std::size_t end = std::min(needs.find(',', at), needs.size());
-    const std::string what = needs.substr(at, end - at);
+  for (const std::string& what : split_list(needs)) {
     need(policy, what,
          "latest_needs: '" + what + "' is nothing that a version can need; approval, audit or " +
              "both (approval,audit) are, or nothing");
-    at = end + 1;
   }
   return policy;
+}
+
+void set_policy_part(Policy& policy, const std::string& setting) {
+  const std::size_t equals = setting.find('=');
+  const std::string key = equals == std::string::npos ? "" : setting.substr(0, equals);
+  const std::string value = equals == std::string::npos ? "" : setting.substr(equals + 1);
+  Policy changed = policy;
+  if (key == "latest_needs") {
+    const Policy needs = parse_policy(value);
+    changed.needs_approval = needs.needs_approval;
+    changed.needs_audit = needs.needs_audit;
+  } else if (key == "audit_gates") {
+    changed.audit_gates.clear();
+    for (const std::string& id : split_list(value)) add_gate(changed, id);
+  } else if (key == "audit_limits") {
+    changed.audit_limits.clear();
+    if (!value.empty() && value != kNothing) set_limits(changed, value);
+  } else {
+    throw ConfigError("--set " + setting +
+                      ": latest_needs is what a policy holds, with audit_gates and audit_limits: "
+                      "--set latest_needs=approval,audit");
+  }
+  policy = std::move(changed);
 }
 
 std::map<std::uint64_t, VersionState> version_states(const Store& store) {
@@ -267,12 +390,35 @@ std::map<std::uint64_t, VersionState> version_states(const Store& store) {
   return states;
 }
 
+std::vector<std::string> lacks(const Policy& policy, const VersionState& state) {
+  std::vector<std::string> all;
+  if (policy.needs_approval && !(state.decision && state.decision->approved))
+    all.emplace_back("approval");
+  if (!policy.needs_audit) return all;
+  if (!state.audit_passed) {
+    all.emplace_back("an audit");
+    return all;
+  }
+  if (!*state.audit_passed) all.emplace_back("an audit that passes");
+  for (const std::string& gate : policy.audit_gates) {
+    const auto found = state.audit_gates.find(gate);
+    if (found == state.audit_gates.end()) {
+      all.push_back("gate " + gate + " (not checked)");
+    } else if (found->second != "pass" && found->second != "warn") {
+      all.push_back("gate " + gate + " (" + found->second + ")");
+    }
+  }
+  if (!policy.audit_limits.empty() && state.audit_limits != policy.audit_limits)
+    all.emplace_back(state.audit_limits.empty()
+                         ? "an audit whose limits are recorded"
+                         : "an audit with the limits " + policy.audit_limits + " (it had " +
+                               state.audit_limits + ")");
+  return all;
+}
+
 bool has_what_it_needs(const Policy& policy, const VersionState& state) {
-  const bool approved = state.decision && state.decision->approved;
   const bool rejected = state.decision && !state.decision->approved;
-  if (policy.needs_approval && !approved) return false;
-  if (policy.needs_audit && !state.audit_passed.value_or(false)) return false;
-  return !rejected;
+  return !rejected && lacks(policy, state).empty();
 }
 
 bool may_be_latest(const Store& store, std::uint64_t version) {
@@ -296,18 +442,38 @@ void record_decision(Store& store, std::uint64_t version, bool approved, const s
   settle(store, version);
 }
 
-void record_audit(Store& store, std::uint64_t version, bool passed, const AuditFigures& figures) {
+void record_audit(Store& store, std::uint64_t version, bool passed, const AuditFacts& facts) {
   check_version(store, version);
   read_policy(store);
   version_states(store);
   Json metrics = Json::object();
-  for (const auto& [id, value] : figures) metrics[id] = value ? Json(*value) : Json();
+  for (const auto& [id, value] : facts.figures) metrics[id] = value ? Json(*value) : Json();
+  Json gates = Json::object();
+  for (const auto& [id, status] : facts.gates) gates[id] = status;
   store.record(Json{{"event", "audit"},
                     {"version", version},
                     {"verdict", passed ? "pass" : "fail"},
+                    {"gates", std::move(gates)},
+                    {"limits_xxh3_128", facts.limits},
+                    {"options_xxh3_128", facts.options},
                     {"metrics", std::move(metrics)}}
                    .dump());
   settle(store, version);
+}
+
+void record_model_feedback(Store& store, std::uint64_t version, const ModelFeedback& feedback) {
+  check_version(store, version);
+  version_states(store);
+  Json recipe;
+  if (!feedback.recipe_hash.empty()) recipe = feedback.recipe_hash;
+  store.record(Json{{"event", "model_feedback"},
+                    {"version", version},
+                    {"outputs_xxh3_128", feedback.outputs_hash},
+                    {"recipe_xxh3_128", std::move(recipe)},
+                    {"segments", feedback.segments},
+                    {"changed", feedback.changed},
+                    {"negatives", feedback.negatives}}
+                   .dump());
 }
 
 Kpi parse_kpi(const std::string& text) {

@@ -18,16 +18,23 @@ namespace quarry {
 struct Policy {
   bool needs_approval = false;
   bool needs_audit = false;
+  std::vector<std::string> audit_gates;  ///< each checked by the newest audit, and not failed
+  std::string audit_limits;              ///< AuditFacts::limits that it must have had; "": any
   friend bool operator==(const Policy&, const Policy&) = default;
 };
-/// Throws InputError naming file and line where the file is not understood: unknown keys too.
+/// Throws InputError naming file and line where the file is not understood: unknown keys too, and
+/// gates or limits of an audit that is not needed.
 Policy read_policy(const Store& store);
-/// Writes the file and logs it. `latest` stays where it is. The caller holds the lock.
+/// Writes the file and logs it. `latest` stays where it is. The caller holds the lock. Throws
+/// ConfigError for gates or limits of an audit that is not needed.
 void write_policy(Store& store, const Policy& policy);
-/// "approval, audit"; "nothing".
+/// "approval, audit (leak.positives)"; "nothing".
 std::string words_of(const Policy& policy);
 /// A list as on a command line: "approval,audit"; "" or "nothing". Throws ConfigError.
 Policy parse_policy(const std::string& needs);
+/// Changes one part of a policy: "latest_needs=approval,audit", "audit_gates=leak.positives",
+/// "audit_limits=<32 hex digits>"; "nothing" empties it. Throws ConfigError.
+void set_policy_part(Policy& policy, const std::string& setting);
 
 struct Decision {
   bool approved = false;
@@ -56,6 +63,8 @@ struct FeedbackFacts {
 struct VersionState {
   std::optional<Decision> decision;                  ///< nothing: pending
   std::optional<bool> audit_passed;                  ///< nothing: no audit
+  std::map<std::string, std::string> audit_gates;    ///< "pass", "warn", "fail"; none: not checked
+  std::string audit_limits;                          ///< "": of before they were recorded
   std::vector<std::pair<std::string, double>> kpis;  ///< by name
   std::optional<ReviewFacts> review;
   std::vector<FeedbackFacts> feedback;  ///< the newest of each log of events
@@ -63,6 +72,9 @@ struct VersionState {
 /// Of all versions that the log speaks of. Throws InputError where the log is damaged.
 std::map<std::uint64_t, VersionState> version_states(const Store& store);
 
+/// What the policy asks for and the version has not, in words: "approval", "an audit", "gate
+/// leak.future_mask (not checked)". A rejected version lacks nothing by that.
+std::vector<std::string> lacks(const Policy& policy, const VersionState& state);
 /// Has what the policy asks for, and is not rejected.
 bool has_what_it_needs(const Policy& policy, const VersionState& state);
 /// Whether a commit of this version moves `latest` to it: always without a policy; with one, if it
@@ -81,9 +93,15 @@ void record_decision(Store& store, std::uint64_t version, bool approved, const s
                      const std::string& reason);
 /// Figures of an audit by the ids of its metrics; nothing: it has none.
 using AuditFigures = std::vector<std::pair<std::string, std::optional<double>>>;
+/// What an audit looked at, beside its verdict.
+struct AuditFacts {
+  AuditFigures figures;
+  std::vector<std::pair<std::string, std::string>> gates;  ///< those checked: id, pass, warn, fail
+  std::string limits;   ///< hash of every limit, severity and setting in force
+  std::string options;  ///< hash of the further files and times that it was given
+};
 /// `quarry audit` found that all gates pass, or that one failed.
-void record_audit(Store& store, std::uint64_t version, bool passed,
-                  const AuditFigures& figures = {});
+void record_audit(Store& store, std::uint64_t version, bool passed, const AuditFacts& facts = {});
 
 /// A figure of a version that was measured elsewhere, such as recall@20 of the model that was
 /// trained on it.
@@ -99,6 +117,14 @@ void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kp
 /// Each adds a line to the log and moves no tag. Throws InputError where there is no such version.
 void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts);
 void record_feedback(Store& store, std::uint64_t version, const FeedbackFacts& facts);
+/// What was proposed for the recipe of a version by what a model made of its negatives.
+struct ModelFeedback {
+  std::string outputs_hash;  ///< XXH3-128 of the file
+  std::string recipe_hash;   ///< of the changed recipe; "": nothing changes
+  std::uint64_t segments = 0, changed = 0, negatives = 0;
+};
+/// Throws InputError where there is no such version.
+void record_model_feedback(Store& store, std::uint64_t version, const ModelFeedback& feedback);
 
 /// Throws ConfigError for tags that only decisions move: `approved`, and `latest` under a policy.
 void check_free_tag(const Store& store, const std::string& tag);

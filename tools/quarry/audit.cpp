@@ -155,8 +155,30 @@ AuditReport make_audit(const AuditArgs& args, const CLI::App& verb, const Contex
   return audit_set(in, gates, exec);
 }
 
+/// Of what an audit was given beside the set and its inputs, and judged by.
+std::string hash_of_options(const AuditArgs& args, const std::string& limits) {
+  DigestStream stream;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    const std::string line = name + "=" + value + "\n";
+    stream.update(line.data(), line.size());
+  };
+  const auto add_file = [&](const std::string& name, const std::string& file) {
+    add(name, file.empty() ? "" : digest_file(file).digest.hex());
+  };
+  add("limits", limits);
+  add_file("held_out", args.held_out);
+  add("baseline", args.baseline.empty() ? "" : open_set(args.baseline, false).content_hash());
+  const std::size_t colon = args.cohorts.rfind(':');
+  add_file("cohorts", args.cohorts.substr(0, colon));
+  add("cohorts_column", args.cohorts.empty() ? "" : args.cohorts.substr(colon + 1));
+  add_file("scores", args.scores);
+  add("now", args.now);
+  return stream.digest().hex();
+}
+
 /// Puts the verdict and all metrics into the log of the store that holds the version.
-void record(const std::string& version, const AuditReport& report) {
+void record(const AuditArgs& args, const AuditReport& report) {
+  const std::string& version = args.set;
   std::string folder, reference;
   split_reference(version, &folder, &reference);
   Store store = Store::open(folder);
@@ -167,14 +189,20 @@ void record(const std::string& version, const AuditReport& report) {
     throw InputError(fmt::format(
         "{}: means another version than when the audit began; audit it again", version));
   }
-  AuditFigures figures;
+  AuditFacts facts;
   for (const ReportSection& section : report.sections) {
     for (const Figure& figure : section.metrics) {
       const bool finite = figure.value && std::isfinite(*figure.value);
-      figures.emplace_back(figure.id, finite ? figure.value : std::nullopt);
+      facts.figures.emplace_back(figure.id, finite ? figure.value : std::nullopt);
     }
   }
-  record_audit(store, number, !report.failed(), figures);
+  for (const Gate& gate : report.gates) {
+    if (gate.status != GateStatus::kNotChecked)
+      facts.gates.emplace_back(gate.id, gate_status_name(gate.status));
+  }
+  facts.limits = hash_of_settings(report.settings);
+  facts.options = hash_of_options(args, facts.limits);
+  record_audit(store, number, !report.failed(), facts);
 }
 
 int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
@@ -192,7 +220,7 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
   out.write(json);
   prometheus.write(audit_to_prometheus(report));
   print_words(report);
-  if (args.record) record(args.set, report);
+  if (args.record) record(args, report);
   if (args.json) std::fputs(json.c_str(), stdout);
   return report.failed() ? kGateFailed : 0;
 }

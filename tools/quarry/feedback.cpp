@@ -1,4 +1,4 @@
-// quarry feedback: what comes back from users and models, made into inputs of the next version.
+// quarry feedback: what users and models say of negatives, made into inputs of the next version.
 #include <CLI/CLI.hpp>
 
 #include "tools/quarry/review_verbs.h"
@@ -7,10 +7,11 @@
 namespace quarry {
 
 void add_feedback(CLI::App& app, Context& context) {
-  CLI::App* verb =
-      app.add_subcommand("feedback", "take what users said into the log of the next version");
+  CLI::App* verb = app.add_subcommand(
+      "feedback", "take what users and models say of negatives into the next version");
   verb->require_subcommand(1);
   add_feedback_users(*verb, context);
+  add_feedback_model(*verb, context);
 }
 
 }  // namespace quarry

@@ -35,10 +35,8 @@ void check_flags(const ReportArgs& args) {
     throw ConfigError("give the JSON file of an audit (quarry audit writes one) or --store STORE");
   if (args.store.empty() && !args.audits.empty())
     throw ConfigError("--audit VERSION=FILE goes with --store; the audit to report stands alone");
-  if (!args.store.empty() && (!args.baseline.empty() || args.is_public)) {
-    throw ConfigError(fmt::format("{} goes with the JSON file of an audit, not with --store",
-                                  args.is_public ? "--public" : "--baseline-audit"));
-  }
+  if (!args.store.empty() && !args.baseline.empty())
+    throw ConfigError("--baseline-audit goes with the JSON file of an audit, not with --store");
 }
 
 int report_audit(const ReportArgs& args) {
@@ -70,7 +68,9 @@ int report_store(const ReportArgs& args) {
   }
   OutputFile out(args.out, "--out");
   std::vector<std::string> notes;
-  const std::string html = report::history_html(report::read_history(store, audits, &notes));
+  const report::History history = report::read_history(store, audits, &notes);
+  const std::string html =
+      args.is_public ? report::public_history_html(history) : report::history_html(history);
   for (const std::string& words : notes) fmt::print(stderr, "note: {}\n", words);
   out.write(html);
   return 0;
@@ -86,7 +86,7 @@ void add_report(CLI::App& app, Context& context) {
   verb->add_option("--baseline-audit", args->baseline,
                    "an earlier audit, whose values stand beside this one's");
   verb->add_flag("--public", args->is_public,
-                 "only the verdict, the gates' statuses and the metrics");
+                 "only what may be shown to anyone: verdicts, statuses and figures");
   verb->add_option("--store", args->store, "report the versions of this store instead");
   verb->add_option("--audit", args->audits,
                    "VERSION=FILE: with --store, the audit of a version; may be repeated")

@@ -337,9 +337,8 @@ RunRequest check_run_options(const RunOptions& options, std::optional<Recipe> re
   r.miner.faiss.cache = options.index_cache;
   check_index_cache(options);
   if (!(options.pairs_near >= 0 && options.pairs_near <= 1))
-    throw ConfigError(
-        fmt::format("--pairs-near: must be a cosine from 0 (none is near) to 1, not {}",
-                    options.pairs_near));
+    throw ConfigError(fmt::format(
+        "--pairs-near: must be a cosine from 0 (none is near) to 1, not {}", options.pairs_near));
   if (!(options.recall > 0 && options.recall <= 1))
     throw ConfigError(
         fmt::format("--recall: must be above 0 and at most 1, not {}", options.recall));

@@ -100,9 +100,10 @@ void each_option(Options& o, Visit&& visit) {
       "--pairs", o.pairs, R::kNamedPath, U::kExplain,
       "NAME=FILE with columns user, item, score: teacher scores, candidate runs; or NAME=SET, the "
       "negatives of a set or STORE@VERSION");
-  visit("--pairs-near", o.pairs_near, R::kPlain, U::kExplain,
-        "cosine from which on two negatives of a user in sets given as --pairs are near duplicates, "
-        "of which the first is kept; 0: all are");
+  visit(
+      "--pairs-near", o.pairs_near, R::kPlain, U::kExplain,
+      "cosine from which on two negatives of a user in sets given as --pairs are near duplicates, "
+      "of which the first is kept; 0: all are");
   visit("--pair-columns", o.pair_columns, R::kPlain, U::kExplain,
         "names: user=..,item=..,value=.. (default: user, item, score)");
   visit("--feature", o.features, R::kNamedPath, U::kExplain,

@@ -25,7 +25,7 @@ void print_json(const Json& json) {
 }
 
 /// What was said of a version since.
-void add_state(const VersionState& state, Json& summary) {
+void add_state(const VersionState& state, const Policy& policy, Json& summary) {
   const auto& decision = state.decision;
   summary["state"] = !decision ? "pending" : decision->approved ? "approved" : "rejected";
   summary["decision"] = nullptr;
@@ -34,6 +34,11 @@ void add_state(const VersionState& state, Json& summary) {
         {"by", decision->by}, {"reason", decision->reason}, {"time", decision->time}};
   summary["audit"] = nullptr;
   if (state.audit_passed) summary["audit"] = *state.audit_passed ? "pass" : "fail";
+  summary["audit_gates"] = nullptr;
+  if (state.audit_passed) summary["audit_gates"] = state.audit_gates;
+  summary["audit_limits"] = nullptr;
+  if (!state.audit_limits.empty()) summary["audit_limits"] = state.audit_limits;
+  summary["lacks"] = lacks(policy, state);
   summary["kpis"] = Json::object();
   for (const auto& [name, value] : state.kpis) summary["kpis"][name] = value;
   summary["review"] = nullptr;
@@ -134,6 +139,13 @@ std::string state_words(const Json& v, const Policy& policy) {
     words += fmt::format("{}{} {}", next, count.dump(), printable(kind));
     next = ", ";
   }
+  // What an audit did not hold; the rest is said above.
+  Json lacks = Json::array();
+  for (const Json& lack : v["lacks"]) {
+    if (lack != "approval" && lack != "an audit" && lack != "an audit that passes")
+      lacks.push_back(lack);
+  }
+  if (!lacks.empty()) words += fmt::format("{}lacks {}", words.empty() ? "" : "; ", joined(lacks));
   return words.empty() ? "" : "    " + words + "\n";
 }
 
@@ -162,7 +174,7 @@ int run_log(const std::string& path, bool json) {
     try {
       Json summary = summary_of(store, number, tags);
       const auto state = states.find(number);
-      add_state(state != states.end() ? state->second : VersionState{}, summary);
+      add_state(state != states.end() ? state->second : VersionState{}, policy, summary);
       all.push_back(std::move(summary));
     } catch (const InputError& error) {
       damaged.emplace_back(error.what());

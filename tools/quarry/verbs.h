@@ -57,4 +57,7 @@ void add_report(CLI::App& app, Context& context);
 void add_review(CLI::App& app, Context& context);
 void add_feedback(CLI::App& app, Context& context);
 
+// Subcommands of feedback.
+void add_feedback_model(CLI::App& feedback, Context& context);
+
 }  // namespace quarry
