@@ -210,7 +210,7 @@ class ModelFeedback(unittest.TestCase):
     def feedback(self, name, lines, *more, out="new.toml"):
         if os.path.exists(self.path(out)):
             os.remove(self.path(out))
-        code, stdout, err = self.run_quarry("model_feedback", self.outputs(lines), "--set", self.path(name), "--out", self.path(out), "--json", *more)
+        code, stdout, err = self.run_quarry("feedback", "model", self.outputs(lines), "--set", self.path(name), "--out", self.path(out), "--json", *more)
         self.assertEqual(code, 0, err)
         answer = json.loads(stdout)
         self.assertEqual(answer["changed"], os.path.exists(self.path(out)), stdout)
@@ -503,7 +503,7 @@ class ModelFeedback(unittest.TestCase):
         events = json.loads(self.ok("log", store, "--json"))["events"]
         event = events[-1]
         self.assertEqual((event["event"], event["version"], event["segments"], event["changed"], event["negatives"]),
-                         ("feedback", "model", 1, 2, 2, 10000))
+                         ("model_feedback", 1, 2, 2, 10000))
         self.assertEqual((len(event["outputs_xxh3_128"]), len(event["recipe_xxh3_128"])), (32, 32))
         self.ok("verify", store)
         recorded = ["feedback", "model", self.outputs(self.GOOD), "--set", store + "@1", "--out", self.path("locked.toml"), "--record"]

@@ -212,6 +212,10 @@ void take_event(const Json& event, std::uint64_t order,
     }
   } else if (kind == "audit") {
     state.audit_passed = event.at("verdict").get<std::string>() == "pass";
+    state.audit_gates.clear();  // the newest audit counts, whatever earlier ones looked at
+    if (event.contains("gates"))
+      state.audit_gates = event.at("gates").get<std::map<std::string, std::string>>();
+    state.audit_limits = event.value("limits_xxh3_128", "");
   } else if (kind == "review") {
     state.review = review_in(event);
   } else if (kind == "feedback") {
@@ -219,10 +223,6 @@ void take_event(const Json& event, std::uint64_t order,
     std::erase_if(state.feedback,
                   [&](const FeedbackFacts& other) { return other.events == facts.events; });
     state.feedback.push_back(std::move(facts));
-    state.audit_gates.clear();  // the newest audit counts, whatever earlier ones looked at
-    if (event.contains("gates"))
-      state.audit_gates = event.at("gates").get<std::map<std::string, std::string>>();
-    state.audit_limits = event.value("limits_xxh3_128", "");
   } else {
     state.decision = Decision{kind == "approve", event.value("by", ""), event.value("reason", ""),
                               event.value("time", std::int64_t{0}), order};
