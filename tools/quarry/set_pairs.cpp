@@ -76,7 +76,8 @@ std::optional<std::vector<std::string>> recorded_ids(const NegativeSet& set,
 bool names_a_set(const std::string& path) {
   std::error_code error;
   std::string store, reference;
-  return std::filesystem::is_directory(path, error) || split_reference(path, &store, &reference);
+  return std::filesystem::is_regular_file(path + "/manifest.json", error) ||
+         split_reference(path, &store, &reference);
 }
 
 SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items) {

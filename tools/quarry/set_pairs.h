@@ -22,7 +22,7 @@ struct SetPairs {
   PairValues values;            ///< each pair once, with the best of its scores
 };
 
-/// Whether `path` is meant as a set: a folder, or STORE@VERSION.
+/// Whether `path` is a set: its folder, or STORE@VERSION.
 bool names_a_set(const std::string& path);
 
 /// The negatives of a set by the numbers that their users and items have here. Ids are those of the
