@@ -578,6 +578,13 @@ def kept_store(program, folder):
     quarry(program, "mine", *inputs, "--as-of", str(AS_OF), "--recipe", "nv-perc", "--set", "k=3", "--rows-from", "users",
            "--more-events", delta, "--snapshot", f"{store}@1", "--store", whole)
     check(shards_of(store, 2)[0] == shards_of(whole, 1)[0], "the kept store: not that of mining every row")
+    # From the first version again, by another log: what the second one read is not lost without a word.
+    other = os.path.join(there, "other.csv")
+    write_csv(other, [{"user": 5, "item": 9, "time": AS_OF - 3, "kind": "dislike", "value": ""}])
+    done = quarry(program, "refresh", f"{store}@1", "--more-events", other)
+    check("delta.csv" in done.stderr and "goes on from version 1" in done.stderr, f"a log that is not read: {done.stderr}")
+    done = quarry(program, "refresh", f"{store}@2", "--more-events", other)
+    check("goes on from version" not in done.stderr, f"every log is read: {done.stderr}")
     print("a store of an earlier program is gone on from")
 
 

@@ -191,7 +191,7 @@ def main():
                 for other in sorted(scores, key=lambda i: (-scores[i], i)):
                     cosines = [sum(a * b for a, b in zip(unit[other], unit[k])) for k in kept.get(user, [])]
                     doubtful += any(abs(c - near) < 1e-5 for c in cosines)
-                    if any(c >= near for c in cosines):
+                    if other in kept.get(user, []) or any(c >= near for c in cosines):
                         expected[t] += 1
                     else:
                         kept.setdefault(user, []).append(other)
@@ -209,6 +209,11 @@ def main():
             for slot in range(row * 6, row * 6 + 6):
                 if column_of(path("two"), b, "fill")[slot] == 0:
                     check(column_of(path("two"), b, "item")[slot] in kept.get(user, []), f"row {row}: what was left out was picked")
+        # At 1 an item is near itself, and hardly another.
+        quarry(program, "mine", *two, "--pairs-near", "1", "--store", path("same"))
+        both = sum(len(set(tables[0].get(user, {})) & set(scores)) for user, scores in tables[1].items())
+        counted = [entry["near"] for entry in manifest_of(path("same"), 1)["run"]["sets"]]
+        check(counted == [0, both] and both > 100, f"the same items: {counted}, not {both}")
         for flags, word in [(["--pairs-near", "1.5"], "cosine"), (["--pairs-near", "nan"], "cosine")]:
             done = quarry(program, "mine", *two, *flags, "--store", path("no"), ok=range(256))
             check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.stderr}")
@@ -238,6 +243,30 @@ def main():
             file.write("one more\n")
         done = mine_next("no", path("users2.npy"), path("items2.npy"), [], f"{path('by_set3')}@1", ok=range(256))
         check(done.returncode == 3 and "item_ids.csv" in done.stderr and "export" in done.stderr, f"ids changed: {done.returncode} {done.stderr}")
+        # A set that is damaged, one of other ids altogether, one that knew later events.
+        damaged = path("damaged")
+        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), *mine, "--recipe", "nv-perc", "--out", damaged)
+        for parent, _, names in os.walk(damaged):
+            if "item.npy" in names:
+                with open(os.path.join(parent, "item.npy"), "r+b") as file:
+                    file.seek(-4, 2)
+                    file.write(b"\1\0\0\0")
+        done = mine_next("no", path("users2.npy"), path("items2.npy"), [], damaged, ok=range(256))
+        check(done.returncode == 3 and "item.npy" in done.stderr and "--pairs earlier" in done.stderr, f"damaged: {done.returncode} {done.stderr}")
+        write_csv(path("names_u.csv"), ["user"], [[f"u{u}"] for u in range(len(users))])
+        write_csv(path("names_i.csv"), ["item"], [[f"i{i}"] for i in range(len(items))])
+        with open(path("events.csv"), newline="", encoding="utf-8") as file:
+            events = list(csv.reader(file))
+        write_csv(path("named.csv"), events[0], [[f"u{e[0]}", f"i{e[1]}", *e[2:]] for e in events[1:]])
+        done = quarry(program, "mine", "--items", path("items2.npy"), "--users", path("users2.npy"), "--user-ids", path("names_u.csv"), "--item-ids",
+                      path("names_i.csv"), "--events", path("named.csv"), "--as-of", AS_OF, "--recipe", path("recipe.toml"), "--pairs",
+                      f"earlier={store}@1", "--store", path("no"), ok=range(256))
+        check(done.returncode == 3 and "row numbers" in done.stderr and "ids of a file" in done.stderr, f"other ids: {done.returncode} {done.stderr}")
+        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--as-of", AS_OF + 9999999,
+               "--recipe", "nv-perc", "--store", path("future"))
+        done = mine_next("told", path("users2.npy"), path("items2.npy"), [], f"{path('future')}@1")
+        check("future" in done.stderr and manifest_of(path("told"), 1)["run"]["sets"][0]["as_of"] == AS_OF + 9999999, f"of the future: {done.stderr}")
+        check("knew events" not in by_set.stderr, "the same end is no future")
         for wrong, code in [(f"{store}@9", (3, 5)), (path("nothing"), (5,)), (folder, (3, 5))]:
             done = mine_next("no", path("users2.npy"), path("items2.npy"), [], wrong, ok=range(256))
             check(done.returncode in code and os.path.basename(wrong).split("@")[0] in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")

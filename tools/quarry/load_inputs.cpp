@@ -116,7 +116,27 @@ void load_set_pairs(RunRequest& request, const std::string& name, const Context&
   check_stop(context);
   for (std::size_t i = 0; i < request.pairs.size(); ++i) {
     if (request.pairs[i].name != name) continue;
-    SetPairs from = pairs_of_set(request.pairs[i].path, inputs.user_ids, inputs.item_ids);
+    const std::string flag = "--pairs " + name;
+    const auto read = [&] {
+      try {
+        return pairs_of_set(request.pairs[i].path, inputs.user_ids, inputs.item_ids);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
+      } catch (const IoError& error) {
+        throw IoError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
+      }
+    };
+    SetPairs from = read();
+    const std::optional<std::int64_t> end =
+        request.as_of || !inputs.exposure || inputs.exposure->latest_event == INT64_MIN
+            ? request.as_of
+            : std::optional(inputs.exposure->latest_event);
+    if (from.as_of && end && *from.as_of > *end) {
+      inputs.warnings.push_back(fmt::format(
+          "{}: {} knew events up to {}, this run ends at {}: what was positive by then is missing "
+          "from its negatives, which tells of the future",
+          flag, from.set, *from.as_of, *end));
+    }
     request.pairs[i].path = from.set;
     request.options.pairs[i] = fmt::format("{}={}", name, from.set);
     note(inputs, context, "pairs " + name, from.manifest_path);

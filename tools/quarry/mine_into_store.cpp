@@ -24,6 +24,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Of --host-memory, what the rows of a stretch may take.
+constexpr std::uint64_t kStretchShare = 8;
+
 Json words_of(const Snapshot& snapshot) {
   DigestStream stream;
   stream.update(snapshot.popularity.data(), snapshot.popularity.size() * sizeof(std::uint32_t));
@@ -167,7 +170,8 @@ class VersionMaker {
     const Inputs& inputs = *mining_.inputs;
     return RowFeed(inputs, *mining_.miner, mining_.request.recipe.k, inputs.first_row + first,
                    inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr,
-                   takeover_ ? options_.rows_per_shard : 0);
+                   takeover_ ? options_.rows_per_shard : 0,
+                   mining_.request.miner.host_memory / kStretchShare);
   }
 
   /// Shards that were made together count together, by the last of them: without it the others are

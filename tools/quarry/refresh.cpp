@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "host/data/table.h"
 #include "host/store/decisions.h"
 #include "host/store/digest.h"
 #include "host/store/set_lock.h"
@@ -46,6 +47,7 @@ struct RefreshArgs {
   AuditWish audit;
   DueOptions due;
   FollowOptions follow;
+  std::string follow_as_of;  ///< where --follow takes the end of the events itself
   bool new_snapshot = false, mine_all = false, dry_run = false, json = false;
 };
 
@@ -76,6 +78,7 @@ RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const Earli
         "makes one, quarry mine --snapshot takes another");
   }
   if (args.run.as_of == "latest") options.as_of.clear();  // the log's last event ends it
+  if (!args.follow_as_of.empty()) options.as_of = args.follow_as_of;
   options.snapshot = args.new_snapshot ? "" : reference;
   if (verb.count("--recipe") == 0) {  // --set changes the recorded recipe, as it was changed then
     options.overrides = before.overrides;
@@ -194,6 +197,11 @@ class Refresh {
     items_ = embeddings_of(earlier_, "items", args.parent_items, *run_->inputs, now.items_tensor);
     users_ = embeddings_of(earlier_, "users", args.parent_users, *run_->inputs, now.users_tensor);
     since_.vectors_gone = !items_ || !users_;
+    const Json before = parsed_manifest(earlier_).value("run", Json::object());
+    const auto read = before.value("events", Json::object()).value("read", std::uint64_t{0});
+    const std::uint64_t events = run_->inputs->exposure ? run_->inputs->exposure->events : 0;
+    since_.events = events > read ? events - read : 0;
+    warn_of_other_logs();
     if (!args.mine_all) from_.version = &earlier_;
     if (items_) from_.items = items_->view();
   }
@@ -232,6 +240,24 @@ class Refresh {
     return store.resolve(reference);
   }
 
+  /// Logs of a later version, from which this one does not go on, as where `latest` waits for a
+  /// decision: what they say is not lost without a word.
+  void warn_of_other_logs() {
+    const std::uint64_t newest = store_.versions().back();
+    if (newest <= earlier_.number()) return;
+    const RunOptions later = recorded_options(
+        text_of(open_set(fmt::format("{}@{}", store_.path(), newest), false)), CLI::App(), {});
+    const std::vector<std::string>& read = run_->request.options.more_events;
+    for (const std::string& log : later.more_events) {
+      const std::string path = std::filesystem::absolute(log).lexically_normal().string();
+      if (std::find(read.begin(), read.end(), path) != read.end()) continue;
+      run_->inputs->warnings.push_back(fmt::format(
+          "version {} read the log {}, which this one does not know, since it goes on from version "
+          "{}; name the log with --more-events, or go on from {}@{}",
+          newest, path, earlier_.number(), store_.path(), newest));
+    }
+  }
+
   /// False: only age was asked for, and it is not reached; nothing need be read.
   bool may_be_due_by_age() {
     since_.seconds = static_cast<std::int64_t>(std::time(nullptr)) -
@@ -243,10 +269,6 @@ class Refresh {
 
   bool is_due() {
     if (run_) {
-      const Json before = parsed_manifest(earlier_).value("run", Json::object());
-      const auto read = before.value("events", Json::object()).value("read", std::uint64_t{0});
-      const std::uint64_t now = run_->inputs->exposure ? run_->inputs->exposure->events : 0;
-      since_.events = now > read ? now - read : 0;
       if (args_.due.items > 0) {
         EarlierRun from = from_;
         from.version = &earlier_;
@@ -343,8 +365,8 @@ std::uint64_t refresh(const RefreshArgs& args, const CLI::App& verb, const Conte
     return Refresh(args, verb, context).make();
   } catch (const Cancelled&) {
     throw Cancelled(
-        "stopped; the shards that are complete are kept in the store, the same command "
-        "goes on from there");
+        "stopped; the same command goes on from the shards that are complete, but for those of the "
+        "stretch of rows that was being mined");
   }
 }
 
@@ -360,9 +382,7 @@ std::string version_in_store(const std::string& version, std::uint64_t number) {
 class Following {
  public:
   Following(const RefreshArgs& args, const CLI::App& verb, const Context& context)
-      : args_(args), verb_(verb), context_(context), follower_(args.follow, *context.stop) {
-    if (verb.count("--as-of") == 0) args_.run.as_of = "latest";
-  }
+      : args_(args), verb_(verb), context_(context), follower_(args.follow, *context.stop) {}
 
   int run() {
     for (;;) {
@@ -372,8 +392,8 @@ class Following {
       } catch (const Cancelled&) {
         throw;
       } catch (const SetLocked& error) {
-        fmt::print(stderr, "waiting: {}\n", error.what());
-        again = true;
+        if (!locked_) fmt::print(stderr, "waiting: {}\n", error.what());
+        again = locked_ = true;
       } catch (const InputError& error) {
         if (!started_) throw;
         say_wrong(error.what());
@@ -390,6 +410,7 @@ class Following {
  private:
   void refresh_once() {
     args_.run.more_events = follower_.logs();
+    if (verb_.count("--as-of") == 0) args_.follow_as_of = as_of(args_.run.more_events);
     args_.run.more_events.insert(args_.run.more_events.begin(), given_.begin(), given_.end());
     std::uint64_t version = 0;
     {
@@ -397,6 +418,8 @@ class Following {
       follower_.have_read(refresh.inputs()->files);
       started_ = true;
       version = refresh.make();
+      locked_ = false;
+      said_.clear();
       made_ += refresh.was_there() ? 0 : 1;
     }
     const bool is_new = args_.version != version_in_store(args_.version, version);
@@ -404,8 +427,24 @@ class Following {
     if (is_new && args_.audit.wanted)
       exit_code_ = audit_finished(args_.version, args_.audit, context_);
   }
+  /// What the version knew, and up to the last event of the logs that appeared: what else its own
+  /// log holds behind its end was kept back on purpose. "" for a version without an end.
+  std::string as_of(const std::vector<std::string>& logs) const {
+    const RunOptions then =
+        recorded_options(text_of(open_set(args_.version, false)), CLI::App(), {});
+    if (then.as_of.empty()) return {};
+    std::int64_t end = parse_time(then.as_of, "--as-of");
+    const EventColumns columns = parse_event_columns(then.event_columns, then.event_kind);
+    for (const std::string& log : logs) {
+      for (const std::string& time : IdMap::read_column(*open_table(log), columns.time))
+        end = std::max(end, parse_time(time, log));
+    }
+    return std::to_string(end);
+  }
   void say_wrong(const char* what) {
-    fmt::print(stderr, "not refreshed: {}\nwaiting until a file is another\n", what);
+    if (said_ == what) return;
+    said_ = what;
+    fmt::print(stderr, "not refreshed: {}\nwaiting until a file changes\n", what);
   }
 
   RefreshArgs args_;
@@ -414,6 +453,8 @@ class Following {
   const Context& context_;
   Follower follower_;
   bool started_ = false;  ///< its inputs are known
+  bool locked_ = false;   ///< and it was said
+  std::string said_;      ///< what was wrong last
   std::uint64_t made_ = 0;
   int exit_code_ = 0;  ///< of the last audit
 };

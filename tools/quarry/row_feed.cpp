@@ -27,6 +27,11 @@ constexpr std::size_t kTakeRows = 4096;
 /// RowFeed::Special::place of a row that is left out.
 constexpr std::uint64_t kBad = ~std::uint64_t{0};
 
+std::uint64_t bytes_of(const RowTable& rows) {
+  constexpr std::uint64_t kEach = 8 + 4 + 8 + 8 + 4 + 8 + 16;  // its columns, a hash, a Special
+  return rows.size() * kEach + rows.positives.size() * sizeof(std::uint32_t);
+}
+
 /// One row without negatives.
 NegativeBatch bad_row(std::uint64_t row, std::uint32_t k, std::uint32_t num_branches) {
   NegativeBatch b;
@@ -101,7 +106,7 @@ RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segment
 
 RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
                  std::uint64_t end, const Dependence* dependence, const TakeOver* takeover,
-                 std::uint64_t block_rows)
+                 std::uint64_t block_rows, std::uint64_t stretch_bytes)
     : inputs_(inputs),
       miner_(miner),
       k_(k),
@@ -109,7 +114,8 @@ RowFeed::RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint6
       end_(end),
       dependence_(dependence),
       takeover_(takeover),
-      block_rows_(block_rows) {
+      block_rows_(block_rows),
+      stretch_bytes_(stretch_bytes) {
   if (block_rows_ > 0) return;
   // Whole tiles, so that blocks cut no tile short.
   const std::uint64_t tile = std::max<std::uint64_t>(1, miner_.plan(end_ - begin_).tile_rows);
@@ -129,6 +135,7 @@ std::uint64_t RowFeed::begin_stretch(const std::atomic<bool>* stop) {
   kept_segments_.clear();
   if (blocks_.size() > 1) blocks_.resize(1);
   whole_block_ = takeover_ == nullptr;
+  std::uint64_t held = 0;
   while (begin_ + at_ + stretch_rows_ < end_) {
     if (stop != nullptr && stop->load()) throw Cancelled("stopped");
     const std::uint64_t row = begin_ + at_ + stretch_rows_;
@@ -146,7 +153,9 @@ std::uint64_t RowFeed::begin_stretch(const std::atomic<bool>* stop) {
     if (!whole_block_) keep_rows_to_mine(special);
     special_.insert(special_.end(), special.begin(), special.end());
     stretch_rows_ += block().size();
-    if (takeover_ == nullptr || rows_to_mine() >= kBlockRows || stretch_rows_ >= kStretchRows)
+    held += bytes_of(block());
+    if (takeover_ == nullptr || rows_to_mine() >= kBlockRows || stretch_rows_ >= kStretchRows ||
+        (stretch_bytes_ > 0 && held + bytes_of(kept_) >= stretch_bytes_))
       break;
   }
   return stretch_rows_;

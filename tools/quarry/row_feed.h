@@ -33,10 +33,12 @@ class RowFeed {
 
   /// Rows [begin, end) of inputs.rows; k of the recipe. Borrows all. With `dependence` the sink
   /// gets SetRows::depends; a TakeOver needs it. block_rows: rows read at a time, of which
-  /// stretches are made up; 0: tiles enough.
+  /// stretches are made up; 0: tiles enough. stretch_bytes: what the rows of a stretch may take
+  /// before it ends, but for its last block; 0: whatever they take.
   RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
           std::uint64_t end, const Dependence* dependence = nullptr,
-          const TakeOver* takeover = nullptr, std::uint64_t block_rows = 0);
+          const TakeOver* takeover = nullptr, std::uint64_t block_rows = 0,
+          std::uint64_t stretch_bytes = 0);
 
   /// Mines the range; every row reaches `sink` in order.
   void mine(const Sink& sink, const std::atomic<bool>* stop);
@@ -78,7 +80,7 @@ class RowFeed {
   std::uint64_t begin_, end_;
   const Dependence* dependence_;
   const TakeOver* takeover_;
-  std::uint64_t block_rows_;
+  std::uint64_t block_rows_, stretch_bytes_;
   std::uint64_t at_ = 0;            ///< rows of the range before the stretch
   std::uint64_t stretch_rows_ = 0;  ///< rows of the stretch
   std::uint64_t bad_rows_ = 0, unknown_segments_ = 0;

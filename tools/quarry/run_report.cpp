@@ -229,6 +229,7 @@ std::string run_to_json(const RunFacts& facts) {
                            {"content_hash", taken.from->content_hash},
                            {"recipe", taken.from->recipe},
                            {"model", taken.from->model},
+                           {"as_of", taken.from->as_of ? Json(*taken.from->as_of) : Json()},
                            {"negatives", taken.from->negatives},
                            {"gone", taken.from->gone},
                            {"near", taken.from->near},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -31,6 +32,7 @@ class Numbers {
   Numbers(std::optional<std::vector<std::string>> then, const IdMap& now)
       : then_(std::move(then)), now_(now) {}
 
+  const char* known_as() const { return then_ ? "ids of a file" : "row numbers"; }
   std::uint32_t here(std::uint32_t number) {
     if (number >= known_.size()) known_.resize(std::size_t{number} + 1, kUnasked);
     std::uint64_t& known = known_[number];
@@ -87,7 +89,7 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
   // A tag may mean another version tomorrow.
   if (split_reference(path, &store, &reference))
     pairs.set = fmt::format("{}@{}", store, Store::open(store).resolve(reference));
-  const NegativeSet set = open_set(pairs.set, false);
+  const NegativeSet set = open_set(pairs.set, true);  // its manifest stands for all rows
   pairs.manifest_path = set.manifest_path();
   pairs.content_hash = set.content_hash();
   std::optional<std::vector<std::string>> user_ids, item_ids;
@@ -95,6 +97,11 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
     const Json manifest = Json::parse(set.manifest_json());
     pairs.recipe = manifest["run"].value("recipe", Json::object()).value("name", "");
     pairs.model = manifest.value("store", Json::object()).value("model", "");
+    const Json& run = manifest["run"];
+    for (const char* end : {"as_of", "latest_event"}) {
+      if (!pairs.as_of && run.contains(end) && run[end].is_number())
+        pairs.as_of = run[end].get<std::int64_t>();
+    }
     const RunOptions then = recorded_options(text_of(set), CLI::App(), {});
     user_ids = recorded_ids(set, pairs.set, "user-ids", split_column(then.user_ids), "user");
     item_ids = recorded_ids(set, pairs.set, "item-ids", split_column(then.item_ids), "item");
@@ -126,6 +133,13 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
       }
     }
   }
+  if (pairs.negatives > 0 && pairs.gone == pairs.negatives) {
+    throw InputError(fmt::format(
+        "{}: of its {} negatives none is of a user and an item that are here; were they mined with "
+        "other ids (there: {}, here: {})?",
+        pairs.set, pairs.negatives, user_here.known_as(),
+        users.are_row_numbers() ? "row numbers" : "ids of a file"));
+  }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return a.pair != b.pair ? a.pair < b.pair : a.score > b.score;
   });
@@ -153,7 +167,10 @@ class UserPruning {
   UserPruning(const MatrixView& items, double cosine) : items_(items), cosine_(cosine) {}
 
   /// keep: [pairs] of the whole table.
-  void begin() { kept_.clear(); }
+  void begin() {
+    kept_.clear();
+    kept_items_.clear();
+  }
   void table(const PairValues& values, std::uint32_t user, std::uint8_t* keep) {
     const std::uint64_t first = values.offsets[user];
     const std::uint64_t end = values.offsets[user + 1];
@@ -164,18 +181,30 @@ class UserPruning {
     });
     row_.resize(items_.dim);
     for (const std::uint64_t p : order_) {
-      prepare_rows(items_, values.items[p], std::uint64_t{values.items[p]} + 1, true, row_.data());
-      keep[p] = is_near() ? 0 : 1;
-      if (keep[p] != 0) kept_.insert(kept_.end(), row_.begin(), row_.end());
+      const std::uint32_t item = values.items[p];
+      prepare_rows(items_, item, std::uint64_t{item} + 1, true, row_.data());
+      const bool again =
+          std::find(kept_items_.begin(), kept_items_.end(), item) != kept_items_.end();
+      keep[p] = again || is_near() ? 0 : 1;
+      if (keep[p] == 0) continue;
+      kept_items_.push_back(item);
+      kept_.insert(kept_.end(), row_.begin(), row_.end());
     }
   }
 
  private:
   bool is_near() const {
+    constexpr double kRounding = 1e-12;
     for (std::size_t at = 0; at < kept_.size(); at += items_.dim) {
-      double dot = 0;
-      for (std::uint32_t d = 0; d < items_.dim; ++d) dot += double{kept_[at + d]} * row_[d];
-      if (dot >= cosine_) return true;
+      // Lengths are those of rounded unit vectors: equal ones have a cosine of 1.
+      double dot = 0, one = 0, other = 0;
+      for (std::uint32_t d = 0; d < items_.dim; ++d) {
+        dot += double{kept_[at + d]} * row_[d];
+        one += double{kept_[at + d]} * kept_[at + d];
+        other += double{row_[d]} * row_[d];
+      }
+      const double length = std::sqrt(one * other);
+      if (length > 0 && dot >= (cosine_ - kRounding) * length) return true;
     }
     return false;
   }
@@ -183,6 +212,7 @@ class UserPruning {
   const MatrixView& items_;
   double cosine_;
   std::vector<float> kept_, row_;  ///< unit vectors
+  std::vector<std::uint32_t> kept_items_;
   std::vector<std::uint64_t> order_;
 };
 

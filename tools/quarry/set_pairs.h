@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "host/data/embeddings.h"
 #include "host/data/tables.h"
 #include "kernels/core/exec.h"
 
@@ -16,10 +18,11 @@ struct SetPairs {
   std::string set;            ///< folder, or STORE@N
   std::string manifest_path;  ///< its hash stands for all rows
   std::string content_hash, recipe, model;
-  std::uint64_t negatives = 0;  ///< slots of the set that are filled
-  std::uint64_t gone = 0;       ///< of them, those whose user or item is not here
-  std::uint64_t near = 0;       ///< pairs left out as near duplicates
-  PairValues values;            ///< each pair once, with the best of its scores
+  std::uint64_t negatives = 0;        ///< slots of the set that are filled
+  std::uint64_t gone = 0;             ///< of them, those whose user or item is not here
+  std::optional<std::int64_t> as_of;  ///< the end of the events that it knew; nothing: not said
+  std::uint64_t near = 0;             ///< pairs left out as near duplicates
+  PairValues values;                  ///< each pair once, with the best of its scores
 };
 
 /// Whether `path` is a set: its folder, or STORE@VERSION.
