@@ -240,6 +240,7 @@ void prune_near_pairs(const MatrixView& items, double cosine, const Exec& exec,
                       const std::vector<std::pair<SetPairs*, PairValues*>>& tables) {
   if (tables.empty()) return;
   std::vector<std::vector<std::uint8_t>> keep;
+  keep.reserve(tables.size());
   for (const auto& [from, values] : tables) keep.emplace_back(values->items.size());
   Exec host = exec;
   host.device = Device::kCpu;
