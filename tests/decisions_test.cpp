@@ -487,8 +487,16 @@ TEST_F(DecisionsTest, PartsOfAPolicyAreSetOneByOne) {
 TEST_F(DecisionsTest, FeedbackIsALineOfTheLogAndMovesNothing) {
   add_version(path(), 1);
   Store opened = store();
+  record_model_feedback(opened, 1, {"aa", "bb", 3, 2, 11});
   record_model_feedback(opened, 1, {"ab", "", 3, 0, 12});
-  EXPECT_TRUE(version_states(opened).empty());
+  const VersionState state = version_states(opened).at(1);
+  EXPECT_FALSE(state.decision.has_value() || state.audit_passed.has_value());
+  ASSERT_TRUE(state.model_feedback.has_value());
+  EXPECT_EQ(state.model_feedback->outputs_hash, "ab") << "the newest";
+  EXPECT_EQ(state.model_feedback->recipe_hash, "");
+  EXPECT_EQ(state.model_feedback->segments, 3u);
+  EXPECT_EQ(state.model_feedback->changed, 0u);
+  EXPECT_EQ(state.model_feedback->negatives, 12u);
   EXPECT_NE(opened.events().back().find("\"recipe_xxh3_128\":null"), std::string::npos);
   EXPECT_EQ(tag_of(opened, "latest"), 1u);
   EXPECT_THROW(record_model_feedback(opened, 2, {}), InputError);

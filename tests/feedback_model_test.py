@@ -538,8 +538,10 @@ class ModelFeedback(unittest.TestCase):
         self.ok("feedback", "model", self.outputs(self.GOOD), "--set", store + "@latest", "--out", out, "--overwrite", "--record")
         after = files()
         self.assertEqual({k for k in after if after[k] != before.get(k)}, {os.path.join(store, "log")})
-        events = json.loads(self.ok("log", store, "--json"))["events"]
-        event = events[-1]
+        self.assertIn("feedback of a model: 2 of 2 shares changed", self.ok("log", store))
+        log = json.loads(self.ok("log", store, "--json"))
+        event = log["events"][-1]
+        self.assertEqual(log["versions"][0]["model_feedback"], {k: event[k] for k in ("segments", "changed", "negatives", "outputs_xxh3_128", "recipe_xxh3_128")})
         self.assertEqual((event["event"], event["version"], event["segments"], event["changed"], event["negatives"]),
                          ("model_feedback", 1, 2, 2, 10000))
         self.assertEqual((len(event["outputs_xxh3_128"]), len(event["recipe_xxh3_128"])), (32, 32))

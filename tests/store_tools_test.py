@@ -607,6 +607,16 @@ class StoreTools(unittest.TestCase):
         self.write("gated/policy.toml", "latest_needs = [\"audit\"]\naudit_gates = [\"leak.nothing\"]\n")
         self.assertIn("there is no gate 'leak.nothing'", self.run_quarry("policy", store)[2])
 
+    def test_an_audit_is_recorded_before_it_is_printed(self):
+        store = self.store("piped", 1)
+        for extra in ([], ["--out", "/dev/stdout"], ["--json"]):
+            read, write = os.pipe()
+            os.close(read)  # as | head -1 leaves it
+            subprocess.run([PROGRAM, "audit", store + "@1", "--record", *extra], stdout=write, stderr=write)
+            os.close(write)
+        log = self.log(store)[1]
+        self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 3)
+
     def test_a_changed_log_is_found(self):
         store = self.store("forged", 1)
         self.ok("reject", store + "@1", "--by", "Ada", "--reason", "leaks")

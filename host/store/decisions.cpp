@@ -193,12 +193,23 @@ FeedbackFacts feedback_in(const Json& event) {
   return facts;
 }
 
+ModelFeedback model_feedback_in(const Json& event) {
+  ModelFeedback feedback;
+  feedback.outputs_hash = event.at("outputs_xxh3_128").get<std::string>();
+  const Json& recipe = event.at("recipe_xxh3_128");
+  if (!recipe.is_null()) feedback.recipe_hash = recipe.get<std::string>();
+  feedback.segments = event.at("segments").get<std::uint64_t>();
+  feedback.changed = event.at("changed").get<std::uint64_t>();
+  feedback.negatives = event.at("negatives").get<std::uint64_t>();
+  return feedback;
+}
+
 /// Throws InputError where an event is not what this program writes.
 void take_event(const Json& event, std::uint64_t order,
                 std::map<std::uint64_t, VersionState>& states) {
   const std::string kind = event.value("event", "");
   if (kind != "approve" && kind != "reject" && kind != "audit" && kind != "kpi" &&
-      kind != "review" && kind != "feedback")
+      kind != "review" && kind != "feedback" && kind != "model_feedback")
     return;
   VersionState& state = states[event.at("version").get<std::uint64_t>()];
   if (kind == "kpi") {
@@ -219,6 +230,8 @@ void take_event(const Json& event, std::uint64_t order,
     state.audit_limits = event.value("limits_xxh3_128", "");
   } else if (kind == "review") {
     state.review = review_in(event);
+  } else if (kind == "model_feedback") {
+    state.model_feedback = model_feedback_in(event);
   } else if (kind == "feedback") {
     FeedbackFacts facts = feedback_in(event);
     std::erase_if(state.feedback,

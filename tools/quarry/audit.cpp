@@ -216,11 +216,12 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
   OutputFile out(args.out, "--out");
   OutputFile prometheus(args.prometheus, "--prometheus");
   const AuditReport report = make_audit(args, verb, context);
+  // Before anything is printed: a reader that has seen enough (| head) ends the process.
+  if (args.record) record(args, report);
   const std::string json = audit_to_json(report) + "\n";
   out.write(json);
   prometheus.write(audit_to_prometheus(report));
   print_words(report);
-  if (args.record) record(args, report);
   if (args.json) std::fputs(json.c_str(), stdout);
   return report.failed() ? kGateFailed : 0;
 }
