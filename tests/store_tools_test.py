@@ -7,6 +7,7 @@ Sets are mined here; columns, events and catalogue are read with the standard li
 is derived again from them: rows joined by dicts, lines of exports one by one, eligible items rule by rule.
 """
 import csv
+import fcntl
 import json
 import math
 import os
@@ -616,6 +617,11 @@ class StoreTools(unittest.TestCase):
             os.close(write)
         log = self.log(store)[1]
         self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 3)
+        # What cannot be recorded is printed nevertheless.
+        with open(os.path.join(store, "LOCK"), "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            code, out, err = self.run_quarry("audit", store + "@1", "--record", "--json")
+        self.assertEqual((code, json.loads(out)["format"], "another run" in err), (4, "quarry.audit", True), err)
 
     def test_a_changed_log_is_found(self):
         store = self.store("forged", 1)
