@@ -144,6 +144,47 @@ TEST_F(DecisionsTest, UnderAPolicyLatestWaitsForWhatAVersionNeeds) {
   EXPECT_EQ(tag_of(store(), "latest"), 4u);
 }
 
+TEST_F(DecisionsTest, GoodNewsNeverTakesLatestAway) {
+  for (const bool bad_audit : {false, true}) {
+    std::filesystem::remove_all(path());
+    for (std::uint32_t seed = 1; seed <= 2; ++seed) add_version(path(), seed);
+    set_policy("approval,audit");
+    audit(2, true);
+    EXPECT_EQ(tag_of(store(), "latest"), 2u) << "it lacks an approval yet";
+    decide(1, true);
+    audit(1, false);
+    EXPECT_EQ(tag_of(store(), "latest"), 2u) << "bad news of another";
+    if (bad_audit) {
+      audit(2, false);
+    } else {
+      decide(2, false);
+    }
+    EXPECT_EQ(tag_of(store(), "latest"), std::nullopt);
+    audit(1, true);
+    EXPECT_EQ(tag_of(store(), "latest"), 1u);
+  }
+  std::filesystem::remove_all(path());
+  add_version(path(), 1);
+  set_policy("approval,audit");
+  decide(1, true);
+  EXPECT_EQ(tag_of(store(), "latest"), 1u) << "approved, not audited yet";
+}
+
+TEST_F(DecisionsTest, APolicyMovesLatestWhereAVersionHasWhatItAsksFor) {
+  for (std::uint32_t seed = 1; seed <= 3; ++seed) add_version(path(), seed);
+  set_policy("audit");
+  EXPECT_EQ(tag_of(store(), "latest"), 3u) << "none has it";
+  set_policy("nothing");
+  decide(1, true);
+  decide(2, true);
+  EXPECT_EQ(tag_of(store(), "latest"), 3u);
+  set_policy("approval");
+  EXPECT_EQ(tag_of(store(), "latest"), 2u);
+  EXPECT_TRUE(tags_behind(store()).empty());
+  set_policy("nothing");
+  EXPECT_EQ(tag_of(store(), "latest"), 2u) << "commits alone move it";
+}
+
 /// What tags must mean, said in another way: by one pass over what was done.
 struct Model {
   std::map<std::uint64_t, int> approved, audited;  ///< 1 yes, -1 no
@@ -258,6 +299,7 @@ TEST_F(DecisionsTest, AnAuditMustHoldTheGatesThatThePolicyNames) {
   set_policy_part(policy, "audit_limits=" + kLimits);
   write_policy(opened, policy);
   EXPECT_EQ(read_policy(store()), policy);
+  EXPECT_TRUE(audited(both, kLimits));
   EXPECT_FALSE(audited(both, kLooseLimits));
   EXPECT_TRUE(audited(both, kLimits));
   EXPECT_FALSE(audited(both, "")) << "limits that are not recorded";
@@ -267,6 +309,23 @@ TEST_F(DecisionsTest, AnAuditMustHoldTheGatesThatThePolicyNames) {
   EXPECT_EQ(lacks(policy, version_states(store()).at(1)),
             std::vector<std::string>{"an audit that passes"});
   EXPECT_TRUE(tags_behind(store()).empty());
+}
+
+TEST_F(DecisionsTest, AnAuditOfOtherInputsCountsForNothing) {
+  add_version(path(), 1);
+  add_version(path(), 2);
+  Store opened = store();
+  set_policy("audit");
+  const Gates swapped = {{"inputs.unchanged", "warn"}, {"leak.positives", "pass"}};
+  record_audit(opened, 1, true, {{}, swapped, kLimits, ""});
+  EXPECT_EQ(lacks(policy_of("audit"), version_states(store()).at(1)),
+            std::vector<std::string>{"an audit of the inputs that the version records"});
+  EXPECT_EQ(tag_of(store(), "latest"), 2u);
+  EXPECT_TRUE(lacks(policy_of("approval"), version_states(store()).at(1)).size() == 1);
+  record_audit(opened, 1, true, {{}, {{"inputs.unchanged", "pass"}}, kLimits, ""});
+  EXPECT_EQ(tag_of(store(), "latest"), 1u);
+  record_audit(opened, 1, true, {{}, {{"inputs.unchanged", "fail"}}, kLimits, ""});
+  EXPECT_EQ(tag_of(store(), "latest"), std::nullopt) << "the newest audit counts";
 }
 
 TEST_F(DecisionsTest, AnySequenceOfAuditsEndsWhereTheNewestSays) {
@@ -428,8 +487,16 @@ TEST_F(DecisionsTest, PartsOfAPolicyAreSetOneByOne) {
 TEST_F(DecisionsTest, FeedbackIsALineOfTheLogAndMovesNothing) {
   add_version(path(), 1);
   Store opened = store();
+  record_model_feedback(opened, 1, {"aa", "bb", 3, 2, 11});
   record_model_feedback(opened, 1, {"ab", "", 3, 0, 12});
-  EXPECT_TRUE(version_states(opened).empty());
+  const VersionState state = version_states(opened).at(1);
+  EXPECT_FALSE(state.decision.has_value() || state.audit_passed.has_value());
+  ASSERT_TRUE(state.model_feedback.has_value());
+  EXPECT_EQ(state.model_feedback->outputs_hash, "ab") << "the newest";
+  EXPECT_EQ(state.model_feedback->recipe_hash, "");
+  EXPECT_EQ(state.model_feedback->segments, 3u);
+  EXPECT_EQ(state.model_feedback->changed, 0u);
+  EXPECT_EQ(state.model_feedback->negatives, 12u);
   EXPECT_NE(opened.events().back().find("\"recipe_xxh3_128\":null"), std::string::npos);
   EXPECT_EQ(tag_of(opened, "latest"), 1u);
   EXPECT_THROW(record_model_feedback(opened, 2, {}), InputError);

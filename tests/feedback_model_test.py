@@ -102,6 +102,21 @@ def wilson_low(hits, n):
     return (p + Z * Z / (2 * n) - Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))) / (1 + Z * Z / n) if hits else 0.0
 
 
+def mean_loss(losses):
+    """Of (loss, weight, damped): the m about which weight * (loss - m), of damped ones where it is negative alone, sum to 0."""
+    losses = [x for x in losses if x[1] > 0]
+    if not losses:
+        return None  # nothing counts
+    if all(damped for _, _, damped in losses):
+        return min(loss for loss, _, _ in losses)
+    below, above = 0.0, max(loss for loss, _, _ in losses)
+    for _ in range(200):
+        m = (below + above) / 2
+        rest = sum(w * (min(x - m, 0.0) if damped else x - m) for x, w, damped in losses)
+        below, above = (m, above) if rest > 0 else (below, m)
+    return above if above > 1e-30 else 0.0
+
+
 def rule(shares, lines, total, grain=1, **changed):
     """New shares as real numbers in units: what rounding must be within one grain of. Lines: segment -> dict of figures."""
     r = {**RULE, **changed}
@@ -110,21 +125,22 @@ def rule(shares, lines, total, grain=1, **changed):
     if len(moving) < 2:
         return {s: float(v) for s, v in shares.items()}
     with_loss = [s for s in moving if lines[s].get("loss") is not None]
-    seen = sum(lines[s]["negatives"] for s in with_loss)
-    mean = sum(lines[s]["negatives"] * lines[s]["loss"] for s in with_loss) / seen if seen else None
-    factor, low, high = {}, {}, {}
+    trusts, bounds = {}, {}
     for s in moving:
-        line, share = lines[s], shares[s]
-        trust = 1.0
+        line, trusts[s], bounds[s] = lines[s], 1.0, 0.0
         if line.get("predicted") is not None and line["predicted"] != line["observed"]:
             error = math.sqrt(line["predicted"] * (1 - line["predicted"]) / line["negatives"])
-            trust = min(1.0, 1.96 * error / abs(line["predicted"] - line["observed"]))
-        exponent = r["eta"] * trust * (line["loss"] / mean - 1) if s in with_loss and mean > 0 else 0.0
-        damping = 1.0
+            trusts[s] = min(1.0, 1.96 * error / abs(line["predicted"] - line["observed"]))
         if line.get("confusions") is not None:
-            bound = wilson_low(line["confusions"], line["negatives"])
-            if bound > r["confusion_limit"]:
-                exponent, damping = min(exponent, 0.0), (1 - bound) / (1 - r["confusion_limit"])
+            bounds[s] = wilson_low(line["confusions"], line["negatives"])
+    mean = mean_loss([(lines[s]["loss"], lines[s]["negatives"] * trusts[s], bounds[s] > r["confusion_limit"]) for s in with_loss])
+    factor, low, high = {}, {}, {}
+    for s in moving:
+        line, share, trust, bound = lines[s], shares[s], trusts[s], bounds[s]
+        exponent = r["eta"] * trust * (line["loss"] / mean - 1) if s in with_loss and mean else 0.0
+        damping = 1.0
+        if bound > r["confusion_limit"]:
+            exponent, damping = min(exponent, 0.0), (1 - bound) / (1 - r["confusion_limit"])
         factor[s] = math.exp(exponent) * damping
         grains, all_grains = share / grain, total / grain
         low[s] = min(grains, max(math.ceil(grains / r["step"] - 1e-9), math.ceil(r["floor"] * all_grains - 1e-9))) * grain
@@ -194,8 +210,8 @@ class ModelFeedback(unittest.TestCase):
 
     @classmethod
     def mine(cls, recipe, *more):
-        code, _, err = cls.run_quarry("mine", "--items", cls.path("items.npy"), "--users", cls.path("users.npy"), "--events", cls.path("events.csv"),
-                                      "--catalogue", cls.path("catalogue.csv"), "--recipe", cls.path(recipe + ".toml"), "--threads", "1", *more)
+        code, _, err = cls.run_quarry("mine", "--items", cls.path("items.npy"), "--users", cls.path("users.npy"), *([] if "--events" in more else ["--events", cls.path("events.csv")]),
+                                      *([] if "--catalogue" in more else ["--catalogue", cls.path("catalogue.csv")]), "--recipe", cls.path(recipe + ".toml"), "--threads", "1", *more)
         assert code == 0, err
 
     def outputs(self, lines, name="outputs.csv"):
@@ -291,8 +307,14 @@ class ModelFeedback(unittest.TestCase):
         few = {("branch", "hard"): {"negatives": 20, "confusions": 3}, ("branch", "random"): {"negatives": 20, "confusions": 0}}
         answer, _ = self.feedback("branches", few, "--min-negatives", "1")
         self.assertFalse(answer["changed"])
+        # However high, it does not lower the others' through the mean: random and popular stand to each other as without it.
+        lines = {("branch", "hard"): {"negatives": 10**8, "confusions": 3 * 10**7, "loss": 50.0}, ("branch", "random"): {"negatives": 10000, "loss": 1.0},
+                 ("branch", "popular"): {"negatives": 10000, "loss": 1.0}}
+        answer, _ = self.feedback("branches", lines)
+        self.assertEqual(answer["groups"][0]["mean_loss"], 1.0)
+        self.assertEqual([s["factor"] for s in answer["groups"][0]["segments"][1:]], [1, 1])
         # All above the limit: nobody can take it, and that is said.
-        lines = {key: {"negatives": 10000, "confusions": 3000} for key in lines}
+        lines = {("branch", s): {"negatives": 10000, "confusions": 3000} for s in ("hard", "random", "popular")}
         answer, _ = self.feedback("branches", lines)
         self.assertFalse(answer["changed"])
         self.assertIn("filters can", answer["groups"][0]["notes"][0])
@@ -306,12 +328,14 @@ class ModelFeedback(unittest.TestCase):
         self.assertAlmostEqual(hard["trust"], 0.1176, places=12)
         self.assertAlmostEqual(hard["deviation"], -0.05 / 0.003, places=9)
         self.assertEqual(random_["trust"], 1)
-        # exp(0.5 * 0.1176 * 0.5) = 1.029836, exp(-0.25) = 0.778801: 0.514918, 0.233640 of 0.8.
-        self.assertEqual((hard["after"], random_["after"], popular["after"]), (0.5503, 0.2497, 0.2))
+        # The mean counts it as little: (0.1176 * 1.5 + 0.5) / 1.1176 = 0.605226. exp(0.5 * 0.1176 * 1.478411) = 1.090821 and
+        # exp(-0.5 * 0.173862) = 0.916740: 0.545411, 0.275022 of 0.8.
+        self.assertEqual((hard["after"], random_["after"], popular["after"]), (0.5318, 0.2682, 0.2))
         lines[("branch", "hard")].update(predicted=0.0, observed=0.5)
         answer, _ = self.feedback("branches", lines)
         self.assertEqual(answer["groups"][0]["segments"][0]["factor"], 1)
         self.assertIsNone(answer["groups"][0]["segments"][0]["deviation"])  # infinite
+        self.assertIn("predictions of exactly 0 did not come true, so nothing of that counts", answer["groups"][0]["segments"][0]["why"])
 
     def test_quota(self):
         lines = {("popularity", "head"): {"negatives": 5000, "loss": 1.2}, ("popularity", "torso"): {"negatives": 999, "loss": 9},
@@ -360,6 +384,20 @@ class ModelFeedback(unittest.TestCase):
         self.assertEqual(round(1e6 * sum(s["before"] for s in answer["groups"][0]["segments"])), 1000000)
         self.assertIn("slots that the run asked for", answer["groups"][0]["notes"][0])
         self.mine("new", "--out", self.path("mined_catalogue"))
+        self.assertIn("items without a value of seller", answer["groups"][0]["notes"][1])
+        # A run too short to ask for a slot of every cell: written, they would be 0 for good.
+        self.table("sellers.csv", ["item", "seller"], [[i, "S%d" % (i if i < 8 else 0)] for i in range(ITEMS)])
+        self.table("one_event.csv", ["user", "item", "time", "kind"], [[0, 9, 1000, "like"]])
+        self.mine("catalogue", "--catalogue", self.path("sellers.csv"), "--events", self.path("one_event.csv"), "--out", self.path("short"))
+        manifest = json.loads(text_of(os.path.join(self.path("short"), "manifest.json")))
+        asked = [s["name"] for s in manifest["run"]["strata"]]
+        lost = ["S%d" % s for s in range(8) if "S%d" % s not in asked]
+        self.assertTrue(lost and len(asked) > 1, asked)
+        lines = {("seller", asked[0]): {"negatives": 5000, "loss": 1.2}, ("seller", asked[1]): {"negatives": 5000, "loss": 0.8}}
+        flags = ["feedback", "model", self.outputs(lines), "--set", self.path("short"), "--out", self.path("short.toml"), "--ceiling", "1", "--step", "2"]
+        self.fails(3, [*lost, "no slot", "Mine more rows"], *flags)
+        self.assertFalse(os.path.exists(self.path("short.toml")))
+        self.ok(*flags[:-2], "--step", "1")  # nothing would be written
 
     def test_counts(self):
         lines = {("branch", "hard"): {"negatives": 5000, "loss": 1.5}, ("branch", "random"): {"negatives": 5000, "loss": 0.5}}
@@ -456,7 +494,7 @@ class ModelFeedback(unittest.TestCase):
         refused(3, ["bad.csv:2", "popularty", "branch, popularity"], head + "popularty,head,5000,1,,,\n", name="quota")
         refused(3, ["bad.csv:2", "seller"], head + "seller,S0,5000,1,,,\n")
         refused(3, ["bad.csv:3", "line 2"], head + "branch,hard,5000,1,,,\nbranch,hard,5000,1,,,\n")
-        for column, value, words in (("loss", "-0.5", "at least 0"), ("loss", "nan", "finite"), ("loss", "inf", "finite"), ("loss", "1e999", "finite"),
+        for column, value, words in (("loss", "-0.5", "from 0 to 1e300"), ("loss", "1e308", "from 0 to 1e300"), ("loss", "nan", "finite"), ("loss", "inf", "finite"), ("loss", "1e999", "finite"),
                                      ("loss", "0.5x", "finite"), ("negatives", "-3", "integer"), ("negatives", "1.5", "integer"), ("negatives", "", "integer"),
                                      ("confusions", "6000", "of 5000"), ("confusions", "-1", "integer"), ("predicted", "1.5", "0 to 1"),
                                      ("observed", "-0.1", "0 to 1")):
@@ -466,8 +504,8 @@ class ModelFeedback(unittest.TestCase):
         refused(3, ["bad.csv:2", "observed is empty"], head + "branch,hard,5000,1,,0.5,\n")
         refused(3, "by is empty", head + ",hard,5000,1,,,\n")
         refused(3, "loss", "by,segment,negatives\nbranch,hard,5000\n")
-        refused(3, "negatives", "by,segment,loss\nbranch,hard,1\n")
-        refused(3, "observed", "by,segment,negatives,predicted\nbranch,hard,1,0.5\n")
+        refused(3, "Add it, or name the columns so: by, segment", "by,segment,loss\nbranch,hard,1\n")
+        refused(3, "Add it, or leave out predicted", "by,segment,negatives,predicted\nbranch,hard,1,0.5\n")
         refused(3, "no line", head)
         refused(3, "one branch alone", head + "branch,hard,5000,1,,,\n", name="single")
         refused(3, "schedule", head + "branch,hard,5000,1,,,\n", name="schedule")
@@ -500,8 +538,10 @@ class ModelFeedback(unittest.TestCase):
         self.ok("feedback", "model", self.outputs(self.GOOD), "--set", store + "@latest", "--out", out, "--overwrite", "--record")
         after = files()
         self.assertEqual({k for k in after if after[k] != before.get(k)}, {os.path.join(store, "log")})
-        events = json.loads(self.ok("log", store, "--json"))["events"]
-        event = events[-1]
+        self.assertIn("feedback of a model: 2 of 2 shares changed", self.ok("log", store))
+        log = json.loads(self.ok("log", store, "--json"))
+        event = log["events"][-1]
+        self.assertEqual(log["versions"][0]["model_feedback"], {k: event[k] for k in ("segments", "changed", "negatives", "outputs_xxh3_128", "recipe_xxh3_128")})
         self.assertEqual((event["event"], event["version"], event["segments"], event["changed"], event["negatives"]),
                          ("model_feedback", 1, 2, 2, 10000))
         self.assertEqual((len(event["outputs_xxh3_128"]), len(event["recipe_xxh3_128"])), (32, 32))

@@ -63,7 +63,7 @@ TEST(SegmentOutputs, RefusesWhatIsMalformed) {
   };
   for (const char* value : {"-1", "-0.5", "nan", "inf", "-inf", "1e999", "x", "0.5x", "1,5",
                             "0x1p3", "--1", "+", "1e", "\xEF\xBC\x91"})
-    field("loss", value[1] == ',' ? "\"1,5\"" : value, "at least 0");
+    field("loss", value[1] == ',' ? "\"1,5\"" : value, "from 0 to 1e300");
   for (const char* value : {"-1", "1.5", "1e3", "", " ", "x", "+7", "7 8", "9007199254740993",
                             "99999999999999999999999", "nan"})
     field("negatives", value, "an integer from 0 to 2^53");
@@ -92,11 +92,11 @@ TEST(SegmentOutputs, RefusesWhatIsMalformed) {
       {"no observed",
        csv,
        "by,segment,negatives,predicted\nbranch,hard,5,0.5\n",
-       {":1", "observed", "came true"}},
+       {":1", "observed", "leave out predicted"}},
       {"no predicted",
        csv,
        "by,segment,negatives,observed\nbranch,hard,5,0.5\n",
-       {":1", "predicted", "came true"}},
+       {":1", "predicted", "leave out observed"}},
       {"no line", csv, table.header(), {"no line", "nothing to go by"}},
   };
   for (const BadInputCase& c : cases) {

@@ -128,6 +128,78 @@ TEST(ShareRule, MoreLossNeverCostsAndMoreConfusionNeverPays) {
   EXPECT_GT(fell, 500u);
 }
 
+/// Of a segment of suspected false negatives, and of one whose predictions are wrong.
+TEST(ShareRule, LossesThatCountForLittleDoNotSteerTheOthers) {
+  std::size_t damped = 0, fell = 0;
+  for (std::uint32_t seed = 0; seed < 20000 * scale(); ++seed) {
+    std::mt19937 random(seed);
+    RandomCase c = random_case(random);
+    const std::size_t which = random() % c.segments.size();
+    ShareSegment& s = c.segments[which];
+    const ShareStep with = reweigh(c.segments, c.rule);
+    if (!s.loss || with.changes[which].damping == 1) continue;
+    ++damped;
+    s.loss.reset();
+    const std::uint64_t without = reweigh(c.segments, c.rule).changes[which].after;
+    ASSERT_LE(with.changes[which].after, without + 1) << seed;
+    fell += with.changes[which].after < without ? 1 : 0;
+  }
+  EXPECT_GT(damped, 1000u);
+  EXPECT_GT(fell, 10u);
+  const ShareSegment b{"b", 3000, true, 10000, 1.0, {}, {}, {}};
+  const ShareSegment d{"d", 2000, true, 10000, 0.5, {}, {}, {}};
+  const std::uint64_t many = 1u << 30;
+  ShareSegment a{"a", 5000, true, many, 1.0, many / 3, {}, {}};
+  const ShareStep level = reweigh({a, b, d}, ShareRule());
+  a.loss = 1000;
+  const ShareStep high = reweigh({a, b, d}, ShareRule());
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(level.changes[i].after, high.changes[i].after);
+  EXPECT_DOUBLE_EQ(*high.mean_loss, 0.75);
+  // Below the mean it counts: the rest are above it.
+  a.loss = 0.1;
+  EXPECT_LT(*reweigh({a, b, d}, ShareRule()).mean_loss, 0.75);
+  // 0.02 predicted, 0.5 came true: less than a thousandth of it counts, in the mean as well.
+  ShareSegment wrong{"a", 5000, true, many, 2.0, {}, 0.02, 0.5};
+  const ShareStep step = reweigh({wrong, {"b", 5000, true, many, 1.0, {}, {}, {}}}, ShareRule());
+  EXPECT_LT(step.changes[0].trust, 0.001);
+  EXPECT_NEAR(*step.mean_loss, 1.0, 0.001);
+  EXPECT_NEAR(static_cast<double>(step.changes[0].after), 5000, 5);
+  // Where no loss counts, none moves anything.
+  wrong.predicted = 0;
+  ShareSegment other = wrong;
+  other.loss = 5;
+  EXPECT_FALSE(reweigh({wrong, other}, ShareRule()).changed());
+  a.loss = 3;
+  ShareSegment e = a;
+  e.loss = 1;
+  EXPECT_EQ(reweigh({a, e, {"f", 5000, true, many, {}, 0, {}, {}}}, ShareRule()).mean_loss, 1);
+}
+
+TEST(ShareRule, WhatCannotMoveSaysWhy) {
+  const auto words = [](std::vector<ShareSegment> segments, const ShareRule& rule) {
+    const ShareStep step = reweigh(segments, rule);
+    EXPECT_EQ(step.changes[0].after, step.changes[0].before);
+    return words_of(segments[0], step.changes[0], rule);
+  };
+  const ShareSegment low{"low", 3, true, 10000, 0.5, {}, {}, {}};
+  const ShareSegment high{"high", 5, true, 10000, 1.5, {}, {}, {}};
+  const auto contains = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  contains(words({low, high}, ShareRule()), "--step 1.25 leaves no other share in whole units");
+  ShareRule rule;
+  rule.floor = 0.4;
+  rule.step = 1.5;
+  contains(words({low, high}, rule), "held at the least allowed (--floor 0.4)");
+  rule = ShareRule();
+  rule.ceiling = 0.6;
+  rule.step = 1.5;
+  contains(words({high, low}, rule), "held at the most allowed (--ceiling 0.6)");
+  ShareSegment same = high;
+  same.loss = 0.5;
+  EXPECT_NE(words({same, low}, ShareRule()).find("loss at the mean"), std::string::npos);
+}
+
 TEST(ShareRule, OrderDoesNotMatterBeyondRounding) {
   for (std::uint32_t seed = 0; seed < 500; ++seed) {
     std::mt19937 random(seed);
@@ -266,6 +338,14 @@ TEST(RecipeShares, SaysWhatThereIs) {
                                     {"o.csv:2", "one branch alone"});
   testing::expect_error<InputError>([&] { share_group(one, "brunch", {}, "o.csv:2"); },
                                     {"brunch", "did you mean \"branch\"?"});
+  const Recipe both = parse_recipe(
+      "k = 4\n[exposure]\npositive = [\"like\"]\n[safety]\nfilters = [\"positives\"]\n[strata]\n"
+      "branch = { column = \"size\" }\n" +
+          branch("a", "share = 0.5") + branch("b", "share = 0.5") +
+          "[quota]\nby = \"branch\"\nshares = { x = 0.5, y = 0.5 }\n",
+      "test.toml", 0);
+  testing::expect_error<InputError>([&] { share_group(both, "branch", {}, "o.csv:2"); },
+                                    {"o.csv:2", "may mean", "another name"});
   const Recipe thirds =
       parse_recipe(kHead + branch("a", "share = 0.333333") + branch("b", "share = 0.333333") +
                        branch("c", "share = 0.333334"),

@@ -7,6 +7,7 @@ Sets are mined here; columns, events and catalogue are read with the standard li
 is derived again from them: rows joined by dicts, lines of exports one by one, eligible items rule by rule.
 """
 import csv
+import fcntl
 import json
 import math
 import os
@@ -591,9 +592,36 @@ class StoreTools(unittest.TestCase):
         self.assertEqual(self.log(store)[0][2]["lacks"], ["gate leak.positives (not checked)"])
         self.ok("policy", store, "--set", "latest_needs=nothing", "--set", "audit_gates=nothing", "--set", "audit_limits=nothing")
         self.assertEqual(json.loads(self.ok("policy", store, "--json")), {"latest_needs": [], "audit_gates": [], "audit_limits": None})
+        # Setting a policy says what latest means now, and an audit of other inputs is none.
+        self.ok("audit", store + "@1", "--record")
+        self.ok("approve", store + "@1", "--by", "Ada", "--reason", "whole")
+        code, _, err = self.run_quarry("policy", store, "--set", "latest_needs=approval,audit")
+        self.assertEqual((code, "latest: version 1" in err), (0, True), err)
+        self.assertEqual(self.log(store)[0][1]["tags"], ["approved", "latest"])
+        self.table("other.csv", ["user", "item", "time", "kind"],
+                   [[self.user_ids[u], self.item_ids[i], t, k] for u, i, t, k in self.events[:-1]])
+        self.run_quarry("audit", store + "@1", "--events", self.path("other.csv"), "--record")
+        versions, _ = self.log(store)
+        self.assertIn("an audit of the inputs that the version records", versions[1]["lacks"])
+        self.assertEqual(versions[1]["tags"], ["approved"])
         # A gate that no audit knows can only come by hand.
         self.write("gated/policy.toml", "latest_needs = [\"audit\"]\naudit_gates = [\"leak.nothing\"]\n")
         self.assertIn("there is no gate 'leak.nothing'", self.run_quarry("policy", store)[2])
+
+    def test_an_audit_is_recorded_before_it_is_printed(self):
+        store = self.store("piped", 1)
+        for extra in ([], ["--out", "/dev/stdout"], ["--json"]):
+            read, write = os.pipe()
+            os.close(read)  # as | head -1 leaves it
+            subprocess.run([PROGRAM, "audit", store + "@1", "--record", *extra], stdout=write, stderr=write)
+            os.close(write)
+        log = self.log(store)[1]
+        self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 3)
+        # What cannot be recorded is printed nevertheless.
+        with open(os.path.join(store, "LOCK"), "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            code, out, err = self.run_quarry("audit", store + "@1", "--record", "--json")
+        self.assertEqual((code, json.loads(out)["format"], "another run" in err), (4, "quarry.audit", True), err)
 
     def test_a_changed_log_is_found(self):
         store = self.store("forged", 1)

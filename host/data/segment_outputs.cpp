@@ -14,8 +14,8 @@ namespace quarry {
 namespace {
 
 constexpr const char* kShape =
-    "the table has by, segment, negatives and one or more of loss, confusions, and predicted with "
-    "observed";
+    "name the columns so: by, segment, negatives and one or more of loss, confusions, and "
+    "predicted with observed";
 
 [[noreturn]] void fail_field(TableScan& scan, const char* column, std::size_t slot,
                              const char* allowed) {
@@ -60,9 +60,10 @@ SegmentOutputs read_segment_outputs(const std::string& path) {
   const std::size_t observed = scan.add_optional("observed", "observed", "");
   const auto there = [](std::size_t slot) { return slot != TableScan::kAbsent; };
   if (there(predicted) != there(observed))
-    throw_missing_column(at_line(path, 1), there(predicted) ? "observed" : "predicted",
-                         scan.column_names(),
-                         "calibration is the mean of predictions against the rate that came true");
+    throw_missing_column(
+        at_line(path, 1), there(predicted) ? "observed" : "predicted", scan.column_names(),
+        there(predicted) ? "leave out predicted, which says nothing without observed"
+                         : "leave out observed, which says nothing without predicted");
   SegmentOutputs outputs;
   for (const std::string& name : scan.column_names()) {
     static const char* const kKnown[] = {"by",         "segment",   "negatives", "loss",
@@ -74,7 +75,7 @@ SegmentOutputs read_segment_outputs(const std::string& path) {
   std::map<std::pair<std::string, std::string>, std::uint64_t> line_of;
   while (scan.next()) {
     if (!any_figure)
-      throw_input_error(at_line(path, 1), ": says nothing of the segments: ", kShape);
+      throw_input_error(at_line(path, 1), ": says nothing of the segments; ", kShape);
     SegmentOutput out;
     out.line = scan.line();
     out.by = scan.field(by);
@@ -91,7 +92,7 @@ SegmentOutputs read_segment_outputs(const std::string& path) {
                         "one");
     out.negatives = count_at(scan, negatives, "negatives", "an integer from 0 to 2^53 is needed");
     if (there(loss))
-      out.loss = number_at(scan, loss, "loss", 1e300, "a finite number of at least 0 is needed");
+      out.loss = number_at(scan, loss, "loss", 1e300, "a finite number from 0 to 1e300 is needed");
     if (there(confusions) && !scan.blank(confusions)) {
       out.confusions = count_at(scan, confusions, "confusions",
                                 "an integer from 0 up to the line's negatives is needed");

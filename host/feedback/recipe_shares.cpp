@@ -255,6 +255,12 @@ ShareGroup share_group(const Recipe& recipe, const std::string& by,
     throw InputError(fmt::format("{}: by is {}; the set's recipe has shares by: {}{}", where,
                                  recipe_text::quoted(by), recipe_text::joined(known),
                                  recipe_text::did_you_mean(by, known)));
+  if (by == kBranches && std::count(known.begin(), known.end(), by) > 1)
+    throw InputError(fmt::format(
+        "{}: by is branch, which may mean the branches or the attribute 'branch' of the recipe's "
+        "[quota]; give the attribute another name in [strata] and [quota], and mine with that "
+        "first",
+        where));
   const auto place = static_cast<std::size_t>(found - known.begin());
   ShareGroup group = place == 0 ? branch_group(recipe, root, where)
                                 : cell_group(recipe, root, place - 1, strata, where);

@@ -32,7 +32,8 @@ inline constexpr const char* kBranches = "branch";
 
 /// What `by` may be: kBranches, and the attributes of the recipe's quota.
 std::vector<std::string> share_groups(const Recipe& recipe);
-/// Throws InputError, which begins with `where`, for another `by`, for one share alone, for shares
+/// Throws InputError, which begins with `where`, for another `by`, for one that is both
+/// branch and attribute, for one share alone, for shares
 /// with a schedule, and where cells cannot be told from the strata's names.
 ShareGroup share_group(const Recipe& recipe, const std::string& by,
                        const std::vector<StratumSlots>& strata, const std::string& where);

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kDeviationLimit = 1.96;  // two-sided 5 % of a normal
 constexpr double kMostExponent = 50;      // beyond any step
+constexpr double kLevel = 5e-5;           // of the mean; less is not worth a word
 constexpr double kSlack = 1e-9;           // 100 * 1.15 is 114.99999999999999
 
 double real(std::uint64_t count) { return static_cast<double>(count); }
@@ -40,41 +41,61 @@ double deviation_of(double predicted, double observed, std::uint64_t cases) {
   return error > 0 ? miss / error : std::copysign(HUGE_VAL, miss);
 }
 
-std::optional<double> mean_loss_of(const std::vector<ShareSegment>& segments,
-                                   const std::vector<ShareChange>& changes) {
-  double sum = 0, weight = 0;
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    if (changes[i].hold != ShareHold::kNone || !segments[i].loss) continue;
-    weight += real(segments[i].negatives);
-  }
-  if (weight == 0) return std::nullopt;
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    if (changes[i].hold != ShareHold::kNone || !segments[i].loss) continue;
-    sum += *segments[i].loss * (real(segments[i].negatives) / weight);
-  }
-  return sum;
-}
-
-/// What the outputs say, and what it multiplies the share by.
-void judge(const ShareSegment& s, const ShareRule& rule, std::optional<double> mean,
-           ShareChange& change) {
-  double exponent = 0;
+/// How far the outputs of a segment are to be believed.
+void weigh(const ShareSegment& s, const ShareRule& rule, ShareChange& change) {
   if (s.predicted) {
     change.deviation = deviation_of(*s.predicted, *s.observed, s.negatives);
     const double size = std::fabs(*change.deviation);
     if (size > kDeviationLimit) change.trust = kDeviationLimit / size;
   }
+  if (s.confusions) {
+    change.confusion_low = std::max(0.0, wilson(*s.confusions, s.negatives).low);
+    if (*change.confusion_low > rule.confusion_limit)
+      change.damping = (1 - *change.confusion_low) / (1 - rule.confusion_limit);
+  }
+}
+
+/// Of losses that count by negatives * trust. One of suspected false negatives counts as the mean
+/// of the others at most: what says nothing of its own share must not lift it by lowering theirs.
+std::optional<double> mean_loss_of(const std::vector<ShareSegment>& segments,
+                                   const std::vector<ShareChange>& changes) {
+  struct Loss {
+    double loss, weight;
+  };
+  std::vector<Loss> sound, damped;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    if (changes[i].hold != ShareHold::kNone || !segments[i].loss) continue;
+    const double weight = real(segments[i].negatives) * changes[i].trust;
+    (changes[i].damping < 1 ? damped : sound).push_back({*segments[i].loss, weight});
+  }
+  if (sound.empty() && damped.empty()) return std::nullopt;
+  std::stable_sort(damped.begin(), damped.end(),
+                   [](const Loss& a, const Loss& b) { return a.loss < b.loss; });
+  double mean = 0, weight = 0;
+  const auto add = [&](const Loss& l) {
+    if (l.weight == 0) return;
+    weight += l.weight;
+    mean += (l.loss - mean) * (l.weight / weight);
+  };
+  for (const Loss& l : sound) add(l);
+  // By rising loss, each as long as it is below the mean of those before it. Where none is sound
+  // the least is the mean.
+  for (const Loss& l : damped) {
+    if (weight == 0 || l.loss < mean) add(l);
+  }
+  if (weight == 0) mean = sound.empty() ? damped.front().loss : sound.front().loss;
+  return mean;
+}
+
+/// What the outputs multiply the share by.
+void judge(const ShareSegment& s, const ShareRule& rule, std::optional<double> mean,
+           ShareChange& change) {
+  double exponent = 0;
   if (s.loss) {
     change.excess = *mean > 0 ? *s.loss / *mean - 1 : 0;
     exponent = rule.eta * change.trust * *change.excess;
-  }
-  if (s.confusions) {
-    change.confusion_low = std::max(0.0, wilson(*s.confusions, s.negatives).low);
-    if (*change.confusion_low > rule.confusion_limit) {
-      // False negatives have a high loss because they are positives: it counts for nothing.
-      exponent = std::min(exponent, 0.0);
-      change.damping = (1 - *change.confusion_low) / (1 - rule.confusion_limit);
-    }
+    // False negatives have a high loss because they are positives: it counts for nothing.
+    if (change.damping < 1) exponent = std::min(exponent, 0.0);
   }
   exponent = std::clamp(exponent + std::log(std::max(change.damping, 1e-300)), -kMostExponent,
                         kMostExponent);
@@ -90,6 +111,8 @@ void bound(const ShareRule& rule, double total, ShareChange& change) {
   const double high = std::min(std::floor(share * rule.step + kSlack), ceiling);
   change.low = static_cast<std::uint64_t>(std::min(low, share));
   change.high = static_cast<std::uint64_t>(std::max(high, share));
+  change.at_floor = floor >= std::ceil(share / rule.step - kSlack);
+  change.at_ceiling = ceiling <= std::floor(share * rule.step + kSlack);
   if (change.damping < 1) change.high = change.before;
 }
 
@@ -134,6 +157,32 @@ void project(std::vector<ShareChange*>& moving, std::uint64_t mass) {
   QUARRY_CHECK(given == mass);
 }
 
+/// What keeps a share from moving on; "" where nothing does.
+std::string words_of_bounds(const ShareChange& change, const ShareRule& rule) {
+  const auto why = [&](bool more) {
+    if (more && change.at_ceiling) return fmt::format("--ceiling {}", rule.ceiling);
+    if (!more && change.at_floor) return fmt::format("--floor {}", rule.floor);
+    return fmt::format("--step {}", rule.step);
+  };
+  const auto end = [&](bool more) {
+    return fmt::format("held at the {} allowed ({})", more ? "most" : "least", why(more));
+  };
+  if (change.after != change.before) {
+    if (change.after == change.low) return end(false);
+    return change.after == change.high ? end(true) : "";
+  }
+  const bool may_fall = change.low<change.before, may_grow = change.high> change.before;
+  if (!may_fall && !may_grow) {
+    // Within the step there may be no other whole number of the share's last digit.
+    if (change.damping < 1) return fmt::format("stays: {} lets it fall no further", why(false));
+    const std::string less = why(false), more = why(true);
+    return fmt::format("stays: {}{} leave{} no other share in whole units", less,
+                       less == more ? "" : " and " + more, less == more ? "s" : "");
+  }
+  if (!may_grow && change.factor > 1) return end(true);
+  return !may_fall && change.factor < 1 ? end(false) : "";
+}
+
 std::string percent(double share) { return fmt::format("{:.3g} %", 100 * share); }
 
 }  // namespace
@@ -169,6 +218,9 @@ ShareStep reweigh(const std::vector<ShareSegment>& segments, const ShareRule& ru
     total += s.share;
     step.changes.push_back(change);
   }
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    if (step.changes[i].hold == ShareHold::kNone) weigh(segments[i], rule, step.changes[i]);
+  }
   step.mean_loss = mean_loss_of(segments, step.changes);
   std::vector<ShareChange*> moving;
   std::uint64_t mass = 0;
@@ -202,20 +254,27 @@ std::string words_of(const ShareSegment& segment, const ShareChange& change,
   std::string words;
   const auto add = [&](const std::string& more) { words += (words.empty() ? "" : "; ") + more; };
   if (change.excess) {
-    add(fmt::format("loss {} {} the mean", percent(std::fabs(*change.excess)),
-                    *change.excess < 0 ? "below" : "above"));
+    const bool level = std::fabs(*change.excess) < kLevel;
+    add(level ? "loss at the mean"
+              : fmt::format("loss {} {} the mean", percent(std::fabs(*change.excess)),
+                            *change.excess < 0 ? "below" : "above"));
   }
-  if (change.trust < 1)
-    add(fmt::format("predictions miss by {:.3g} standard errors, so {} of that counts",
-                    std::fabs(*change.deviation), percent(change.trust)));
+  if (change.trust < 1) {
+    const std::string miss =
+        std::isfinite(*change.deviation)
+            ? fmt::format("predictions miss by {:.3g} standard errors",
+                          std::fabs(*change.deviation))
+            : fmt::format("predictions of exactly {} did not come true", *segment.predicted);
+    const std::string counts = change.trust > 0 ? percent(change.trust) : "nothing";
+    add(change.excess ? fmt::format("{}, so {} of that counts", miss, counts) : miss);
+  }
   if (change.damping < 1)
     add(fmt::format("at least {} false negatives (limit {}), so it may not grow",
                     percent(*change.confusion_low), percent(rule.confusion_limit)));
   if (change.hold == ShareHold::kAlone) {
     add("stays: no other segment may take or give");
-  } else if (change.after != change.before &&
-             (change.after == change.low || change.after == change.high)) {
-    add(change.after == change.low ? "held at the least allowed" : "held at the most allowed");
+  } else if (const std::string held = words_of_bounds(change, rule); !held.empty()) {
+    add(held);
   }
   return words.empty() ? "nothing speaks for a change" : words;
 }

@@ -38,7 +38,8 @@ enum class ShareHold : std::uint8_t {
 
 struct ShareChange {
   std::uint64_t before = 0, after = 0;
-  std::uint64_t low = 0, high = 0;  ///< what it may become, in units
+  std::uint64_t low = 0, high = 0;            ///< what it may become, in units
+  bool at_floor = false, at_ceiling = false;  ///< these bound it, not the step
   ShareHold hold = ShareHold::kNone;
   std::optional<double> excess;         ///< loss over the mean loss, less 1
   std::optional<double> confusion_low;  ///< Wilson's lower bound of the rate
@@ -49,7 +50,7 @@ struct ShareChange {
 };
 
 struct ShareStep {
-  std::optional<double> mean_loss;  ///< over the segments that may move, by negatives
+  std::optional<double> mean_loss;  ///< of the segments that may move, by negatives * trust
   std::vector<ShareChange> changes;
   bool changed() const;
 };
@@ -57,7 +58,8 @@ struct ShareStep {
 /// Throws ConfigError for a rule out of range.
 void check_rule(const ShareRule& rule);
 /// New shares with the sum of the old ones, as integers. A segment's share does not fall as its
-/// loss rises and does not rise with its confusions, one unit of rounding apart.
+/// loss rises and does not rise with its confusions, one unit of rounding apart; while its
+/// confusions are above the limit, no loss makes its share larger than none would.
 ShareStep reweigh(const std::vector<ShareSegment>& segments, const ShareRule& rule);
 /// Why a share is what it becomes, in words.
 std::string words_of(const ShareSegment& segment, const ShareChange& change, const ShareRule& rule);

@@ -24,6 +24,7 @@ constexpr std::size_t kMostWords = 1000;
 constexpr std::size_t kMostName = 64;
 constexpr std::size_t kMostGates = 256;
 constexpr std::size_t kHashDigits = 32;
+constexpr const char* kInputsGate = "inputs.unchanged";
 constexpr const char* kNothing = "nothing";
 
 std::string policy_file(const Store& store) { return store.path() + "/policy.toml"; }
@@ -192,12 +193,23 @@ FeedbackFacts feedback_in(const Json& event) {
   return facts;
 }
 
+ModelFeedback model_feedback_in(const Json& event) {
+  ModelFeedback feedback;
+  feedback.outputs_hash = event.at("outputs_xxh3_128").get<std::string>();
+  const Json& recipe = event.at("recipe_xxh3_128");
+  if (!recipe.is_null()) feedback.recipe_hash = recipe.get<std::string>();
+  feedback.segments = event.at("segments").get<std::uint64_t>();
+  feedback.changed = event.at("changed").get<std::uint64_t>();
+  feedback.negatives = event.at("negatives").get<std::uint64_t>();
+  return feedback;
+}
+
 /// Throws InputError where an event is not what this program writes.
 void take_event(const Json& event, std::uint64_t order,
                 std::map<std::uint64_t, VersionState>& states) {
   const std::string kind = event.value("event", "");
   if (kind != "approve" && kind != "reject" && kind != "audit" && kind != "kpi" &&
-      kind != "review" && kind != "feedback")
+      kind != "review" && kind != "feedback" && kind != "model_feedback")
     return;
   VersionState& state = states[event.at("version").get<std::uint64_t>()];
   if (kind == "kpi") {
@@ -218,6 +230,8 @@ void take_event(const Json& event, std::uint64_t order,
     state.audit_limits = event.value("limits_xxh3_128", "");
   } else if (kind == "review") {
     state.review = review_in(event);
+  } else if (kind == "model_feedback") {
+    state.model_feedback = model_feedback_in(event);
   } else if (kind == "feedback") {
     FeedbackFacts facts = feedback_in(event);
     std::erase_if(state.feedback,
@@ -262,8 +276,25 @@ void put_tag(Store& store, const std::string& name, std::optional<std::uint64_t>
   }
 }
 
-/// Puts the tags where the log says. `touched`: the version that something was said of.
-void settle(Store& store, std::uint64_t touched) {
+bool has_now(const Store& store, std::uint64_t version, const Policy& policy) {
+  const auto states = version_states(store);
+  const auto found = states.find(version);
+  return has_what_it_needs(policy, found != states.end() ? found->second : VersionState{});
+}
+
+/// Whether what is known of a version speaks against it; that something is missing does not.
+bool is_refused(const Store& store, std::uint64_t version, const Policy& policy) {
+  const auto states = version_states(store);
+  const auto found = states.find(version);
+  if (found == states.end()) return false;
+  const VersionState& state = found->second;
+  return (state.decision && !state.decision->approved) ||
+         (policy.needs_audit && state.audit_passed && !*state.audit_passed);
+}
+
+/// Puts the tags where the log says. `touched`: the version that something was said of; `had`: it
+/// had what the policy asks for before.
+void settle(Store& store, std::uint64_t touched, bool had) {
   const Policy policy = read_policy(store);
   const Wanted wanted = wanted_tags(store, policy);
   put_tag(store, kApproved, wanted.approved);
@@ -271,9 +302,10 @@ void settle(Store& store, std::uint64_t touched) {
   std::vector<std::string> damaged;
   const auto tags = store.tags(&damaged);
   const auto latest = tags.find(kLatest);
-  const bool of_touched = latest != tags.end() && latest->second == touched;
-  // One of before the policy stays until another has all it needs, or something is said of it.
-  if (wanted.latest || of_touched) put_tag(store, kLatest, wanted.latest);
+  // One of before the policy stays until another has all it needs, or it is refused itself.
+  const bool lost = latest != tags.end() && ((latest->second == touched && had) ||
+                                             is_refused(store, latest->second, policy));
+  if (wanted.latest || lost) put_tag(store, kLatest, wanted.latest);
 }
 
 bool is_name(const std::string& name) {
@@ -327,6 +359,9 @@ void write_policy(Store& store, const Policy& policy) {
   Json event = {{"event", "policy"}};
   event.update(json);
   store.record(event.dump());
+  // Without a policy commits alone move latest.
+  const auto newest = policy == Policy{} ? std::nullopt : wanted_tags(store, policy).latest;
+  if (newest) put_tag(store, kLatest, newest);
 }
 
 std::string words_of(const Policy& policy) {
@@ -400,6 +435,10 @@ std::vector<std::string> lacks(const Policy& policy, const VersionState& state) 
     return all;
   }
   if (!*state.audit_passed) all.emplace_back("an audit that passes");
+  // Of other inputs it says nothing of this version. Audits of before gates were recorded count.
+  const auto inputs = state.audit_gates.find(kInputsGate);
+  if (inputs != state.audit_gates.end() && inputs->second != "pass")
+    all.emplace_back("an audit of the inputs that the version records");
   for (const std::string& gate : policy.audit_gates) {
     const auto found = state.audit_gates.find(gate);
     if (found == state.audit_gates.end()) {
@@ -431,21 +470,20 @@ void record_decision(Store& store, std::uint64_t version, bool approved, const s
   check_words("--by", by);
   check_words("--reason", reason);
   check_version(store, version);
-  read_policy(store);     // throws before anything is logged where it
-  version_states(store);  // or the log is damaged
+  // Throws before anything is logged where policy or log is damaged.
+  const bool had = has_now(store, version, read_policy(store));
   store.record(Json{{"event", approved ? "approve" : "reject"},
                     {"version", version},
                     {"by", by},
                     {"reason", reason},
                     {"xxh3_128", digest_file(store.version_file(version)).digest.hex()}}
                    .dump(-1, ' ', false, Json::error_handler_t::replace));
-  settle(store, version);
+  settle(store, version, had);
 }
 
 void record_audit(Store& store, std::uint64_t version, bool passed, const AuditFacts& facts) {
   check_version(store, version);
-  read_policy(store);
-  version_states(store);
+  const bool had = has_now(store, version, read_policy(store));
   Json metrics = Json::object();
   for (const auto& [id, value] : facts.figures) metrics[id] = value ? Json(*value) : Json();
   Json gates = Json::object();
@@ -458,7 +496,7 @@ void record_audit(Store& store, std::uint64_t version, bool passed, const AuditF
                     {"options_xxh3_128", facts.options},
                     {"metrics", std::move(metrics)}}
                    .dump());
-  settle(store, version);
+  settle(store, version, had);
 }
 
 void record_model_feedback(Store& store, std::uint64_t version, const ModelFeedback& feedback) {

@@ -59,6 +59,13 @@ struct FeedbackFacts {
   std::vector<std::pair<std::string, std::uint64_t>> kinds;  ///< events by kind
 };
 
+/// What was proposed for the recipe of a version by what a model made of its negatives.
+struct ModelFeedback {
+  std::string outputs_hash;  ///< XXH3-128 of the file
+  std::string recipe_hash;   ///< of the changed recipe; "": nothing changes
+  std::uint64_t segments = 0, changed = 0, negatives = 0;
+};
+
 /// The newest that was said counts.
 struct VersionState {
   std::optional<Decision> decision;                  ///< nothing: pending
@@ -68,6 +75,7 @@ struct VersionState {
   std::vector<std::pair<std::string, double>> kpis;  ///< by name
   std::optional<ReviewFacts> review;
   std::vector<FeedbackFacts> feedback;  ///< the newest of each log of events
+  std::optional<ModelFeedback> model_feedback;
 };
 /// Of all versions that the log speaks of. Throws InputError where the log is damaged.
 std::map<std::uint64_t, VersionState> version_states(const Store& store);
@@ -86,9 +94,10 @@ bool may_be_latest(const Store& store, std::uint64_t version);
 
 /// The tag `approved` means the version that was approved last and not rejected since; where there
 /// is none it is removed. Under a policy `latest` means the newest version that has what it needs.
-/// Where none has, it stays (it is of before the policy) unless its own version is the one decided
-/// on: then it is removed. Throws InputError where there is no such version, ConfigError for a name
-/// or a reason that is empty, too long or holds control characters.
+/// Where none has, it stays (it is of before the policy) until its own version is rejected, fails
+/// an audit that is needed, or loses what it had: then it is removed. Throws InputError where there
+/// is no such version, ConfigError for a name or a reason that is empty, too long or holds control
+/// characters.
 void record_decision(Store& store, std::uint64_t version, bool approved, const std::string& by,
                      const std::string& reason);
 /// Figures of an audit by the ids of its metrics; nothing: it has none.
@@ -117,12 +126,6 @@ void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kp
 /// Each adds a line to the log and moves no tag. Throws InputError where there is no such version.
 void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts);
 void record_feedback(Store& store, std::uint64_t version, const FeedbackFacts& facts);
-/// What was proposed for the recipe of a version by what a model made of its negatives.
-struct ModelFeedback {
-  std::string outputs_hash;  ///< XXH3-128 of the file
-  std::string recipe_hash;   ///< of the changed recipe; "": nothing changes
-  std::uint64_t segments = 0, changed = 0, negatives = 0;
-};
 /// Throws InputError where there is no such version.
 void record_model_feedback(Store& store, std::uint64_t version, const ModelFeedback& feedback);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <sstream>
@@ -216,12 +217,19 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
   OutputFile out(args.out, "--out");
   OutputFile prometheus(args.prometheus, "--prometheus");
   const AuditReport report = make_audit(args, verb, context);
+  // Before anything is printed: a reader that has seen enough (| head) ends the process.
+  std::exception_ptr unrecorded;  // the report is worth reading even so
+  try {
+    if (args.record) record(args, report);
+  } catch (...) {
+    unrecorded = std::current_exception();
+  }
   const std::string json = audit_to_json(report) + "\n";
   out.write(json);
   prometheus.write(audit_to_prometheus(report));
   print_words(report);
-  if (args.record) record(args, report);
   if (args.json) std::fputs(json.c_str(), stdout);
+  if (unrecorded) std::rethrow_exception(unrecorded);
   return report.failed() ? kGateFailed : 0;
 }
 

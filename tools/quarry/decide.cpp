@@ -92,6 +92,7 @@ int run_policy(const DecideArgs& args) {
     for (const std::string& setting : args.settings) set_policy_part(policy, with_hash(setting));
     check_gates(policy, true);
     write_policy(store, policy);
+    say_tags(store);
     for (const std::string& words : tags_behind(store)) fmt::print(stderr, "note: {}\n", words);
   }
   const Policy policy = read_policy(store);

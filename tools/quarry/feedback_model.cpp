@@ -159,6 +159,22 @@ void check_text(const ProposedRecipe& proposed, const Recipe& before, std::uint3
   }
 }
 
+/// A cell that a short run asked for no slot of would get the share 0, and keep it for ever. Of the
+/// cell of items without a value a set cannot tell whether there are any: that is a note.
+void refuse_lost_cells(const MovedGroup& moved, const std::string& set) {
+  if (moved.group.mode != "catalogue") return;
+  std::vector<std::string> lost;
+  for (const auto& [name, units] : moved.group.shares) {
+    if (units == 0 && !name.empty()) lost.push_back(name);
+  }
+  if (lost.empty()) return;
+  throw InputError(fmt::format(
+      "{}: the quota of {} is \"catalogue\", and its run asked for no slot, or hardly one, of the "
+      "cells: {}; as named shares they would be 0 and stay so. Mine more rows with this recipe, or "
+      "name the cells' shares in its [quota] and mine with that first",
+      set, moved.group.by, some_names(lost)));
+}
+
 ProposedRecipe propose(const ModelFeedbackArgs& args, const SegmentOutputs& outputs,
                        const NegativeSet& set) {
   const RecordedRun recorded = recorded_run(set, CLI::App(), RunOptions());
@@ -169,6 +185,7 @@ ProposedRecipe propose(const ModelFeedbackArgs& args, const SegmentOutputs& outp
   for (MovedGroup& moved : proposed.groups) {
     moved.step = reweigh(moved.segments, args.rule);
     if (!moved.step.changed()) continue;
+    refuse_lost_cells(moved, args.set);
     std::vector<std::uint64_t> shares;
     for (const ShareChange& change : moved.step.changes)
       shares.push_back(moved.units(change.after));
@@ -196,6 +213,14 @@ std::vector<std::string> notes_on(const MovedGroup& moved, const ShareRule& rule
         "the quota of {} is \"{}\" in the set's recipe; its cells become named shares{}",
         moved.group.by, moved.group.mode,
         moved.group.mode == "catalogue" ? ", taken from the slots that the run asked for" : ""));
+  const auto& shares = moved.group.shares;
+  if (changed && moved.group.mode == "catalogue" &&
+      std::any_of(shares.begin(), shares.end(),
+                  [](const auto& share) { return share.first.empty() && share.second == 0; }))
+    notes.push_back(fmt::format(
+        "items without a value of {} get the share 0, as the run asked for no slot of them; if the "
+        "catalogue has some, name their share (\"\") in the recipe",
+        moved.group.by));
   if (moving > 0 && damped == moving)
     notes.push_back(fmt::format(
         "every segment of {} that may move is above --confusion-limit {}: shares cannot help; "

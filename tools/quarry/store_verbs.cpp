@@ -61,6 +61,16 @@ void add_state(const VersionState& state, const Policy& policy, Json& summary) {
     for (const auto& [kind, count] : facts.kinds)
       summary["feedback"][kind] = summary["feedback"].value(kind, std::uint64_t{0}) + count;
   }
+  summary["model_feedback"] = nullptr;
+  if (const auto& model = state.model_feedback) {
+    Json recipe;
+    if (!model->recipe_hash.empty()) recipe = model->recipe_hash;
+    summary["model_feedback"] = {{"segments", model->segments},
+                                 {"changed", model->changed},
+                                 {"negatives", model->negatives},
+                                 {"outputs_xxh3_128", model->outputs_hash},
+                                 {"recipe_xxh3_128", std::move(recipe)}};
+  }
 }
 
 /// What `log` says of a version.
@@ -139,6 +149,10 @@ std::string state_words(const Json& v, const Policy& policy) {
     words += fmt::format("{}{} {}", next, count.dump(), printable(kind));
     next = ", ";
   }
+  if (const Json& model = v["model_feedback"]; !model.is_null())
+    words +=
+        fmt::format("{}feedback of a model: {} of {} shares changed", words.empty() ? "" : "; ",
+                    model["changed"].dump(), model["segments"].dump());
   // What an audit did not hold; the rest is said above.
   Json lacks = Json::array();
   for (const Json& lack : v["lacks"]) {
