@@ -278,6 +278,62 @@ class Review(unittest.TestCase):
         tabs = self.export(self.path("set"), "d4.tsv", "--sample", "30")
         self.assertEqual(first, tabs)
 
+    def test_another_version_draws_anew(self):
+        store = self.fresh_store("anew")
+        self.export(store + "@1", "v1.csv", "--sample", "30")
+        more = self.table("anew.csv", ["who", "what", "time", "kind"], [[self.user_ids[1], self.item_ids[2], AS_OF, "avoid"]])
+        done = self.refresh(store, "--more-events", more)
+        self.assertLess(done["rows_mined"], done["rows"] / 4)
+        drawn = []
+        for version in (1, 2):
+            rows, _ = rows_of(store, version)
+            lines = self.export("%s@%d" % (store, version), "v%d.csv" % version, "--sample", "30")
+            places = [line["review_id"].split(":")[1:] for line in lines if line["branch"] != "seen"]
+            drawn.append({(rows[int(r)]["row_key"], int(j)) for r, j in places})
+        self.assertLess(len(drawn[0] & drawn[1]), len(drawn[0]) / 2)
+
+    def test_overwrite_takes_nothing_but_its_own(self):
+        def kept(code, words, path, *args):
+            before = text_of(path)
+            self.fails(code, words, *args)
+            self.assertEqual(text_of(path), before)
+
+        sample, log = self.path("own.csv"), self.path("own_events.csv")
+        lines = self.export(self.path("set"), "own.csv", "--sample", "10")
+        export = ["review", "export", self.path("set"), "--out", sample, "--overwrite", "--sample", "10"]
+        self.ok(*export)
+        answers = self.write_lines("own.csv", [dict(line, verdict="positive") for line in lines])
+        kept(5, "what people filled in would be lost", answers, *export)
+        at = ["review", "import", answers, "--set", self.path("set"), "--overwrite", "--out"]
+        kept(2, "is read here", answers, *at, answers)
+        os.link(answers, self.path("own_link.csv"))
+        kept(2, "is read here", answers, *at, self.path("own_link.csv"))
+        os.link(answers, log + ".meta.json")
+        kept(2, "is read here", answers, *at, log)
+        os.remove(log + ".meta.json")
+        self.write("own_events.csv", "mine\n")
+        kept(5, "is not what this verb wrote there", log, *at, log)
+        os.remove(log)
+        self.ok(*at, log)
+        self.ok(*at, log)
+        # Of another verb, and of this one with a line more.
+        records = self.users_file("own_r.csv", [(0, 1, AS_OF, "avoid")])
+        wishes = ["feedback", "users", records, "--set", self.path("set"), "--overwrite", "--out"]
+        kept(5, "is not what this verb wrote there", log, *wishes, log)
+        kept(2, "is read here", records, *wishes, records)
+        kept(2, "is read here", self.path("events.csv"), *wishes, self.path("events.csv"))
+        self.ok(*wishes, self.path("own_w.csv"))
+        with open(self.path("own_w.csv"), "a", encoding="utf-8") as f:
+            f.write("more\n")
+        kept(5, "is not what this verb wrote there", self.path("own_w.csv"), *wishes, self.path("own_w.csv"))
+        # A log that the next version was mined with is an input of it.
+        store = self.fresh_store("own")
+        used = self.path("own_used.csv")
+        at = ["feedback", "users", records, "--out", used, "--set"]
+        self.ok(*at, store + "@1")
+        self.refresh(store, "--more-events", used)
+        kept(2, "is read here", used, *at, store + "@2", "--overwrite")
+
     def test_the_draw_is_even(self):
         rows, manifest = rows_of(self.path("set"))
         cells = self.cells(rows, manifest, ["branch"])
@@ -474,7 +530,7 @@ class Review(unittest.TestCase):
         answers = self.write_lines("x2.csv", lines)
         self.fails(2, "ending", "review", "import", answers, "--set", self.path("set"), "--out", self.path("x.json"))
         self.fails(5, "lacks.csv", "review", "import", self.path("lacks.csv"), "--set", self.path("set"), "--out", self.path("x_events.csv"))
-        self.fails(5, "exists", "review", "import", answers, "--set", self.path("set"), "--out", answers)
+        self.fails(2, "is read here", "review", "import", answers, "--set", self.path("set"), "--out", answers)
         # A file of another set is refused though rows and slots are there.
         self.mine("--out", self.path("seed7"), "--seed", "7")
         self.fails(3, "is of a set with the content hash", "review", "import", answers, "--set", self.path("seed7"), "--out",

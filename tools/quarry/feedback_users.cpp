@@ -93,6 +93,7 @@ class FeedbackUsers {
         named_(open_named_set(args.set, {false, true, args.verify, args.allow_changed}, verb,
                               args.flags, context)),
         recipe_(next_recipe(named_, args.recipe)) {
+    check_replaced(args.out, args.overwrite, "quarry.feedback_events", files_of(named_));
     check_kinds_are_read(named_.request.event_columns);
     if (!named_.store.empty()) {
       store_.emplace(Store::open(named_.store));
@@ -304,6 +305,9 @@ class FeedbackUsers {
 int run_feedback_users(const FeedbackUsersArgs& args, const CLI::App& verb,
                        const Context& context) {
   table_separator(args.out, "--out");
+  std::vector<std::string> inputs = args.files;
+  inputs.push_back(args.recipe);
+  check_no_input(args.out, inputs);
   check_export_target(args.out, args.overwrite, false);
   FeedbackUsers feedback(args, verb, context);
   feedback.write();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -119,6 +120,11 @@ class ReviewExport {
     if (!args.item_text.empty())
       item_texts_.emplace(args.item_text, args.item_text_id, named_.inputs->item_ids,
                           "--item-text");
+    std::vector<std::string> inputs = files_of(named_);
+    for (const auto& texts : {std::cref(user_texts_), std::cref(item_texts_)}) {
+      if (texts.get()) inputs.push_back(texts.get()->path());
+    }
+    check_replaced(args.out, args.overwrite, "quarry.review_sample", inputs);
     sample_ = draw_sample(named_.set, by_, args.sample, args.least, args.seed, context.stop);
     if (args.missing_text == "reject") check_user_texts();
   }

@@ -49,6 +49,7 @@ class ReviewImport {
                               args.flags, context)),
         recipe_(next_recipe(named_, args.recipe)),
         use_(use_of_kind(recipe_, args.kind)) {
+    check_replaced(args.out, args.overwrite, "quarry.review_events", files_of(named_));
     check_kinds_are_read(named_.request.event_columns);
     check_recipe();
     if (!named_.store.empty()) {
@@ -361,6 +362,9 @@ class ReviewImport {
 
 int run_review_import(const ReviewImportArgs& args, const CLI::App& verb, const Context& context) {
   table_separator(args.out, "--out");
+  std::vector<std::string> inputs = args.files;
+  inputs.push_back(args.recipe);
+  check_no_input(args.out, inputs);
   check_export_target(args.out, args.overwrite, false);
   if (args.kind.empty() || args.confirmed_kind.empty())
     throw ConfigError("--kind and --confirmed-kind must name a kind of events");
