@@ -147,16 +147,18 @@ class FeedbackUsers {
 
   void say() const {
     for (const std::string& words : warnings_) fmt::print(stderr, "warning: {}\n", words);
-    fmt::print(stderr,
-               "{} records: {} events; {} repeated, {} of a pair with a later one of its sort, {} "
-               "aversions withdrawn, {} requests followed by an aversion{}\n",
-               words_of_count(lines_), words_of_count(events_.size()), wishes_.repeated,
-               wishes_.superseded, wishes_.withdrawn, wishes_.renewed,
-               unknown_ > 0 ? fmt::format(", {} with unknown ids left out", unknown_) : "");
+    fmt::print(
+        stderr,
+        "{} record{}: {} event{}; {} repeated, {} of a pair with a later one of its sort, {} "
+        "aversions withdrawn, {} requests followed by an aversion{}\n",
+        words_of_count(lines_), lines_ == 1 ? "" : "s", words_of_count(events_.size()),
+        events_.size() == 1 ? "" : "s", wishes_.repeated, wishes_.superseded, wishes_.withdrawn,
+        wishes_.renewed,
+        unknown_ > 0 ? fmt::format(", {} with unknown ids left out", unknown_) : "");
     for (std::size_t w = 0; w < kNumWishes; ++w) {
       if (counts_[w] == 0) continue;
-      fmt::print(stderr, "  {} as '{}': {} events, {}\n", words_of(kAllWishes[w]),
-                 printable(kinds_[w]), counts_[w], words_of(uses_[w]));
+      fmt::print(stderr, "  {} as '{}': {} event{}, {}\n", words_of(kAllWishes[w]),
+                 printable(kinds_[w]), counts_[w], counts_[w] == 1 ? "" : "s", words_of(uses_[w]));
       if (others_[w] > 0)
         fmt::print(stderr, "    of these {} pairs are of another class by other events of theirs\n",
                    others_[w]);

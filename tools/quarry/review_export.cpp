@@ -56,7 +56,9 @@ std::vector<std::string> reviewer_names(const std::string& text) {
           "--reviewers: '{}' is no name; 1 to 64 bytes without control characters, without spaces "
           "at the ends and without = + - @ in front are",
           printable(name)));
-    if (std::find(names.begin(), names.end(), name) != names.end())
+    // The import takes "Ada" and "ada" for one person.
+    if (std::any_of(names.begin(), names.end(),
+                    [&](const std::string& other) { return same_reviewer(other, name); }))
       throw ConfigError(fmt::format("--reviewers: '{}' stands there twice", name));
     names.push_back(name);
   }
