@@ -44,9 +44,40 @@ TEST(ReviewFigures, WhatIsNotJudgedIsSaid) {
   const StratumCount whole[] = {{4, 4, 1}};
   EXPECT_EQ(*stratified_share(whole).standard_error, 0);
   EXPECT_EQ(stratified_share(whole).interval->low, 0.25);
-  const StratumCount none_seen[] = {{40, 4, 0}};  // error 0, but not all were judged
-  EXPECT_FALSE(stratified_share(none_seen).interval.has_value());
+  EXPECT_FALSE(stratified_share(whole).upper.has_value());
   EXPECT_FALSE(stratified_share({}).share.has_value());
+}
+
+TEST(ReviewFigures, NoHitHasABoundAndNoError) {
+  const StratumCount none[] = {{40, 4, 0}};
+  EXPECT_EQ(*stratified_share(none).share, 0);
+  EXPECT_FALSE(stratified_share(none).standard_error.has_value());
+  EXPECT_FALSE(stratified_share(none).interval.has_value());
+  EXPECT_NEAR(*stratified_share(none).upper, 1 - std::pow(0.05, 1.0 / 4), 1e-12);
+  // The same part of each stratum: as of one sample. What was not judged counts for nothing.
+  const StratumCount parts[] = {{400, 20, 0}, {200, 10, 0}, {90, 0, 0}};
+  EXPECT_NEAR(*stratified_share(parts).upper, 1 - std::pow(0.05, 1.0 / 30), 1e-12);
+  // All of it in the stratum that was looked at least: 0.9 (1 - 0.05^(1 / 10)); the other gives
+  // less even for its first part, 0.1 / 10 < 0.9 / 10 x 0.05^(1 / 10).
+  const StratumCount uneven[] = {{900, 10, 0}, {100, 10, 0}};
+  EXPECT_NEAR(*stratified_share(uneven).upper, 0.9 * (1 - std::pow(0.05, 0.1)), 1e-12);
+  EXPECT_GT(*stratified_share(uneven).upper, 1 - std::pow(0.05, 1.0 / 20));
+  // Between: u_1 / 20 - u_2 / 10 = ln(0.75 / 20 x 10 / 0.25) = ln 1.5, u_1 + u_2 = ln 20.
+  const StratumCount mixed[] = {{750, 20, 0}, {250, 10, 0}};
+  const double second = (std::log(20) - 20 * std::log(1.5)) / 3;
+  ASSERT_LT(second, 0);  // so the first takes all
+  EXPECT_NEAR(*stratified_share(mixed).upper, 0.75 * (1 - std::pow(0.05, 0.05)), 1e-12);
+  const StratumCount both[] = {{520, 10, 0}, {480, 10, 0}};
+  const double u2 = (std::log(20) - 10 * std::log(52.0 / 48)) / 2, u1 = std::log(20) - u2;
+  EXPECT_NEAR(*stratified_share(both).upper,
+              0.52 * (1 - std::exp(-u1 / 10)) + 0.48 * (1 - std::exp(-u2 / 10)), 1e-12);
+  const StratumCount whole_part[] = {{10, 10, 0}, {10, 1, 0}};  // of the first all is known
+  EXPECT_NEAR(*stratified_share(whole_part).upper, 0.5 * 0.95, 1e-12);
+  const StratumCount all_hits[] = {{40, 4, 4}, {40, 4, 0}};
+  EXPECT_FALSE(stratified_share(all_hits).standard_error.has_value());
+  EXPECT_FALSE(stratified_share(all_hits).upper.has_value());
+  const StratumCount certain[] = {{4, 4, 1}, {40, 4, 0}};  // both verdicts where all were judged
+  EXPECT_FALSE(stratified_share(certain).standard_error.has_value());
 }
 
 TEST(ReviewFigures, KrippendorffsOwnExample) {

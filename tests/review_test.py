@@ -278,6 +278,62 @@ class Review(unittest.TestCase):
         tabs = self.export(self.path("set"), "d4.tsv", "--sample", "30")
         self.assertEqual(first, tabs)
 
+    def test_another_version_draws_anew(self):
+        store = self.fresh_store("anew")
+        self.export(store + "@1", "v1.csv", "--sample", "30")
+        more = self.table("anew.csv", ["who", "what", "time", "kind"], [[self.user_ids[1], self.item_ids[2], AS_OF, "avoid"]])
+        done = self.refresh(store, "--more-events", more)
+        self.assertLess(done["rows_mined"], done["rows"] / 4)
+        drawn = []
+        for version in (1, 2):
+            rows, _ = rows_of(store, version)
+            lines = self.export("%s@%d" % (store, version), "v%d.csv" % version, "--sample", "30")
+            places = [line["review_id"].split(":")[1:] for line in lines if line["branch"] != "seen"]
+            drawn.append({(rows[int(r)]["row_key"], int(j)) for r, j in places})
+        self.assertLess(len(drawn[0] & drawn[1]), len(drawn[0]) / 2)
+
+    def test_overwrite_takes_nothing_but_its_own(self):
+        def kept(code, words, path, *args):
+            before = text_of(path)
+            self.fails(code, words, *args)
+            self.assertEqual(text_of(path), before)
+
+        sample, log = self.path("own.csv"), self.path("own_events.csv")
+        lines = self.export(self.path("set"), "own.csv", "--sample", "10")
+        export = ["review", "export", self.path("set"), "--out", sample, "--overwrite", "--sample", "10"]
+        self.ok(*export)
+        answers = self.write_lines("own.csv", [dict(line, verdict="positive") for line in lines])
+        kept(5, "what people filled in would be lost", answers, *export)
+        at = ["review", "import", answers, "--set", self.path("set"), "--overwrite", "--out"]
+        kept(2, "is read here", answers, *at, answers)
+        os.link(answers, self.path("own_link.csv"))
+        kept(2, "is read here", answers, *at, self.path("own_link.csv"))
+        os.link(answers, log + ".meta.json")
+        kept(2, "is read here", answers, *at, log)
+        os.remove(log + ".meta.json")
+        self.write("own_events.csv", "mine\n")
+        kept(5, "is not what this verb wrote there", log, *at, log)
+        os.remove(log)
+        self.ok(*at, log)
+        self.ok(*at, log)
+        # Of another verb, and of this one with a line more.
+        records = self.users_file("own_r.csv", [(0, 1, AS_OF, "avoid")])
+        wishes = ["feedback", "users", records, "--set", self.path("set"), "--overwrite", "--out"]
+        kept(5, "is not what this verb wrote there", log, *wishes, log)
+        kept(2, "is read here", records, *wishes, records)
+        kept(2, "is read here", self.path("events.csv"), *wishes, self.path("events.csv"))
+        self.ok(*wishes, self.path("own_w.csv"))
+        with open(self.path("own_w.csv"), "a", encoding="utf-8") as f:
+            f.write("more\n")
+        kept(5, "is not what this verb wrote there", self.path("own_w.csv"), *wishes, self.path("own_w.csv"))
+        # A log that the next version was mined with is an input of it.
+        store = self.fresh_store("own")
+        used = self.path("own_used.csv")
+        at = ["feedback", "users", records, "--out", used, "--set"]
+        self.ok(*at, store + "@1")
+        self.refresh(store, "--more-events", used)
+        kept(2, "is read here", used, *at, store + "@2", "--overwrite")
+
     def test_the_draw_is_even(self):
         rows, manifest = rows_of(self.path("set"))
         cells = self.cells(rows, manifest, ["branch"])
@@ -429,7 +485,47 @@ class Review(unittest.TestCase):
         hard = next(c for c in out["cells"] if c["cell"] == "branch=hard")
         self.assertEqual(out["estimate"]["covered"], hard["population"])
         self.assertEqual(out["estimate"]["population"], sum(c["population"] for c in out["cells"]))
-        self.assertEqual((out["estimate"]["share"], out["estimate"]["low"]), (0, None))
+        self.assertEqual((out["estimate"]["share"], out["estimate"]["low"], out["estimate"]["standard_error"]), (0, None, None))
+        self.assertAlmostEqual(out["estimate"]["upper"], 1 - 0.05 ** (1 / hard["judged"]), places=12)
+        # In words, and in the log of a store: of what part it speaks, without an error of 0.
+        store = self.fresh_store("part")
+        _, _, err = self.run_quarry("review", "import", self.path("p2.csv"), "--set", store, "--out", self.path("p3_events.csv"))
+        bound = 100 * out["estimate"]["upper"]
+        covered, population = out["estimate"]["covered"], out["estimate"]["population"]
+        self.assertIn("of the %d negatives (of %d) in strata with verdicts, 0.00 %% are estimated to be false and at most %.2f %%"
+                      % (covered, population, bound), err)
+        self.assertNotIn("standard error", err)
+        self.assertNotIn("0 of 0", err)
+        self.assertIn("branch=random: no verdict; ", err)
+        self.assertIn("estimated 0.0 %% of %d of %d (at most %.1f %%, 95 %%)" % (covered, population, bound), self.ok("log", store))
+        said = json.loads(self.ok("log", store, "--json"))
+        self.assertIsNone(next(e for e in said["events"] if e["event"] == "review")["standard_error"])
+        # Where all are unsure, what was said before stays.
+        unsure = [dict(line, verdict="unsure") for line in lines]
+        self.ok("review", "import", self.write_lines("p4.csv", unsure), "--set", store, "--out", self.path("p4_events.csv"))
+        said = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["review"]["share"], 0)
+
+    def test_who_judged(self):
+        rows, _ = rows_of(self.path("set"))
+        lines = self.judge(self.export(self.path("set"), "who.csv", "--sample", "6"), lambda u, i, who: "negative", rows)
+        first = self.write_lines("who1.csv", [dict(line, reviewer=" Ada ") for line in lines])
+        at = ["--set", self.path("set"), "--overwrite", "--json", "--out", self.path("who_events.csv")]
+        shutil.copyfile(first, self.path("who2.csv"))
+        self.fails(2, "holds the same bytes as", "review", "import", first, first, *at)
+        self.fails(2, "holds the same bytes as", "review", "import", first, self.path("who2.csv"), *at)
+        second = self.write_lines("who3.csv", [dict(line, reviewer="ADA") for line in lines])
+        out = json.loads(self.ok("review", "import", first, second, *at))
+        self.assertEqual(out["reviewers"], [{"name": "Ada", "verdicts": 6}])
+        self.assertEqual(out["agreement"]["negatives"], 0)
+        self.fails(2, "stands there twice", "review", "export", self.path("set"), "--out", self.path("no.csv"), "--reviewers", "ada,Ada")
+        # Spreadsheets leave empty rows at the end; one in the middle is none of them.
+        with open(second, "a", encoding="utf-8") as f:
+            f.write("," * (len(lines[0]) - 1) + "\n" + "," * (len(lines[0]) - 1) + "\n")
+        self.assertEqual(json.loads(self.ok("review", "import", second, *at))["lines"]["read"], 6)
+        text = text_of(second)
+        self.write("who3.csv", text + text.split("\n")[1] + "\n")
+        self.fails(3, "who3.csv:8: the line is empty", "review", "import", second, *at)
         self.assertEqual(out["agreement"]["percent"], None)
         self.assertEqual(text_of(self.path("p_events.csv")), "who,what,time,kind,value\n")
 
@@ -474,7 +570,7 @@ class Review(unittest.TestCase):
         answers = self.write_lines("x2.csv", lines)
         self.fails(2, "ending", "review", "import", answers, "--set", self.path("set"), "--out", self.path("x.json"))
         self.fails(5, "lacks.csv", "review", "import", self.path("lacks.csv"), "--set", self.path("set"), "--out", self.path("x_events.csv"))
-        self.fails(5, "exists", "review", "import", answers, "--set", self.path("set"), "--out", answers)
+        self.fails(2, "is read here", "review", "import", answers, "--set", self.path("set"), "--out", answers)
         # A file of another set is refused though rows and slots are there.
         self.mine("--out", self.path("seed7"), "--seed", "7")
         self.fails(3, "is of a set with the content hash", "review", "import", answers, "--set", self.path("seed7"), "--out",
@@ -721,6 +817,11 @@ class Review(unittest.TestCase):
         self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_events.csv"), "--overwrite")
         said = json.loads(self.ok("log", store, "--json"))
         self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"]["avoid"], 2)
+        # Nor is it with other options.
+        self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_again.csv"), "--map", "avoid=dislike")
+        said = json.loads(self.ok("log", store, "--json"))
+        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"],
+                         {"dislike": 2, "not_interested": 1, "protected": 2})
         self.ok("verify", store)
 
     def test_refused_records(self):

@@ -48,7 +48,18 @@ std::vector<VerdictLine> read_verdict_lines(const std::string& path) {
   const std::size_t verdict = scan.add("verdict", kOfExport);
   const std::size_t reviewer = scan.add("reviewer", kOfExport);
   std::vector<VerdictLine> lines;
+  std::uint64_t blank =
+      0;  // the first of rows without any field, as spreadsheets leave them at the end
   while (scan.next()) {
+    bool empty = true;
+    for (std::size_t slot = review; slot <= reviewer; ++slot) empty = empty && scan.empty(slot);
+    if (empty) {
+      if (blank == 0) blank = scan.line();
+      continue;
+    }
+    if (blank > 0)
+      throw_input_error(path, ":", blank, ": the line is empty, and others follow; remove it, or ",
+                        "take it from the file as it was exported");
     VerdictLine& line = lines.emplace_back();
     line.line = scan.line();
     line.review = trimmed_field(scan, review);

@@ -18,14 +18,50 @@ Interval wilson_of(double share, double size) {
           std::min(1.0, (centre + half) / (1 + z2 / size))};
 }
 
+/// The largest sum of W_h p_h under which no hit is seen with a chance of 5 %. With u_h = -n_h ln(1
+/// - p_h), which sum to ln 20, it is concave: strata whose next u_h gives most take it until all
+/// give the same, W_h / n_h exp(-u_h / n_h).
+double bound_without_hit(std::span<const StratumCount> strata, double covered) {
+  constexpr double kChance = 0.05;
+  constexpr int kHalvings = 200;
+  const double all = -std::log(kChance);
+  const auto shares_at = [&](double level, auto&& visit) {
+    for (const StratumCount& h : strata) {
+      if (h.judged == 0 || h.judged == h.population) continue;
+      const auto n = static_cast<double>(h.judged);
+      const double weight = static_cast<double>(h.population) / covered;
+      visit(n, weight, std::max(0.0, n * (std::log(weight / n) - level)));
+    }
+  };
+  // The least log of what each gives: from where nobody takes on, down until ln 20 is taken.
+  double high = 0, low = 0;  // W_h / n_h <= 1
+  for (const StratumCount& h : strata) {
+    if (h.judged == 0) continue;
+    const double n = static_cast<double>(h.judged);
+    low = std::min(low, std::log(static_cast<double>(h.population) / covered / n) - all);
+  }
+  for (int i = 0; i < kHalvings; ++i) {
+    const double level = (high + low) / 2;
+    double taken = 0;
+    shares_at(level, [&](double, double, double u) { taken += u; });
+    (taken > all ? low : high) = level;
+  }
+  double bound = 0;
+  shares_at(high,
+            [&](double n, double weight, double u) { bound += weight * -std::expm1(-u / n); });
+  return std::min(1.0, bound);
+}
+
 }  // namespace
 
 StratifiedShare stratified_share(std::span<const StratumCount> strata) {
   StratifiedShare all;
   bool whole = true;
+  std::uint64_t hits = 0;
   for (const StratumCount& h : strata) {
     all.population += h.population;
     all.covered += h.judged > 0 ? h.population : 0;
+    hits += h.hits;
     whole = whole && (h.judged == 0 || h.judged == h.population);
   }
   if (all.covered == 0) return all;
@@ -45,11 +81,12 @@ StratifiedShare stratified_share(std::span<const StratumCount> strata) {
     variance += weight * weight * left * p * (1 - p) / static_cast<double>(h.judged - 1);
   }
   all.share = share;
-  if (!known) return all;
+  if (hits == 0 && !whole) all.upper = bound_without_hit(strata, static_cast<double>(all.covered));
+  if (!known || (variance <= 0 && !whole)) return all;
   all.standard_error = std::sqrt(variance);
   if (variance > 0) {
     all.interval = wilson_of(share, share * (1 - share) / variance);
-  } else if (whole) {
+  } else {
     all.interval = Interval{share, share};
   }
   return all;

@@ -23,11 +23,19 @@ struct StratumCount {
 /// (n_h - 1) (Cochran, Sampling Techniques, 3rd ed. 1977, ch. 5, stratified sampling for
 /// proportions). The sum with weights N_h / n_h is the same (Horvitz-Thompson).
 struct StratifiedShare {
-  std::optional<double> share;           ///< nothing: none was judged
-  std::optional<double> standard_error;  ///< nothing: some stratum has one judged of several
+  std::optional<double> share;  ///< nothing: none was judged
+  /// Nothing: some stratum has one judged of several, or no stratum that is not judged as a whole
+  /// shows both verdicts (the formula would give 0, which is no error).
+  std::optional<double> standard_error;
   /// Wilson's interval for the effective size p (1 - p) / SE^2 (Korn and Graubard 1998); nothing
-  /// where the error is not known, or is 0 though not all were judged.
+  /// where the error is not known.
   std::optional<Interval> interval;
+  /// Without a hit: the one-sided 95 % bound of the share in the strata of which some were judged.
+  /// It is the largest sum W_h p_h under which no hit still has a chance of 5 %: prod (1 - p_h)^n_h
+  /// = 0.05. Of one stratum, or the same part of each, that is 1 - 0.05^(1 / n), the rule of three;
+  /// draws without replacement find a hit sooner, so it stays a bound. Nothing where there is a hit
+  /// or all were judged.
+  std::optional<double> upper;
   std::uint64_t population = 0;  ///< of all strata
   std::uint64_t covered = 0;     ///< of those with some judged, for which the share speaks
 };

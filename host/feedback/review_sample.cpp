@@ -103,6 +103,13 @@ std::uint64_t draw_hash(std::uint64_t row_key, std::uint32_t slot, std::uint64_t
   return XXH3_64bits_withSeed(bytes, sizeof(bytes), seed);
 }
 
+/// Of a set: a next version keeps most row keys, and a draw by these alone would be of the slots
+/// that the last review cleaned.
+std::uint64_t seed_of(const NegativeSet& set, std::uint64_t seed) {
+  const std::string hash = set.content_hash();
+  return XXH3_64bits_withSeed(hash.data(), hash.size(), seed);
+}
+
 }  // namespace
 
 std::vector<SampleBy> parse_sample_by(const std::string& text) {
@@ -201,6 +208,7 @@ ReviewSample draw_sample(const NegativeSet& set, const std::vector<SampleBy>& by
                          std::uint64_t size, std::uint64_t least, std::uint64_t seed,
                          const std::atomic<bool>* stop) {
   Cells cells = find_cells(set, by, stop);
+  const std::uint64_t draw = seed_of(set, seed);
   if (cells.all.empty())
     throw InputError(set.manifest_path() + ": has no negative in any row; nothing can be judged");
   std::vector<std::uint64_t> populations;
@@ -211,7 +219,7 @@ ReviewSample draw_sample(const NegativeSet& set, const std::vector<SampleBy>& by
   each_slot(set, stop, [&](std::uint64_t r, const NegativeSet::Row& row, std::uint32_t j) {
     const std::uint32_t cell = cells.number_of.at(key_of(row, j, by));
     if (sizes[cell] == 0) return;
-    const Drawn one(draw_hash(row.row_key, j, seed), r, j);
+    const Drawn one(draw_hash(row.row_key, j, draw), r, j);
     auto& kept = drawn[cell];
     if (kept.size() < sizes[cell]) {
       kept.push(one);

@@ -53,7 +53,8 @@ std::vector<SampleCell> cells_of(const NegativeSet& set, const std::vector<Sampl
                                  const std::atomic<bool>* stop);
 
 /// Draws without replacement: of each cell the slots with the least hashes (XXH3-64 of row key and
-/// slot under the seed), so that neither the order of the rows nor threads matter. Throws
+/// slot under the seed and the set's content hash): neither the order of the rows nor threads
+/// matter, and another version is drawn from anew. Throws
 /// InputError where the set has no negative.
 ReviewSample draw_sample(const NegativeSet& set, const std::vector<SampleBy>& by,
                          std::uint64_t size, std::uint64_t least, std::uint64_t seed,

@@ -57,7 +57,7 @@ class VerdictTaker {
                         line.verdict));
       // Who fills in a file without a name is one person.
       const std::string reviewer =
-          line.reviewer.empty() ? fmt::format("(file {})", number + 1) : line.reviewer;
+          line.reviewer.empty() ? fmt::format("(file {})", number + 1) : name_of(line.reviewer);
       const auto [said, first] =
           said_.try_emplace({unit.row, unit.slot, reviewer}, Said{*verdict, where_});
       if (!first && said->second.verdict != *verdict)
@@ -97,6 +97,11 @@ class VerdictTaker {
 
  private:
   [[noreturn]] void fail(const std::string& what) const { throw InputError(where_ + ": " + what); }
+
+  /// One spelling of a name, the first that came: "Ada" and "ada" are one person.
+  std::string name_of(const std::string& reviewer) {
+    return spellings_.try_emplace(lower(reviewer), reviewer).first->second;
+  }
 
   /// The unit of a line that agrees with the set in all that can be checked.
   ReviewUnit& unit_of(const VerdictLine& line) {
@@ -202,6 +207,7 @@ class VerdictTaker {
   std::map<std::pair<std::uint64_t, std::uint32_t>, ReviewUnit> units_;
   std::map<std::tuple<std::uint64_t, std::uint32_t, std::string>, Said> said_;
   std::map<std::string, std::uint64_t> reviewers_;
+  std::map<std::string, std::string> spellings_;  ///< by the name in small letters
   std::map<std::string, std::uint32_t> cell_numbers_;
   std::vector<SampleBy> by_;
   std::string by_text_, by_where_, where_;
@@ -221,6 +227,8 @@ const char* words_of(Verdict verdict) {
   }
   return "?";
 }
+
+bool same_reviewer(const std::string& a, const std::string& b) { return lower(a) == lower(b); }
 
 std::string inert_field(const std::string& text) {
   const bool formula = !text.empty() && std::string("=+-@\t\r").find(text[0]) != std::string::npos;

@@ -19,6 +19,9 @@ enum class Verdict : std::uint8_t { kNegative, kPositive, kUnsure };
 /// "negative", "positive", "unsure".
 const char* words_of(Verdict verdict);
 
+/// Names that differ in nothing but capitals (of ASCII) are one person's.
+bool same_reviewer(const std::string& a, const std::string& b);
+
 /// A file as it came back.
 struct VerdictFile {
   std::string path;

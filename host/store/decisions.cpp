@@ -181,6 +181,10 @@ ReviewFacts review_in(const Json& event) {
   facts.standard_error = number_in(event, "standard_error");
   facts.agreement = number_in(event, "agreement");
   facts.alpha = number_in(event, "alpha");
+  // Events of before they were recorded do not have these.
+  if (event.contains("upper")) facts.upper = number_in(event, "upper");
+  if (event.contains("population")) facts.population = event.at("population").get<std::uint64_t>();
+  if (event.contains("covered")) facts.covered = event.at("covered").get<std::uint64_t>();
   return facts;
 }
 
@@ -229,13 +233,19 @@ void take_event(const Json& event, std::uint64_t order,
       state.audit_gates = event.at("gates").get<std::map<std::string, std::string>>();
     state.audit_limits = event.value("limits_xxh3_128", "");
   } else if (kind == "review") {
-    state.review = review_in(event);
+    // Where all were unsure nothing is known that an earlier review did not say.
+    ReviewFacts facts = review_in(event);
+    if (facts.share || !state.review || !state.review->share) state.review = std::move(facts);
   } else if (kind == "model_feedback") {
     state.model_feedback = model_feedback_in(event);
   } else if (kind == "feedback") {
     FeedbackFacts facts = feedback_in(event);
-    std::erase_if(state.feedback,
-                  [&](const FeedbackFacts& other) { return other.events == facts.events; });
+    // The same files with other options are the same feedback.
+    std::erase_if(state.feedback, [&](const FeedbackFacts& other) {
+      return other.events == facts.events ||
+             std::is_permutation(other.files.begin(), other.files.end(), facts.files.begin(),
+                                 facts.files.end());
+    });
     state.feedback.push_back(std::move(facts));
   } else {
     state.decision = Decision{kind == "approve", event.value("by", ""), event.value("reason", ""),
@@ -545,20 +555,23 @@ void record_kpis(Store& store, std::uint64_t version, const std::vector<Kpi>& kp
 void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts) {
   check_version(store, version);
   version_states(store);
-  store.record(Json{{"event", "review"},
-                    {"version", version},
-                    {"files", facts.files},
-                    {"events", facts.events},
-                    {"false_negatives", facts.false_negatives},
-                    {"confirmed", facts.confirmed},
-                    {"unsure", facts.unsure},
-                    {"not_judged", facts.not_judged},
-                    {"reviewers", facts.reviewers},
-                    {"share", or_null(facts.share)},
-                    {"standard_error", or_null(facts.standard_error)},
-                    {"agreement", or_null(facts.agreement)},
-                    {"alpha", or_null(facts.alpha)}}
-                   .dump());
+  Json event = {{"event", "review"},
+                {"version", version},
+                {"files", facts.files},
+                {"events", facts.events},
+                {"false_negatives", facts.false_negatives},
+                {"confirmed", facts.confirmed},
+                {"unsure", facts.unsure},
+                {"not_judged", facts.not_judged},
+                {"reviewers", facts.reviewers},
+                {"share", or_null(facts.share)},
+                {"standard_error", or_null(facts.standard_error)},
+                {"agreement", or_null(facts.agreement)},
+                {"alpha", or_null(facts.alpha)},
+                {"upper", or_null(facts.upper)}};
+  if (facts.population) event["population"] = *facts.population;
+  if (facts.covered) event["covered"] = *facts.covered;
+  store.record(event.dump());
 }
 
 void record_feedback(Store& store, std::uint64_t version, const FeedbackFacts& facts) {

@@ -49,8 +49,11 @@ struct ReviewFacts {
   std::string events;              ///< and of the log of events that was made of them
   std::uint64_t false_negatives = 0, confirmed = 0, unsure = 0, not_judged = 0;  ///< negatives
   std::uint64_t reviewers = 0;
-  std::optional<double> share, standard_error;  ///< of false negatives among all of the version
+  std::optional<double> share, standard_error;  ///< of false negatives among `covered`
   std::optional<double> agreement, alpha;
+  std::optional<double> upper;  ///< bound of the share where none is false
+  /// Negatives of the version, and of those in strata with verdicts, for which the share speaks.
+  std::optional<std::uint64_t> population, covered;
 };
 /// What users said of items of a version.
 struct FeedbackFacts {
@@ -73,8 +76,8 @@ struct VersionState {
   std::map<std::string, std::string> audit_gates;    ///< "pass", "warn", "fail"; none: not checked
   std::string audit_limits;                          ///< "": of before they were recorded
   std::vector<std::pair<std::string, double>> kpis;  ///< by name
-  std::optional<ReviewFacts> review;
-  std::vector<FeedbackFacts> feedback;  ///< the newest of each log of events
+  std::optional<ReviewFacts> review;                 ///< with a share, where any has one
+  std::vector<FeedbackFacts> feedback;  ///< the newest of each log of events and of the same files
   std::optional<ModelFeedback> model_feedback;
 };
 /// Of all versions that the log speaks of. Throws InputError where the log is damaged.

@@ -93,6 +93,7 @@ class FeedbackUsers {
         named_(open_named_set(args.set, {false, true, args.verify, args.allow_changed}, verb,
                               args.flags, context)),
         recipe_(next_recipe(named_, args.recipe)) {
+    check_replaced(args.out, args.overwrite, "quarry.feedback_events", files_of(named_));
     check_kinds_are_read(named_.request.event_columns);
     if (!named_.store.empty()) {
       store_.emplace(Store::open(named_.store));
@@ -146,16 +147,18 @@ class FeedbackUsers {
 
   void say() const {
     for (const std::string& words : warnings_) fmt::print(stderr, "warning: {}\n", words);
-    fmt::print(stderr,
-               "{} records: {} events; {} repeated, {} of a pair with a later one of its sort, {} "
-               "aversions withdrawn, {} requests followed by an aversion{}\n",
-               words_of_count(lines_), words_of_count(events_.size()), wishes_.repeated,
-               wishes_.superseded, wishes_.withdrawn, wishes_.renewed,
-               unknown_ > 0 ? fmt::format(", {} with unknown ids left out", unknown_) : "");
+    fmt::print(
+        stderr,
+        "{} record{}: {} event{}; {} repeated, {} of a pair with a later one of its sort, {} "
+        "aversions withdrawn, {} requests followed by an aversion{}\n",
+        words_of_count(lines_), lines_ == 1 ? "" : "s", words_of_count(events_.size()),
+        events_.size() == 1 ? "" : "s", wishes_.repeated, wishes_.superseded, wishes_.withdrawn,
+        wishes_.renewed,
+        unknown_ > 0 ? fmt::format(", {} with unknown ids left out", unknown_) : "");
     for (std::size_t w = 0; w < kNumWishes; ++w) {
       if (counts_[w] == 0) continue;
-      fmt::print(stderr, "  {} as '{}': {} events, {}\n", words_of(kAllWishes[w]),
-                 printable(kinds_[w]), counts_[w], words_of(uses_[w]));
+      fmt::print(stderr, "  {} as '{}': {} event{}, {}\n", words_of(kAllWishes[w]),
+                 printable(kinds_[w]), counts_[w], counts_[w] == 1 ? "" : "s", words_of(uses_[w]));
       if (others_[w] > 0)
         fmt::print(stderr, "    of these {} pairs are of another class by other events of theirs\n",
                    others_[w]);
@@ -304,6 +307,9 @@ class FeedbackUsers {
 int run_feedback_users(const FeedbackUsersArgs& args, const CLI::App& verb,
                        const Context& context) {
   table_separator(args.out, "--out");
+  std::vector<std::string> inputs = args.files;
+  inputs.push_back(args.recipe);
+  check_no_input(args.out, inputs);
   check_export_target(args.out, args.overwrite, false);
   FeedbackUsers feedback(args, verb, context);
   feedback.write();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -55,7 +56,9 @@ std::vector<std::string> reviewer_names(const std::string& text) {
           "--reviewers: '{}' is no name; 1 to 64 bytes without control characters, without spaces "
           "at the ends and without = + - @ in front are",
           printable(name)));
-    if (std::find(names.begin(), names.end(), name) != names.end())
+    // The import takes "Ada" and "ada" for one person.
+    if (std::any_of(names.begin(), names.end(),
+                    [&](const std::string& other) { return same_reviewer(other, name); }))
       throw ConfigError(fmt::format("--reviewers: '{}' stands there twice", name));
     names.push_back(name);
   }
@@ -119,6 +122,11 @@ class ReviewExport {
     if (!args.item_text.empty())
       item_texts_.emplace(args.item_text, args.item_text_id, named_.inputs->item_ids,
                           "--item-text");
+    std::vector<std::string> inputs = files_of(named_);
+    for (const auto& texts : {std::cref(user_texts_), std::cref(item_texts_)}) {
+      if (texts.get()) inputs.push_back(texts.get()->path());
+    }
+    check_replaced(args.out, args.overwrite, "quarry.review_sample", inputs);
     sample_ = draw_sample(named_.set, by_, args.sample, args.least, args.seed, context.stop);
     if (args.missing_text == "reject") check_user_texts();
   }

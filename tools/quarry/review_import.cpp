@@ -49,6 +49,7 @@ class ReviewImport {
                               args.flags, context)),
         recipe_(next_recipe(named_, args.recipe)),
         use_(use_of_kind(recipe_, args.kind)) {
+    check_replaced(args.out, args.overwrite, "quarry.review_events", files_of(named_));
     check_kinds_are_read(named_.request.event_columns);
     check_recipe();
     if (!named_.store.empty()) {
@@ -56,6 +57,8 @@ class ReviewImport {
       lock_.emplace(store_->path());
       version_states(*store_);  // throws before anything is written where the log is damaged
     }
+    files_ = Json::parse(files_json(args_.files));
+    check_files_differ();
     std::vector<VerdictFile> files;
     for (const std::string& path : args.files) files.push_back({path, read_verdict_lines(path)});
     review_ = take_verdicts(
@@ -65,7 +68,6 @@ class ReviewImport {
   }
 
   void write() {
-    files_ = Json::parse(files_json(args_.files));
     log_hash_ = write_event_log(named_, events_, args_.out, args_.overwrite, sidecar().dump());
     if (!store_) return;
     ReviewFacts facts;
@@ -80,6 +82,9 @@ class ReviewImport {
     facts.standard_error = estimate_.standard_error;
     facts.agreement = agreement_.percent;
     facts.alpha = agreement_.alpha;
+    facts.upper = estimate_.upper;
+    facts.population = estimate_.population;
+    facts.covered = estimate_.covered;
     record_review(*store_, named_.version, facts);
   }
 
@@ -87,49 +92,50 @@ class ReviewImport {
     const std::uint64_t false_ones = majorities_[index_of(Verdict::kPositive)];
     const std::uint64_t judged = false_ones + majorities_[index_of(Verdict::kNegative)];
     const Interval interval = wilson(false_ones, judged);
+    const std::uint64_t all = judged + majorities_[index_of(Verdict::kUnsure)];
     fmt::print(
-        stderr,
-        "{} negatives were judged by {}: {} confirmed, {} false negatives ({:.1f} %, 95 % "
-        "{:.1f} to {:.1f} %), {} unsure; {} were not judged\n",
-        judged + majorities_[index_of(Verdict::kUnsure)],
+        stderr, "{} {} judged by {}: {} confirmed, {}{}, {} unsure; {} not judged\n",
+        counted(all, "negative"), all == 1 ? "was" : "were",
         review_.reviewers.size() == 1 ? "one reviewer"
                                       : fmt::format("{} reviewers", review_.reviewers.size()),
-        judged - false_ones, false_ones,
-        judged > 0 ? kPercent * static_cast<double>(false_ones) / static_cast<double>(judged) : 0.0,
-        kPercent * interval.low, kPercent * interval.high, majorities_[index_of(Verdict::kUnsure)],
-        not_judged_);
+        judged - false_ones, counted(false_ones, "false negative"),
+        judged > 0
+            ? fmt::format(" ({:.1f} %, 95 % {:.1f} to {:.1f} %)",
+                          kPercent * static_cast<double>(false_ones) / static_cast<double>(judged),
+                          kPercent * interval.low, kPercent * interval.high)
+            : "",
+        majorities_[index_of(Verdict::kUnsure)], not_judged_);
     for (std::size_t c = 0; c < counts_.size(); ++c) {
       const StratumCount& cell = counts_[c];
+      const std::string name = printable(review_.cells[c].name);
+      const std::string size = counted(cell.population, "negative");
+      if (cell.judged == 0) {
+        fmt::print(stderr, "  {}: no verdict; {}\n", name, size);
+        continue;
+      }
       const Interval of_cell = wilson(cell.hits, cell.judged);
-      fmt::print(stderr, "  {}: {} of {} judged, 95 % {:.1f} to {:.1f} %; {} negatives\n",
-                 printable(review_.cells[c].name), cell.hits, cell.judged, kPercent * of_cell.low,
-                 kPercent * of_cell.high, words_of_count(cell.population));
+      fmt::print(stderr, "  {}: {} of {} judged, 95 % {:.1f} to {:.1f} %; {}\n", name, cell.hits,
+                 cell.judged, kPercent * of_cell.low, kPercent * of_cell.high, size);
     }
     if (estimate_.share) {
-      fmt::print(
-          stderr, "of {} negatives {:.2f} % are estimated to be false, standard error {}{}\n",
-          estimate_.covered == estimate_.population
-              ? fmt::format("all {}", words_of_count(estimate_.population))
-              : fmt::format("the {} (of {}) in strata with verdicts",
-                            words_of_count(estimate_.covered),
-                            words_of_count(estimate_.population)),
-          kPercent * *estimate_.share,
-          estimate_.standard_error ? fmt::format("{:.2f} %", kPercent * *estimate_.standard_error)
-                                   : "unknown (a stratum has one verdict)",
-          estimate_.interval
-              ? fmt::format(", 95 % {:.2f} to {:.2f} %", kPercent * estimate_.interval->low,
-                            kPercent * estimate_.interval->high)
-              : "");
+      fmt::print(stderr, "of {} {:.2f} % are estimated to be false{}\n",
+                 estimate_.covered == estimate_.population
+                     ? fmt::format("all {}", counted(estimate_.population, "negative"))
+                     : fmt::format("the {} (of {}) in strata with verdicts,",
+                                   counted(estimate_.covered, "negative"),
+                                   words_of_count(estimate_.population)),
+                 kPercent * *estimate_.share, error_words());
     }
     if (agreement_.units > 0)
       fmt::print(stderr,
-                 "{} negatives have two verdicts or more: {:.1f} % of pairs agree, "
-                 "Krippendorff's alpha {}\n",
-                 agreement_.units, kPercent * *agreement_.percent,
+                 "{} two verdicts or more: {:.1f} % of pairs agree, Krippendorff's alpha {}\n",
+                 agreement_.units == 1 ? "1 negative has"
+                                       : counted(agreement_.units, "negative") + " have",
+                 kPercent * *agreement_.percent,
                  agreement_.alpha ? fmt::format("{:.3f}", *agreement_.alpha)
                                   : "undefined (all verdicts are the same)");
-    fmt::print(stderr, "{}: {} events, '{}' is {}; it holds ids of users, as a log does\n",
-               args_.out, words_of_count(events_.size()), printable(args_.kind), words_of(use_));
+    fmt::print(stderr, "{}: {}, '{}' is {}; it holds ids of users, as a log does\n", args_.out,
+               counted(events_.size(), "event"), printable(args_.kind), words_of(use_));
     std::fputs(next_words(named_, events_, args_.out, args_.recipe).c_str(), stderr);
   }
 
@@ -144,6 +150,37 @@ class ReviewImport {
   }
 
  private:
+  /// A file given twice would be two reviewers who agree in everything.
+  void check_files_differ() const {
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (files_[i]["xxh3_128"] == files_[j]["xxh3_128"])
+          throw ConfigError(fmt::format(
+              "{}: holds the same bytes as {}, and would count as a second reviewer who agrees in "
+              "everything; give each file once",
+              args_.files[i], args_.files[j]));
+      }
+    }
+  }
+
+  static std::string counted(std::uint64_t count, const char* what) {
+    return fmt::format("{} {}{}", words_of_count(count), what, count == 1 ? "" : "s");
+  }
+
+  /// How far the estimate may be off.
+  std::string error_words() const {
+    if (estimate_.upper)
+      return fmt::format(" and at most {:.2f} % are (one-sided 95 %: none of the judged is)",
+                         kPercent * *estimate_.upper);
+    if (!estimate_.standard_error)
+      return "; the error is not known (a stratum has one verdict, or none has both)";
+    return fmt::format(", standard error {:.2f} %{}", kPercent * *estimate_.standard_error,
+                       estimate_.interval ? fmt::format(", 95 % {:.2f} to {:.2f} %",
+                                                        kPercent * estimate_.interval->low,
+                                                        kPercent * estimate_.interval->high)
+                                          : "");
+  }
+
   /// A log is of use only where the recipe keeps what it names from being negatives.
   void check_recipe() const {
     const std::string& whose =
@@ -317,6 +354,7 @@ class ReviewImport {
           {"standard_error", number_json(estimate_.standard_error)},
           {"low", interval ? Json(estimate_.interval->low) : Json()},
           {"high", interval ? Json(estimate_.interval->high) : Json()},
+          {"upper", number_json(estimate_.upper)},
           {"population", estimate_.population},
           {"covered", estimate_.covered},
           {"method",
@@ -361,6 +399,9 @@ class ReviewImport {
 
 int run_review_import(const ReviewImportArgs& args, const CLI::App& verb, const Context& context) {
   table_separator(args.out, "--out");
+  std::vector<std::string> inputs = args.files;
+  inputs.push_back(args.recipe);
+  check_no_input(args.out, inputs);
   check_export_target(args.out, args.overwrite, false);
   if (args.kind.empty() || args.confirmed_kind.empty())
     throw ConfigError("--kind and --confirmed-kind must name a kind of events");

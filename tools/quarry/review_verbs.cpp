@@ -2,6 +2,7 @@
 #include "tools/quarry/review_verbs.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -14,6 +15,65 @@
 #include "tools/quarry/item_names.h"
 
 namespace quarry {
+namespace {
+
+/// The sidecar is of `format`, and the file beside it has the bytes that it records.
+bool as_written(const std::string& path, const std::string& format) {
+  constexpr std::uint64_t kMostSidecar = std::uint64_t{1} << 26;
+  try {
+    const auto about = nlohmann::json::parse(read_text(sidecar_of(path), kMostSidecar));
+    return about.at("format").get<std::string>() == format &&
+           about.at("file").at("xxh3_128").get<std::string>() == digest_file(path).digest.hex();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  } catch (const IoError&) {
+    return false;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+void check_no_input(const std::string& path, const std::vector<std::string>& inputs) {
+  for (const std::string& out : {path, sidecar_of(path)}) {
+    struct stat mine = {};
+    if (::stat(out.c_str(), &mine) != 0) continue;
+    for (const std::string& input : inputs) {
+      struct stat other = {};
+      if (input.empty() || ::stat(input.c_str(), &other) != 0 || other.st_dev != mine.st_dev ||
+          other.st_ino != mine.st_ino)
+        continue;
+      throw ConfigError(fmt::format(
+          "--out {}: {} is {}, which is read here and would be lost; choose another --out", path,
+          out == path ? "the file" : out, input == out ? "an input" : input + ", an input"));
+    }
+  }
+}
+
+void check_replaced(const std::string& path, bool overwrite, const std::string& format,
+                    const std::vector<std::string>& inputs) {
+  check_no_input(path, inputs);
+  check_export_target(path, overwrite, false);
+  std::error_code error;
+  const auto there = [&](const std::string& file) {
+    return std::filesystem::exists(std::filesystem::symlink_status(file, error));
+  };
+  if (!overwrite || (!there(path) && !there(sidecar_of(path))) || as_written(path, format)) return;
+  throw IoError(fmt::format(
+      "{}: is not what this verb wrote there ({} is of something else, is missing, or records "
+      "other "
+      "bytes: what people filled in would be lost), so --overwrite does not replace it; choose "
+      "another --out, or remove both files",
+      path, sidecar_of(path)));
+}
+
+std::vector<std::string> files_of(const NamedSet& named) {
+  std::vector<std::string> files = named.request.options.more_events;
+  files.push_back(named.request.options.events);
+  for (const InputFile& file : named.inputs->files) files.push_back(file.path);
+  return files;
+}
 
 char table_separator(const std::string& path, const char* flag) {
   const std::string ending = std::filesystem::path(path).extension().string();

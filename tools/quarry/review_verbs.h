@@ -22,6 +22,16 @@ void add_feedback_users(CLI::App& feedback, Context& context);
 /// Throws ConfigError unless the name ends with .csv or .tsv.
 char table_separator(const std::string& path, const char* flag);
 
+/// What stands at `path` and beside it may be replaced by a verb whose sidecars are of `format`:
+/// nothing, or what that verb wrote and nobody changed since. Throws IoError as
+/// check_export_target() does and where that is not so; ConfigError where it is one of `inputs`.
+void check_replaced(const std::string& path, bool overwrite, const std::string& format,
+                    const std::vector<std::string>& inputs);
+/// Throws ConfigError where `path` or its sidecar is one of `inputs`, by whatever name or link.
+void check_no_input(const std::string& path, const std::vector<std::string>& inputs);
+/// The files that ids, titles and events of a set are read from.
+std::vector<std::string> files_of(const NamedSet& named);
+
 /// The recipe that the next refresh will use: `path`, or the set's own.
 Recipe next_recipe(const NamedSet& named, const std::string& path);
 

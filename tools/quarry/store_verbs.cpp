@@ -54,7 +54,10 @@ void add_state(const VersionState& state, const Policy& policy, Json& summary) {
                          {"share", number(review->share)},
                          {"standard_error", number(review->standard_error)},
                          {"agreement", number(review->agreement)},
-                         {"alpha", number(review->alpha)}};
+                         {"alpha", number(review->alpha)},
+                         {"upper", number(review->upper)},
+                         {"population", review->population ? Json(*review->population) : Json()},
+                         {"covered", review->covered ? Json(*review->covered) : Json()}};
   }
   summary["feedback"] = Json::object();
   for (const FeedbackFacts& facts : state.feedback) {
@@ -110,14 +113,25 @@ std::string joined(const Json& array) {
   return text;
 }
 
-/// "review: 3 of 40 are false negatives, 7.2 % of all (standard error 3.1 %), alpha 0.81".
+/// "review: 3 of 40 are false negatives, estimated 7.2 % of 1,313 of 10,872 (standard error 3.1 %),
+/// alpha 0.81".
 std::string review_words(const Json& review) {
   const auto false_ones = review["false_negatives"].get<std::uint64_t>();
   std::string words = fmt::format("review: {} of {} are false negatives", false_ones,
                                   false_ones + review["confirmed"].get<std::uint64_t>());
   constexpr double kPercent = 100;
   if (review["share"].is_number())
-    words += fmt::format(", {:.1f} % of all", kPercent * review["share"].get<double>());
+    words += fmt::format(", estimated {:.1f} %", kPercent * review["share"].get<double>());
+  if (review["share"].is_number() && review["covered"].is_number() &&
+      review["population"].is_number()) {
+    const auto covered = review["covered"].get<std::uint64_t>();
+    const auto population = review["population"].get<std::uint64_t>();
+    words += covered == population
+                 ? fmt::format(" of all {}", words_of_count(population))
+                 : fmt::format(" of {} of {}", words_of_count(covered), words_of_count(population));
+  }
+  if (review["upper"].is_number())
+    words += fmt::format(" (at most {:.1f} %, 95 %)", kPercent * review["upper"].get<double>());
   if (review["standard_error"].is_number())
     words += fmt::format(" (standard error {:.1f} %)",
                          kPercent * review["standard_error"].get<double>());
