@@ -506,6 +506,31 @@ class Review(unittest.TestCase):
         said = json.loads(self.ok("log", store, "--json"))
         self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["review"]["share"], 0)
 
+    def test_figures_whatever_the_recipe(self):
+        store = self.fresh_store("figures")
+        rows, _ = rows_of(store, 1)
+        lines = self.judge(self.export(store, "fig.csv", "--sample", "20"), lambda u, i, who: "positive" if u < 9 else "negative", rows)
+        answers = self.write_lines("fig2.csv", lines)
+        before = text_of(os.path.join(store, "log"))
+        out = json.loads(self.ok("review", "import", answers, "--set", store, "--json"))
+        self.assertEqual((out["log"], out["protected"]["events"]), (None, None))
+        self.assertGreater(out["estimate"]["share"], 0)
+        self.write("fig.toml", HEAD + '[exposure]\npositive = ["like"]\naversion = ["dislike", "protected"]\n' + REST)
+        at = ["review", "import", answers, "--set", store, "--recipe", self.path("fig.toml"), "--json"]
+        self.assertEqual(json.loads(self.ok(*at))["estimate"], out["estimate"])
+        code, text, err = self.run_quarry(*at, "--out", self.path("fig_events.csv"))
+        self.assertEqual(code, 2, err)
+        self.assertIn("does not keep items", err)
+        self.assertLess(err.index("are estimated to be false"), err.index("does not keep items"))
+        self.assertEqual(json.loads(text)["estimate"], out["estimate"])
+        self.assertFalse(os.path.exists(self.path("fig_events.csv")))
+        self.assertEqual(text_of(os.path.join(store, "log")), before)
+        self.fails(2, "none is written", "review", "import", answers, "--set", store, "--overwrite")
+        # Without an event there is nothing that the recipe could do wrong.
+        clean = self.write_lines("fig3.csv", [dict(line, verdict="negative") for line in lines])
+        self.fails(2, "--time", "review", "import", clean, *at[3:], "--out", self.path("fig_events.csv"), "--time", "yesterday")
+        self.ok("review", "import", clean, *at[3:], "--out", self.path("fig_events.csv"))
+
     def test_who_judged(self):
         rows, _ = rows_of(self.path("set"))
         lines = self.judge(self.export(self.path("set"), "who.csv", "--sample", "6"), lambda u, i, who: "negative", rows)

@@ -49,10 +49,9 @@ class ReviewImport {
                               args.flags, context)),
         recipe_(next_recipe(named_, args.recipe)),
         use_(use_of_kind(recipe_, args.kind)) {
-    check_replaced(args.out, args.overwrite, "quarry.review_events", files_of(named_));
-    check_kinds_are_read(named_.request.event_columns);
-    check_recipe();
-    if (!named_.store.empty()) {
+    if (!args.out.empty())
+      check_replaced(args.out, args.overwrite, "quarry.review_events", files_of(named_));
+    if (!named_.store.empty() && !args.out.empty()) {
       store_.emplace(Store::open(named_.store));
       lock_.emplace(store_->path());
       version_states(*store_);  // throws before anything is written where the log is damaged
@@ -64,10 +63,16 @@ class ReviewImport {
     review_ = take_verdicts(
         named_.set, files, [this](std::uint32_t item) { return named_.item(item); }, context.stop);
     figures();
-    make_events();
   }
 
+  /// What the figures do not need: a recipe that does with the events what is meant.
   void write() {
+    if (!args_.time.empty()) time_of_events();  // a wrong one is said though there is no event
+    if (majorities_[index_of(Verdict::kPositive)] > 0 || args_.with_confirmed) {
+      check_kinds_are_read(named_.request.event_columns);
+      check_recipe();
+      make_events();
+    }
     log_hash_ = write_event_log(named_, events_, args_.out, args_.overwrite, sidecar().dump());
     if (!store_) return;
     ReviewFacts facts;
@@ -88,7 +93,7 @@ class ReviewImport {
     record_review(*store_, named_.version, facts);
   }
 
-  void say() const {
+  void say_figures() const {
     const std::uint64_t false_ones = majorities_[index_of(Verdict::kPositive)];
     const std::uint64_t judged = false_ones + majorities_[index_of(Verdict::kNegative)];
     const Interval interval = wilson(false_ones, judged);
@@ -134,6 +139,9 @@ class ReviewImport {
                  kPercent * *agreement_.percent,
                  agreement_.alpha ? fmt::format("{:.3f}", *agreement_.alpha)
                                   : "undefined (all verdicts are the same)");
+  }
+
+  void say_log() const {
     fmt::print(stderr, "{}: {}, '{}' is {}; it holds ids of users, as a log does\n", args_.out,
                counted(events_.size(), "event"), printable(args_.kind), words_of(use_));
     std::fputs(next_words(named_, events_, args_.out, args_.recipe).c_str(), stderr);
@@ -142,7 +150,12 @@ class ReviewImport {
   Json json() const {
     Json result = sidecar();
     result["format"] = "quarry.review";
-    result["log"] = {{"xxh3_128", log_hash_}, {"events", events_.size()}};
+    result["log"] = nullptr;
+    if (log_hash_.empty()) {
+      result["protected"]["events"] = nullptr;  // none were written
+    } else {
+      result["log"] = {{"xxh3_128", log_hash_}, {"events", events_.size()}};
+    }
     result["protected"]["review_ids"] = ids_of(Verdict::kPositive);
     result["confirmed"] = {{"kind", args_.with_confirmed ? Json(args_.confirmed_kind) : Json()},
                            {"review_ids", ids_of(Verdict::kNegative)}};
@@ -397,19 +410,42 @@ class ReviewImport {
   std::string log_hash_;
 };
 
-int run_review_import(const ReviewImportArgs& args, const CLI::App& verb, const Context& context) {
+/// Before anything is read.
+void check_out(const ReviewImportArgs& args) {
   table_separator(args.out, "--out");
   std::vector<std::string> inputs = args.files;
   inputs.push_back(args.recipe);
   check_no_input(args.out, inputs);
   check_export_target(args.out, args.overwrite, false);
+}
+
+int run_review_import(const ReviewImportArgs& args, const CLI::App& verb, const Context& context) {
+  if (args.out.empty() && (args.overwrite || args.with_confirmed || !args.time.empty()))
+    throw ConfigError(
+        "--overwrite, --with-confirmed and --time are about the log of events, and without --out "
+        "none is written; give --out, or leave them out");
+  if (!args.out.empty()) check_out(args);
   if (args.kind.empty() || args.confirmed_kind.empty())
     throw ConfigError("--kind and --confirmed-kind must name a kind of events");
   ReviewImport review(args, verb, context);
-  review.write();
-  review.say();
-  if (args.json)
-    std::puts(review.json().dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  review.say_figures();
+  const auto put_json = [&] {
+    if (args.json)
+      std::puts(review.json().dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  };
+  if (args.out.empty()) {
+    std::fputs("figures only: without --out no log of events is written\n", stderr);
+    put_json();
+    return 0;
+  }
+  try {
+    review.write();
+  } catch (...) {
+    put_json();  // the figures hold, whatever the recipe does with events
+    throw;
+  }
+  review.say_log();
+  put_json();
   return 0;
 }
 
@@ -426,8 +462,7 @@ void add_review_import(CLI::App& review, Context& context) {
       ->required();
   verb->add_option("--out", args->out,
                    "log of events to write (.csv, .tsv), with ids of users, for quarry refresh "
-                   "--more-events")
-      ->required();
+                   "--more-events; without it figures only");
   verb->add_option("--kind", args->kind, "kind of the events that protect")->capture_default_str();
   verb->add_option("--time", args->time, "their time; default: as-of of the set");
   verb->add_option("--recipe", args->recipe,
