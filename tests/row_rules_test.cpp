@@ -315,6 +315,44 @@ TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
   EXPECT_EQ(sum, 256u);
 }
 
+/// Items without a value are a cell as long as there are any, and newer items' values wait for the
+/// next snapshot. The cell without a name keeps its place in names of several attributes.
+TEST(Strata, EqualSharesAreAmongCellsWithItemsOfTheSnapshot) {
+  Recipe recipe;
+  recipe.k = 8;
+  recipe.quota.emplace();
+  Catalogue catalogue;
+  Snapshot snapshot;
+  snapshot.num_items = 4;
+  snapshot.popularity.assign(4, 0);
+  catalogue.columns.push_back({"full", {1, 2, 1, 2, 3}, {"", "x", "y", "new"}});
+  catalogue.columns.push_back({"gaps", {0, 0, 1, 1, 1}, {"", "z"}});
+  for (const CatalogueColumn& column : catalogue.columns) {
+    StratumAttribute attribute;
+    attribute.name = attribute.column = column.name;
+    attribute.kind = StratumAttribute::Kind::kColumn;
+    recipe.strata.push_back(attribute);
+  }
+  const auto strata_by = [&](const std::vector<std::string>& names) {
+    recipe.quota->by.clear();
+    for (const std::string& name : names) {
+      QuotaAttribute by;
+      by.attribute = name;
+      by.mode = QuotaAttribute::Shares::kEqual;
+      recipe.quota->by.push_back(by);
+    }
+    return make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 5);
+  };
+  using Weights = std::vector<std::uint64_t>;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(strata_by({"full"}).weight, (Weights{0, 1, 1, 0}));
+  EXPECT_EQ(strata_by({"gaps"}).weight, (Weights{1, 1}));
+  const Strata both = strata_by({"gaps", "full"});
+  EXPECT_EQ(both.weight, (Weights{0, 1, 1, 0, 0, 1, 1, 0}));
+  EXPECT_EQ(both.names, (Names{"/", "/x", "/y", "/new", "z/", "z/x", "z/y", "z/new"}));
+  EXPECT_EQ(strata_by({"full"}).names, (Names{"", "x", "y", "new"}));
+}
+
 /// Products that overflow to infinities of both signs and to what is not a number.
 TEST(Scores, ThatAreNotFiniteAreNeverSelected) {
   for (const SourceKind source : {SourceKind::kTopk, SourceKind::kUniform, SourceKind::kPool,

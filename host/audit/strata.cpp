@@ -58,7 +58,9 @@ AttributeCells cells_of(const JudgeTables& t, const StratumAttribute& a) {
 std::vector<double> shares_of(const QuotaAttribute& quota, const AttributeCells& cells,
                               std::uint32_t num_items) {
   std::vector<double> shares(cells.names.size(), 0);
-  if (quota.mode == QuotaAttribute::Shares::kEqual) std::fill(shares.begin(), shares.end(), 1.0);
+  if (quota.mode == QuotaAttribute::Shares::kEqual) {
+    for (std::uint32_t i = 0; i < num_items; ++i) shares[cells.of_item[i]] = 1;
+  }
   if (quota.mode == QuotaAttribute::Shares::kCatalogue) {
     for (std::uint32_t i = 0; i < num_items; ++i) shares[cells.of_item[i]] += 1;
   }

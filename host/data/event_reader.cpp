@@ -224,4 +224,20 @@ Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
   return log.classify(as_of, exec);
 }
 
+LogTimes times_of(const std::vector<std::string>& logs, const EventColumns& columns) {
+  LogTimes times;
+  for (const std::string& log : logs) {
+    const std::unique_ptr<TableReader> table = open_table(log);
+    TableScan scan(*table);
+    const std::size_t slot =
+        scan.add(columns.time, "map another column with --event-columns time=COLUMN");
+    while (scan.next()) {
+      const std::int64_t time = scan.time(slot);
+      times.first = std::min(times.first, time);
+      times.last = std::max(times.last, time);
+    }
+  }
+  return times;
+}
+
 }  // namespace quarry

@@ -117,16 +117,4 @@ UserRecords read_user_records(const std::string& path, const EventColumns& colum
                     "--unknown-ids drop");
 }
 
-std::int64_t first_time_in(const std::vector<std::string>& logs, const EventColumns& columns) {
-  std::int64_t first = INT64_MAX;
-  for (const std::string& log : logs) {
-    const std::unique_ptr<TableReader> table = open_table(log);
-    TableScan scan(*table);
-    const std::size_t time =
-        scan.add(columns.time, "map another column with --event-columns time=COLUMN");
-    while (scan.next()) first = std::min(first, scan.time(time));
-  }
-  return first;
-}
-
 }  // namespace quarry

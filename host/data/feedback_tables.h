@@ -37,7 +37,4 @@ struct UserRecords {
 UserRecords read_user_records(const std::string& path, const EventColumns& columns,
                               const IdMap& users, const IdMap& items, UnknownIds unknown);
 
-/// The earliest time in the logs; INT64_MAX where they are empty.
-std::int64_t first_time_in(const std::vector<std::string>& logs, const EventColumns& columns);
-
 }  // namespace quarry

@@ -6,15 +6,19 @@
 #include "host/data/tables.h"
 
 namespace quarry {
-namespace {
-
-struct Entry {
-  std::uint64_t pair = 0;  ///< user << 32 | item
-  std::uint64_t row = 0;
-  float value = 0.0f;
-};
-
-}  // namespace
+PairValues pair_values(const std::vector<PairEntry>& entries, std::uint64_t num_users) {
+  PairValues pairs;
+  pairs.offsets.assign(num_users + 1, 0);
+  pairs.items.reserve(entries.size());
+  pairs.values.reserve(entries.size());
+  for (const PairEntry& entry : entries) {
+    ++pairs.offsets[(entry.pair >> 32) + 1];
+    pairs.items.push_back(static_cast<std::uint32_t>(entry.pair));
+    pairs.values.push_back(entry.value);
+  }
+  for (std::uint64_t u = 0; u < num_users; ++u) pairs.offsets[u + 1] += pairs.offsets[u];
+  return pairs;
+}
 
 PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown) {
@@ -31,8 +35,8 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
   const std::size_t item_slot = add(columns.item, "item");
   const std::size_t value_slot = add(columns.value, "value");
   UnknownIdLog unknown_ids(unknown, scan.name());
-  PairValues pairs;
-  std::vector<Entry> entries;
+  std::uint64_t unknown_pairs = 0;
+  std::vector<PairEntry> entries;
   while (scan.next()) {
     const std::optional<std::uint32_t> user =
         unknown_ids.resolve(users, scan.field(user_slot), "user", scan);
@@ -42,16 +46,16 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
     if (user && item) {
       entries.push_back({std::uint64_t{*user} << 32 | *item, scan.row(), value});
     } else {
-      ++pairs.unknown_ids;
+      ++unknown_pairs;
     }
   }
   unknown_ids.finish();
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+  std::sort(entries.begin(), entries.end(), [](const PairEntry& a, const PairEntry& b) {
     return a.pair != b.pair ? a.pair < b.pair : a.row < b.row;
   });
   const auto repeat =
       std::adjacent_find(entries.begin(), entries.end(),
-                         [](const Entry& a, const Entry& b) { return a.pair == b.pair; });
+                         [](const PairEntry& a, const PairEntry& b) { return a.pair == b.pair; });
   if (repeat != entries.end()) {
     const auto user = static_cast<std::uint32_t>(repeat->pair >> 32);
     const auto item = static_cast<std::uint32_t>(repeat->pair);
@@ -60,15 +64,8 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
                       " stands already in line ", scan.line_of(repeat[0].row),
                       "; a pair has one value. Remove one of the rows");
   }
-  pairs.offsets.assign(users.size() + 1, 0);
-  pairs.items.reserve(entries.size());
-  pairs.values.reserve(entries.size());
-  for (const Entry& entry : entries) {
-    ++pairs.offsets[(entry.pair >> 32) + 1];
-    pairs.items.push_back(static_cast<std::uint32_t>(entry.pair));
-    pairs.values.push_back(entry.value);
-  }
-  for (std::uint64_t u = 0; u < users.size(); ++u) pairs.offsets[u + 1] += pairs.offsets[u];
+  PairValues pairs = pair_values(entries, users.size());
+  pairs.unknown_ids = unknown_pairs;
   return pairs;
 }
 

@@ -61,6 +61,12 @@ struct EventColumns {
                            ///< (e.g. "rating")
 };
 
+/// The earliest and the latest time in logs; the first is behind the last where they are empty.
+struct LogTimes {
+  std::int64_t first = INT64_MAX, last = INT64_MIN;
+};
+LogTimes times_of(const std::vector<std::string>& logs, const EventColumns& columns);
+
 /// What each user's events say about each item up to `as_of`, by user, items sorted.
 struct Exposure {
   std::vector<std::uint64_t> offsets;   ///< [users + 1]
@@ -193,6 +199,14 @@ struct PairValues {
 struct PairColumns {
   std::string user = "user", item = "item", value = "score";
 };
+/// A value of a pair, and where it was read.
+struct PairEntry {
+  std::uint64_t pair = 0;  ///< user << 32 | item
+  std::uint64_t row = 0;
+  float value = 0.0f;
+};
+/// entries: ascending by pair, each once.
+PairValues pair_values(const std::vector<PairEntry>& entries, std::uint64_t num_users);
 /// Repeated pairs and non-finite values throw InputError.
 PairValues read_pairs(const std::string& path, const PairColumns& columns, const IdMap& users,
                       const IdMap& items, UnknownIds unknown);

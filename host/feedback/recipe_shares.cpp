@@ -217,7 +217,9 @@ ShareGroup cell_group(const Recipe& recipe, Node& root, std::size_t level,
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
     for (const StratumSlots& cell : cells) {
-      weights.push_back(equal ? 1 : cell.requested);
+      // Of items without a value, if there are none, no slot is ever asked for.
+      const bool none = cell.name.empty() && cell.requested == 0;
+      weights.push_back(equal && !none ? 1 : cell.requested);
       sum += weights.back();
     }
     if (sum == 0)

@@ -98,7 +98,7 @@ std::vector<std::uint64_t> cell_weights(const QuotaAttribute& quota, const Cells
   std::vector<std::uint64_t> weights(cells.names.size(), 0);
   switch (quota.mode) {
     case QuotaAttribute::Shares::kEqual:
-      std::fill(weights.begin(), weights.end(), 1);
+      for (std::uint32_t i = 0; i < num_items; ++i) weights[cells.of_item[i]] = 1;
       break;
     case QuotaAttribute::Shares::kCatalogue:
       for (std::uint32_t i = 0; i < num_items; ++i) weights[cells.of_item[i]] += 1;
@@ -203,8 +203,8 @@ Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snaps
     std::vector<unsigned __int128> products;
     for (std::size_t outer = 0; outer < strata.names.size(); ++outer) {
       for (std::uint32_t c = 0; c < size; ++c) {
-        names.push_back(strata.names[outer].empty() ? cells.names[c]
-                                                    : strata.names[outer] + "/" + cells.names[c]);
+        names.push_back(sizes.empty() ? cells.names[c]
+                                      : strata.names[outer] + "/" + cells.names[c]);
         products.push_back(static_cast<unsigned __int128>(strata.weight[outer]) * weights[c]);
       }
     }

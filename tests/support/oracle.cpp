@@ -141,7 +141,8 @@ Oracle::Oracle(const Recipe& recipe, const MinerInputs& inputs, u32 seed, u32 ro
     }
     std::vector<u64> share(cells, 0);
     for (u32 c = 0; c < cells; ++c) {
-      if (by.mode == QuotaAttribute::Shares::kEqual) share[c] = 1;
+      if (by.mode == QuotaAttribute::Shares::kEqual)
+        share[c] = std::count(cell.begin(), cell.begin() + universe_, c) > 0;
       for (const auto& [name, millionths] : by.shares)
         if (by.mode == QuotaAttribute::Shares::kNamed && name == names[c]) share[c] = millionths;
     }

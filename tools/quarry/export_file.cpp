@@ -21,6 +21,26 @@ std::string beside(const std::string& path, const std::string& ending) {
   return (target.parent_path() / ("." + target.filename().string() + ending)).string();
 }
 
+/// Unless it is to be replaced, never in the place of what appeared meanwhile. What stands beside
+/// it goes again where the file does not get there; "": nothing does.
+void put_in_place(const std::string& aside, const std::string& path, bool overwrite,
+                  const std::string& beside_it) {
+  if (overwrite) {
+    rename_path(aside, path);
+  } else {
+    try {
+      if (!link_file(aside, path))
+        throw IoError(path + ": appeared meanwhile; choose another --out");
+    } catch (const IoError&) {
+      std::error_code ignored;
+      if (!beside_it.empty()) fs::remove(beside_it, ignored);
+      throw;
+    }
+    remove_path(aside);
+  }
+  sync_folder(fs::path(path).parent_path().string());
+}
+
 }  // namespace
 
 std::string sidecar_of(const std::string& path) { return path + ".meta.json"; }
@@ -33,6 +53,9 @@ void check_export_target(const std::string& path, bool overwrite, bool folder) {
         fmt::format("{}: is not a folder, so {} cannot be made in it; make it first or "
                     "choose another --out",
                     target.parent_path().string(), target.filename().string()));
+  if (fs::exists(target.parent_path() / "store.json", error))
+    throw IoError(fmt::format("{}: is a store, in which nothing else belongs; choose another --out",
+                              target.parent_path().string()));
   const std::string sidecar = sidecar_of(target.string());
   if (!folder && !overwrite && fs::exists(fs::symlink_status(sidecar, error)))
     throw IoError(fmt::format(
@@ -85,19 +108,6 @@ void ExportFile::close() {
   close_file(file_, aside_);
 }
 
-/// Never in the place of what appeared meanwhile; the sidecar goes again where that is so.
-void ExportFile::place_new() {
-  try {
-    if (!link_file(aside_, path_))
-      throw IoError(path_ + ": appeared meanwhile; choose another --out");
-  } catch (const IoError&) {
-    std::error_code ignored;
-    fs::remove(sidecar_of(path_), ignored);
-    throw;
-  }
-  remove_path(aside_);
-}
-
 void ExportFile::publish(const std::string& sidecar) {
   const std::string draft = beside(path_, fmt::format(".meta-{}", ::getpid()));
   remove_path(draft);
@@ -109,13 +119,23 @@ void ExportFile::publish(const std::string& sidecar) {
     fs::remove(draft, ignored);
     throw;
   }
-  if (overwrite_) {
-    rename_path(aside_, path_);
-  } else {
-    place_new();
-  }
+  put_in_place(aside_, path_, overwrite_, sidecar_of(path_));
   aside_.clear();
-  sync_folder(fs::path(path_).parent_path().string());
+}
+
+void place_text(const std::string& path, const std::string& text, bool overwrite) {
+  check_export_target(path, overwrite, false);
+  const std::string target = set_folder(path).string();
+  const std::string aside = beside(target, fmt::format(".partial-{}", ::getpid()));
+  std::error_code ignored;
+  fs::remove(aside, ignored);  // of a killed run whose process had this number
+  try {
+    write_new_file(aside, text);
+    put_in_place(aside, target, overwrite, "");
+  } catch (const IoError&) {
+    fs::remove(aside, ignored);
+    throw;
+  }
 }
 
 }  // namespace quarry

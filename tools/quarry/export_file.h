@@ -14,9 +14,14 @@ namespace quarry {
 /// Where the JSON on a file lies: "<path>.meta.json".
 std::string sidecar_of(const std::string& path);
 
-/// Throws IoError where `path` cannot become an export: its folder is missing, something lies there
-/// and is not to be replaced, or is no regular file (`folder`: no earlier export of that kind).
+/// Throws IoError where `path` cannot become an export: its folder is missing or a store, something
+/// lies there and is not to be replaced, or is no regular file (`folder`: no earlier export of that
+/// kind).
 void check_export_target(const std::string& path, bool overwrite, bool folder);
+
+/// A text without a sidecar, likewise aside with mode 0600, synced and put in its place. Throws
+/// IoError.
+void place_text(const std::string& path, const std::string& text, bool overwrite);
 
 class ExportFile {
  public:
@@ -36,7 +41,6 @@ class ExportFile {
 
  private:
   void flush();
-  void place_new();
   std::string path_, aside_;
   bool overwrite_;
   FileHandle file_;

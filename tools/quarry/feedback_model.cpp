@@ -17,8 +17,8 @@
 #include "host/store/digest.h"
 #include "host/store/text_diff.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/export_file.h"
 #include "tools/quarry/item_names.h"
-#include "tools/quarry/new_file.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/verbs.h"
 
@@ -214,7 +214,7 @@ std::vector<std::string> notes_on(const MovedGroup& moved, const ShareRule& rule
         moved.group.by, moved.group.mode,
         moved.group.mode == "catalogue" ? ", taken from the slots that the run asked for" : ""));
   const auto& shares = moved.group.shares;
-  if (changed && moved.group.mode == "catalogue" &&
+  if (changed && !moved.group.mode.empty() &&
       std::any_of(shares.begin(), shares.end(),
                   [](const auto& share) { return share.first.empty() && share.second == 0; }))
     notes.push_back(fmt::format(
@@ -387,7 +387,7 @@ void put_in_place(const ModelFeedbackArgs& args, const ProposedRecipe& proposed,
           fmt::format("{}: means another version than a moment ago; give its number", args.set));
   }
   if (proposed.changed()) {
-    place_text_file(args.out, proposed.text, args.overwrite);
+    place_text(args.out, proposed.text, args.overwrite);
     fmt::print(stderr, "written: {}; review it, then quarry mine --recipe {}\n", args.out,
                args.out);
   } else {
@@ -403,7 +403,7 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
         fmt::format("--out {} is no name of a recipe; it must end in .toml", args.out));
   if (std::string folder, reference; args.record && !split_reference(args.set, &folder, &reference))
     throw ConfigError("--record: " + args.set + " is no version of a store; give STORE@VERSION");
-  check_new_file(args.out, args.overwrite);
+  check_export_target(args.out, args.overwrite, false);
   std::error_code ignored;
   if (std::filesystem::equivalent(args.out, args.outputs, ignored))
     throw ConfigError(
@@ -422,13 +422,13 @@ int run_model_feedback(const ModelFeedbackArgs& args) {
     fmt::print(stderr, "warning: {}\n", printable(words));
   const std::string diff =
       unified_diff(proposed.before, proposed.text, fmt::format("recipe of {}", args.set), args.out);
+  put_in_place(args, proposed, set, outputs_hash);  // before a reader may close the pipe
   if (args.json) {
     print_feedback_json(args, proposed, diff, outputs_hash);
   } else {
     for (const MovedGroup& moved : proposed.groups) print_group(moved, args.rule);
     std::fputs(diff.c_str(), stdout);
   }
-  put_in_place(args, proposed, set, outputs_hash);
   return 0;
 }
 

@@ -149,16 +149,15 @@ class FeedbackUsers {
     for (const std::string& words : warnings_) fmt::print(stderr, "warning: {}\n", words);
     fmt::print(
         stderr,
-        "{} record{}: {} event{}; {} repeated, {} of a pair with a later one of its sort, {} "
-        "aversions withdrawn, {} requests followed by an aversion{}\n",
-        words_of_count(lines_), lines_ == 1 ? "" : "s", words_of_count(events_.size()),
-        events_.size() == 1 ? "" : "s", wishes_.repeated, wishes_.superseded, wishes_.withdrawn,
-        wishes_.renewed,
+        "{}: {}; {} repeated, {} of a pair with a later one of its sort, {} aversions withdrawn, "
+        "{} requests followed by an aversion{}\n",
+        words_of_count(lines_, "record"), words_of_count(events_.size(), "event"), wishes_.repeated,
+        wishes_.superseded, wishes_.withdrawn, wishes_.renewed,
         unknown_ > 0 ? fmt::format(", {} with unknown ids left out", unknown_) : "");
     for (std::size_t w = 0; w < kNumWishes; ++w) {
       if (counts_[w] == 0) continue;
-      fmt::print(stderr, "  {} as '{}': {} event{}, {}\n", words_of(kAllWishes[w]),
-                 printable(kinds_[w]), counts_[w], counts_[w] == 1 ? "" : "s", words_of(uses_[w]));
+      fmt::print(stderr, "  {} as '{}': {}, {}\n", words_of(kAllWishes[w]), printable(kinds_[w]),
+                 words_of_count(counts_[w], "event"), words_of(uses_[w]));
       if (others_[w] > 0)
         fmt::print(stderr, "    of these {} pairs are of another class by other events of theirs\n",
                    others_[w]);
@@ -249,7 +248,7 @@ class FeedbackUsers {
     const RunOptions& options = named_.request.options;
     std::vector<std::string> logs = options.more_events;
     logs.insert(logs.begin(), options.events);
-    const std::int64_t first = first_time_in(logs, named_.request.event_columns);
+    const std::int64_t first = times_of(logs, named_.request.event_columns).first;
     const std::int64_t as_of = named_.inputs->exposure->as_of;
     for (const FeedbackEvent& event : events_) {
       early_ += event.time < first ? 1 : 0;

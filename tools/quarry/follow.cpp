@@ -100,15 +100,16 @@ bool Follower::pause() const {
   return !stop_.load();
 }
 
-bool Follower::wait() {
+bool Follower::wait(std::uint32_t most_looks) {
   State last = look();
-  while (pause()) {
+  for (std::uint32_t looks = 1; pause(); ++looks) {
     State now = look();
     const bool settled = now == last;
     if (settled && now != known_) {
       known_ = std::move(now);
       return true;
     }
+    if (looks == most_looks) return true;
     last = std::move(now);
   }
   return false;

@@ -36,12 +36,11 @@ class Follower {
   /// What was read last, as it was then.
   void have_read(const std::vector<InputFile>& files);
   /// Returns when something is not as it was read, or tried before, and was left alone for an
-  /// interval. False: it is to stop.
-  bool wait();
-  /// Waits for an interval, whatever happens. False: it is to stop.
-  bool pause() const;
+  /// interval; or after so many intervals, if that is not 0. False: it is to stop.
+  bool wait(std::uint32_t most_looks);
 
  private:
+  bool pause() const;  ///< an interval; false: it is to stop
   /// Of no file at all where there is none.
   using State = std::map<std::string, FileIdentity>;
   State look() const;

@@ -110,45 +110,42 @@ void note(Inputs& inputs, const Context& context, const std::string& role,
   inputs.files.push_back({role, path, 0, "", identity_of(path)});
 }
 
-/// A set as a table of pairs. The options name its version by number from here on.
-void load_set_pairs(RunRequest& request, const std::string& name, const Context& context,
-                    Inputs& inputs) {
+/// Of the events that this run sees; nothing: there are none.
+std::optional<std::int64_t> end_of_events(const RunRequest& request, const Inputs& inputs) {
+  if (request.as_of || !inputs.exposure || inputs.exposure->latest_event == INT64_MIN)
+    return request.as_of;
+  return inputs.exposure->latest_event;
+}
+
+/// The i-th table of pairs, which is a set. The options name its version by number from here on.
+void load_set_pairs(RunRequest& request, std::size_t i, const Context& context, Inputs& inputs) {
   check_stop(context);
-  for (std::size_t i = 0; i < request.pairs.size(); ++i) {
-    if (request.pairs[i].name != name) continue;
-    const std::string flag = "--pairs " + name;
-    const auto read = [&] {
-      try {
-        return pairs_of_set(request.pairs[i].path, inputs.user_ids, inputs.item_ids);
-      } catch (const InputError& error) {
-        throw InputError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
-      } catch (const IoError& error) {
-        throw IoError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
-      }
-    };
-    SetPairs from = read();
-    const std::optional<std::int64_t> end =
-        request.as_of || !inputs.exposure || inputs.exposure->latest_event == INT64_MIN
-            ? request.as_of
-            : std::optional(inputs.exposure->latest_event);
-    if (from.as_of && end && *from.as_of > *end) {
-      inputs.warnings.push_back(fmt::format(
-          "{}: {} knew events up to {}, this run ends at {}: what was positive by then is missing "
-          "from its negatives, which tells of the future",
-          flag, from.set, *from.as_of, *end));
-    }
-    request.pairs[i].path = from.set;
-    request.options.pairs[i] = fmt::format("{}={}", name, from.set);
-    note(inputs, context, "pairs " + name, from.manifest_path);
-    if (from.gone > 0) {
-      inputs.warnings.push_back(fmt::format(
-          "--pairs {}: {} of {} negatives of {} are of users or items that are not here any more",
-          name, from.gone, from.negatives, from.set));
-    }
-    inputs.pairs[name] = std::move(from.values);
-    from.values = {};
-    inputs.set_pairs[name] = std::move(from);
+  NamedPath& entry = request.pairs[i];
+  const std::string flag = "--pairs " + entry.name;
+  SetPairs from;
+  try {
+    from = pairs_of_set(entry.path, inputs.user_ids, inputs.item_ids, &inputs.pairs[entry.name]);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
+  } catch (const IoError& error) {
+    throw IoError(fmt::format("{}: {}; {}=SET names another", flag, error.what(), flag));
   }
+  entry.path = from.set;
+  request.options.pairs[i] = fmt::format("{}={}", entry.name, from.set);
+  note(inputs, context, "pairs " + entry.name, from.manifest_path);
+  const std::optional<std::int64_t> end = end_of_events(request, inputs);
+  if (from.as_of && end && *from.as_of > *end) {
+    inputs.warnings.push_back(fmt::format(
+        "{}: {} knew events up to {}, this run ends at {}: what was positive by then is missing "
+        "from its negatives, which tells of the future",
+        flag, from.set, *from.as_of, *end));
+  }
+  if (from.gone > 0) {
+    inputs.warnings.push_back(
+        fmt::format("{}: {} of {} negatives of {} are of users or items that are not here any more",
+                    flag, from.gone, from.negatives, from.set));
+  }
+  inputs.set_pairs[entry.name] = std::move(from);
 }
 
 /// --pairs-near, over the sets in the order of the flags.
@@ -329,9 +326,10 @@ std::unique_ptr<Inputs> load_inputs(RunRequest& request, const Context& context)
     throw InputError(o.rows.empty() ? no_positive_message(request, inputs)
                                     : o.rows + ": has no rows; there is nothing to mine");
   }
-  for (const NamedPath& entry : request.pairs) {
+  for (std::size_t i = 0; i < request.pairs.size(); ++i) {
+    const NamedPath& entry = request.pairs[i];
     if (names_a_set(entry.path)) {
-      load_set_pairs(request, entry.name, context, inputs);
+      load_set_pairs(request, i, context, inputs);
       continue;
     }
     note(inputs, context, "pairs " + entry.name, entry.path);

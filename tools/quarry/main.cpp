@@ -64,6 +64,7 @@ void install_signal_handlers() {
   if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_DFL)
     ::sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a crash
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a limit on the size of files
 }
 
 int fail(ExitCode code, const char* kind, const char* what) {

@@ -71,4 +71,8 @@ std::string words_of_count(std::uint64_t count) {
   return text;
 }
 
+std::string words_of_count(std::uint64_t count, const char* what) {
+  return fmt::format("{} {}{}", words_of_count(count), what, count == 1 ? "" : "s");
+}
+
 }  // namespace quarry

@@ -34,5 +34,7 @@ std::string words_of_seconds(double seconds);
 std::string words_of_bytes(std::uint64_t bytes);
 /// 1234567 as "1,234,567".
 std::string words_of_count(std::uint64_t count);
+/// "1 event", "1,234 events".
+std::string words_of_count(std::uint64_t count, const char* what);
 
 }  // namespace quarry

@@ -380,30 +380,31 @@ std::string version_in_store(const std::string& version, std::uint64_t number) {
 /// What is wrong with files may be mended while it waits, unless it was so from the beginning;
 /// anything else ends it.
 class Following {
+  static constexpr std::uint32_t kLooksPerTrial = 12;
+
  public:
   Following(const RefreshArgs& args, const CLI::App& verb, const Context& context)
       : args_(args), verb_(verb), context_(context), follower_(args.follow, *context.stop) {}
 
   int run() {
     for (;;) {
-      bool again = false;
+      std::uint32_t looks = 0;  // after which it is tried again though no file changed; 0: never
       try {
         refresh_once();
-      } catch (const Cancelled&) {
-        throw;
       } catch (const SetLocked& error) {
-        if (!locked_) fmt::print(stderr, "waiting: {}\n", error.what());
-        again = locked_ = true;
+        say_once(fmt::format("waiting: {}", error.what()));
+        looks = 1;
       } catch (const InputError& error) {
         if (!started_) throw;
-        say_wrong(error.what());
-      } catch (const IoError& error) {
+        say_once(fmt::format("not refreshed: {}\nwaiting until a file changes", error.what()));
+      } catch (const IoError& error) {  // a disk that was full has room again without a sign
         if (!started_) throw;
-        say_wrong(error.what());
+        say_once(fmt::format("not refreshed: {}\ntrying again from time to time", error.what()));
+        looks = kLooksPerTrial;
       }
-      if (!(again ? follower_.pause() : follower_.wait())) break;
+      if (!follower_.wait(looks)) break;
     }
-    fmt::print(stderr, "stopped; {} versions made\n", words_of_count(made_));
+    fmt::print(stderr, "stopped; {} made\n", words_of_count(made_, "version"));
     return exit_code_;
   }
 
@@ -418,7 +419,6 @@ class Following {
       follower_.have_read(refresh.inputs()->files);
       started_ = true;
       version = refresh.make();
-      locked_ = false;
       said_.clear();
       made_ += refresh.was_there() ? 0 : 1;
     }
@@ -433,18 +433,12 @@ class Following {
     const RunOptions then =
         recorded_options(text_of(open_set(args_.version, false)), CLI::App(), {});
     if (then.as_of.empty()) return {};
-    std::int64_t end = parse_time(then.as_of, "--as-of");
-    const EventColumns columns = parse_event_columns(then.event_columns, then.event_kind);
-    for (const std::string& log : logs) {
-      for (const std::string& time : IdMap::read_column(*open_table(log), columns.time))
-        end = std::max(end, parse_time(time, log));
-    }
-    return std::to_string(end);
+    const LogTimes times = times_of(logs, parse_event_columns(then.event_columns, then.event_kind));
+    return std::to_string(std::max(parse_time(then.as_of, "--as-of"), times.last));
   }
-  void say_wrong(const char* what) {
-    if (said_ == what) return;
-    said_ = what;
-    fmt::print(stderr, "not refreshed: {}\nwaiting until a file changes\n", what);
+  void say_once(const std::string& words) {
+    if (said_ != words) fmt::print(stderr, "{}\n", words);
+    said_ = words;
   }
 
   RefreshArgs args_;
@@ -453,7 +447,6 @@ class Following {
   const Context& context_;
   Follower follower_;
   bool started_ = false;  ///< its inputs are known
-  bool locked_ = false;   ///< and it was said
   std::string said_;      ///< what was wrong last
   std::uint64_t made_ = 0;
   int exit_code_ = 0;  ///< of the last audit

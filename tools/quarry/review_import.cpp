@@ -100,10 +100,10 @@ class ReviewImport {
     const std::uint64_t all = judged + majorities_[index_of(Verdict::kUnsure)];
     fmt::print(
         stderr, "{} {} judged by {}: {} confirmed, {}{}, {} unsure; {} not judged\n",
-        counted(all, "negative"), all == 1 ? "was" : "were",
+        words_of_count(all, "negative"), all == 1 ? "was" : "were",
         review_.reviewers.size() == 1 ? "one reviewer"
                                       : fmt::format("{} reviewers", review_.reviewers.size()),
-        judged - false_ones, counted(false_ones, "false negative"),
+        judged - false_ones, words_of_count(false_ones, "false negative"),
         judged > 0
             ? fmt::format(" ({:.1f} %, 95 % {:.1f} to {:.1f} %)",
                           kPercent * static_cast<double>(false_ones) / static_cast<double>(judged),
@@ -113,7 +113,7 @@ class ReviewImport {
     for (std::size_t c = 0; c < counts_.size(); ++c) {
       const StratumCount& cell = counts_[c];
       const std::string name = printable(review_.cells[c].name);
-      const std::string size = counted(cell.population, "negative");
+      const std::string size = words_of_count(cell.population, "negative");
       if (cell.judged == 0) {
         fmt::print(stderr, "  {}: no verdict; {}\n", name, size);
         continue;
@@ -125,9 +125,9 @@ class ReviewImport {
     if (estimate_.share) {
       fmt::print(stderr, "of {} {:.2f} % are estimated to be false{}\n",
                  estimate_.covered == estimate_.population
-                     ? fmt::format("all {}", counted(estimate_.population, "negative"))
+                     ? fmt::format("all {}", words_of_count(estimate_.population, "negative"))
                      : fmt::format("the {} (of {}) in strata with verdicts,",
-                                   counted(estimate_.covered, "negative"),
+                                   words_of_count(estimate_.covered, "negative"),
                                    words_of_count(estimate_.population)),
                  kPercent * *estimate_.share, error_words());
     }
@@ -135,7 +135,7 @@ class ReviewImport {
       fmt::print(stderr,
                  "{} two verdicts or more: {:.1f} % of pairs agree, Krippendorff's alpha {}\n",
                  agreement_.units == 1 ? "1 negative has"
-                                       : counted(agreement_.units, "negative") + " have",
+                                       : words_of_count(agreement_.units, "negative") + " have",
                  kPercent * *agreement_.percent,
                  agreement_.alpha ? fmt::format("{:.3f}", *agreement_.alpha)
                                   : "undefined (all verdicts are the same)");
@@ -143,7 +143,7 @@ class ReviewImport {
 
   void say_log() const {
     fmt::print(stderr, "{}: {}, '{}' is {}; it holds ids of users, as a log does\n", args_.out,
-               counted(events_.size(), "event"), printable(args_.kind), words_of(use_));
+               words_of_count(events_.size(), "event"), printable(args_.kind), words_of(use_));
     std::fputs(next_words(named_, events_, args_.out, args_.recipe).c_str(), stderr);
   }
 
@@ -174,10 +174,6 @@ class ReviewImport {
               args_.files[i], args_.files[j]));
       }
     }
-  }
-
-  static std::string counted(std::uint64_t count, const char* what) {
-    return fmt::format("{} {}{}", words_of_count(count), what, count == 1 ? "" : "s");
   }
 
   /// How far the estimate may be off.

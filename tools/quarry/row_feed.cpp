@@ -16,8 +16,10 @@
 namespace quarry {
 namespace {
 
-/// Rows held at a time, rounded up to tiles; as many to mine are enough for a stretch.
+/// Rows held at a time, rounded up to tiles.
 constexpr std::uint64_t kBlockRows = 65536;
+/// Rows to mine that make searches large enough to end a stretch.
+constexpr std::uint64_t kEnoughToMine = 16384;
 /// Rows of a stretch, which are held with their positives: a kill costs what was mined of it.
 constexpr std::uint64_t kStretchRows = std::uint64_t{1} << 20;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -154,7 +156,7 @@ std::uint64_t RowFeed::begin_stretch(const std::atomic<bool>* stop) {
     special_.insert(special_.end(), special.begin(), special.end());
     stretch_rows_ += block().size();
     held += bytes_of(block());
-    if (takeover_ == nullptr || rows_to_mine() >= kBlockRows || stretch_rows_ >= kStretchRows ||
+    if (takeover_ == nullptr || rows_to_mine() >= kEnoughToMine || stretch_rows_ >= kStretchRows ||
         (stretch_bytes_ > 0 && held + bytes_of(kept_) >= stretch_bytes_))
       break;
   }

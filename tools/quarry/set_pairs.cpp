@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -16,6 +16,7 @@
 #include "host/store/negative_set.h"
 #include "host/store/store.h"
 #include "kernels/core/errors.h"
+#include "kernels/core/exact_score.h"
 #include "kernels/core/ids.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/recorded_run.h"
@@ -33,16 +34,14 @@ class Numbers {
       : then_(std::move(then)), now_(now) {}
 
   const char* known_as() const { return then_ ? "ids of a file" : "row numbers"; }
+  /// kNoItem: it is not here.
   std::uint32_t here(std::uint32_t number) {
-    if (number >= known_.size()) known_.resize(std::size_t{number} + 1, kUnasked);
-    std::uint64_t& known = known_[number];
-    if (known == kUnasked) known = ask(number);
-    return static_cast<std::uint32_t>(known);
+    const auto [at, fresh] = known_.try_emplace(number, kNoItem);
+    if (fresh) at->second = ask(number);
+    return at->second;
   }
 
  private:
-  static constexpr std::uint64_t kUnasked = ~std::uint64_t{0};
-
   std::uint32_t ask(std::uint32_t number) const {
     if (!then_) return now_.find(std::to_string(number)).value_or(kNoItem);
     return number < then_->size() ? now_.find((*then_)[number]).value_or(kNoItem) : kNoItem;
@@ -50,7 +49,7 @@ class Numbers {
 
   std::optional<std::vector<std::string>> then_;
   const IdMap& now_;
-  std::vector<std::uint64_t> known_;
+  std::unordered_map<std::uint32_t, std::uint32_t> known_;
 };
 
 /// The file of ids that the manifest records under `role`; nothing where ids were row numbers.
@@ -82,7 +81,8 @@ bool names_a_set(const std::string& path) {
          split_reference(path, &store, &reference);
 }
 
-SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items) {
+SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items,
+                      PairValues* values) {
   SetPairs pairs;
   pairs.set = path;
   std::string store, reference;
@@ -109,11 +109,7 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
   Numbers user_here(std::move(user_ids), users);
   Numbers item_here(std::move(item_ids), items);
 
-  struct Entry {
-    std::uint64_t pair;  ///< user << 32 | item
-    float score;
-  };
-  std::vector<Entry> entries;
+  std::vector<PairEntry> entries;
   for (std::uint64_t r = 0; r < set.rows(); ++r) {
     const NegativeSet::Row row = set.row(r);
     if (row.count > 0 && row.user == kNoItem) {
@@ -129,7 +125,7 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
       if (user == kNoItem || item == kNoItem) {
         ++pairs.gone;
       } else {
-        entries.push_back({std::uint64_t{user} << 32 | item, row.score[j]});
+        entries.push_back({std::uint64_t{user} << 32 | item, r, row.score[j]});
       }
     }
   }
@@ -140,22 +136,12 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
         pairs.set, pairs.negatives, user_here.known_as(),
         users.are_row_numbers() ? "row numbers" : "ids of a file"));
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return a.pair != b.pair ? a.pair < b.pair : a.score > b.score;
+  std::sort(entries.begin(), entries.end(), [](const PairEntry& a, const PairEntry& b) {
+    return a.pair != b.pair ? a.pair < b.pair : a.value > b.value;
   });
-  entries.erase(std::unique(entries.begin(), entries.end(),
-                            [](const Entry& a, const Entry& b) { return a.pair == b.pair; }),
-                entries.end());
-  PairValues& values = pairs.values;
-  values.offsets.assign(users.size() + 1, 0);
-  values.items.reserve(entries.size());
-  values.values.reserve(entries.size());
-  for (const Entry& entry : entries) {
-    ++values.offsets[(entry.pair >> 32) + 1];
-    values.items.push_back(static_cast<std::uint32_t>(entry.pair));
-    values.values.push_back(entry.score);
-  }
-  for (std::uint64_t u = 0; u < users.size(); ++u) values.offsets[u + 1] += values.offsets[u];
+  const auto same = [](const PairEntry& a, const PairEntry& b) { return a.pair == b.pair; };
+  entries.erase(std::unique(entries.begin(), entries.end(), same), entries.end());
+  *values = pair_values(entries, users.size());
   return pairs;
 }
 
@@ -193,18 +179,12 @@ class UserPruning {
   }
 
  private:
+  /// As the filter near_duplicate has it.
   bool is_near() const {
-    constexpr double kRounding = 1e-12;
     for (std::size_t at = 0; at < kept_.size(); at += items_.dim) {
-      // Lengths are those of rounded unit vectors: equal ones have a cosine of 1.
-      double dot = 0, one = 0, other = 0;
-      for (std::uint32_t d = 0; d < items_.dim; ++d) {
-        dot += double{kept_[at + d]} * row_[d];
-        one += double{kept_[at + d]} * kept_[at + d];
-        other += double{row_[d]} * row_[d];
-      }
-      const double length = std::sqrt(one * other);
-      if (length > 0 && dot >= (cosine_ - kRounding) * length) return true;
+      const float cosine =
+          exact_score(Metric::kInnerProduct, kept_.data() + at, row_.data(), items_.dim);
+      if (double{cosine} >= cosine_) return true;
     }
     return false;
   }
@@ -219,17 +199,15 @@ class UserPruning {
 void leave_out(PairValues& values, const std::vector<std::uint8_t>& keep) {
   std::uint64_t to = 0;
   for (std::size_t u = 0; u + 1 < values.offsets.size(); ++u) {
-    const std::uint64_t first = u == 0 ? 0 : values.offsets[u];
-    std::uint64_t from = first;
+    std::uint64_t from = values.offsets[u];
     values.offsets[u] = to;
-    // The next user's first pair stands where this one's end stood.
     for (const std::uint64_t end = values.offsets[u + 1]; from < end; ++from) {
       if (keep[from] == 0) continue;
       values.items[to] = values.items[from];
       values.values[to++] = values.values[from];
     }
   }
-  if (!values.offsets.empty()) values.offsets.back() = to;
+  values.offsets.back() = to;
   values.items.resize(to);
   values.values.resize(to);
 }

@@ -22,16 +22,17 @@ struct SetPairs {
   std::uint64_t gone = 0;             ///< of them, those whose user or item is not here
   std::optional<std::int64_t> as_of;  ///< the end of the events that it knew; nothing: not said
   std::uint64_t near = 0;             ///< pairs left out as near duplicates
-  PairValues values;                  ///< each pair once, with the best of its scores
 };
 
 /// Whether `path` is a set: its folder, or STORE@VERSION.
 bool names_a_set(const std::string& path);
 
-/// The negatives of a set by the numbers that their users and items have here. Ids are those of the
-/// files that its manifest records. Throws InputError where these are gone or changed, or the set
-/// has no users; IoError where there is no set.
-SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items);
+/// The negatives of a set by the numbers that their users and items have here: each pair once, with
+/// the best of its scores. Ids are those of the files that its manifest records. Throws InputError
+/// where the set or these are damaged or changed, the set has no users, or none of its pairs is
+/// here; IoError where a file is missing.
+SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& items,
+                      PairValues* values);
 
 /// Leaves out what is near to what is kept: user by user, over the tables in their order and within
 /// one by descending value (then ascending item), an item whose cosine to one that was kept before
