@@ -80,37 +80,15 @@ if(NOT QUARRY_SANITIZE)
     --target all_verify_interface_header_sets)  # each public header compiles alone
   find_package(Python3 COMPONENTS Interpreter QUIET)
   if(TARGET quarry_cli AND Python3_FOUND)
-    add_test(NAME plan_memory COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/plan_memory.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(plan_memory PROPERTIES TIMEOUT 1800)
-    add_test(NAME refresh_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/refresh_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(refresh_test PROPERTIES TIMEOUT 1800)
-    add_test(NAME set_pairs_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/set_pairs_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(set_pairs_test PROPERTIES TIMEOUT 300)
-    add_test(NAME follow_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/follow_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(follow_test PROPERTIES TIMEOUT 600)
-    add_test(NAME peers_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/peers_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(peers_test PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
-    add_test(NAME store_tools_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/store_tools_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(store_tools_test PROPERTIES TIMEOUT 900)
-    add_test(NAME review_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/review_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(review_test PROPERTIES TIMEOUT 300)
-    add_test(NAME feedback_model_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/feedback_model_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(feedback_model_test PROPERTIES TIMEOUT 300)
+    foreach(script_and_limit plan_memory=1800 refresh_test=1800 store_tools_test=900 follow_test=600 set_pairs_test=300
+        review_test=300 feedback_users_test=300 feedback_model_test=300 report_page_test=300 auto_bench_test=300 peers_test=300)
+      string(REGEX MATCH "^(.*)=(.*)$" both "${script_and_limit}")
+      set(script "${CMAKE_MATCH_1}")
+      add_test(NAME ${script} COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/${script}.py"
+        $<TARGET_FILE:quarry_cli>)
+      set_tests_properties(${script} PROPERTIES TIMEOUT ${CMAKE_MATCH_2} SKIP_RETURN_CODE 77)
+    endforeach()
     add_test(NAME bench_plot_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/bench_plot_test.py")
-    add_test(NAME report_page_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/report_page_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(report_page_test PROPERTIES TIMEOUT 300)
-    add_test(NAME auto_bench_test COMMAND ${Python3_EXECUTABLE} -B "${PROJECT_SOURCE_DIR}/tests/auto_bench_test.py"
-      $<TARGET_FILE:quarry_cli>)
-    set_tests_properties(auto_bench_test PROPERTIES TIMEOUT 300)
   endif()
   add_test(NAME check_install COMMAND "${checks}/check_install" "${PROJECT_BINARY_DIR}")
   set_tests_properties(check_layers check_format check_headers check_install PROPERTIES

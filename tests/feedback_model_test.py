@@ -6,7 +6,6 @@ comments of the recipe; every refusal.
 
 The projection on the bounds is found here by going through its break points in exact fractions, the program halves an interval.
 """
-import csv
 import fcntl
 import fractions
 import json
@@ -14,14 +13,10 @@ import math
 import os
 import random
 import stat
-import struct
-import subprocess
-import sys
-import tempfile
 import tomllib
-import unittest
 
-PROGRAM = ""
+from program import ProgramTest, main, text_of, write_waves
+
 USERS, ITEMS, DIM = 20, 60, 4
 Z = 1.959963984540054
 BRANCHES = """# mined nightly  \u2014 \u00fc and other letters
@@ -77,19 +72,6 @@ seller = { S0 = 0.5, S1 = 0.25, S2 = 0.25 }
 COUNTS = BRANCHES.replace("share = 0.5 ", "count = 5 ").replace("share=0.3", "count=3").replace("share = 2e-1", "count = 2")
 SCHEDULE = BRANCHES.replace("share = 0.5 ", "share = { schedule = [[0, 0.5], [10, 0.5]] } ")
 SINGLE = BRANCHES[:BRANCHES.index("  [[branch]]")].replace("share = 0.5", "")
-
-
-def text_of(path):
-    with open(path, encoding="utf-8", newline="") as f:
-        return f.read()
-
-
-def npy(path, rows, phase):
-    data = [math.sin(phase + 0.7 * i) for i in range(rows * DIM)]
-    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, DIM)
-    head += " " * (117 - len(head)) + "\n"
-    with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + struct.pack("<%df" % len(data), *data))
 
 
 # --- the rule, once more ----------------------------------------------------------------------------------------------
@@ -166,13 +148,12 @@ def rule(shares, lines, total, grain=1, **changed):
     return {s: float(new.get(s, shares[s])) for s in shares}
 
 
-class ModelFeedback(unittest.TestCase):
+class ModelFeedback(ProgramTest):
     @classmethod
     def setUpClass(cls):
-        cls.dir = tempfile.TemporaryDirectory()
-        cls.root = cls.dir.name
-        npy(cls.path("items.npy"), ITEMS, 0.1)
-        npy(cls.path("users.npy"), USERS, 0.4)
+        super().setUpClass()
+        write_waves(cls.path("items.npy"), ITEMS, DIM, 0.1)
+        write_waves(cls.path("users.npy"), USERS, DIM, 0.4)
         cls.table("events.csv", ["user", "item", "time", "kind"],
                   [[u, (u * 7 + j * 11) % ITEMS, 1000 + u * 10 + j, "like"] for u in range(USERS) for j in range(3)])
         cls.table("catalogue.csv", ["item", "seller"], [[i, "S%d" % (0 if i % 2 else i % 3)] for i in range(ITEMS)])
@@ -180,33 +161,6 @@ class ModelFeedback(unittest.TestCase):
                              ("counts", COUNTS), ("schedule", SCHEDULE), ("single", SINGLE), ("crlf", QUOTA.replace("\n", "\r\n"))):
             cls.write(name + ".toml", recipe)
             cls.mine(name, "--out", cls.path(name))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.dir.cleanup()
-
-    @classmethod
-    def path(cls, name):
-        return os.path.join(cls.root, name)
-
-    @classmethod
-    def write(cls, name, text):
-        with open(cls.path(name), "w", encoding="utf-8", newline="") as f:
-            f.write(text)
-        return cls.path(name)
-
-    @classmethod
-    def table(cls, name, header, rows):
-        with open(cls.path(name), "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        return cls.path(name)
-
-    @classmethod
-    def run_quarry(cls, *args):
-        done = subprocess.run([PROGRAM, *args], capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
 
     @classmethod
     def mine(cls, recipe, *more):
@@ -235,19 +189,6 @@ class ModelFeedback(unittest.TestCase):
     def shares(self, answer, by="branch"):
         group = next(g for g in answer["groups"] if g["by"] == by)
         return {s["segment"]: s["after"] for s in group["segments"]}
-
-    def ok(self, *args):
-        code, out, err = self.run_quarry(*args)
-        self.assertEqual(code, 0, out + err)
-        return out
-
-    def fails(self, code, words, *args):
-        got, out, err = self.run_quarry(*args)
-        self.assertEqual(got, code, out + err)
-        for word in [words] if isinstance(words, str) else words:
-            self.assertIn(word, out + err)
-
-    # --- shares worked out by hand ------------------------------------------------------------------------------------
 
     def test_losses(self):
         # Mean loss 1: factors exp(0.5 * 0.2) = 1.105171, 1 and exp(-0.5 * 0.2) = 0.904837. 0.5 * 1.105171 = 0.552585, 0.3, 0.180967;
@@ -561,5 +502,4 @@ class ModelFeedback(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    PROGRAM = sys.argv.pop(1)
-    unittest.main(verbosity=2)
+    main(__doc__)

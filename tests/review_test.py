@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""quarry review and quarry feedback, judged by what stands in the sets' columns.
+"""quarry review, judged by what stands in the sets' columns.
 
   tests/review_test.py PROGRAM
 
-Sets are mined here; columns, events and tables are read with the standard library alone, experts and users are played, and
+Sets are mined here; columns, events and tables are read with the standard library alone, experts are played, and
 every figure is derived again: cells and allocation of the sample, weights, shares, agreement, what a refresh must change.
 """
-import csv
 import json
 import math
 import os
@@ -14,91 +13,11 @@ import random
 import shutil
 import stat
 import struct
-import subprocess
-import sys
-import tempfile
-import unittest
 
-PROGRAM = ""
-USERS, ITEMS, DIM = 24, 70, 4
-AS_OF = 2000
-EXPOSURE = """[exposure]
-ambiguous = ["protected"]
-positive = ["like"]
-aversion = ["avoid", "dislike"]
-disinterest = ["not_interested"]
-"""
-REST = """[safety]
-filters = [{ kind = "positives" }, { kind = "exposed", classes = ["ambiguous"] }]
-[strata]
-popularity = { bins = 2 }
-[[branch]]
-name = "hard"
-share = 0.5
-source = { kind = "topk", pool = 30, max_rank = 70 }
-filters = [{ kind = "exposed", classes = ["aversion", "disinterest"] }]
-select = { kind = "sample", weight = "uniform" }
-[[branch]]
-name = "random"
-share = 0.25
-source = { kind = "uniform" }
-filters = [{ kind = "exposed", classes = ["aversion", "disinterest"] }]
-[[branch]]
-name = "seen"
-share = 0.25
-source = { kind = "exposed", classes = ["aversion"] }
-[quota]
-by = "popularity"
-shares = { q1 = 0.5, q2 = 0.5 }
-"""
-HEAD = 'name = "reviewed"\nk = 6\nmetric = "ip"\n'
-RECIPE = HEAD + EXPOSURE + REST
+from program import main, read_csv, rows_of, text_of
+from reviewed import AS_OF, EXPOSURE, HEAD, ITEMS, REST, USERS, Reviewed
+
 Z = 1.959963984540054
-
-
-def text_of(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read()
-
-
-def npy(path, rows, phase):
-    data = [math.sin(phase + 0.7 * i) for i in range(rows * DIM)]
-    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, DIM)
-    head += " " * (117 - len(head)) + "\n"
-    with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + struct.pack("<%df" % len(data), *data))
-
-
-def read_npy(path):
-    with open(path, "rb") as f:
-        raw = f.read()
-    length = struct.unpack("<H", raw[8:10])[0]
-    head = eval(raw[10:10 + length], {"__builtins__": {}}, {"False": False})  # written by the program under test
-    code = {"<u8": "Q", "<u4": "I", "<u2": "H", "|u1": "B", "<i8": "q", "<f4": "f"}[head["descr"]]
-    body = raw[10 + length:]
-    return struct.unpack("<%d%s" % (len(body) // struct.calcsize(code), code), body)
-
-
-def rows_of(folder, version=None):
-    """Rows of a set, or of a version of a store, as dicts of the bits in them."""
-    name = "versions/v%020d.json" % version if version else "manifest.json"
-    manifest = json.loads(text_of(os.path.join(folder, name)))
-    k, rows = manifest["k"], []
-    for shard in manifest["shards"]:
-        c = {name: read_npy(os.path.join(folder, shard["path"], name + ".npy")) for name in shard["columns"]}
-        for r in range(shard["rows"]):
-            row = {name: c[name][r] for name in ("row_key", "user", "time", "count")}
-            row["positives"] = list(c["positive"][c["positive_offset"][r]:c["positive_offset"][r + 1]])
-            for name in ("item", "score", "gap", "branch", "raw_rank", "survivor_rank", "stratum", "logq", "fill"):
-                row[name] = list(c[name][r * k:(r + 1) * k])
-            row["negatives"] = row["item"][:row["count"]]
-            rows.append(row)
-    return rows, manifest
-
-
-def read_table(path, delimiter=","):
-    with open(path, newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f, delimiter=delimiter))
 
 
 def wilson(hits, n):
@@ -129,88 +48,12 @@ def alpha_of(units):
     return 1 - observed / (sum(chance) / len(chance))
 
 
-class Review(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.dir = tempfile.TemporaryDirectory()
-        cls.root = cls.dir.name
-        cls.user_ids = ["canary-user-%d" % u for u in range(USERS)]
-        cls.item_ids = [("=i%d" if i % 9 == 0 else "i-%d,\"") % i for i in range(ITEMS)]
-        npy(cls.path("items.npy"), ITEMS, 0.1)
-        npy(cls.path("users.npy"), USERS, 0.4)
-        cls.table("item_ids.csv", ["item"], [[i] for i in cls.item_ids])
-        cls.table("user_ids.csv", ["user"], [[u] for u in cls.user_ids])
-        cls.events = [(u, (u * 7 + j * 11) % ITEMS, 1000 + u * 10 + j, ["like", "like", "dislike", "view", "like"][j])
-                      for u in range(USERS) for j in range(5)] + [(0, 1, AS_OF, "view")]
-        cls.table("events.csv", ["who", "what", "time", "kind"],
-                  [[cls.user_ids[u], cls.item_ids[i], t, k] for u, i, t, k in cls.events])
-        cls.titles = ["Film \"%d\", part" % i for i in range(ITEMS)]
-        cls.table("catalogue.csv", ["item", "title"], [[cls.item_ids[i], cls.titles[i]] for i in range(ITEMS)])
-        cls.table("queries.csv", ["user", "text"], [[cls.user_ids[u], "=query no %d" % u] for u in range(USERS)])
-        cls.write("recipe.toml", RECIPE)
-        cls.mine("--out", cls.path("set"))
-        cls.mine("--out", cls.path("sharded"), "--rows-per-shard", "7")
-        cls.mine("--store", cls.path("store"))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.dir.cleanup()
-
-    @classmethod
-    def path(cls, name):
-        return os.path.join(cls.root, name)
-
-    @classmethod
-    def write(cls, name, text):
-        with open(cls.path(name), "w", encoding="utf-8") as f:
-            f.write(text)
-
-    @classmethod
-    def table(cls, name, header, rows):
-        with open(cls.path(name), "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        return cls.path(name)
-
-    @classmethod
-    def run_quarry(cls, *args):
-        done = subprocess.run([PROGRAM, *args], capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
-
-    @classmethod
-    def inputs(cls):
-        return ["--items", cls.path("items.npy"), "--users", cls.path("users.npy"), "--item-ids", cls.path("item_ids.csv"),
-                "--user-ids", cls.path("user_ids.csv"), "--catalogue", cls.path("catalogue.csv")]
-
-    @classmethod
-    def mine(cls, *more, recipe="recipe.toml", events=("--event-columns", "user=who,item=what")):
-        code, _, err = cls.run_quarry("mine", *cls.inputs(), "--events", cls.path("events.csv"), *events, "--recipe",
-                                      cls.path(recipe), "--threads", "1", *more)
-        assert code == 0, err
-
-    def ok(self, *args):
-        code, out, err = self.run_quarry(*args)
-        self.assertEqual(code, 0, err)
-        for words in (out, err):
-            self.assertNotIn("canary", words)
-        return out
-
-    def fails(self, code, words, *args):
-        got, out, err = self.run_quarry(*args)
-        self.assertEqual(got, code, out + err)
-        self.assertIn(words, out + err)
-        self.assertNotIn("canary", out + err)
-
-    def fresh_store(self, name):
-        shutil.copytree(self.path("store"), self.path(name))
-        return self.path(name)
-
+class Review(Reviewed):
     # --- export -------------------------------------------------------------------------------------------------------
 
     def export(self, set_path, name, *more):
         self.ok("review", "export", set_path, "--out", self.path(name), "--overwrite", *more)
-        return read_table(self.path(name), "\t" if name.endswith(".tsv") else ",")
+        return read_csv(self.path(name), "\t" if name.endswith(".tsv") else ",")
 
     def cells(self, rows, manifest, by):
         cells = {}
@@ -455,7 +298,7 @@ class Review(unittest.TestCase):
         for unit in out["protected"]["review_ids"]:
             _, r, j = unit.split(":")
             pairs.add((self.user_ids[rows[int(r)]["user"]], self.item_ids[rows[int(r)]["item"][int(j)]]))
-        log = read_table(self.path("f_events.csv"))
+        log = read_csv(self.path("f_events.csv"))
         self.assertEqual(list(log[0]), ["who", "what", "time", "kind", "value"])
         self.assertEqual({(e["who"], e["what"]) for e in log}, pairs)
         self.assertEqual(len(log), len(pairs))
@@ -637,12 +480,12 @@ class Review(unittest.TestCase):
         answers = self.write_lines("w2.csv", lines)
         named = recipe("w6.toml", EXPOSURE.replace('"dislike"', '"dislike", "confirmed"'))
         self.ok(*at, "--with-confirmed", "--recipe", named)
-        log = read_table(self.path("w_events.csv"))
+        log = read_csv(self.path("w_events.csv"))
         positive = {(e["who"], e["what"]) for e in log if e["kind"] == "protected"}
         confirmed = {(e["who"], e["what"]) for e in log if e["kind"] == "confirmed"}
         self.assertTrue(positive and confirmed and not positive & confirmed)
         self.ok(*at)
-        self.assertEqual({e["kind"] for e in read_table(self.path("w_events.csv"))}, {"protected"})
+        self.assertEqual({e["kind"] for e in read_csv(self.path("w_events.csv"))}, {"protected"})
 
     def test_protection_that_the_recipe_forgets(self):
         self.write("window.toml", HEAD + EXPOSURE + 'window = "1m"\n' + REST)
@@ -653,7 +496,7 @@ class Review(unittest.TestCase):
         self.fails(3, "too old for the recipe", *at, "--out", self.path("o_events.csv"), "--time", "1939")
         out = json.loads(self.ok(*at, "--out", self.path("o_events.csv"), "--time", "1940", "--json"))
         self.assertEqual(out["protected"]["for_seconds"], 60)
-        self.assertEqual({e["time"] for e in read_table(self.path("o_events.csv"))}, {"1940"})
+        self.assertEqual({e["time"] for e in read_csv(self.path("o_events.csv"))}, {"1940"})
 
     def test_sets_without_events(self):
         self.table("rows.csv", ["user", "item"], [[self.user_ids[u], self.item_ids[i]] for u, i, t, k in self.events if k == "like"])
@@ -671,7 +514,7 @@ class Review(unittest.TestCase):
         code, _, err = self.run_quarry(*at, "--time", "3000")
         self.assertEqual(code, 0, err)
         self.assertIn("next: quarry refresh %s --events %s" % (store, self.path("b_events.csv")), err)
-        pairs = {(self.user_ids.index(e["user"]), self.item_ids.index(e["item"])) for e in read_table(self.path("b_events.csv"))}
+        pairs = {(self.user_ids.index(e["user"]), self.item_ids.index(e["item"])) for e in read_csv(self.path("b_events.csv"))}
         done = self.refresh(store, "--events", self.path("b_events.csv"))
         self.compare_versions(store, pairs, done["rows_mined"])
 
@@ -689,24 +532,6 @@ class Review(unittest.TestCase):
                    self.path("rated"), "--out", self.path("r_events.csv"))
 
     # --- the whole circle ---------------------------------------------------------------------------------------------
-
-    def refresh(self, store, *more):
-        return json.loads(self.ok("refresh", store, "--json", "--threads", "1", *more))
-
-    def compare_versions(self, store, pairs, mined, before=1, after=2):
-        """No negative of `pairs` is left; rows of other users are what they were."""
-        (old, _), (new, _) = rows_of(store, before), rows_of(store, after)
-        users = {u for u, _ in pairs}
-        by_key = {row["row_key"]: row for row in new}
-        self.assertTrue(any((row["user"], i) in pairs for row in old for i in row["negatives"]))
-        for row in new:
-            for item in row["negatives"]:
-                self.assertNotIn((row["user"], item), pairs)
-        others = [row for row in old if row["user"] not in users]
-        self.assertTrue(others)
-        for row in others:
-            self.assertEqual(repr(row), repr(by_key[row["row_key"]]))
-        self.assertEqual(mined, sum(row["user"] in users for row in new))
 
     def test_review_circle(self):
         store = self.fresh_store("circle")
@@ -776,136 +601,12 @@ class Review(unittest.TestCase):
         out = json.loads(self.ok("review", "import", self.write_lines("q2.csv", lines), "--set", store, "--out",
                                  self.path("q_events.csv"), "--json"))
         self.assertEqual(out["protected"]["class"], "positive")
-        events = read_table(self.path("q_events.csv"))
+        events = read_csv(self.path("q_events.csv"))
         done = self.refresh(store, "--more-events", self.path("q_events.csv"))
         self.assertEqual(done["rows"], len(rows) + len(events))
         pairs = {(self.user_ids.index(e["who"]), self.item_ids.index(e["what"])) for e in events}
         self.compare_versions(store, pairs, done["rows_mined"])
 
-    def users_file(self, name, records):
-        return self.table(name, ["user", "item", "time", "kind"],
-                          [[self.user_ids[u], self.item_ids[i], t, k] for u, i, t, k in records])
-
-    def test_users_circle(self):
-        store = self.fresh_store("users")
-        rows, _ = rows_of(store, 1)
-        hard = [(row["user"], item) for row in rows for item, b in zip(row["negatives"], row["branch"]) if b == 0]
-        seen = [(row["user"], item) for row in rows for item, b in zip(row["negatives"], row["branch"]) if b == 2]
-        pick = lambda pairs, user: next(p for p in pairs if p[0] == user)
-        disliked = pick(seen, 1)          # was hidden as disliked, and is asked for
-        averse = pick(hard, 2)            # no negative of a branch but seen any more
-        bored = pick(hard, 3)
-        back = pick(hard, 4)              # avoided, then asked for
-        forth = pick(hard, 5)             # asked for, then avoided
-        records = [(*disliked, AS_OF + 5, "hidden"), (*averse, AS_OF + 1, "avoid"), (*bored, AS_OF + 1, "not_interested"),
-                   (*back, AS_OF + 1, "avoid"), (*back, AS_OF + 2, "hidden"), (*forth, AS_OF + 2, "hidden"),
-                   (*forth, AS_OF + 3, "avoid"), (*averse, AS_OF + 1, "avoid"), (*bored, 900, "avoid")]
-        path = self.users_file("records.csv", records)
-        out = json.loads(self.ok("feedback", "users", path, "--set", store, "--out", self.path("u_events.csv"), "--json"))
-        log = {(e["who"], e["what"]): (e["time"], e["kind"]) for e in read_table(self.path("u_events.csv"))}
-        name = lambda pair: (self.user_ids[pair[0]], self.item_ids[pair[1]])
-        self.assertEqual(log, {name(disliked): (str(AS_OF + 5), "protected"), name(averse): (str(AS_OF + 1), "avoid"),
-                               name(bored): (str(AS_OF + 1), "not_interested"), name(back): (str(AS_OF + 2), "protected"),
-                               name(forth): (str(AS_OF + 3), "avoid")})
-        self.assertEqual(out["records"], {"read": 9, "unknown_ids": 0, "repeated": 1, "superseded": 1, "withdrawn": 1,
-                                          "renewed": 1, "before_the_log": 0, "after_as_of": 5})
-        kinds = {k["kind"]: k for k in out["kinds"]}
-        self.assertEqual((kinds["avoid"]["class"], kinds["avoid"]["kept_out_of"], kinds["avoid"]["source_of"]),
-                         ("aversion", ["hard", "random"], ["seen"]))
-        self.assertEqual((kinds["not_interested"]["class"], kinds["not_interested"]["open"]), ("disinterest", ["seen"]))
-        self.assertEqual((kinds["protected"]["class"], kinds["protected"]["open"], kinds["protected"]["events"]), ("ambiguous", [], 2))
-        self.assertNotIn("canary", json.dumps(out) + text_of(self.path("u_events.csv.meta.json")))
-        before = text_of(os.path.join(store, "log"))
-        self.assertNotIn("canary", before)
-        done = self.refresh(store, "--more-events", self.path("u_events.csv"), "--as-of", "latest")
-        (old, _), (new, _) = rows_of(store, 1), rows_of(store, 2)
-        by_key = {row["row_key"]: row for row in new}
-        changed = {1, 2, 3, 4, 5}
-        for row in new:
-            for item, branch in zip(row["negatives"], row["branch"]):
-                pair = (row["user"], item)
-                self.assertNotIn(pair, {disliked, bored, back})
-                if pair in (averse, forth):
-                    self.assertEqual(branch, 2)
-        for row in old:
-            if row["user"] not in changed:
-                self.assertEqual(repr(row), repr(by_key[row["row_key"]]))
-        self.assertEqual(done["rows_mined"], sum(row["user"] in changed for row in new))
-        said = json.loads(self.ok("log", store, "--json"))
-        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"],
-                         {"avoid": 2, "not_interested": 1, "protected": 2})
-        self.assertIn("2 avoid, 1 not_interested, 2 protected", self.ok("log", store))
-        # What is to be typed next names the time of the last event: the log may go on behind it.
-        _, _, err = self.run_quarry("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_next.csv"))
-        self.assertIn("next: quarry refresh %s --more-events %s --as-of %d\n" % (store, self.path("u_next.csv"), AS_OF + 5), err)
-        # The same import again is the same feedback, not twice as much.
-        self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_events.csv"), "--overwrite")
-        said = json.loads(self.ok("log", store, "--json"))
-        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"]["avoid"], 2)
-        # Nor is it with other options.
-        self.ok("feedback", "users", path, "--set", store + "@1", "--out", self.path("u_again.csv"), "--map", "avoid=dislike")
-        said = json.loads(self.ok("log", store, "--json"))
-        self.assertEqual(next(v for v in said["versions"] if v["version"] == 1)["feedback"],
-                         {"dislike": 2, "not_interested": 1, "protected": 2})
-        self.ok("verify", store)
-
-    def test_refused_records(self):
-        at = ["--set", self.path("set"), "--out", self.path("n_events.csv")]
-
-        def bad(code, words, records, *more):
-            self.fails(code, words, "feedback", "users", self.users_file("n.csv", records), *at, *more)
-            self.assertFalse(os.path.exists(self.path("n_events.csv")))
-
-        bad(3, "n.csv:3: the kind 'Hidden' is not known", [(0, 1, 5, "avoid"), (0, 1, 5, "Hidden")])
-        bad(2, "--map", [(0, 1, 5, "avoid")], "--map", "hidden=avoid")
-        bad(2, "no kind of record", [(0, 1, 5, "avoid")], "--map", "loved=avoid")
-        bad(2, "is not key=value", [(0, 1, 5, "avoid")], "--map", "avoid")
-        bad(2, "are positive", [(0, 1, 5, "avoid")], "--map", "avoid=like")
-        bad(2, "is not one of user", [(0, 1, 5, "avoid")], "--columns", "who=user")
-        bad(2, "unknown-ids", [(0, 1, 5, "avoid")], "--unknown-ids", "maybe")
-        self.write("plain.toml", HEAD + '[exposure]\npositive = ["like"]\n[safety]\nfilters = ["positives"]\n[[branch]]\nname = "hard"\n'
-                   'source = { kind = "topk", pool = 30 }\n')
-        bad(2, "would have no effect", [(0, 1, 5, "avoid")], "--recipe", self.path("plain.toml"))
-        bad(2, "would not protect the items", [(0, 1, 5, "hidden")], "--recipe", self.path("plain.toml"))
-        code, _, err = self.run_quarry("feedback", "users", self.users_file("n.csv", [(0, 1, 5, "avoid")]), "--set", self.path("set"),
-                                       "--out", self.path("inert.csv"), "--recipe", self.path("plain.toml"), "--allow-inert")
-        self.assertEqual(code, 0, err)
-        self.assertIn("warning: ", err)
-        self.assertIn("1 event is earlier than the first of the set's log", err)
-        # Ids that nobody knows: lines are named, users are not.
-        self.table("n2.csv", ["user", "item", "time", "kind"], [["canary-nobody", self.item_ids[1], 5, "avoid"],
-                                                                [self.user_ids[1], "nothing", 5, "avoid"],
-                                                                [self.user_ids[1], self.item_ids[40], 5, "avoid"]])
-        self.fails(3, "1 lines have a user without an embedding (lines 2); 1 lines have an item without an embedding (lines 3)",
-                   "feedback", "users", self.path("n2.csv"), *at)
-        out = json.loads(self.ok("feedback", "users", self.path("n2.csv"), "--set", self.path("set"), "--out", self.path("n3.csv"),
-                                 "--unknown-ids", "drop", "--json"))
-        self.assertEqual((out["records"]["unknown_ids"], out["log"]["events"]), (2, 1))
-        self.table("n4.csv", ["user", "item", "time", "kind"], [[self.user_ids[1], self.item_ids[1], "", "avoid"]])
-        self.fails(3, "n4.csv:2", "feedback", "users", self.path("n4.csv"), *at)
-        self.table("n5.csv", ["user", "item", "time", "kind"], [[self.user_ids[1], "", 5, "avoid"]])
-        self.fails(3, "n5.csv:2: the item is empty", "feedback", "users", self.path("n5.csv"), *at)
-        self.table("n6.csv", ["u", "i", "t", "kind"], [[self.user_ids[1], self.item_ids[40], "1970-01-01T00:20:00", "avoid"]])
-        self.fails(3, "--columns user=COLUMN", "feedback", "users", self.path("n6.csv"), *at)
-        self.ok("feedback", "users", self.path("n6.csv"), "--set", self.path("set"), "--out", self.path("n7.tsv"), "--columns",
-                "user=u,item=i,time=t")
-        self.assertEqual([e["time"] for e in read_table(self.path("n7.tsv"), "\t")], ["1200"])
-
-    def test_asked_for_against_an_earlier_rule(self):
-        # Rules do not know order: a rule before that of the request decides, and it is said.
-        self.write("late.toml", HEAD + '[exposure]\npositive = ["like"]\naversion = ["avoid", "dislike"]\nambiguous = ["protected"]\n' + REST)
-        user, item = next((u, i) for u, i, t, k in self.events if k == "dislike")
-        path = self.users_file("l.csv", [(user, item, AS_OF, "hidden")])
-        at = ["feedback", "users", path, "--set", self.path("set"), "--recipe", self.path("late.toml")]
-        self.fails(3, "l.csv:2: other events of the user and the item decide", *at, "--out", self.path("l_events.csv"))
-        code, _, err = self.run_quarry(*at, "--out", self.path("l_events.csv"), "--allow-inert")
-        self.assertEqual(code, 0, err)
-        self.assertIn("would not protect it", err)
-        self.assertIn("of these 1 pairs are of another class", err)
-
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    PROGRAM = os.path.abspath(sys.argv.pop(1))
-    unittest.main()
+    main(__doc__)

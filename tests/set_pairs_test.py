@@ -5,15 +5,13 @@ numbers of users and items may be others by then.
 
   tests/set_pairs_test.py PROGRAM
 """
-import array
-import csv
 import json
 import os
 import random
-import struct
-import subprocess
 import sys
 import tempfile
+
+from program import check, finish, manifest_of, quarry, read_csv, read_npy, rows_of, shards_of, write_csv, write_npy
 
 AS_OF = 1631536000
 RECIPE = """name = "kept"
@@ -38,71 +36,19 @@ share = 0.5
 source = { kind = "topk", pool = 60 }
 filters = [{ kind = "relative_margin", ratio = 0.95, against = "min" }]
 """
-failures = []
-
-
-def check(condition, words):
-    if not condition:
-        failures.append(words)
-        print("FAILED:", words)
-
-
-def quarry(program, *arguments, ok=(0,)):
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode not in ok:
-        sys.exit(f"{' '.join(map(str, arguments))}\nexit {done.returncode}\n{done.stderr}")
-    return done
-
-
-def read_npy(path):
-    data = open(path, "rb").read()
-    length = struct.unpack_from("<H", data, 8)[0]
-    header = eval(data[10:10 + length].decode(), {"__builtins__": {}, "False": False})
-    numbers = array.array({"<f4": "f", "<u4": "I", "|u1": "B", "<u2": "H"}[header["descr"]])
-    numbers.frombytes(data[10 + length:])
-    return numbers, header["shape"]
-
-
-def write_npy(path, rows):
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({len(rows)}, {len(rows[0])}), }}".ljust(117) + "\n"
-    with open(path, "wb") as file:
-        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
-        for row in rows:
-            file.write(array.array("f", row).tobytes())
-
-
-def rows_of(path):
+def vectors(path):
     numbers, shape = read_npy(path)
     return [list(numbers[r * shape[1]:(r + 1) * shape[1]]) for r in range(shape[0])]
 
 
-def column(store, manifest, name):
-    values = []
-    for shard in manifest["shards"]:
-        values += list(read_npy(os.path.join(store, shard["path"], name + ".npy"))[0])
-    return values
+def write_vectors(path, rows):
+    write_npy(path, [x for row in rows for x in row], (len(rows), len(rows[0])))
 
 
-columns = {}
-
-
-def column_of(store, manifest, name):
-    """column(), read once."""
-    if (store, name) not in columns:
-        columns[store, name] = column(store, manifest, name)
-    return columns[store, name]
-
-
-def manifest_of(store, version):
-    with open(os.path.join(store, "versions", f"v{version:020d}.json"), encoding="utf-8") as file:
-        return json.load(file)
-
-
-def write_csv(path, header, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+def picks(folder):
+    """(row, user, branch, item) of every filled slot."""
+    return [(r, row["user"], row["branch"][j], row["item"][j]) for r, row in enumerate(rows_of(folder, 1)[0])
+            for j in range(len(row["fill"])) if row["fill"][j] == 0]
 
 
 def main():
@@ -121,10 +67,9 @@ def main():
         # The negatives of the set, each pair once with the best of its scores, by an export that others read.
         quarry(program, "export", f"{store}@1", "--to", "csv", "--out", path("negatives.csv"))
         best = {}
-        with open(path("negatives.csv"), newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                pair = (row["user"], row["item"])
-                best[pair] = max(best.get(pair, float("-inf")), float(row["score"]))
+        for row in read_csv(path("negatives.csv")):
+            pair = (row["user"], row["item"])
+            best[pair] = max(best.get(pair, float("-inf")), float(row["score"]))
         check(len(best) > 500, "hardly a negative to take over")
 
         def mine_next(name, users, items, ids, pairs, ok=(0,)):
@@ -132,24 +77,20 @@ def main():
                           f"earlier={pairs}", "--store", path(name), "--model", "m2", ok=ok)
 
         # The next model: other vectors of the same users and items.
-        users, items = rows_of(path("users.npy")), rows_of(path("items.npy"))
-        write_npy(path("users2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in users])
-        write_npy(path("items2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in items])
+        users, items = vectors(path("users.npy")), vectors(path("items.npy"))
+        write_vectors(path("users2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in users])
+        write_vectors(path("items2.npy"), [[x + chance.gauss(0, 0.05) for x in row] for row in items])
         write_csv(path("pairs.csv"), ["user", "item", "score"], [(u, i, repr(s)) for (u, i), s in best.items()])
         by_file = mine_next("by_file", path("users2.npy"), path("items2.npy"), [], path("pairs.csv"))
         by_set = mine_next("by_set", path("users2.npy"), path("items2.npy"), [], f"{store}@latest")
         a, b = manifest_of(path("by_file"), 1), manifest_of(path("by_set"), 1)
-        check([s["path"] for s in a["shards"]] == [s["path"] for s in b["shards"]], "a set and its CSV give other negatives")
+        check(shards_of(path("by_file"), 1) == shards_of(path("by_set"), 1), "a set and its CSV give other negatives")
 
         # What came from the set was in it, for the same user; the manifest and the words count it.
-        users_of, taken = column(path("by_set"), b, "user"), 0
-        item, branch, fill = (column(path("by_set"), b, name) for name in ("item", "branch", "fill"))
-        for row, user in enumerate(users_of):
-            for slot in range(row * 6, row * 6 + 6):
-                if fill[slot] == 0 and branch[slot] == 0:
-                    taken += 1
-                    if (str(user), str(item[slot])) not in best:
-                        check(False, f"row {row}: item {item[slot]} was no negative of user {user}")
+        taken = [pick for pick in picks(path("by_set")) if pick[2] == 0]
+        for row, user, _, item in taken:
+            check((str(user), str(item)) in best, f"row {row}: item {item} was no negative of user {user}")
+        first_item, taken = picks(path("by_set"))[0][3], len(taken)
         check(taken > 100, f"{taken} taken over")
         said = b["run"]["sets"]
         check(len(said) == 1 and said[0]["picked"] == taken and said[0]["content_hash"] == first["content_hash"]
@@ -164,7 +105,7 @@ def main():
         # The recorded run can be asked again: what explain and audit load is the same version, whatever latest is by then.
         quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), *mine, "--recipe", "random", "--store", store)
         quarry(program, "audit", f"{path('by_set')}@1", ok=(0, 8))
-        quarry(program, "explain", f"{path('by_set')}@1", "--row", 0, "--item", item[0])
+        quarry(program, "explain", f"{path('by_set')}@1", "--row", 0, "--item", first_item)
         again = quarry(program, "refresh", path("by_set"), "--json")
         check(json.loads(again.stdout)["was_there"], "nothing is new")
 
@@ -175,13 +116,12 @@ def main():
         tables = []
         for name in ("negatives.csv", "others.csv"):
             of_user = {}
-            with open(path(name), newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    scores = of_user.setdefault(int(row["user"]), {})
-                    scores[int(row["item"])] = max(scores.get(int(row["item"]), float("-inf")), float(row["score"]))
+            for row in read_csv(path(name)):
+                scores = of_user.setdefault(int(row["user"]), {})
+                scores[int(row["item"])] = max(scores.get(int(row["item"]), float("-inf")), float(row["score"]))
             tables.append(of_user)
         unit = []
-        for row in rows_of(path("items2.npy")):
+        for row in vectors(path("items2.npy")):
             norm = sum(x * x for x in row) ** 0.5
             unit.append([x / norm for x in row])
         near = 0.9
@@ -205,10 +145,8 @@ def main():
         counted = [entry["near"] for entry in b["run"]["sets"]]
         check(doubtful == 0 and counted == expected and expected[1] > 50, f"near duplicates: {counted}, not {expected} ({doubtful})")
         check("near duplicates are left out" in done.stderr, f"in words: {done.stderr}")
-        for row, user in enumerate(column(path("two"), b, "user")):
-            for slot in range(row * 6, row * 6 + 6):
-                if column_of(path("two"), b, "fill")[slot] == 0:
-                    check(column_of(path("two"), b, "item")[slot] in kept.get(user, []), f"row {row}: what was left out was picked")
+        for row, user, _, item in picks(path("two")):
+            check(item in kept.get(user, []), f"row {row}: what was left out was picked")
         # At 1 an item is near itself, and hardly another.
         quarry(program, "mine", *two, "--pairs-near", "1", "--store", path("same"))
         both = sum(len(set(tables[0].get(user, {})) & set(scores)) for user, scores in tables[1].items())
@@ -222,8 +160,8 @@ def main():
         order_u, order_i = list(range(len(users))), list(range(len(items)))
         chance.shuffle(order_u), chance.shuffle(order_i)
         order_i = order_i[:480]
-        write_npy(path("users3.npy"), [rows_of(path("users2.npy"))[u] for u in order_u])
-        write_npy(path("items3.npy"), [rows_of(path("items2.npy"))[i] for i in order_i])
+        write_vectors(path("users3.npy"), [vectors(path("users2.npy"))[u] for u in order_u])
+        write_vectors(path("items3.npy"), [vectors(path("items2.npy"))[i] for i in order_i])
         write_csv(path("user_ids.csv"), ["user"], [[u] for u in order_u])
         write_csv(path("item_ids.csv"), ["item"], [[i] for i in order_i])
         there = {str(i) for i in order_i}
@@ -231,9 +169,9 @@ def main():
         ids = ["--user-ids", path("user_ids.csv"), "--item-ids", path("item_ids.csv"), "--unknown-ids", "drop"]
         mine_next("by_file3", path("users3.npy"), path("items3.npy"), ids, path("pairs3.csv"))
         done = mine_next("by_set3", path("users3.npy"), path("items3.npy"), ids, f"{store}@1")
-        a, b = manifest_of(path("by_file3"), 1), manifest_of(path("by_set3"), 1)
-        check([s["path"] for s in a["shards"]] == [s["path"] for s in b["shards"]], "by other numbers: other negatives")
-        lost = sum(1 for row in csv.DictReader(open(path("negatives.csv"), newline="", encoding="utf-8")) if row["item"] not in there)
+        b = manifest_of(path("by_set3"), 1)
+        check(shards_of(path("by_file3"), 1) == shards_of(path("by_set3"), 1), "by other numbers: other negatives")
+        lost = sum(1 for row in read_csv(path("negatives.csv")) if row["item"] not in there)
         check(lost > 0 and b["run"]["sets"][0]["gone"] == lost and "not here any more" in done.stderr, f"gone: {lost} {b['run']['sets']}")
 
         # And from ids to row numbers, a set in a folder: ids are those of the file that its manifest names.
@@ -255,9 +193,8 @@ def main():
         check(done.returncode == 3 and "item.npy" in done.stderr and "--pairs earlier" in done.stderr, f"damaged: {done.returncode} {done.stderr}")
         write_csv(path("names_u.csv"), ["user"], [[f"u{u}"] for u in range(len(users))])
         write_csv(path("names_i.csv"), ["item"], [[f"i{i}"] for i in range(len(items))])
-        with open(path("events.csv"), newline="", encoding="utf-8") as file:
-            events = list(csv.reader(file))
-        write_csv(path("named.csv"), events[0], [[f"u{e[0]}", f"i{e[1]}", *e[2:]] for e in events[1:]])
+        events = read_csv(path("events.csv"))
+        write_csv(path("named.csv"), events[0], [{**e, "user": "u" + e["user"], "item": "i" + e["item"]}.values() for e in events])
         done = quarry(program, "mine", "--items", path("items2.npy"), "--users", path("users2.npy"), "--user-ids", path("names_u.csv"), "--item-ids",
                       path("names_i.csv"), "--events", path("named.csv"), "--as-of", AS_OF, "--recipe", path("recipe.toml"), "--pairs",
                       f"earlier={store}@1", "--store", path("no"), ok=range(256))
@@ -270,9 +207,7 @@ def main():
         for wrong, code in [(f"{store}@9", (3, 5)), (path("nothing"), (5,)), (folder, (3, 5))]:
             done = mine_next("no", path("users2.npy"), path("items2.npy"), [], wrong, ok=range(256))
             check(done.returncode in code and os.path.basename(wrong).split("@")[0] in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")
-    if failures:
-        sys.exit(f"{len(failures)} failed")
-    print(f"{taken} negatives taken over from a set, as from its CSV; by other numbers too")
+    finish(f"{taken} negatives taken over from a set, as from its CSV; by other numbers too")
 
 
 main()

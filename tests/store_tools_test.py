@@ -14,11 +14,9 @@ import os
 import stat
 import struct
 import subprocess
-import sys
-import tempfile
-import unittest
 
-PROGRAM = ""
+from program import ProgramTest, main, read_npy, rows_of, text_of, write_waves
+
 USERS, ITEMS, DIM = 30, 60, 4
 NONE = 2**63 - 1
 RECIPE = """name = "small"
@@ -40,46 +38,6 @@ source = { kind = "uniform" }
 """
 
 
-def text_of(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read()
-
-
-def npy(path, rows, phase):
-    data = [math.sin(phase + 0.7 * i) for i in range(rows * DIM)]
-    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, DIM)
-    head += " " * (117 - len(head)) + "\n"
-    with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + struct.pack("<%df" % len(data), *data))
-
-
-def read_npy(path):
-    """Numbers and shape of a column, by the header alone."""
-    with open(path, "rb") as f:
-        raw = f.read()
-    length = struct.unpack("<H", raw[8:10])[0]
-    head = eval(raw[10:10 + length], {"__builtins__": {}}, {"False": False})  # written by the program under test
-    code = {"<u8": "Q", "<u4": "I", "<u2": "H", "|u1": "B", "<i8": "q", "<f4": "f"}[head["descr"]]
-    body = raw[10 + length:]
-    return struct.unpack("<%d%s" % (len(body) // struct.calcsize(code), code), body), head["shape"]
-
-
-def rows_of(folder, manifest=None):
-    """Rows of a set as dicts."""
-    manifest = manifest or json.loads(text_of(os.path.join(folder, "manifest.json")))
-    k, rows = manifest["k"], []
-    for shard in manifest["shards"]:
-        c = {name: read_npy(os.path.join(folder, shard["path"], name + ".npy"))[0] for name in shard["columns"]}
-        for r in range(shard["rows"]):
-            row = {name: c[name][r] for name in ("row_key", "user", "time", "count", "positive_min", "certified")}
-            row["positives"] = list(c["positive"][c["positive_offset"][r]:c["positive_offset"][r + 1]])
-            for name in ("item", "score", "gap", "branch", "raw_rank", "survivor_rank", "quantile", "stratum", "logq", "fill"):
-                row[name] = list(c[name][r * k:(r + 1) * k])
-            row["negatives"] = row["item"][:row["count"]]
-            rows.append(row)
-    return rows, manifest
-
-
 def same(a, b):
     """Equal, not-a-number being itself."""
     if isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b):
@@ -93,16 +51,15 @@ def f32(text):
     return struct.unpack("<f", struct.pack("<f", float(text)))[0]
 
 
-class StoreTools(unittest.TestCase):
+class StoreTools(ProgramTest):
     @classmethod
     def setUpClass(cls):
-        cls.dir = tempfile.TemporaryDirectory()
-        cls.root = cls.dir.name
+        super().setUpClass()
         cls.item_ids = ["i-%d\"%s" % (i, "\t" if i % 7 == 0 else "") for i in range(ITEMS)]
         cls.user_ids = ["u,%d" % u for u in range(USERS)]
-        npy(cls.path("items.npy"), ITEMS, 0.1)
-        npy(cls.path("items2.npy"), ITEMS, 0.35)
-        npy(cls.path("users.npy"), USERS, 0.4)
+        write_waves(cls.path("items.npy"), ITEMS, DIM, 0.1)
+        write_waves(cls.path("items2.npy"), ITEMS, DIM, 0.35)
+        write_waves(cls.path("users.npy"), USERS, DIM, 0.4)
         cls.table("item_ids.csv", ["item"], [[i] for i in cls.item_ids])
         cls.table("user_ids.csv", ["user"], [[u] for u in cls.user_ids])
         cls.events = []
@@ -123,31 +80,6 @@ class StoreTools(unittest.TestCase):
         cls.mine("c", "--items", cls.path("items2.npy"), "--set", "k=4")
 
     @classmethod
-    def tearDownClass(cls):
-        cls.dir.cleanup()
-
-    @classmethod
-    def path(cls, name):
-        return os.path.join(cls.root, name)
-
-    @classmethod
-    def write(cls, name, text):
-        with open(cls.path(name), "w", encoding="utf-8") as f:
-            f.write(text)
-
-    @classmethod
-    def table(cls, name, header, rows):
-        with open(cls.path(name), "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-
-    @classmethod
-    def run_quarry(cls, *args, env=None):
-        done = subprocess.run([PROGRAM, *args], capture_output=True, text=True, env={**os.environ, **(env or {})})
-        return done.returncode, done.stdout, done.stderr
-
-    @classmethod
     def mine_args(cls, *more):
         args = {"--items": cls.path("items.npy")}
         rest = []
@@ -166,16 +98,6 @@ class StoreTools(unittest.TestCase):
     def mine(cls, name, *more):
         code, _, err = cls.run_quarry(*cls.mine_args("--out", cls.path(name), "--rows-per-shard", "17", *more))
         assert code == 0, err
-
-    def ok(self, *args, env=None):
-        code, out, err = self.run_quarry(*args, env=env)
-        self.assertEqual(code, 0, err)
-        return out
-
-    def fails(self, code, words, *args, env=None):
-        got, out, err = self.run_quarry(*args, env=env)
-        self.assertEqual(got, code, out + err)
-        self.assertIn(words, out + err)
 
     # --- diff ---------------------------------------------------------------------------------------------------------
 
@@ -613,7 +535,7 @@ class StoreTools(unittest.TestCase):
         for extra in ([], ["--out", "/dev/stdout"], ["--json"]):
             read, write = os.pipe()
             os.close(read)  # as | head -1 leaves it
-            subprocess.run([PROGRAM, "audit", store + "@1", "--record", *extra], stdout=write, stderr=write)
+            subprocess.run([ProgramTest.program, "audit", store + "@1", "--record", *extra], stdout=write, stderr=write)
             os.close(write)
         log = self.log(store)[1]
         self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 3)
@@ -680,5 +602,4 @@ class StoreTools(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    PROGRAM = sys.argv.pop(1)
-    unittest.main(verbosity=2)
+    main(__doc__)
