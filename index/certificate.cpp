@@ -197,6 +197,7 @@ TopkGoal CertifiedSearch::goal_of(const Exec& exec, const Request& request, cons
   margin_.resize(count);
   if (goal.ceiling != nullptr) ceiling_.resize(count);
   if (goal.pass_above != nullptr) pass_above_.resize(count);
+  if (goal.settled_above != nullptr) settled_above_.resize(count);
   constexpr float kNone = std::numeric_limits<float>::infinity();
   const auto up = [](double value) {
     return value < double{std::numeric_limits<float>::max()}
@@ -210,6 +211,12 @@ TopkGoal CertifiedSearch::goal_of(const Exec& exec, const Request& request, cons
     // What is left out is behind the entry that reaches the goal, each of them off by the error,
     // and a little more for the additions of misses_nothing.
     margin_[i] = up(bound.error * (2.0 + 0x1p-20));
+    // As in misses_nothing: the additions themselves round.
+    const auto surely_above = [&](double above) {
+      return up(above - bound.offset + bound.error +
+                (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48);
+    };
+    if (goal.settled_above != nullptr) settled_above_[i] = surely_above(wanted.settled_above[row]);
     if (goal.ceiling == nullptr) return;
     // Scores of the scan: without what is the same for all items of a query, and with an error.
     // What counts is surely not above the ceiling, or the list might end before the goal.
@@ -217,11 +224,7 @@ TopkGoal CertifiedSearch::goal_of(const Exec& exec, const Request& request, cons
     if (std::isfinite(ceiling_[i]))
       ceiling_[i] = -up(bound.offset + bound.error - double{ceiling_[i]});
     if (goal.pass_above == nullptr) return;
-    // As in misses_nothing: the additions themselves round.
-    const double above = wanted.pass_above[row];
-    const double sure = above - bound.offset + bound.error +
-                        (std::fabs(above) + std::fabs(bound.offset) + bound.error) * 0x1p-48;
-    pass_above_[i] = std::max(ceiling_[i], up(sure));
+    pass_above_[i] = std::max(ceiling_[i], surely_above(wanted.pass_above[row]));
   };
   parallel_for(exec, count, 64, [&](std::uint64_t first, std::uint64_t last) {
     for (std::uint64_t i = first; i < last; ++i) bound_row(static_cast<std::uint32_t>(i));
@@ -229,6 +232,7 @@ TopkGoal CertifiedSearch::goal_of(const Exec& exec, const Request& request, cons
   goal.margin = margin_.data();
   if (goal.ceiling != nullptr) goal.ceiling = ceiling_.data();
   if (goal.pass_above != nullptr) goal.pass_above = pass_above_.data();
+  if (goal.settled_above != nullptr) goal.settled_above = settled_above_.data();
   for (std::uint32_t s = 0; s < goal.num_skips; ++s) {
     const bool again = s > 0 && wanted.skips[s].owner == wanted.skips[s - 1].owner;
     if (!again) {
@@ -274,6 +278,7 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
       found.exact = exact_.data();
       source.find_toward(exec, pass.how, args.items, args.queries, args.num_lists, depth, goal,
                          workspace_, found);
+      args.lists.settled_above = goal.settled_above;
       if (request.goal != nullptr) stats_.toward += args.num_lists;
       for (std::uint32_t i = 0; i < args.num_lists; ++i) stats_.passed += passed_.data()[i];
     } else {
@@ -402,7 +407,9 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
   return workspace_.cpu.bytes() + heavy_.host_bytes() + keys_.host_bytes() + scratch_.host_bytes() +
          count_.host_bytes() + cut_.host_bytes() + gathered_.host_bytes() + left_out_.host_bytes() +
          proven_.host_bytes() + flags_.capacity_bytes() +
-         (ceiling_.capacity() + pass_above_.capacity() + margin_.capacity()) * sizeof(float) +
+         (ceiling_.capacity() + pass_above_.capacity() + settled_above_.capacity() +
+          margin_.capacity()) *
+             sizeof(float) +
          passed_.capacity_bytes() + needed_.capacity_bytes() + exact_.capacity_bytes() +
          (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
          pending_.capacity() * sizeof(std::uint32_t);

@@ -114,7 +114,8 @@ class CertifiedSearch {
   std::vector<std::uint32_t> eligible_;  ///< of the goal, without heavy items
   ExecBuffer<float> cut_, gathered_;
   ExecBuffer<std::uint8_t> left_out_, proven_;
-  std::vector<float> ceiling_, pass_above_, margin_;  ///< of the goal, for the queries in work
+  std::vector<float> ceiling_, pass_above_, settled_above_,
+      margin_;                                        ///< of the goal, for the queries in work
   std::vector<std::uint32_t> owners_[kMaxTopkSkips];  ///< likewise
   HostBuffer<std::uint8_t> flags_;      ///< `proven_` on the host, where that is elsewhere
   std::vector<std::uint32_t> pending_;  ///< rows that are not proven yet, ascending

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "host/mine/deepen.h"
 #include "host/mine/rank.h"
 #include "host/mine/spread.h"
 #include "host/mine/state.h"
@@ -13,24 +14,13 @@
 namespace quarry {
 namespace {
 
-constexpr std::uint32_t kMaxTileRows = 8192;
 /// Candidates to spare where a scan knows all that will be rejected but for the last bits of
 /// scores.
 constexpr std::uint32_t kRounding = 8;
-/// Longest lists, in lengths of what is wanted of them.
-constexpr std::uint32_t kMaxReach = 64;
-/// Likewise, to begin with, where rows share their queries.
-constexpr std::uint32_t kSharedReach = 8;
 /// Rows at a time of an exact twin, which mines samples.
 constexpr std::uint32_t kTwinRows = 256;
 /// Deep searches of few rows still get enough at once to keep the GEMM busy.
 constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
-
-/// Rows of a tile at `depth` that stay under the budget.
-std::uint32_t rows_within(const Compiled& compiled, std::uint32_t depth, std::uint64_t budget) {
-  const std::uint64_t rows = budget / Tile::row_bytes(compiled, depth);
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(rows, 1, kMaxTileRows));
-}
 
 /// Deep enough that most rows fill in one search: the pool, a quarter of it for rejections, and a
 /// little.
@@ -132,21 +122,6 @@ void check(const RowsView& rows, const Miner::State& s) {
       });
 }
 
-void stop_if_asked(const std::atomic<bool>* stop) {
-  if (stop != nullptr && stop->load(std::memory_order_relaxed))
-    throw Cancelled("stopped on request");
-}
-
-void add(SearchStats& into, const SearchStats& from) {
-  into.queries += from.queries;
-  into.certified += from.certified;
-  into.fallback += from.fallback;
-  into.widened += from.widened;
-  into.coarse += from.coarse;
-  into.toward += from.toward;
-  into.passed += from.passed;
-}
-
 /// Adds what another device did; seconds of all devices add up.
 void add(MinerReport& into, const MinerReport& from) {
   add(into.counters, from.counters);
@@ -168,116 +143,6 @@ void add(MinerReport& into, const MinerReport& from) {
   into.deepest = std::max(into.deepest, from.deepest);
   into.candidates += from.candidates;
   into.certified_rows += from.certified_rows;
-}
-
-SearchStats minus(SearchStats a, const SearchStats& b) {
-  a.queries -= b.queries;
-  a.certified -= b.certified;
-  a.fallback -= b.fallback;
-  a.widened -= b.widened;
-  a.coarse -= b.coarse;
-  a.toward -= b.toward;
-  a.passed -= b.passed;
-  return a;
-}
-
-std::uint32_t scaled(std::uint32_t depth, std::uint32_t by, std::uint32_t over,
-                     std::uint32_t most) {
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(std::uint64_t{depth} * by / over, most));
-}
-
-/// How long lists may become at a depth. Not nearly all items: these are found without a scan.
-std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
-  const std::uint64_t items = s.compiled->world.num_items;
-  const std::uint64_t most = std::min(
-      {std::uint64_t{wanted} * s.reach + s.skipped, std::uint64_t{s.max_depth}, items - items / 8});
-  return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
-}
-
-/// Room in lists for what a recipe lets through seldom and, where that is more than there is room
-/// for anyway, for what users' own lists hold; only so much as leaves a tile a few rows.
-void make_room_in_lists(Miner::State& s, std::uint64_t budget) {
-  constexpr std::uint32_t kFewestRows = 64;
-  s.reach = s.tile->goals().reach();
-  const std::uint32_t usual = s.tile->goals().skipped();
-  if (usual > std::uint64_t{s.depth} * (s.reach - 1)) s.skipped = usual;
-  while (rows_within(*s.compiled, most_at(s, s.depth), budget) < kFewestRows) {
-    if (s.skipped > s.depth) {
-      s.skipped /= 2;
-    } else if (s.reach > kMaxReach) {
-      s.reach /= 2;
-    } else {
-      break;
-    }
-  }
-}
-
-/// Several rows of a user are one query, which counts by the lowest of their ceilings and passes
-/// over by the highest: more lies between.
-bool shares_queries(const TileJob& job, std::uint32_t first, std::uint32_t num_rows) {
-  if (job.rows.queries != nullptr || num_rows < 2) return false;
-  std::uint32_t repeats = 0;  // rows of a user mostly stand together
-  for (std::uint32_t i = 1; i < num_rows; ++i)
-    repeats += job.host_user[first + i] == job.host_user[first + i - 1] ? 1 : 0;
-  return repeats * 2 > num_rows;
-}
-
-/// Rows [first, first + num_rows) of a job, searched deeper until every one is final.
-void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::uint32_t num_rows,
-               const std::atomic<bool>* stop) {
-  MinerReport& report = s.attempt;
-  report = s.report;
-  const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
-  const std::uint64_t cut_short_before = s.tile->cut_short();
-  try {
-    if (s.reach > 1 && shares_queries(job, first, num_rows))
-      s.reach = std::max(s.reach, kSharedReach);
-    SearchDepth depth{std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
-    TileRows rows{first, num_rows, nullptr};
-    while (rows.count > 0) {
-      s.deeper.clear();
-      report.deepest = std::max<std::uint64_t>(
-          report.deepest, depth.most > depth.wanted ? depth.wanted : depth.plain);
-      const std::uint32_t step = std::min(
-          s.tile_rows, rows_within(*s.compiled, std::max(depth.most, depth.plain), s.run_bytes));
-      for (std::uint32_t at = 0; at < rows.count; at += std::min(step, rows.count - at)) {
-        stop_if_asked(stop);
-        const TileRows part{rows.places != nullptr ? 0 : rows.first + at,
-                            std::min(step, rows.count - at),
-                            rows.places != nullptr ? rows.places + at : nullptr};
-        s.tile->run(job, part, depth, s.deeper, report);
-      }
-      QUARRY_CHECK(s.deeper.empty() || depth.wanted < s.max_depth);
-      report.deepened_rows += s.deeper.size();
-      std::swap(s.places, s.deeper);
-      rows = {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()};
-      depth.plain = scaled(depth.plain, 4, 1, s.max_depth);
-      depth.wanted = scaled(depth.wanted, 4, 1, s.max_depth);
-      depth.most = most_at(s, depth.wanted);
-    }
-  } catch (...) {
-    if (s.retriever) {
-      add(s.wasted, minus(s.retriever->stats(), before));
-    }
-    throw;
-  }
-  report.tiles += 1;
-  // Start the next tile deeper if this one often had to search twice: cost only, never the result.
-  const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
-  const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
-  if (again * 8 > num_rows) {
-    const bool toward = s.retriever->stats().toward > before.toward;
-    if (toward && cut_short * 2 > again && s.reach < kMaxReach) {
-      s.reach *= 2;
-    } else if (toward) {
-      s.depth = scaled(s.depth, 3, 2, s.max_depth);
-    } else {
-      s.plain_depth = scaled(s.plain_depth, 3, 2, s.max_depth);
-    }
-  }
-  if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);
-  s.report = report;
 }
 
 std::unique_ptr<Tile> make_tile(Miner::State& s) {

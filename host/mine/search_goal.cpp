@@ -50,6 +50,18 @@ bool passes_over(const Plan& plan, const World& world, const Branch& branch, Sca
   return ceiling < branch.num_filters && branch.max_rank >= world.num_items;
 }
 
+/// What is above the branch's first ceiling is rejected by the same filter however much it is above
+/// it, and counts wherever it stands.
+bool settles(const Plan& plan, const World& world, const Branch& branch) {
+  const std::uint32_t ceiling = first_ceiling(plan, branch);
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    if (f.kind == FilterKind::kRawRank) return false;
+    if (i < ceiling && f.kind == FilterKind::kScoreWindow) return false;
+  }
+  return ceiling < branch.num_filters && branch.max_rank >= world.num_items;
+}
+
 }  // namespace
 
 SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_(compiled) {
@@ -86,6 +98,8 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
   passes_ = has_ceiling_ && std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
               return passes_over(plan, world, *b, is_scanned);
             });
+  settles_ = has_ceiling_ && std::all_of(branches_.begin(), branches_.end(),
+                                         [&](const Branch* b) { return settles(plan, world, *b); });
   complete_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
@@ -116,6 +130,7 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
     find_ceilings(rows);
     goal.ceiling = ceiling_.data();
     if (passes_) goal.pass_above = pass_above_.data();
+    if (settles_) goal.settled_above = pass_above_.data();
   }
   const bool known = users != nullptr || rows.user != nullptr;
   if (!lists_.empty() && known && compiled_.world.num_users > 0) {

@@ -22,7 +22,8 @@ struct SearchDepth {
 /// when a search ends and never what a row gets.
 ///
 /// Where in every topk branch the ceiling comes before any filter that a scan cannot apply, and
-/// nothing asks for raw ranks, what is above it is only counted: Candidates::passed.
+/// nothing asks for raw ranks, what is above it is only counted: Candidates::passed. Where other
+/// filters come before it, what is above is listed for them, in no order.
 class SearchGoals {
  public:
   SearchGoals(const Exec& exec, const Compiled& compiled);
@@ -37,6 +38,8 @@ class SearchGoals {
   std::uint32_t skipped() const { return skipped_; }
   /// Nearest items to look at for each one that is wanted, roughly, where searches follow no goal.
   std::uint32_t rejected() const { return rejected_; }
+  /// Of the queries of the last batch, what their rows reject above; null: nothing.
+  const float* ceilings() const { return has_ceiling_ ? ceiling_.data() : nullptr; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each
   /// query, or null: query i is row i. Valid until the next call.
   SearchGoal of(const RowBatch& rows, const std::uint32_t* users, std::uint32_t wanted);
@@ -50,7 +53,8 @@ class SearchGoals {
   bool any_ = false;
   bool complete_ = false;
   bool has_ceiling_ = false;
-  bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
+  bool settles_ = false;  ///< what is above every ceiling need not be scored again or ordered
+  bool passes_ = false;   ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;
   std::uint32_t skipped_ = 0;
   std::uint32_t rejected_ = 1;

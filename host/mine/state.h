@@ -1,11 +1,24 @@
 // What a Miner holds between calls.
 #pragma once
 
+#include <compare>
+
 #include "host/mine/compile.h"
 #include "host/mine/stage.h"
 #include "host/mine/tile.h"
 
 namespace quarry {
+
+/// How much deeper than a tile's first search: four times, so many times. A row's list may have to
+/// be longer than what is wanted of it calls for; it is never shorter.
+struct SearchStep {
+  std::uint32_t wanted = 0, length = 0;
+  auto operator<=>(const SearchStep&) const = default;
+};
+struct WaitingRow {
+  SearchStep step;
+  std::uint32_t place = 0;
+};
 
 struct Miner::State {
   Recipe recipe;
@@ -33,8 +46,10 @@ struct Miner::State {
   NegativeBatch batch;
   HostStage host_stage;
   CallerStage caller_stage;
-  std::vector<std::uint32_t> places, deeper;  ///< rows of the call that are searched again
-  SearchStats wasted;                         ///< by attempts that ran out of memory; not reported
+  std::vector<ShortRow> short_rows;   ///< of the search at hand
+  std::vector<WaitingRow> waiting;    ///< rows of the call that are to be searched again,
+  std::vector<std::uint32_t> places;  ///< and those that are
+  SearchStats wasted;                 ///< by attempts that ran out of memory; not reported
 };
 
 }  // namespace quarry

@@ -12,9 +12,15 @@
 #include "kernels/tally/tally.h"
 
 namespace quarry {
+namespace {
+
+/// Items by which the place of a ceiling is judged.
+constexpr std::uint32_t kLengthSample = 1024;
+
+}  // namespace
 
 void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
-               std::vector<std::uint32_t>& deeper, MinerReport& report) {
+               std::vector<ShortRow>& short_rows, MinerReport& report) {
   num_rows_ = rows.count;
   {
     const StageTimer timer(report.seconds.prepare);
@@ -55,7 +61,7 @@ void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
   }
   const StageTimer timer(report.seconds.emit);
   strata_.pull(c_.exec);
-  finish(rows, deeper, report);
+  finish(rows, short_rows, report);
 }
 
 /// The caller's columns in place; only which rows, and whether each is sound, is the tile's own.
@@ -250,21 +256,55 @@ void Tile::merge_rows(const Picks& out) {
 }
 
 /// Which rows are not final; the others' counts.
-void Tile::finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, MinerReport& report) {
+void Tile::finish(const TileRows& rows, std::vector<ShortRow>& short_rows, MinerReport& report) {
   counters_.pull(c_.exec);
   deepen_.pull(c_.exec);
   synchronize(c_.exec);
+  const std::size_t first = short_rows.size();
+  cut_queries_.clear();
   for (std::uint32_t i = 0; i < num_rows_; ++i) {
     if (deepen_.host()[i] == 0) continue;
-    deeper.push_back(rows.at(i));
-    if (passing_ && found_count_.host()[query_of(batch_, i)] == stride_) ++cut_short_;
+    short_rows.push_back({rows.at(i), 0});
+    const std::uint32_t query = query_of(batch_, i);
+    const bool cut = passing_ && found_count_.host()[query] == stride_;
+    cut_short_ += cut ? 1 : 0;
+    cut_queries_.push_back(cut ? query : kNoItem);
   }
+  find_lengths(short_rows, first);
   add(report.counters, counters_.host()[0]);
   report.strata.resize(strata_.size());
   for (std::size_t s = 0; s < strata_.size(); ++s) {
     for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
       report.strata[s].slots[code] += strata_.host()[s].slots[code];
   }
+}
+
+/// Of short rows from `first` on, those whose lists were cut: what is above their ceilings, judged
+/// by a sample of the items that stand in equal distances, and room for what was wanted.
+void Tile::find_lengths(std::vector<ShortRow>& short_rows, std::size_t first) {
+  const float* ceilings = goals_.ceilings();
+  if (ceilings == nullptr) return;
+  const World& world = c_.compiled.world;
+  const std::uint32_t size = std::min(kLengthSample, world.num_items);
+  parallel_for(c_.exec, cut_queries_.size(), 4, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t i = begin; i < end; ++i) {
+      const std::uint32_t q = cut_queries_[i];
+      if (q == kNoItem) continue;
+      const float* query = batch_.queries + std::uint64_t{q} * world.dim;
+      std::uint32_t above = 0;
+      for (std::uint32_t s = 0; s < size; ++s) {
+        const std::uint64_t item = std::uint64_t{s} * world.num_items / size;
+        const float* row = world.items + item * world.dim;
+        above += exact_score(world.metric, query, row, world.dim) >= ceilings[q] ? 1 : 0;
+      }
+      // Two standard errors of the share more: a list that is too long costs little.
+      const double share = static_cast<double>(above + 1) / size;
+      const double high =
+          share + 2.0 * std::sqrt(std::max(share * (1.0 - share), 0.0) / static_cast<double>(size));
+      short_rows[first + i].length = static_cast<std::uint32_t>(
+          std::min(high * world.num_items + stride_, static_cast<double>(world.num_items)));
+    }
+  });
 }
 
 void* Tile::scratch(std::uint64_t bytes) {

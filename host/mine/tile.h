@@ -55,14 +55,20 @@ struct TileRows {
   std::uint32_t at(std::uint32_t i) const { return places != nullptr ? places[i] : first + i; }
 };
 
+/// A row that is not final.
+struct ShortRow {
+  std::uint32_t place = 0;   ///< in the call
+  std::uint32_t length = 0;  ///< its list must have about this; 0: its list was not too short
+};
+
 class Tile {
  public:
   explicit Tile(const TileContext& context) : c_(context), goals_(context.exec, context.compiled) {}
 
-  /// Mines rows at `depth`, writes them to job.out, and appends the places of those that are not
-  /// final to `deeper`. Counts final rows into `report`.
+  /// Mines rows at `depth`, writes them to job.out, and appends those that are not final to
+  /// `short_rows`. Counts final rows into `report`.
   void run(const TileJob& job, const TileRows& rows, SearchDepth depth,
-           std::vector<std::uint32_t>& deeper, MinerReport& report);
+           std::vector<ShortRow>& short_rows, MinerReport& report);
 
   const SearchGoals& goals() const { return goals_; }
   /// Rows since construction that are not final because their lists were as long as allowed.
@@ -97,7 +103,8 @@ class Tile {
   void score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place);
   void judge(std::uint32_t b, MinerReport& report);
   void merge_rows(const Picks& out);
-  void finish(const TileRows& rows, std::vector<std::uint32_t>& deeper, MinerReport& report);
+  void finish(const TileRows& rows, std::vector<ShortRow>& short_rows, MinerReport& report);
+  void find_lengths(std::vector<ShortRow>& short_rows, std::size_t first);
   void* scratch(std::uint64_t bytes);
   template <class Visit>
   void for_each_array(Visit&& visit) const;
@@ -110,6 +117,7 @@ class Tile {
   RowBatch batch_;
   MergeArgs merge_;
   std::vector<std::uint32_t> query_users_;
+  std::vector<std::uint32_t> cut_queries_;  ///< whose lists were as long as allowed
   std::vector<std::uint32_t> near_items_;
   std::vector<std::pair<float, std::uint32_t>> near_list_;
   TileArray<std::uint32_t> index_, query_;

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/certify/score_bound.h"
 
 namespace quarry {
+
+/// Stands for a score that is above every bound, however much.
+inline constexpr float kSettledScore = std::numeric_limits<float>::max();
 
 /// What is known of the lists that a search left.
 enum class ListKind : std::uint8_t {
@@ -30,6 +34,9 @@ struct CandidateLists {
   /// [num_lists] entries that are to be proven at least of a list that left something out, up to
   /// args.k; as many more are written as are proven. Null: args.k.
   const std::uint32_t* needed = nullptr;
+  /// [num_lists] Entries whose scores in the list are above this come first, as they are, with
+  /// kSettledScore. Only for kApproximate on the CPU; null: none does.
+  const float* settled_above = nullptr;
 };
 
 /// Results by query: list l has count[l] <= k entries at l * k.

@@ -1,6 +1,7 @@
 // exclude on the CPU: rows over threads; what a row's filters look up is prepared once per row.
 #include <algorithm>
 #include <bit>
+#include <span>
 
 #include "kernels/exclude/exclude.h"
 #include "kernels/exclude/exclude_row.h"
@@ -8,18 +9,59 @@
 namespace quarry {
 namespace {
 
-/// A branch's filters for one row. Of margins the bound is known. The lists stand behind a sieve, a
-/// bit for each hash of what they hold: most candidates are in none, which one look tells, where a
-/// search halves each list by branches that no processor foresees.
+/// A bit for each hash of what lists hold: most candidates are in none, which one look tells, where
+/// a search halves each list by branches that no processor foresees.
+class Sieve {
+ public:
+  /// Empties it. False: too many values for so many candidates to be worth it; it holds all then.
+  bool clear(std::uint64_t values, std::uint32_t candidates) {
+    in_use_ = values <= std::uint64_t{kLongest} * candidates;
+    if (!in_use_) return false;
+    const std::uint64_t bits = std::clamp(std::bit_ceil(kBitsPerValue * values), kFewest, kMost);
+    shift_ = 32 - static_cast<std::uint32_t>(std::countr_zero(bits));
+    std::fill(words_, words_ + bits / 64, 0);
+    return true;
+  }
+  void add(std::uint32_t value) {
+    const std::uint32_t bit = bit_of(value);
+    words_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
+  bool lacks(std::uint32_t value) const {
+    if (!in_use_) return false;
+    const std::uint32_t bit = bit_of(value);
+    return (words_[bit / 64] >> (bit % 64) & 1u) == 0;
+  }
+
+ private:
+  static constexpr std::uint32_t kLongest = 16;  ///< values per candidate
+  static constexpr std::uint64_t kBitsPerValue = 16;
+  static constexpr std::uint64_t kFewest = 512;
+  static constexpr std::uint64_t kMost = std::uint64_t{1} << 17;  ///< half of a first-level cache
+
+  /// By the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+  std::uint32_t bit_of(std::uint32_t value) const { return value * 2654435769u >> shift_; }
+
+  bool in_use_ = false;
+  std::uint32_t shift_ = 0;
+  std::uint64_t words_[kMost / 64];
+};
+
+/// A branch's filters for one row. Of margins the bound is known; lists of items, and of codes of
+/// the first column that groups go by, stand behind sieves.
 class PreparedFilters {
  public:
   PreparedFilters(const World& world, const Plan& plan, const Branch& branch)
       : world_(world), plan_(plan), branch_(branch) {
     for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
-      const std::uint32_t kind = kind_bit(filter(i).kind);
+      const Filter& f = filter(i);
+      const std::uint32_t kind = kind_bit(f.kind);
       steps_[i] = (kind & kListKinds) != 0     ? Step::kList
                   : (kind & kMarginKinds) != 0 ? Step::kMargin
                                                : Step::kOther;
+      if (f.kind != FilterKind::kUserGroup || codes_ != nullptr) continue;
+      steps_[i] = Step::kGroup;
+      group_ = f.table;
+      codes_ = world.columns + std::uint64_t{f.column} * world.num_items;
     }
   }
 
@@ -30,23 +72,26 @@ class PreparedFilters {
       if (steps_[i] == Step::kMargin) bounds_[i] = ceiling_of(filter(i), row);
     }
     std::uint64_t values = row.num_positives;
-    for_lists([&](const std::uint32_t*, std::uint64_t n) { values += n; });
-    has_sieve_ = values <= std::uint64_t{kLongest} * count;
-    if (!has_sieve_) return;
-    const std::uint64_t bits = std::clamp(std::bit_ceil(kBitsPerValue * values), kFewest, kMost);
-    shift_ = 32 - static_cast<std::uint32_t>(std::countr_zero(bits));
-    std::fill(words_, words_ + bits / 64, 0);
-    for_lists([&](const std::uint32_t* list, std::uint64_t n) {
-      for (std::uint64_t i = 0; i < n; ++i) add(list[i]);
-    });
-    for (std::uint32_t p = 0; p < row.num_positives; ++p) add(row.positives[p]);
+    for_lists([&](std::span<const std::uint32_t> list) { values += list.size(); });
+    if (listed_.clear(values, count)) {
+      for_lists([&](std::span<const std::uint32_t> list) {
+        for (const std::uint32_t item : list) listed_.add(item);
+      });
+      for (std::uint32_t p = 0; p < row.num_positives; ++p) listed_.add(row.positives[p]);
+    }
+    if (codes_ == nullptr) return;
+    const std::span<const std::uint32_t> groups = list_of_user(group_);
+    if (!grouped_.clear(groups.size() + row.num_positives, count)) return;
+    for (const std::uint32_t code : groups) grouped_.add(code);
+    for (std::uint32_t p = 0; p < row.num_positives; ++p) grouped_.add(codes_[row.positives[p]]);
   }
 
   std::uint32_t first_rejection_of(std::uint32_t item, float score, std::uint32_t raw_rank) const {
     if (!is_finite(score)) return kUnscored;
-    const bool unlisted = lacks(item);
+    const bool unlisted = listed_.lacks(item);
     for (std::uint32_t i = 0; i < branch_.num_filters; ++i) {
       if (steps_[i] == Step::kList && unlisted) continue;
+      if (steps_[i] == Step::kGroup && grouped_.lacks(codes_[item])) continue;
       if (steps_[i] == Step::kMargin ? !(score < bounds_[i])
                                      : rejects(world_, filter(i), row_, item, score, raw_rank))
         return i + 1;
@@ -55,32 +100,19 @@ class PreparedFilters {
   }
 
  private:
-  enum class Step : std::uint8_t { kList, kMargin, kOther };
-  static constexpr std::uint32_t kLongest = 16;  ///< values per candidate; more are not worth it
-  static constexpr std::uint64_t kBitsPerValue = 16;
-  static constexpr std::uint64_t kFewest = 512;
-  static constexpr std::uint64_t kMost = std::uint64_t{1} << 17;  ///< half of a first-level cache
+  enum class Step : std::uint8_t { kList, kMargin, kGroup, kOther };
 
   const Filter& filter(std::uint32_t i) const { return plan_.filters[branch_.first_filter + i]; }
   template <class Each>
   void for_lists(Each each) const {
     for (std::uint32_t i = 0; i < branch_.num_filters; ++i) {
       if (steps_[i] != Step::kList) continue;
-      const UserLists& lists = world_.lists[filter(i).table];
-      const std::uint64_t begin = lists.offsets[row_.user];
-      each(lists.values + begin, lists.offsets[row_.user + 1] - begin);
+      each(list_of_user(filter(i).table));
     }
   }
-  /// By the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-  std::uint32_t bit_of(std::uint32_t item) const { return item * 2654435769u >> shift_; }
-  void add(std::uint32_t item) {
-    const std::uint32_t bit = bit_of(item);
-    words_[bit / 64] |= std::uint64_t{1} << (bit % 64);
-  }
-  bool lacks(std::uint32_t item) const {
-    if (!has_sieve_) return false;
-    const std::uint32_t bit = bit_of(item);
-    return (words_[bit / 64] >> (bit % 64) & 1u) == 0;
+  std::span<const std::uint32_t> list_of_user(std::uint32_t table) const {
+    const UserLists& lists = world_.lists[table];
+    return {lists.values + lists.offsets[row_.user], lists.values + lists.offsets[row_.user + 1]};
   }
 
   const World& world_;
@@ -89,9 +121,9 @@ class PreparedFilters {
   RowContext row_{};
   Step steps_[kMaxFilters] = {};
   float bounds_[kMaxFilters] = {};
-  bool has_sieve_ = false;
-  std::uint32_t shift_ = 0;
-  std::uint64_t words_[kMost / 64];
+  const std::uint32_t* codes_ = nullptr;  ///< of the group filter; null: there is none
+  std::uint32_t group_ = 0;               ///< its list
+  Sieve listed_, grouped_;
 };
 
 }  // namespace

@@ -89,6 +89,10 @@ struct TopkGoal {
   /// and not listed. Not below `ceiling`, and surely above every score of a list's end; null:
   /// everything is listed.
   const float* pass_above = nullptr;
+  /// [rows] What scores above this is rejected whatever its score and place. Scans list it like
+  /// all else; a certified list may begin with such items in no order, each with the score
+  /// kSettledScore: scoring them again and sorting them would be in vain. Null: nothing is.
+  const float* settled_above = nullptr;
 };
 
 /// A row of topk_toward on its way through the items.
