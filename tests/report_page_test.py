@@ -11,7 +11,6 @@ import collections
 import copy
 import decimal
 import hashlib
-import html.parser
 import json
 import math
 import os
@@ -22,103 +21,18 @@ import sys
 import tempfile
 import unittest
 
+from pages import Digits, Tree, numbers, page_rows, values, visible
+
 AUDITS = pathlib.Path(__file__).resolve().parent / "audits"
 PROGRAM = None
-VOID = {"meta", "br", "hr", "img", "input", "link", "wbr", "col"}
-NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?\Z")
-
-
-class Digits(str):
-    """A number as its digits in a JSON file."""
-
-
-class Node:
-    def __init__(self, tag, attributes, parent):
-        self.tag, self.attributes, self.parent = tag, attributes, parent
-        self.children, self.text = [], ""
-
-    def all(self, tag=None, **attributes):
-        for child in self.children:
-            if (tag is None or child.tag == tag) and all(
-                    child.attributes.get(k.strip("_").replace("_", "-")) == v for k, v in attributes.items()):
-                yield child
-            yield from child.all(tag, **attributes)
-
-    def words(self):
-        return self.text + "".join(child.words() for child in self.children)
-
-    def has(self, name):
-        return name in (self.attributes.get("class") or "").split()
-
-
-class Tree(html.parser.HTMLParser):
-    """Balanced tags only; attributes once each."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.root = self.at = Node("", {}, None)
-        self.faults = []
-        self.feed(text)
-        self.close()
-        if self.at is not self.root:
-            self.faults.append(f"<{self.at.tag}> is not closed")
-
-    def handle_starttag(self, tag, attributes):
-        names = [name for name, _ in attributes]
-        if len(names) != len(set(names)):
-            self.faults.append(f"<{tag}> has an attribute twice: {names}")
-        node = Node(tag, dict(attributes), self.at)
-        self.at.children.append(node)
-        if tag not in VOID:
-            self.at = node
-
-    def handle_startendtag(self, tag, attributes):  # <line .../> in an SVG
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.at = self.at.parent
-
-    def handle_endtag(self, tag):
-        if tag != self.at.tag:
-            self.faults.append(f"</{tag}> closes <{self.at.tag}>")
-        else:
-            self.at = self.at.parent
-
-    def handle_data(self, data):
-        self.at.text += data
 
 
 def load(path):
     return json.loads(path.read_text(encoding="utf-8"), parse_int=Digits, parse_float=Digits)
 
 
-def numbers(value):
-    """Every number below a value."""
-    if isinstance(value, Digits):
-        yield str(value)
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from numbers(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from numbers(entry)
-
-
 def tables_of(audit):
     return [t for s in audit["sections"] for t in s["tables"]] + audit["lists"]
-
-
-def visible(text):
-    """As a page shows a text: what cannot be seen is named. Written from docs/report.md, not from the program."""
-    out = ""
-    for c in text:
-        n = ord(c)
-        if 0x80 <= n < 0xA0 or 0x2028 <= n <= 0x202E or 0x2066 <= n <= 0x2069 or n == 0xFEFF:
-            out += f"[U+{n:04X}]"
-        elif n < 0x20 and c not in "\n\t":
-            out += chr(0x2400 + n)
-        else:
-            out += "\u2421" if n == 0x7F else c
-    return out
 
 
 class ReportTest(unittest.TestCase):
@@ -162,9 +76,6 @@ class ReportTest(unittest.TestCase):
         path.write_text(re.sub(r'"@([^"@]*)@"', r"\1", json.dumps(plain(value))), encoding="utf-8")
         return path
 
-    def values(self, page):
-        return [n.attributes["data-value"] for n in page.all() if "data-value" in n.attributes]
-
     def table_named(self, page, title):
         for box in page.all("div", _class="scroll"):
             if box.attributes.get("aria-label") == visible(title):
@@ -178,7 +89,7 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(len(rows), len(self.rich["gates"]))
         for row, gate in zip(rows, self.rich["gates"]):
             limit = gate["limit"] if isinstance(gate["limit"], list) else [gate["limit"]]
-            self.assertEqual(self.values(row), list(numbers([gate["value"], *limit])), gate["id"])
+            self.assertEqual(values(row), list(numbers([gate["value"], *limit])), gate["id"])
             self.assertEqual(next(row.all("div", _class="id")).words(), visible(gate["id"]))
             badge = next(n for n in row.all("span") if n.has("status"))
             self.assertTrue(badge.has(gate["status"]))
@@ -187,7 +98,7 @@ class ReportTest(unittest.TestCase):
         metrics = [m for s in self.rich["sections"] for m in s["metrics"]]
         self.assertEqual(len(cards), len(metrics))
         for card, m in zip(cards, metrics):
-            self.assertEqual(self.values(card), list(numbers([m["value"], m["low"], m["high"]])), m["id"])
+            self.assertEqual(values(card), list(numbers([m["value"], m["low"], m["high"]])), m["id"])
 
     def test_tables_and_lists_have_their_numbers_cell_by_cell(self):
         checked = 0
@@ -208,7 +119,7 @@ class ReportTest(unittest.TestCase):
         self.assertGreater(checked, 400)
 
     def test_no_number_is_invented(self):
-        there = set(self.values(self.page))
+        there = set(values(self.page))
         self.assertLessEqual(there, set(numbers(self.rich)))
         self.assertGreaterEqual(there, set(numbers(
             [self.rich["gates"], tables_of(self.rich), self.rich["settings"],
@@ -239,12 +150,12 @@ class ReportTest(unittest.TestCase):
     def test_an_earlier_audit_stands_beside(self):
         earlier = load(AUDITS / "earlier.json")
         page, _ = self.report(AUDITS / "rich.json", "--baseline-audit", AUDITS / "earlier.json")
-        self.assertLessEqual(set(self.values(page)), set(numbers([self.rich, earlier])))
+        self.assertLessEqual(set(values(page)), set(numbers([self.rich, earlier])))
         for row, gate in zip(page_rows(next(page.all("table", _class="gates"))), self.rich["gates"]):
             then = next(g for g in earlier["gates"] if g["id"] == gate["id"])
             was = [n for n in row.all("div", _class="was")]
             self.assertIn(then["status"].replace("_", " "), was[0].words())
-            self.assertEqual(self.values(was[1]), list(numbers([then["value"]])))
+            self.assertEqual(values(was[1]), list(numbers([then["value"]])))
         then = {m["id"]: m for s in earlier["sections"] for m in s["metrics"]}
         metrics = [m for s in self.rich["sections"] for m in s["metrics"]]
         compared = 0
@@ -252,7 +163,7 @@ class ReportTest(unittest.TestCase):
             was = list(card.all("div", _class="was"))
             self.assertEqual(bool(was), m["id"] in then)
             if was:
-                self.assertEqual(self.values(was[0]), list(numbers([then[m["id"]]["value"]])))
+                self.assertEqual(values(was[0]), list(numbers([then[m["id"]]["value"]])))
                 compared += 1
         self.assertGreater(compared, 10)
 
@@ -316,7 +227,7 @@ class ReportTest(unittest.TestCase):
         earlier = load(AUDITS / "earlier.json")
         allowed = [[[m["value"], m["low"], m["high"]] for s in a["sections"] for m in s["metrics"]] + [a["set"], a["baseline"]]
                    for a in (self.rich, earlier)]
-        self.assertLessEqual(set(self.values(page)), set(numbers(allowed)))
+        self.assertLessEqual(set(values(page)), set(numbers(allowed)))
         self.assertFalse(list(page.all("svg")))
         self.assertEqual([t.attributes.get("class") for t in page.all("table")], ["gates"])
         shown = page.words()
@@ -573,10 +484,6 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(ran.returncode, 2)
         self.assertEqual(copied.read_bytes(), audit.read_bytes())
         self.assertEqual(self.run_program("report", audit, "--out", self.path("no/where.html")).returncode, 5)
-
-
-def page_rows(table):
-    return list(next(table.all("tbody")).children)
 
 
 if __name__ == "__main__":

@@ -239,6 +239,44 @@ TEST(ReportModel, EveryKeyOfTheFormatIsNeeded) {
   EXPECT_GT(tried, 50u);
 }
 
+TEST(ReportPublic, NamesOfFiguresAreTold) {
+  for (const char* name :
+       {"recall", "recall@20", "Recall@1000", "ndcg@10_new", "hit@5%", "hit@5%_new-users", "mrr",
+        "auc.head", "p99.9", "f1", "eval.auc_2024", "a%", "not_interested", "top-5_acc"})
+    EXPECT_TRUE(is_public_name(name)) << name;
+  const std::string longest(64, 'a');
+  EXPECT_TRUE(is_public_name(longest));
+  EXPECT_FALSE(is_public_name(longest + "a"));
+  for (const char* name : {"",
+                           "/",
+                           "runs/recall",
+                           "recall/user_7",
+                           "C:\\recall",
+                           "~recall",
+                           ".recall",
+                           "20@recall",
+                           "-recall",
+                           "recall 20",
+                           "recall:20",
+                           "ada@example.com",
+                           "ada@163.com",
+                           "recall@",
+                           "@20",
+                           "recall@20.example",
+                           "recall@20@ada",
+                           "user_12345",
+                           "eval_20241104",
+                           "r1234-1234-1",
+                           "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+                           "recall<b>",
+                           "recall\n",
+                           "ｒecall",
+                           "größe",
+                           "recall=1",
+                           "recall,mrr"})
+    EXPECT_FALSE(is_public_name(name)) << name;
+}
+
 class ReportHistory : public test::CliTest {
  protected:
   void SetUp() override {
@@ -389,9 +427,47 @@ TEST_F(ReportHistory, ThePublicPageHoldsNoNameNoNoteAndNoReason) {
   const std::set<std::string> values(list.begin(), list.end());
   for (const char* there : {"1", "2", "3", "9", "0.222", "0.251", "0.75", "0.375", "0.0625", "80"})
     EXPECT_TRUE(values.contains(there)) << there;
-  for (const char* there : {">approved<", ">latest<", ">fail<", ">pass<", ">pruned<"})
+  EXPECT_FALSE(values.contains("0.125")) << "of a KPI whose name is no figure's";
+  for (const char* there :
+       {">approved<", ">latest<", ">fail<", ">pass<", ">pruned<", "1 KPI of which the name"})
     EXPECT_NE(html.find(there), std::string::npos) << there;
   EXPECT_NE(html.find("Public excerpt"), std::string::npos);
+}
+
+TEST_F(ReportHistory, ReviewsOfOlderLogsShowWhatTheyHave) {
+  const Json older = {{"event", "review"},
+                      {"version", 2},
+                      {"files", {"a"}},
+                      {"events", "b"},
+                      {"false_negatives", 3},
+                      {"confirmed", 37},
+                      {"unsure", 4},
+                      {"not_judged", 5},
+                      {"reviewers", 6},
+                      {"share", 0.0725},
+                      {"standard_error", 0.03125},
+                      {"agreement", nullptr},
+                      {"alpha", nullptr}};
+  Json wrong = older;
+  wrong["confirmed"] = "many";
+  {
+    Store store = Store::open(path("store"));
+    const StoreLock lock(store.path());
+    store.record(older.dump());
+    store.record(wrong.dump());
+  }
+  std::vector<std::string> notes;
+  const History history = read_history(Store::open(path("store")), {}, &notes);
+  ASSERT_EQ(history.reviews.size(), 1u);
+  EXPECT_FALSE(history.reviews[0].low.is_number());
+  EXPECT_FALSE(history.reviews[0].covered.is_number());
+  EXPECT_EQ(history.reviews[0].share.text, "0.0725");
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_NE(notes[1].find("confirmed: is a text ('many')"), std::string::npos) << notes[1];
+  const std::string html = history_html(history);
+  const std::string cell = html.substr(html.find("data-value=\"0.0725\""));
+  EXPECT_EQ(cell.substr(0, cell.find("</td>")).find("95 %"), std::string::npos);
+  EXPECT_NE(cell.substr(0, cell.find("</td>")).find("data-value=\"0.03125\""), std::string::npos);
 }
 
 TEST_F(ReportHistory, AnAuditOfAnotherSetIsRefused) {

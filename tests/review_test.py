@@ -556,8 +556,10 @@ class Review(Reviewed):
         said = next(v for v in log["versions"] if v["version"] == 1)["review"]
         for name, value in (("false_negatives", out["negatives"]["positive"]), ("confirmed", out["negatives"]["negative"]),
                             ("share", out["estimate"]["share"]), ("standard_error", out["estimate"]["standard_error"]),
+                            ("low", out["estimate"]["low"]), ("high", out["estimate"]["high"]),
                             ("alpha", out["agreement"]["alpha"]), ("reviewers", 2)):
             self.assertEqual(said[name], value, name)
+        self.assertLess(said["low"], said["share"])
         event = [e for e in log["events"] if e["event"] == "review"]
         self.assertEqual(len(event), 1)
         self.assertEqual(event[0]["files"], [f["xxh3_128"] for f in out["files"]])

@@ -24,6 +24,19 @@ Datum number_at(const JsonValue& object, const char* key) {
   return {Datum::Kind::kNumber, found->number, found->text};
 }
 
+/// What a reader of this version knows of a key that older lines lack.
+Datum number_if_there(const Place& event, const char* key) {
+  if (!event.has(key)) return {};
+  const JsonValue& value = event.at(key).number_or_null();
+  if (value.kind != Kind::kNumber) return {};
+  return {Datum::Kind::kNumber, value.number, value.text};
+}
+
+Datum count_in(const Place& event, const char* key) {
+  const JsonValue& value = event.at(key).number();
+  return {Datum::Kind::kNumber, value.number, value.text};
+}
+
 /// What a manifest says of its version.
 void read_manifest(const Store& store, HistoryVersion& version) {
   const JsonValue manifest =
@@ -53,6 +66,9 @@ class Builder {
     if (type == "kpi") add_kpi(event);
     if (type == "audit") add_audit_event(event);
     if (type == "approve" || type == "reject") add_decision(event, type == "approve");
+    if (type == "review") add_review(event);
+    if (type == "feedback") add_feedback(event);
+    if (type == "model_feedback") add_model_feedback(event);
   }
 
   void add_audit(HistoryVersion& version, const Audit& audit) {
@@ -63,10 +79,22 @@ class Builder {
     }
   }
 
+  /// By what the log says: files that were given as audits are not recorded.
+  void judge(const Policy& policy) {
+    if (policy == Policy{}) return;
+    for (auto& [number, version] : versions_) {
+      if (version.state == HistoryVersion::State::kWhole)
+        version.lacks = quarry::lacks(policy, states_[number]);
+    }
+  }
+
   void move_into(History& history) {
     history.kpis = std::move(kpis_);
     history.decisions = std::move(decisions_);
     history.audits = std::move(audits_);
+    history.reviews = std::move(reviews_);
+    history.feedback = std::move(feedback_);
+    history.model_feedback = std::move(model_feedback_);
   }
 
  private:
@@ -106,18 +134,24 @@ class Builder {
     audit.time = number_at(event.value(), "time");
     audit.verdict = verdict;
     audit.limits = text_at(&event.value(), "limits_xxh3_128");
-    if (event.has("gates")) add_gates(event.at("gates").object(), audit);
+    std::map<std::string, std::string> gates;
+    if (event.has("gates")) add_gates(event.at("gates").object(), audit, gates);
     HistoryVersion& version = at_version(event);
+    VersionState& state = states_[version.number];
+    state.audit_passed = verdict == "pass";
+    state.audit_gates = std::move(gates);
+    state.audit_limits = audit.limits;
     audit.version = version.number;
     audits_.push_back(std::move(audit));
     version.verdict = verdict;
     version.metrics = std::move(metrics);  // the newest audit is the one that counts
   }
 
-  static void add_gates(const Place& gates, HistoryAudit& audit) {
+  static void add_gates(const Place& gates, HistoryAudit& audit,
+                        std::map<std::string, std::string>& statuses) {
     audit.has_gates = true;
     for (const std::string& id : gates.value().keys) {
-      const std::string& status = gates.at(id).text();
+      const std::string& status = statuses[id] = gates.at(id).text();
       ++audit.num_checked;
       std::string* list = status == "warn"   ? &audit.warned
                           : status == "fail" ? &audit.failed
@@ -135,13 +169,69 @@ class Builder {
     HistoryVersion& version = at_version(event);
     version.decision = approved ? "approved" : "rejected";
     decision.version = version.number;
+    states_[version.number].decision = Decision{approved, decision.by, decision.reason, 0, 0};
     decisions_.push_back(std::move(decision));
+  }
+
+  void add_review(const Place& event) {
+    HistoryReview review;
+    review.time = number_at(event.value(), "time");
+    review.reviewers = count_in(event, "reviewers");
+    review.false_negatives = count_in(event, "false_negatives");
+    review.confirmed = count_in(event, "confirmed");
+    review.unsure = count_in(event, "unsure");
+    review.not_judged = count_in(event, "not_judged");
+    review.share = number_if_there(event, "share");
+    review.low = number_if_there(event, "low");
+    review.high = number_if_there(event, "high");
+    review.upper = number_if_there(event, "upper");
+    review.standard_error = number_if_there(event, "standard_error");
+    review.covered = number_if_there(event, "covered");
+    review.population = number_if_there(event, "population");
+    review.agreement = number_if_there(event, "agreement");
+    review.alpha = number_if_there(event, "alpha");
+    review.version = at_version(event).number;
+    reviews_.push_back(std::move(review));
+  }
+
+  void add_feedback(const Place& event) {
+    HistoryFeedback feedback;
+    feedback.time = number_at(event.value(), "time");
+    feedback.events = event.at("events").text();
+    const Place files = event.at("files").array();
+    for (std::size_t i = 0; i < files.size(); ++i) feedback.files.push_back(files.at(i).text());
+    std::sort(feedback.files.begin(), feedback.files.end());
+    const Place kinds = event.at("kinds").object();
+    for (const std::string& kind : kinds.value().keys)
+      feedback.kinds.emplace_back(kind, count_in(kinds, kind.c_str()));
+    feedback.version = at_version(event).number;
+    // The same wishes again, as quarry log counts them.
+    std::erase_if(feedback_, [&](const HistoryFeedback& other) {
+      return other.version == feedback.version &&
+             (other.events == feedback.events || other.files == feedback.files);
+    });
+    feedback_.push_back(std::move(feedback));
+  }
+
+  void add_model_feedback(const Place& event) {
+    HistoryModelFeedback feedback;
+    feedback.time = number_at(event.value(), "time");
+    feedback.segments = count_in(event, "segments");
+    feedback.changed = count_in(event, "changed");
+    feedback.negatives = count_in(event, "negatives");
+    feedback.recipe = text_at(&event.value(), "recipe_xxh3_128");
+    feedback.version = at_version(event).number;
+    model_feedback_.push_back(std::move(feedback));
   }
 
   std::map<std::uint64_t, HistoryVersion>& versions_;
   std::vector<std::string> kpis_;
   std::vector<HistoryDecision> decisions_;
   std::vector<HistoryAudit> audits_;
+  std::vector<HistoryReview> reviews_;
+  std::vector<HistoryFeedback> feedback_;
+  std::vector<HistoryModelFeedback> model_feedback_;
+  std::map<std::uint64_t, VersionState> states_;  ///< what a policy asks about
 };
 
 void check_same_set(const HistoryVersion& version, const Audit& audit, const Store& store) {
@@ -221,6 +311,8 @@ History read_history(const Store& store, const std::map<std::uint64_t, Audit>& a
     builder.add_audit(versions.at(number), audit);
   }
   History history;
+  history.policy = read_policy(store);
+  builder.judge(history.policy);
   builder.move_into(history);
   history.metrics = metrics_of(versions, audits);
   for (auto& [number, version] : versions) history.versions.push_back(std::move(version));

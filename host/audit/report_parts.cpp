@@ -17,9 +17,31 @@ constexpr struct {
 /// Times stand in columns of this unit or name.
 bool is_date(const Column& column) { return column.unit == "time" || column.id == "created"; }
 
+/// Of fewer columns all fit a phone; more than the latter do not fit a page of A4.
+constexpr std::size_t kFoldsFrom = 3, kMostOnPaper = 8;
+/// A table with so many rows is no longer than a few screens of a phone when it is folded.
+constexpr std::size_t kFewRows = 12;
+
+/// Ids as "diversity.attribute.category" may be broken behind their parts.
 std::string head_cell(const Column& column) {
-  return fmt::format("<th scope=\"col\"{}>{}</th>", column.number ? " class=\"n\"" : "",
-                     isolated(column.name));
+  std::string name;
+  for (const char c : escaped(column.name)) {
+    name += c;
+    if (c == '.' || c == '_') name += "<wbr>";
+  }
+  return fmt::format("<th scope=\"col\"{}><bdi>{}</bdi></th>", column.number ? " class=\"n\"" : "",
+                     name);
+}
+
+/// `head`: "" or head_of_cell().
+std::string headed_cell(const Datum& datum, const Column& column, const std::string& head) {
+  const char* side = column.number ? "n" : "";
+  if (datum.kind == Datum::Kind::kNone)
+    return fmt::format("<td class=\"{} none\"{}>–</td>", side, head);
+  if (!datum.is_number()) return fmt::format("<td{}>{}</td>", head, isolated(datum.text));
+  const std::string words =
+      is_date(column) ? date_words(datum.value) : datum_words(datum, column.unit);
+  return fmt::format("<td class=\"n\"{}{}>{}</td>", head, data_value(datum), words);
 }
 
 }  // namespace
@@ -40,29 +62,40 @@ std::string date_span(const Datum& seconds) {
 }
 
 std::string cell_html(const Datum& datum, const Column& column) {
-  const char* side = column.number ? "n" : "";
-  if (datum.kind == Datum::Kind::kNone) return fmt::format("<td class=\"{} none\">–</td>", side);
-  if (!datum.is_number()) return "<td>" + isolated(datum.text) + "</td>";
-  const std::string words =
-      is_date(column) ? date_words(datum.value) : datum_words(datum, column.unit);
-  return fmt::format("<td class=\"n\"{}>{}</td>", data_value(datum), words);
+  return headed_cell(datum, column, "");
 }
 
-std::string table_frame(const Table& table, const std::string& rows) {
-  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"" +
-                     escaped(table.title) + "\"><table class=\"sort\"><thead><tr>";
+std::string head_of_cell(const Column& column) {
+  return " data-head=\"" + escaped(column.name) + "\"";
+}
+
+std::string named_cell(const Datum& datum, const Column& column) {
+  return headed_cell(datum, column, head_of_cell(column));
+}
+
+std::string table_frame(const Table& table, const std::string& rows, TableFit fit) {
+  const bool folds = fit == TableFit::kFolds && table.columns.size() >= kFoldsFrom;
+  std::string box = "scroll", classes = "sort";
+  if (folds && table.rows.size() <= kFewRows) box += " whole";
+  if (folds) classes += " fold";
+  if (folds && table.columns.size() > kMostOnPaper) classes += " wide";
+  std::string html = "<div class=\"" + box + "\" tabindex=\"0\" role=\"group\" aria-label=\"" +
+                     escaped(table.title) + "\"><table class=\"" + classes + "\"><thead><tr>";
   for (const Column& column : table.columns) html += head_cell(column);
   return html + "</tr></thead><tbody>\n" + rows + "</tbody></table></div>\n";
 }
 
-std::string table_html(const Table& table) {
+std::string table_html(const Table& table, TableFit fit) {
   std::string rows;
   for (const auto& row : table.rows) {
     rows += "<tr>";
-    for (std::size_t c = 0; c < row.size(); ++c) rows += cell_html(row[c], table.columns[c]);
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const Column& column = table.columns[c];
+      rows += fit == TableFit::kFolds ? named_cell(row[c], column) : cell_html(row[c], column);
+    }
     rows += "</tr>\n";
   }
-  return table_frame(table, rows);
+  return table_frame(table, rows, fit);
 }
 
 std::string table_block(const Table& table) {

@@ -15,10 +15,19 @@ std::string datum_span(const Datum& datum, std::string_view unit, int more_digit
 /// A time in seconds as its date.
 std::string date_span(const Datum& seconds);
 std::string cell_html(const Datum& datum, const Column& column);
+
+/// What becomes of a table that is wider than its place. Of one that folds each row stands on
+/// phones, and on paper where columns are many, as a list of cells with their heads: their <td>
+/// have data-head.
+enum class TableFit : bool { kScrolls, kFolds };
 /// Heads of the table's columns over `rows`, which is HTML. Sorted by clicks where scripts run;
 /// scrolls in a box of its own.
-std::string table_frame(const Table& table, const std::string& rows);
-std::string table_html(const Table& table);
+std::string table_frame(const Table& table, const std::string& rows,
+                        TableFit fit = TableFit::kScrolls);
+std::string table_html(const Table& table, TableFit fit = TableFit::kScrolls);
+/// " data-head=..." of a cell in a table that folds, and such a cell.
+std::string head_of_cell(const Column& column);
+std::string named_cell(const Datum& datum, const Column& column);
 /// Title, definition, chart and table.
 std::string table_block(const Table& table);
 /// `name` with a definition that opens by click, key or touch and shows when pointed at; `name`

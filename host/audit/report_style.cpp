@@ -4,10 +4,10 @@
 namespace quarry::report {
 
 const char* const kStyle = R"css(
-:root{color-scheme:light dark;--bg:#fff;--soft:#f4f5f6;--fg:#1c2126;--dim:#57606a;--line:#d5d9de;--link:#0a58a6;
+:root{color-scheme:light dark;--bg:#fff;--soft:#f4f5f6;--cue:#0003;--fg:#1c2126;--dim:#57606a;--line:#d5d9de;--link:#0a58a6;
 --pass:#08633f;--passbg:#e5f4ec;--warn:#7a4b00;--warnbg:#fdf1d8;--fail:#a31d12;--failbg:#fdeae7;--none:#4d5761;--nonebg:#eceef0;
 --s0:#0072b2;--s1:#d55e00;--s2:#007e5c;--s3:#a2488b;--s4:#8c6510;--s5:#5a6570}
-@media (prefers-color-scheme:dark){:root{--bg:#14181c;--soft:#1d2329;--fg:#e6e9ec;--dim:#a4adb6;--line:#39424b;--link:#7db9f2;
+@media (prefers-color-scheme:dark){:root{--bg:#14181c;--soft:#1d2329;--cue:#fff4;--fg:#e6e9ec;--dim:#a4adb6;--line:#39424b;--link:#7db9f2;
 --pass:#6fd6a4;--passbg:#123324;--warn:#f2c45f;--warnbg:#392a08;--fail:#ff9d90;--failbg:#451812;--none:#b4bdc6;--nonebg:#2a3138;
 --s0:#56b4e9;--s1:#f09d51;--s2:#2fc79b;--s3:#e08fc0;--s4:#e6d96a;--s5:#b8c0c8}}
 *{box-sizing:border-box}
@@ -43,7 +43,7 @@ summary:focus-visible,button:focus-visible,a:focus-visible,.scroll:focus-visible
 .table{margin:1.3rem 0 0}.pair{display:flex;flex-wrap:wrap;gap:.6rem 1.6rem;align-items:flex-start;margin-top:.4rem}
 .pair>.chart{flex:1 1 400px;max-width:520px;min-width:0;margin:0}.pair>.scroll{flex:1 1 400px;min-width:0}
 @media (max-width:460px){.metrics{grid-template-columns:repeat(2,minmax(0,1fr))}.pair>.chart,.pair>.scroll{flex-basis:100%;max-width:100%}}
-.scroll{overflow:auto;max-height:34rem;max-width:100%}
+.scroll{overflow:auto;max-height:34rem;max-width:100%;background:linear-gradient(90deg,var(--bg) 40%,#0000) 0 0/2.2rem 100% no-repeat local,linear-gradient(-90deg,var(--bg) 40%,#0000) 100% 0/2.2rem 100% no-repeat local,linear-gradient(0deg,var(--bg) 40%,#0000) 0 100%/100% 2.2rem no-repeat local,linear-gradient(90deg,var(--cue),#0000) 0 0/.7rem 100% no-repeat,linear-gradient(-90deg,var(--cue),#0000) 100% 0/.7rem 100% no-repeat,linear-gradient(0deg,var(--cue),#0000) 0 100%/100% .6rem no-repeat}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .7rem;text-align:start;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{position:sticky;top:0;background:var(--bg);font-weight:600;color:var(--dim);vertical-align:bottom;overflow-wrap:normal}
@@ -56,6 +56,10 @@ table.gates{width:100%}.gates td{max-width:none}.gates td[data-head=value],.gate
 @media screen and (max-width:720px){.gates thead{display:none}.gates,.gates tbody,.gates tr,.gates td{display:block;width:100%}
 .gates tr{border-bottom:1px solid var(--line);padding:.6rem 0}.gates td{border:0;padding:.1rem 0;text-align:start;white-space:normal}
 .gates td[data-head]::before{content:attr(data-head) ": ";color:var(--dim)}.gates td.void{display:none}}
+@media screen{.wide{font-size:.85rem}.wide th,.wide td{padding:.28rem .42rem}.wide td[data-head=created],.wide td[data-head=time]{white-space:normal;min-width:6rem}.wide td[data-head=note] bdi{min-width:9rem}.wide td[data-head=model] bdi,.wide td[data-head=lacks] bdi{min-width:6rem}}
+@media screen and (max-width:860px){.whole{max-height:none}.fold,.fold tbody,.fold tr,.fold td{display:block;width:100%}.fold thead{display:none}
+.fold tr{border-bottom:1px solid var(--line);padding:.6rem 0}.fold td{border:0;padding:.1rem 0!important;text-align:start;white-space:normal;max-width:none}
+.fold td::before{content:attr(data-head) ": ";color:var(--dim)}.fold td.none{display:none}.fold td:first-child,.fold td:first-child::before{font-weight:600;color:inherit}.fold td bdi{display:inline!important;max-width:none!important}}
 svg{display:block;width:100%;height:auto;font-family:inherit}svg text{fill:var(--fg)}
 svg .l{font-size:12px}svg .k{font-size:11px;fill:var(--dim);font-variant-numeric:tabular-nums}svg .h{font-size:12px;font-weight:600}
 svg .g{stroke:var(--line);stroke-width:1}svg .t,svg .a{stroke:var(--dim);stroke-width:1}
@@ -67,12 +71,15 @@ rect.s0,rect.s1,rect.s2,rect.s3,rect.s4,rect.s5{stroke:none}
 .line.s1{stroke-dasharray:7 4}.line.s2{stroke-dasharray:2 3}.line.s3{stroke-dasharray:9 3 2 3}.line.s4{stroke-dasharray:4 2}.line.s5{stroke-dasharray:12 4}
 .p.s1,.p.s3,.p.s5{fill:var(--bg)}
 figcaption{font-size:.82rem;margin-top:.2rem}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:1.2rem 1.6rem;margin-top:.8rem}.charts .chart{margin:0}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:1.2rem 1.6rem;margin-top:.8rem}.charts .chart{margin:0}.scroll+.charts{margin-top:1.6rem}.scroll+h3{margin-top:1.4rem}
 footer{margin-top:3rem;color:var(--dim);font-size:.85rem}
 @media print{:root{color-scheme:light;--bg:#fff;--soft:#f4f5f6;--fg:#000;--dim:#444;--line:#bbb;--link:#000;--pass:#08633f;--passbg:#fff;--warn:#7a4b00;--warnbg:#fff;--fail:#a31d12;--failbg:#fff;--none:#444;--nonebg:#fff;
 --s0:#0072b2;--s1:#d55e00;--s2:#007e5c;--s3:#a2488b;--s4:#8c6510;--s5:#5a6570}
-body{font-size:9.5pt}main{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible;max-height:none}
-section{break-inside:auto;margin-top:1.4rem}h2,h3{break-after:avoid}.chart,.metric,tr,.verdict{break-inside:avoid}thead th{position:static}
+html,body{font-size:9.5pt}main{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible;max-height:none;background:none}
+th,td{padding:.2rem .4rem}.scroll td{overflow-wrap:anywhere}.scroll td bdi{display:inline;max-width:none}
+.wide,.wide tbody,.wide td{display:block}.wide thead{display:none}.wide tr{display:grid;grid-template-columns:repeat(auto-fill,minmax(2.2cm,1fr));gap:.15cm .35cm;padding:.2cm 0;border-bottom:1px solid var(--line)}
+.wide td{border:0;padding:0;text-align:start;white-space:normal}.wide td::before{content:attr(data-head);display:block;font-size:7.5pt;color:var(--dim)}.wide td[data-head=note],.wide td[data-head=lacks],.wide td[data-head^=estimated]{grid-column:span 2}
+section{break-inside:auto;margin-top:1.4rem}h2,h3,section>p{break-after:avoid}.chart,.charts>div,.metric,tr,.verdict{break-inside:avoid}thead th{position:static}
 .pair>.chart{flex:0 0 9cm}.pair>.scroll{flex:1 1 7cm}th button::after{content:""!important}details.def>summary::after{display:none!important}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";

@@ -183,6 +183,8 @@ ReviewFacts review_in(const Json& event) {
   facts.alpha = number_in(event, "alpha");
   // Events of before they were recorded do not have these.
   if (event.contains("upper")) facts.upper = number_in(event, "upper");
+  if (event.contains("low")) facts.low = number_in(event, "low");
+  if (event.contains("high")) facts.high = number_in(event, "high");
   if (event.contains("population")) facts.population = event.at("population").get<std::uint64_t>();
   if (event.contains("covered")) facts.covered = event.at("covered").get<std::uint64_t>();
   return facts;
@@ -566,6 +568,8 @@ void record_review(Store& store, std::uint64_t version, const ReviewFacts& facts
                 {"reviewers", facts.reviewers},
                 {"share", or_null(facts.share)},
                 {"standard_error", or_null(facts.standard_error)},
+                {"low", or_null(facts.low)},
+                {"high", or_null(facts.high)},
                 {"agreement", or_null(facts.agreement)},
                 {"alpha", or_null(facts.alpha)},
                 {"upper", or_null(facts.upper)}};

@@ -50,6 +50,7 @@ struct ReviewFacts {
   std::uint64_t false_negatives = 0, confirmed = 0, unsure = 0, not_judged = 0;  ///< negatives
   std::uint64_t reviewers = 0;
   std::optional<double> share, standard_error;  ///< of false negatives among `covered`
+  std::optional<double> low, high;              ///< 95 % interval of the share
   std::optional<double> agreement, alpha;
   std::optional<double> upper;  ///< bound of the share where none is false
   /// Negatives of the version, and of those in strata with verdicts, for which the share speaks.

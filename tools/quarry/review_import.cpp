@@ -85,6 +85,10 @@ class ReviewImport {
     facts.reviewers = review_.reviewers.size();
     facts.share = estimate_.share;
     facts.standard_error = estimate_.standard_error;
+    if (estimate_.interval) {
+      facts.low = estimate_.interval->low;
+      facts.high = estimate_.interval->high;
+    }
     facts.agreement = agreement_.percent;
     facts.alpha = agreement_.alpha;
     facts.upper = estimate_.upper;

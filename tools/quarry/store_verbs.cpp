@@ -53,6 +53,8 @@ void add_state(const VersionState& state, const Policy& policy, Json& summary) {
                          {"reviewers", review->reviewers},
                          {"share", number(review->share)},
                          {"standard_error", number(review->standard_error)},
+                         {"low", number(review->low)},
+                         {"high", number(review->high)},
                          {"agreement", number(review->agreement)},
                          {"alpha", number(review->alpha)},
                          {"upper", number(review->upper)},
