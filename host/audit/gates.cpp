@@ -34,7 +34,7 @@ const std::vector<Setting>& settings() {
       {"matched_work",
        &AuditSettings::matched_work,
        {1e6, 1e15},
-       "multiplications that this may take"},
+       "multiplications that this may take, similarity filters included"},
       {"matched_expected",
        &AuditSettings::matched_expected,
        {1, 1e9},
