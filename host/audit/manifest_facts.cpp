@@ -113,12 +113,6 @@ FutureSets future_sets(const ManifestFacts& facts) {
                          facts.sets.size())};
 }
 
-const char* fill_name(std::uint32_t code) {
-  constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
-                                                 "cap",    "quota",     "bad_row"};
-  return code < kNumFillCodes ? kNames[code] : "unknown";
-}
-
 const char* class_name(std::uint32_t c) {
   constexpr const char* kNames[kNumExposureClasses] = {"not exposed", "positive", "aversion",
                                                        "disinterest", "ambiguous"};

@@ -48,7 +48,6 @@ struct FutureSets {
   std::string why;
 };
 FutureSets future_sets(const ManifestFacts& facts);
-const char* fill_name(std::uint32_t code);
 const char* class_name(std::uint32_t exposure_class);
 /// "2024-05-01T12:30:00Z".
 std::string iso_time(std::int64_t seconds);

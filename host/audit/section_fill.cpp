@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "host/audit/work.h"
+#include "host/store/fill_names.h"
 
 namespace quarry {
 namespace {
@@ -30,9 +31,9 @@ Disagreement compare_counters(const AuditWork& w) {
   d.compare("emitted", m.emitted, c.emitted);
   std::uint64_t missing = 0;
   for (std::uint32_t code = 1; code < kNumFillCodes; ++code) {
-    const auto found = m.missing.find(fill_name(code));
+    const auto found = m.missing.find(fill_code_name(code));
     const std::uint64_t recorded = found != m.missing.end() ? found->second : 0;
-    d.compare(fmt::format("missing by {}", fill_name(code)), recorded, c.missing[code]);
+    d.compare(fmt::format("missing by {}", fill_code_name(code)), recorded, c.missing[code]);
     missing += recorded;
   }
   d.compare("requested less missing", m.requested - missing, m.emitted);
@@ -157,8 +158,8 @@ void audit_fill(AuditWork& w) {
                 {}};
   reasons.rows.push_back({std::string("filled"), number(c.emitted), share_of(c.emitted, slots)});
   for (std::uint32_t code = 1; code < kNumFillCodes; ++code)
-    reasons.rows.push_back(
-        {std::string(fill_name(code)), number(c.missing[code]), share_of(c.missing[code], slots)});
+    reasons.rows.push_back({std::string(fill_code_name(code)), number(c.missing[code]),
+                            share_of(c.missing[code], slots)});
   Table branches{
       "fill.by_branch",
       "Negatives by branch",

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "host/store/fill_names.h"
 #include "index/retriever.h"
 #include "tools/quarry/blas.h"
 #include "tools/quarry/idle_flags.h"
