@@ -173,6 +173,22 @@ void add_fill(std::vector<GateRule>& r) {
                       "Of the sampled rows: scores, least positive scores and gaps that differ in "
                       "a bit from those computed again.",
                       "docs/row_contract.md section 1"));
+  r.push_back(at_most("fill.logq", "Probabilities that are not the picks'", "negatives", 0,
+                      Severity::kFail,
+                      "Weights by logq would be wrong: the inputs are not those of the run, or the "
+                      "set was changed; give the run's, or mine again.",
+                      "Of the rows of odds_rows: filled slots whose logq differs in a bit from the "
+                      "one computed again (pools, weights and draw spaces made anew), or that have "
+                      "one where none belongs.",
+                      "docs/row_contract.md section 6"));
+  r.push_back(at_most(
+      "fill.kappa", "Sampling thresholds that are not the picks'", "thresholds", 0, Severity::kFail,
+      "Weights by kappa would be wrong: the inputs are not those of the run, or the "
+      "set was changed; give the run's, or mine again.",
+      "Of the rows of odds_rows: branches that sample by keys whose kappa differs "
+      "in a bit from the one computed again, or whose first picks are not those "
+      "with the largest keys.",
+      "docs/row_contract.md sections 3, 4 and 6"));
 }
 
 void add_quality(std::vector<GateRule>& r) {

@@ -260,20 +260,23 @@ std::uint64_t sample_hash(std::uint64_t key) {
   return key ^ (key >> 31);
 }
 
-double matched_row_work(const JudgeTables& tables, std::uint64_t positives) {
+double branch_work(const JudgeTables& tables, std::size_t branch, std::uint64_t positives) {
   const auto p = static_cast<double>(positives);
+  double of_item = p;  // is it one of them?
+  for (const FilterSpec* f : filters_of(tables.recipe, branch)) {
+    if (f->type == FilterType::kNearDuplicate || f->type == FilterType::kSimilarity) {
+      of_item += p * tables.unit_rows(f->table).dim();
+    } else if (f->type == FilterType::kOverlap) {
+      of_item += p * static_cast<double>(f->columns.size());
+    }
+  }
+  return static_cast<double>(places_of(tables, tables.recipe.branches[branch])) * of_item;
+}
+
+double matched_row_work(const JudgeTables& tables, std::uint64_t positives) {
   double work = static_cast<double>(tables.num_items) * tables.items.dim();
   for (std::size_t b = 0; b < tables.recipe.branches.size(); ++b) {
-    if (!is_comparable(tables.recipe, b)) continue;
-    double of_item = p;  // is it one of them?
-    for (const FilterSpec* f : filters_of(tables.recipe, b)) {
-      if (f->type == FilterType::kNearDuplicate || f->type == FilterType::kSimilarity) {
-        of_item += p * tables.unit_rows(f->table).dim();
-      } else if (f->type == FilterType::kOverlap) {
-        of_item += p * static_cast<double>(f->columns.size());
-      }
-    }
-    work += static_cast<double>(places_of(tables, tables.recipe.branches[b])) * of_item;
+    if (is_comparable(tables.recipe, b)) work += branch_work(tables, b, positives);
   }
   return work;
 }

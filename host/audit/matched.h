@@ -42,9 +42,11 @@ struct MatchedResult {
   MatchedTest test;
 };
 
-/// Multiplications, and comparisons with positives, that a row with so many positives may take:
-/// every item is scored, and in each branch that is compared every item that it may look at is held
-/// against every positive by `near_duplicate`, `similarity` and `overlap`.
+/// Multiplications, and comparisons with positives, that the filters of a branch may take in a row
+/// with so many positives: every item that it may look at is held against each of these by
+/// `near_duplicate`, `similarity` and `overlap`.
+double branch_work(const JudgeTables& tables, std::size_t branch, std::uint64_t positives);
+/// What a row takes: every item is scored, and judged in each branch that is compared.
 double matched_row_work(const JudgeTables& tables, std::uint64_t positives);
 
 /// Rows in an order without pattern, until settings.matched_rows or matched_work is reached. Throws

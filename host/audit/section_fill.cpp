@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/audit/pick_odds.h"
 #include "host/audit/work.h"
 #include "host/store/fill_names.h"
 
@@ -118,6 +119,27 @@ void judge_columns(AuditWork& w) {
   }
 }
 
+void judge_odds(AuditWork& w) {
+  const OddsResult r = check_odds(w.set, w.judge, w.strata, w.settings, w.exec, w.in.stop);
+  if (!r.why_not.empty()) {
+    w.gates.not_checked("fill.logq", r.why_not);
+    w.gates.not_checked("fill.kappa", r.why_not);
+    return;
+  }
+  const auto judge = [&](const char* gate, const char* what, std::uint64_t wrong, std::uint64_t of,
+                         const std::string& first) {
+    w.gates.judge(gate, number(wrong),
+                  fmt::format("{} of {} {} of {} rows differ{}.", wrong, of, what, r.rows,
+                              first.empty() ? "" : "; first: " + first));
+  };
+  judge("fill.logq", "probabilities", r.wrong_logqs, r.logqs, r.first_logq);
+  if (r.why_not_kappa.empty()) {
+    judge("fill.kappa", "thresholds", r.wrong_kappas, r.kappas, r.first_kappa);
+  } else {
+    w.gates.not_checked("fill.kappa", r.why_not_kappa);
+  }
+}
+
 }  // namespace
 
 void audit_fill(AuditWork& w) {
@@ -189,6 +211,7 @@ void audit_fill(AuditWork& w) {
     w.gates.not_checked("fill.accounting", "The manifest has no counters.");
   }
   judge_columns(w);
+  judge_odds(w);
   w.sections.push_back(std::move(section));
 }
 
