@@ -137,7 +137,9 @@ CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& requ
   count_.resize(exec, rows);
   cut_.resize(exec, rows);
   left_out_.resize(exec, rows);
-  scratch_.resize(exec, certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy));
+  const bool settles = request.goal != nullptr && request.goal->settled_above != nullptr;
+  scratch_.resize(exec,
+                  certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy, settles));
   args.lists = {keys_.data(), count_.data(), cut_.data(), left_out_.data(), depth};
   args.k = request.k;
   const SearchResult& out = request.out;

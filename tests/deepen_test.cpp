@@ -267,6 +267,76 @@ TEST(Deepen, WhatLiesBelowALowCeilingIsFoundInOneScan) {
   EXPECT_GT(few, 100u);
 }
 
+/// Users whose rankings are alike, and the scores of the first's from the best down.
+struct Far {
+  static constexpr std::uint32_t kMany = 12000, kDim = 8, kPeople = 60;
+  std::unique_ptr<test::TestWorld> w = test::make_world({.users = kPeople,
+                                                         .items = kMany,
+                                                         .dim = kDim,
+                                                         .rows_per_user = 1,
+                                                         .events_per_user = 1,
+                                                         .seed = 6});
+  std::vector<float> scores;
+
+  Far() {
+    for (std::size_t at = 0; at < w->users.size(); at += kDim) {
+      for (std::uint32_t d = 0; d < kDim; ++d)
+        w->users[at + d] = w->users[d] + 0.1f * w->users[at + d];
+    }
+    for (std::uint32_t i = 0; i < kMany; ++i) scores.push_back(score_of(*w, 0, i));
+    std::sort(scores.rbegin(), scores.rend());
+  }
+  /// filters: behind `group`, which no scan can apply.
+  test::Mined mine(const std::string& filters, std::uint32_t tile_rows) const {
+    const Recipe recipe = parse_recipe(
+        "name = \"far\"\nk = 20\n[safety]\nallow_positives = true\n[[branch]]\nname = \"hard\"\n"
+        "source = { kind = \"topk\", pool = 20 }\nfilters = [{ kind = \"group\", column = "
+        "\"category\" }, " +
+            filters + "]\n",
+        "far.toml", 0);
+    MinerOptions options{.seed = 1, .tile_rows = tile_rows};
+    options.exec.threads = 2;
+    return test::mine_all(recipe, w->inputs, w->rows_view, options);
+  }
+  static std::string below(float score) {
+    return "{ kind = \"score\", hi = " + std::to_string(score) + " }";
+  }
+};
+
+/// What is above the ceiling is listed: one more search goes down to it, however far that is.
+TEST(Deepen, ListsThatEndAboveTheCeilingAreSearchedOnceMore) {
+  const Far far;
+  for (const std::uint32_t rank : {1500u, 4000u, 8000u}) {
+    const test::Mined mined = far.mine(Far::below(far.scores[rank]), 1024);
+    EXPECT_EQ(mined.report.deepened_rows, Far::kPeople) << rank;
+    EXPECT_EQ(mined.report.search.queries, 2 * Far::kPeople) << rank;
+    EXPECT_EQ(mined.report.search.fallback, 0u) << rank;
+    EXPECT_LT(mined.report.candidates, std::uint64_t{Far::kPeople} * (4 * rank + 2000)) << rank;
+    for (std::uint64_t r = 0; r < Far::kPeople; ++r) {
+      ASSERT_EQ(mined.all.count[r], 20u);
+      for (std::uint32_t i = 0; i < 20; ++i)
+        ASSERT_LE(mined.all.score[r * 20 + i], std::stof(std::to_string(far.scores[rank])));
+    }
+  }
+}
+
+/// Above the ceiling lists have no order, unless somebody asks for ranks there. Few rows at a time
+/// are searched without a goal, in order.
+TEST(Deepen, RanksAboveTheCeilingAreTheSameByAGoalAndWithout) {
+  const Far far;
+  const std::string ranks = "{ kind = \"rank\", window = [300, 12000], of = \"raw\" }, ";
+  for (const std::string& first : {std::string(), ranks}) {
+    const std::string filters = first + Far::below(far.scores[1500]);
+    const test::Mined together = far.mine(filters, 1024);
+    const test::Mined alone = far.mine(filters, 1);
+    EXPECT_EQ(oracle::difference(together.report.counters, alone.report.counters, 1), "") << first;
+    EXPECT_GT(together.report.search.toward, 0u);
+    EXPECT_EQ(alone.report.search.toward, 0u);
+    EXPECT_EQ(together.all.item, alone.all.item);
+    EXPECT_EQ(together.all.raw_rank, alone.all.raw_rank);
+  }
+}
+
 /// A scan takes its first thresholds from a sample of the items. Where these are better than the
 /// rest, lists end early: their rows are searched again, and get what they get without a sample.
 TEST(Deepen, ASampleUnlikeTheRestCostsASecondSearchAndChangesNothing) {

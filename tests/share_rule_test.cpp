@@ -299,6 +299,21 @@ TEST(RecipeShares, ReplacesNumbersWhereTheyStand) {
   EXPECT_EQ(changed(list, "popularity", {400000, 600000}, strata), wanted);
 }
 
+/// A cell without an item has no share, as in the quota; in a few rows it looks like any other.
+TEST(RecipeShares, EqualSharesAreAmongCellsThatWereAskedFor) {
+  const Recipe recipe = parse_recipe(
+      kHead + branch("a", "share = 1") + "[quota]\nby = \"größe\"\nshares = \"equal\"\n", "e.toml",
+      0);
+  const auto group = [&](std::uint64_t slots) {
+    return share_group(recipe, "größe", {{"", 0}, {"S", slots}, {"M", slots + 1}, {"new", 0}},
+                       "set");
+  };
+  using Shares = std::vector<std::pair<std::string, std::uint64_t>>;
+  EXPECT_EQ(group(40).shares, (Shares{{"", 0}, {"S", 500000}, {"M", 500000}, {"new", 0}}));
+  testing::expect_error<InputError>([&] { group(39); },
+                                    {"set", "79 slots", "größe", "mine more rows"});
+}
+
 TEST(RecipeShares, AWordForAllBecomesATableOfAll) {
   const std::string base =
       kHead + branch("a", "share = 1") +

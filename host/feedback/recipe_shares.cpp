@@ -199,6 +199,10 @@ std::vector<std::uint64_t> apportioned(const std::vector<std::uint64_t>& weights
   return parts;
 }
 
+/// So many slots asked for a cell on average: that one with a share gets none is out of the
+/// question.
+constexpr std::uint64_t kTellingSlots = 20;
+
 ShareGroup cell_group(const Recipe& recipe, Node& root, std::size_t level,
                       const std::vector<StratumSlots>& strata, const std::string& where) {
   const QuotaAttribute& quota = recipe.quota->by[level];
@@ -216,10 +220,18 @@ ShareGroup cell_group(const Recipe& recipe, Node& root, std::size_t level,
     const std::vector<StratumSlots> cells = cells_of_strata(recipe, level, strata, where);
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
+    std::uint64_t slots = 0;
+    for (const StratumSlots& cell : cells) slots += cell.requested;
     for (const StratumSlots& cell : cells) {
-      // Of items without a value, if there are none, no slot is ever asked for.
-      const bool none = cell.name.empty() && cell.requested == 0;
-      weights.push_back(equal && !none ? 1 : cell.requested);
+      // Of a cell without items no slot is ever asked for, of any other one in a few rows.
+      if (equal && cell.requested == 0 && slots < kTellingSlots * cells.size())
+        throw InputError(fmt::format(
+            "{}: its run asked for {} slots, too few to tell which cells of '{}' hold no item; "
+            "mine "
+            "more rows with this recipe, or name the cells' shares in its [quota] and mine with "
+            "that first",
+            where, slots, quota.attribute));
+      weights.push_back(equal ? std::min<std::uint64_t>(cell.requested, 1) : cell.requested);
       sum += weights.back();
     }
     if (sum == 0)

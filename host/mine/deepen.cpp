@@ -25,27 +25,37 @@ std::uint32_t after_steps(std::uint32_t depth, std::uint32_t steps, std::uint32_
   return depth;
 }
 
+/// The longest list that a scan leaves.
+std::uint32_t longest(const Miner::State& s) {
+  const std::uint32_t items = s.compiled->world.num_items;
+  return std::min(s.max_depth, items - items / 8);
+}
+
 SearchDepth depth_at(const Miner::State& s, const SearchDepth& first, const SearchStep& step) {
   const std::uint32_t wanted = after_steps(first.wanted, step.wanted, s.max_depth);
-  const std::uint32_t most = most_at(s, after_steps(first.wanted, step.length, s.max_depth));
   const std::uint32_t plain = after_steps(first.plain, step.wanted, s.max_depth);
+  std::uint32_t most = most_at(s, wanted);
+  if (step.doubled == 0) return {plain, wanted, most};
+  for (std::uint32_t i = 0; i < step.doubled && most < longest(s); ++i)
+    most = scaled(most, 2, 1, longest(s));
   // Few rows are searched without a goal, to the same place.
-  return {step.length > step.wanted ? std::max(plain, most) : plain, wanted, most};
+  return {std::max(plain, most), wanted, most};
 }
 
 /// The step of a row that `step` was not enough for. Where nearly all items are to be listed it is
 /// the last one, which is no scan.
 SearchStep next_step(const Miner::State& s, const SearchDepth& first, const SearchStep& step,
                      const ShortRow& row) {
-  const std::uint32_t length = depth_at(s, first, step).most;
-  SearchStep next{step.wanted + 1, std::max(step.length, step.wanted + 1)};
-  if (row.length <= length) return next;
-  const auto wanted_at = [&](std::uint32_t steps) {
-    return after_steps(first.wanted, steps, s.max_depth);
-  };
-  while (wanted_at(next.length) < s.max_depth && depth_at(s, first, next).most < row.length)
-    ++next.length;
-  if (wanted_at(next.length) >= s.max_depth) next.wanted = next.length;
+  // Four times as much is wanted, so that the list is as long as it was.
+  SearchStep next{step.wanted + 1, step.doubled - std::min(step.doubled, 2u)};
+  while (depth_at(s, first, next).most < row.length) {
+    if (depth_at(s, first, next).most >= longest(s)) {
+      next.doubled = 0;
+      while (depth_at(s, first, next).wanted < s.max_depth) ++next.wanted;
+      break;
+    }
+    ++next.doubled;
+  }
   return next;
 }
 
@@ -64,10 +74,8 @@ void search_once(Miner::State& s, const TileJob& job, const TileRows& rows,
                  const SearchDepth& first, const SearchStep& step, const std::atomic<bool>* stop) {
   MinerReport& report = s.attempt;
   const SearchDepth depth = depth_at(s, first, step);
-  report.deepest =
-      std::max<std::uint64_t>(report.deepest, depth.most <= depth.wanted  ? depth.plain
-                                              : step.length > step.wanted ? depth.most
-                                                                          : depth.wanted);
+  report.deepest = std::max<std::uint64_t>(report.deepest,
+                                           depth.most > depth.wanted ? depth.wanted : depth.plain);
   s.short_rows.clear();
   const std::uint32_t at_once = std::min(
       s.tile_rows, rows_within(*s.compiled, std::max(depth.most, depth.plain), s.run_bytes));

@@ -51,13 +51,12 @@ bool passes_over(const Plan& plan, const World& world, const Branch& branch, Sca
 }
 
 /// What is above the branch's first ceiling is rejected by the same filter however much it is above
-/// it, and counts wherever it stands.
+/// it, and counts wherever it stands. (A score window before it lets nothing through where it tells
+/// such items apart; searches of rows that get nothing end with all items.)
 bool settles(const Plan& plan, const World& world, const Branch& branch) {
   const std::uint32_t ceiling = first_ceiling(plan, branch);
   for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
-    const Filter& f = plan.filters[branch.first_filter + i];
-    if (f.kind == FilterKind::kRawRank) return false;
-    if (i < ceiling && f.kind == FilterKind::kScoreWindow) return false;
+    if (plan.filters[branch.first_filter + i].kind == FilterKind::kRawRank) return false;
   }
   return ceiling < branch.num_filters && branch.max_rank >= world.num_items;
 }

@@ -38,6 +38,8 @@ class SearchGoals {
   std::uint32_t skipped() const { return skipped_; }
   /// Nearest items to look at for each one that is wanted, roughly, where searches follow no goal.
   std::uint32_t rejected() const { return rejected_; }
+  /// What is above every ceiling is counted and not listed.
+  bool passes() const { return passes_; }
   /// Of the queries of the last batch, what their rows reject above; null: nothing.
   const float* ceilings() const { return has_ceiling_ ? ceiling_.data() : nullptr; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each

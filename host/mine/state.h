@@ -9,10 +9,10 @@
 
 namespace quarry {
 
-/// How much deeper than a tile's first search: four times, so many times. A row's list may have to
-/// be longer than what is wanted of it calls for; it is never shorter.
+/// How much more than in a tile's first search is wanted: four times, so many times; and how often
+/// lists are twice as long as that calls for.
 struct SearchStep {
-  std::uint32_t wanted = 0, length = 0;
+  std::uint32_t wanted = 0, doubled = 0;
   auto operator<=>(const SearchStep&) const = default;
 };
 struct WaitingRow {

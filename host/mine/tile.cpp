@@ -14,8 +14,10 @@
 namespace quarry {
 namespace {
 
-/// Items by which the place of a ceiling is judged.
-constexpr std::uint32_t kLengthSample = 1024;
+/// Items by which the place of a ceiling is judged, and how far apart they must be for that to cost
+/// less than searching again.
+constexpr std::uint32_t kLengthSample = 512;
+constexpr std::uint32_t kLeastSampleDistance = 16;
 
 }  // namespace
 
@@ -59,9 +61,14 @@ void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
     merge_.strata = strata_.at(c_.exec);
     tally(c_.exec, merge_, counters_.at(c_.exec));
   }
-  const StageTimer timer(report.seconds.emit);
-  strata_.pull(c_.exec);
-  finish(rows, short_rows, report);
+  const std::size_t first = short_rows.size();
+  {
+    const StageTimer timer(report.seconds.emit);
+    strata_.pull(c_.exec);
+    finish(rows, short_rows, report);
+  }
+  const StageTimer timer(report.seconds.retrieve);
+  find_lengths(short_rows, first);
 }
 
 /// The caller's columns in place; only which rows, and whether each is sound, is the tile's own.
@@ -260,7 +267,6 @@ void Tile::finish(const TileRows& rows, std::vector<ShortRow>& short_rows, Miner
   counters_.pull(c_.exec);
   deepen_.pull(c_.exec);
   synchronize(c_.exec);
-  const std::size_t first = short_rows.size();
   cut_queries_.clear();
   for (std::uint32_t i = 0; i < num_rows_; ++i) {
     if (deepen_.host()[i] == 0) continue;
@@ -270,7 +276,6 @@ void Tile::finish(const TileRows& rows, std::vector<ShortRow>& short_rows, Miner
     cut_short_ += cut ? 1 : 0;
     cut_queries_.push_back(cut ? query : kNoItem);
   }
-  find_lengths(short_rows, first);
   add(report.counters, counters_.host()[0]);
   report.strata.resize(strata_.size());
   for (std::size_t s = 0; s < strata_.size(); ++s) {
@@ -279,32 +284,48 @@ void Tile::finish(const TileRows& rows, std::vector<ShortRow>& short_rows, Miner
   }
 }
 
-/// Of short rows from `first` on, those whose lists were cut: what is above their ceilings, judged
-/// by a sample of the items that stand in equal distances, and room for what was wanted.
-void Tile::find_lengths(std::vector<ShortRow>& short_rows, std::size_t first) {
-  const float* ceilings = goals_.ceilings();
-  if (ceilings == nullptr) return;
+/// About as long a list as holds what is above the query's ceiling, judged by the sample, and what
+/// was wanted.
+std::uint32_t Tile::length_of(std::uint32_t query) const {
   const World& world = c_.compiled.world;
-  const std::uint32_t size = std::min(kLengthSample, world.num_items);
-  parallel_for(c_.exec, cut_queries_.size(), 4, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t i = begin; i < end; ++i) {
-      const std::uint32_t q = cut_queries_[i];
-      if (q == kNoItem) continue;
-      const float* query = batch_.queries + std::uint64_t{q} * world.dim;
-      std::uint32_t above = 0;
-      for (std::uint32_t s = 0; s < size; ++s) {
-        const std::uint64_t item = std::uint64_t{s} * world.num_items / size;
-        const float* row = world.items + item * world.dim;
-        above += exact_score(world.metric, query, row, world.dim) >= ceilings[q] ? 1 : 0;
-      }
-      // Two standard errors of the share more: a list that is too long costs little.
-      const double share = static_cast<double>(above + 1) / size;
-      const double high =
-          share + 2.0 * std::sqrt(std::max(share * (1.0 - share), 0.0) / static_cast<double>(size));
-      short_rows[first + i].length = static_cast<std::uint32_t>(
-          std::min(high * world.num_items + stride_, static_cast<double>(world.num_items)));
+  const float ceiling = goals_.ceilings()[query];
+  std::uint32_t above = 0;
+  for (std::uint32_t s = 0; s < kLengthSample; ++s) {
+    const float score = exact_score(world.metric, batch_.queries + std::uint64_t{query} * world.dim,
+                                    sample_.data() + std::size_t{s} * world.dim, world.dim);
+    above += score >= ceiling ? 1 : 0;
+  }
+  // Two standard errors of the share more: a list that is too long costs little.
+  const double share = static_cast<double>(above + 1) / (kLengthSample + 1);
+  const double high = share + 2.0 * std::sqrt(share * (1.0 - share) / kLengthSample);
+  return static_cast<std::uint32_t>(
+      std::min(high * world.num_items + stride_, static_cast<double>(world.num_items)));
+}
+
+/// Of short rows from `first` on those whose lists were cut. Where what is above ceilings is passed
+/// over it does not make lists long.
+void Tile::find_lengths(std::vector<ShortRow>& short_rows, std::size_t first) {
+  const World& world = c_.compiled.world;
+  if (goals_.ceilings() == nullptr || goals_.passes()) return;
+  if (world.num_items / kLengthSample < kLeastSampleDistance) return;
+  if (sample_.empty()) {
+    for (std::uint64_t s = 0; s < kLengthSample; ++s) {
+      const float* row = world.items + s * world.num_items / kLengthSample * world.dim;
+      sample_.insert(sample_.end(), row, row + world.dim);
     }
+  }
+  lengths_.assign(batch_.num_queries, 0);
+  asked_.clear();
+  for (const std::uint32_t q : cut_queries_) {
+    if (q == kNoItem || lengths_[q] != 0) continue;
+    lengths_[q] = 1;
+    asked_.push_back(q);
+  }
+  parallel_for(c_.exec, asked_.size(), 4, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t i = begin; i < end; ++i) lengths_[asked_[i]] = length_of(asked_[i]);
   });
+  for (std::size_t i = 0; i < cut_queries_.size(); ++i)
+    if (cut_queries_[i] != kNoItem) short_rows[first + i].length = lengths_[cut_queries_[i]];
 }
 
 void* Tile::scratch(std::uint64_t bytes) {

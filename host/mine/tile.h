@@ -105,6 +105,7 @@ class Tile {
   void merge_rows(const Picks& out);
   void finish(const TileRows& rows, std::vector<ShortRow>& short_rows, MinerReport& report);
   void find_lengths(std::vector<ShortRow>& short_rows, std::size_t first);
+  std::uint32_t length_of(std::uint32_t query) const;
   void* scratch(std::uint64_t bytes);
   template <class Visit>
   void for_each_array(Visit&& visit) const;
@@ -117,7 +118,10 @@ class Tile {
   RowBatch batch_;
   MergeArgs merge_;
   std::vector<std::uint32_t> query_users_;
-  std::vector<std::uint32_t> cut_queries_;  ///< whose lists were as long as allowed
+  std::vector<std::uint32_t> cut_queries_;  ///< of short rows; kNoItem: its list was not too short
+  std::vector<std::uint32_t> asked_;        ///< each of them once
+  std::vector<std::uint32_t> lengths_;      ///< by query, of those; 0: not asked for
+  std::vector<float> sample_;               ///< rows of items in equal distances
   std::vector<std::uint32_t> near_items_;
   std::vector<std::pair<float, std::uint32_t>> near_list_;
   TileArray<std::uint32_t> index_, query_;

@@ -8,11 +8,9 @@
 namespace quarry {
 namespace {
 
-/// Per worker: keys of exact scores, and a list without what is settled.
-constexpr std::uint64_t kScratchLists = 2;
-
 /// List `l`: what is settled goes to the result as it is, and is to the rest of the list what is
-/// passed over. scratch: [kScratchLists * length].
+/// passed over. scratch: [2 * length], for keys of exact scores and a list without what is settled.
+/// What a list that is not proven leaves in `out` is no result.
 void certify_with_settled(SoloGroup& solo, const CertifyArgs& args, std::uint32_t l,
                           std::uint64_t length, std::uint64_t* scratch) {
   const CandidateLists& lists = args.lists;
@@ -69,24 +67,25 @@ void certify_with_settled(SoloGroup& solo, const CertifyArgs& args, std::uint32_
 
 }  // namespace
 
-std::uint64_t certify_scratch_size(const Exec& exec, std::uint32_t num_lists,
-                                   std::uint64_t length) {
+std::uint64_t certify_scratch_size(const Exec& exec, std::uint32_t num_lists, std::uint64_t length,
+                                   bool settles) {
   if (exec.device == Device::kCuda) return num_lists * length;
-  return static_cast<std::uint64_t>(std::max(exec.threads, 1)) * kScratchLists * length;
+  return static_cast<std::uint64_t>(std::max(exec.threads, 1)) * (settles ? 2 : 1) * length;
 }
 
 void certify(const Exec& exec, const CertifyArgs& args) {
   if (exec.device == Device::kCuda) return certify_gpu(exec, args);
   const std::uint64_t length = std::uint64_t{args.lists.depth} + args.num_heavy;
+  const bool settles = args.lists.settled_above != nullptr;
   parallel_for(exec, args.num_lists, 8, [&](std::uint64_t begin, std::uint64_t end) {
     SoloGroup solo;
     std::uint64_t* keys =
-        args.scratch + static_cast<std::uint64_t>(worker_index()) * kScratchLists * length;
+        args.scratch + static_cast<std::uint64_t>(worker_index()) * (settles ? 2 : 1) * length;
     for (auto l = static_cast<std::uint32_t>(begin); l < end; ++l) {
-      if (args.lists.settled_above == nullptr) {
-        certify_row(solo, args, l, keys);
-      } else {
+      if (settles) {
         certify_with_settled(solo, args, l, length, keys);
+      } else {
+        certify_row(solo, args, l, keys);
       }
     }
   });

@@ -34,7 +34,8 @@
 // flushes denormals, and there are fewer than 4 (d + 8) operations in both computations together.
 // Where a partial sum could overflow, the bound is infinite and the row ends in brute force. As a
 // guard against a BLAS that computes in lower precision, every candidate is checked against the
-// bound when it is re-scored; one violation and the row is not certified.
+// bound when it is re-scored, as all are that may be picked; one violation and the row is not
+// certified.
 #pragma once
 
 #include <cmath>

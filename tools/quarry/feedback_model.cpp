@@ -213,14 +213,25 @@ std::vector<std::string> notes_on(const MovedGroup& moved, const ShareRule& rule
         "the quota of {} is \"{}\" in the set's recipe; its cells become named shares{}",
         moved.group.by, moved.group.mode,
         moved.group.mode == "catalogue" ? ", taken from the slots that the run asked for" : ""));
-  const auto& shares = moved.group.shares;
-  if (changed && !moved.group.mode.empty() &&
-      std::any_of(shares.begin(), shares.end(),
-                  [](const auto& share) { return share.first.empty() && share.second == 0; }))
-    notes.push_back(fmt::format(
-        "items without a value of {} get the share 0, as the run asked for no slot of them; if the "
-        "catalogue has some, name their share (\"\") in the recipe",
-        moved.group.by));
+  if (changed && !moved.group.mode.empty()) {
+    std::vector<std::string> without;
+    for (const auto& [name, units] : moved.group.shares) {
+      if (units != 0) continue;
+      if (!name.empty()) {
+        without.push_back(name);
+        continue;
+      }
+      notes.push_back(fmt::format(
+          "items without a value of {} get the share 0, as the run asked for no slot of them; if "
+          "the catalogue has some, name their share (\"\") in the recipe",
+          moved.group.by));
+    }
+    if (!without.empty())
+      notes.push_back(fmt::format(
+          "no item was in these cells of {}, which get the share 0: {}; name their shares where "
+          "there will be some",
+          moved.group.by, some_names(without)));
+  }
   if (moving > 0 && damped == moving)
     notes.push_back(fmt::format(
         "every segment of {} that may move is above --confusion-limit {}: shares cannot help; "

@@ -197,12 +197,14 @@ class UserPruning {
   }
 
  private:
-  /// As the filter near_duplicate has it.
+  /// As the filter near_duplicate has it; a copy is one at any bound.
   bool is_near() const {
     for (std::size_t at = 0; at < kept_.size(); at += items_.dim) {
-      const float cosine =
-          exact_score(Metric::kInnerProduct, kept_.data() + at, row_.data(), items_.dim);
-      if (double{cosine} >= cosine_) return true;
+      const float* kept = kept_.data() + at;
+      if (exact_score(Metric::kInnerProduct, kept, row_.data(), items_.dim) >=
+              static_cast<float>(cosine_) ||
+          std::equal(kept, kept + items_.dim, row_.data()))
+        return true;
     }
     return false;
   }
