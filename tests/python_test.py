@@ -161,6 +161,54 @@ class PythonTest(unittest.TestCase):
         wanted = quarry.open("set_half")[:]
         self.assert_same(self.miner("nv-perc", items=half).mine(*self.batch(wanted), times=wanted.time), wanted)
 
+    def test_tables_that_recipes_name(self):
+        recipe = """name = "tables"
+k = 4
+metric = "ip"
+[safety]
+filters = [{ kind = "segment", column = "category" }, { kind = "positives" }]
+[exposure]
+positive = ["like", "purchase"]
+[[branch]]
+name = "hard"
+share = 1
+source = { kind = "topk", pool = 20 }
+filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", table = "text", cosine = 0.2 },
+           { kind = "column", table = "teacher", max = 0.5, missing = "keep" }]
+"""
+        random = np.random.default_rng(5)
+        text = random.standard_normal((800, 8), np.float32)
+        np.save("text.npy", text)
+        shown = np.sort(random.choice(800, 500, replace=False))
+        with open("data/catalogue.csv") as file:
+            category = [row["category"] for row in csv.DictReader(file)]
+        users, items = np.arange(120), random.integers(0, 800, 120)
+        segments = [category[(7 * item) % 800] for item in items]
+        for name, header, rows in (("shown.csv", ["item"], [[i] for i in shown]),
+                                   ("teacher.csv", ["user", "item", "score"], [[u, i, (u * i % 10) / 10] for u in users for i in range(u % 3, 800, 3)]),
+                                   ("rows.csv", ["user", "item", "time", "segment"], [[u, i, 1_620_000_000 + u, s] for u, i, s in zip(users, items, segments)])):
+            with open(name, "w", newline="") as file:
+                csv.writer(file).writerows([header, *rows])
+        with open("tables.toml", "w") as file:
+            file.write(recipe)
+        run("mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--catalogue", "data/catalogue.csv",
+            "--rows", "rows.csv", "--recipe", "tables.toml", "--pairs", "teacher=teacher.csv", "--feature", "text=text.npy", "--item-list",
+            "shown=shown.csv", "--out", "set_tables")
+        wanted = quarry.open("set_tables")[:]
+        self.assertGreater(int(wanted.count.sum()), 50)
+        for features, lists in ((text, shown[::-1]), ("text.npy", "shown.csv")):
+            miner = self.miner(recipe, seed=0, pairs={"teacher": "teacher.csv"}, features={"text": features}, item_lists={"shown": lists},
+                               known_positives=(users, items))
+            self.assert_same(miner.mine(users, items, times=1_620_000_000 + users, segments=segments), wanted)
+        other = miner.mine(users, items, times=1_620_000_000 + users, segments=segments[::-1])
+        self.assertTrue((other.item != np.where(wanted.item == 0xFFFFFFFF, -1, wanted.item.astype(np.int64))).any())
+        with self.assertRaisesRegex(quarry.InputError, "segments: has 1"):
+            miner.mine(users, items, segments=["c1"])
+        with self.assertRaisesRegex(quarry.ConfigError, "teacher"):
+            self.miner(recipe, features={"text": text}, item_lists={"shown": shown})
+        with self.assertRaisesRegex(quarry.InputError, "799 rows, items have 800"):
+            self.miner(recipe, pairs={"teacher": "teacher.csv"}, features={"text": text[:799]}, item_lists={"shown": shown})
+
     def test_other_k_queries_and_bad_rows(self):
         rows = quarry.open("set_nv-perc")[:50]
         miner = self.miner("nv-perc")
@@ -250,7 +298,7 @@ class PythonTest(unittest.TestCase):
             (quarry.InputError, "byte order", lambda: self.miner(items=self.items.astype(">f4"))),
             (quarry.InputError, "is a list", lambda: self.miner(items=[[1.0]])),
             (quarry.InputError, "Python objects", lambda: self.miner(items=self.items.astype(object))),
-            (quarry.InputError, "32 .*or|columns", lambda: self.miner(users=self.users[:, :8].copy())),
+            (quarry.InputError, "users: have 8 columns, items have 32", lambda: self.miner(users=self.users[:, :8].copy())),
             (quarry.InputError, "items", lambda: self.miner(items=np.full((5, 32), np.nan, np.float32))),
             (quarry.InputError, "0 rows", lambda: self.miner(items=self.items[:0])),
             (quarry.ConfigError, "there is no recipe .nv-pers.*did you mean .nv-perc", lambda: self.miner("nv-pers")),

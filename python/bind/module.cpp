@@ -204,12 +204,18 @@ void bind_request(nb::module_& m) {
       .def_rw("catalogue", &R::catalogue)
       .def_rw("pairs", &R::pairs)
       .def_rw("item_list_files", &R::item_list_files)
-      .def_rw("item_lists", &R::item_lists)
-      .def_rw("known_users", &R::known_users)
-      .def_rw("known_items", &R::known_items)
       .def_rw("as_of", &R::as_of)
       .def_rw("drop_unknown_ids", &R::drop_unknown_ids)
       .def_rw("allow_inert", &R::allow_inert)
+      .def("set_item_list",
+           [](R& r, const std::string& name, const InColumn<std::uint32_t>& items) {
+             r.item_lists[name].assign(items.data(), items.data() + items.size());
+           })
+      .def("set_known_positives",
+           [](R& r, const InColumn<std::uint32_t>& users, const InColumn<std::uint32_t>& items) {
+             r.known_users.assign(users.data(), users.data() + users.size());
+             r.known_items.assign(items.data(), items.data() + items.size());
+           })
       .def("set_items", [](R& r, const nb::object& a) { r.items = matrix_of(a, "items"); })
       .def("set_items_file", [](R& r, const std::string& path) { r.items.path = path; })
       .def("set_users", [](R& r, const nb::object& a) { r.users = matrix_of(a, "users"); })

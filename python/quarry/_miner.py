@@ -139,14 +139,15 @@ class Miner:
                 r.set_feature(name, in_place(table, f"features[{name!r}]"))
         lists = item_lists or {}
         r.item_list_files = {name: path_text(path, f"item_lists[{name!r}]") for name, path in lists.items() if is_path(path)}
-        r.item_lists = {name: integers(table, f"item_lists[{name!r}]", 0, MOST_INDEX, np.uint32).tolist()
-                        for name, table in lists.items() if not is_path(table)}
+        for name, table in lists.items():
+            if not is_path(table):
+                r.set_item_list(name, integers(table, f"item_lists[{name!r}]", 0, MOST_INDEX, np.uint32))
         if known_positives is not None:
             known_users = integers(known_positives[0], "known_positives[0] (users)", 0, MOST_INDEX, np.uint32)
             known_items = integers(known_positives[1], "known_positives[1] (items)", 0, MOST_INDEX, np.uint32)
             if len(known_users) != len(known_items):
                 raise InputError(f"known_positives: {len(known_users)} users and {len(known_items)} items; they are pairs")
-            r.known_users, r.known_items = known_users.tolist(), known_items.tolist()
+            r.set_known_positives(known_users, known_items)
         r.as_of = _time_text(as_of)
         r.seed, r.round = _u32(seed, "seed"), _u32(round, "round")
         if threads is not None:
