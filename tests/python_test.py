@@ -396,14 +396,14 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
         code = """
 import sys, numpy as np, quarry
 random = np.random.default_rng(1)
-items, users = (random.standard_normal((n, 64), np.float32) for n in (20000, 1000))
-miner = quarry.Miner(items, "naive", users=users, allow_inert=True)
+items, queries = (random.standard_normal((n, 128), np.float32) for n in (50000, 200000))  # a minute of one processor
+miner = quarry.Miner(items, "naive", threads=1, allow_inert=True)
 print("ready", flush=True)
 try:
-    miner.mine(np.tile(np.arange(1000), 2000), keys=np.arange(2000000))
+    miner.mine(queries=queries, keys=np.arange(len(queries)))
     print("finished")
 except KeyboardInterrupt:
-    print("interrupted", miner.mine([0, 1]).count.tolist())
+    print("interrupted", miner.mine(queries=queries[:2], keys=[1, 2]).count.tolist())
 """
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         self.assertEqual(child.stdout.readline(), "ready\n")
