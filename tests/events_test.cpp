@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <sstream>
 
 #include "host/data/tables.h"
 #include "kernels/core/errors.h"
@@ -182,6 +183,75 @@ TEST(ReadExposure, ALogWithoutValuesSatisfiesNoComparison) {
     EXPECT_THROW(read_exposure(path, columns, likes, two, two, {}, UnknownIds::kReject),
                  InputError);
   }
+}
+
+/// What is read of a file, or why it is not.
+std::string answer_of(const std::string& path, UnknownIds unknown, int threads) {
+  Exec exec;
+  exec.threads = threads;
+  const IdMap users = IdMap::identity(500), items = IdMap::identity(900);
+  try {
+    const Exposure e = read_exposure(path, {}, shop_rules(), users, items, {}, unknown, exec);
+    std::ostringstream text;
+    const auto put = [&text](const auto& values) {
+      for (const auto value : values) text << +value << ' ';
+      text << '\n';
+    };
+    put(e.offsets), put(e.items), put(e.classes), put(e.last_time), put(e.positive_time);
+    put(e.item_count);
+    text << e.as_of << ' ' << e.latest_event << ' ' << e.events << ' ' << e.unknown_users << ' '
+         << e.unknown_items << ' ' << e.no_values;
+    for (const auto& [kind, times] : e.unnamed_kinds) text << ' ' << kind << ' ' << times;
+    return text.str();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+}
+
+/// A file of several times 4 MiB is read in parts.
+TEST(ReadExposure, ALargeLogIsTheSameForAnyNumberOfThreads) {
+  const TempDir dir;
+  std::mt19937 random(11);
+  constexpr std::size_t kLines = 420000;
+  const std::vector<std::string> kinds = {"like", "click", "dwell", "hover", "zoom", "dislike"};
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < kLines; ++i) {
+    const std::string& kind = kinds[random() % kinds.size()];
+    lines.push_back(std::to_string(random() % 500) + "," + std::to_string(random() % 900) + "," +
+                    std::to_string(1600000000 + random() % 1000000) + "," + kind + "," +
+                    (kind == "dwell" ? std::to_string(random() % 60) : ""));
+  }
+  const auto answers_alike = [&](const char* what, std::size_t at, const std::string& line,
+                                 UnknownIds unknown) {
+    const std::string before = lines[at];
+    if (!line.empty()) lines[at] = line;
+    std::string text = "user,item,time,kind,value,note\n";
+    for (const std::string& l : lines) text += l + ",0123456789\n";
+    EXPECT_GT(text.size(), std::size_t{3} * 4 << 20);
+    const std::string path = dir.write("large.csv", text);
+    const std::string alone = answer_of(path, unknown, 1);
+    for (const int threads : {2, 3, 7})
+      EXPECT_TRUE(answer_of(path, unknown, threads) == alone) << what;
+    lines[at] = before;
+    return alone;
+  };
+  EXPECT_NE(answers_alike("plain", 0, "", UnknownIds::kReject).find(" 420000 0 0 0 "),
+            std::string::npos);
+  EXPECT_NE(answers_alike("unknown", kLines - 9, "500,0,1600000001,like,", UnknownIds::kDrop)
+                .find(" 420000 1 0 0 "),
+            std::string::npos);
+  EXPECT_NE(answers_alike("unknown", kLines - 9, "500,0,1600000001,like,", UnknownIds::kReject)
+                .find("large.csv: 1 id has no embedding: user '500' (line 419993)"),
+            std::string::npos);
+  EXPECT_NE(answers_alike("wrong", kLines - 9, "1,0,now,like,", UnknownIds::kReject)
+                .find("large.csv:419993"),
+            std::string::npos);
+  // Lines that are no records, of which a part may begin with any.
+  std::string quoted = "1,0,1600000001,\"like";
+  for (int i = 0; i < 200000; ++i) quoted += "\n1,0,1600000001,like,";
+  EXPECT_NE(answers_alike("quoted", kLines / 3, quoted + "\",", UnknownIds::kReject)
+                .find(" 420000 0 0 0 "),
+            std::string::npos);
 }
 
 TEST(ReadExposure, EmptyLogAndUnknownIds) {

@@ -211,6 +211,8 @@ TEST_F(NegativeSetTest, ReadsBackWhatWasWritten) {
     }
   }
   EXPECT_EQ(Json::parse(set.manifest_json())["run"]["seed"], 7);
+  EXPECT_EQ(Json::parse(set.manifest_json())["fill_codes"],
+            (Json{"filled", "exhausted", "max_rank", "cap", "quota", "bad_row"}));
 }
 
 TEST_F(NegativeSetTest, ContentHashDoesNotDependOnShardsOrPieces) {

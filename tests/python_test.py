@@ -489,6 +489,7 @@ except KeyboardInterrupt:
         np.testing.assert_array_equal(parts[250]["positives"], whole[:].positives(250))
         self.assertEqual(parts[-1]["row_key"], whole.column("row_key")[-1])
         self.assertEqual(parts.content_hash, whole.content_hash)
+        self.assertEqual(quarry.FILL_CODES, tuple(whole.fill_codes))
         for bad in (len(whole), -len(whole) - 1):
             with self.assertRaises(IndexError):
                 parts[bad]

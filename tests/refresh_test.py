@@ -138,7 +138,7 @@ def move_vectors(world, chance, _):
 
 
 def change_recipe(world, chance, _):
-    world.flags = ["--set", f"k={chance.choice([3, 5])}"] if chance.random() < 0.6 else ["--seed", "7"]
+    world.flags = ["--set", f"k={chance.choice([3, 4])}"] if chance.random() < 0.6 else ["--seed", "7"]
 
 
 CHANGES = [add_events, add_events, add_events, add_items, change_attributes, move_vectors, change_recipe]

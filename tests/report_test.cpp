@@ -3,10 +3,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 
+#include "host/audit/compare_audits.h"
 #include "host/audit/report_axis.h"
 #include "host/audit/report_chart.h"
 #include "host/audit/report_history.h"
@@ -206,6 +208,36 @@ TEST(ReportParts, CellsHoldTheDigitsOfTheFile) {
   EXPECT_EQ(cell_html(number("0.10"), {"a", "a", "share", true}),
             "<td class=\"n\" data-value=\"0.10\" title=\"0.10\">10 %</td>");
   EXPECT_EQ(cell_html({}, {"a", "a", "share", true}), "<td class=\"n none\">–</td>");
+}
+
+TEST(ReportModel, ComparisonsReadTheSameAudit) {
+  Json later = sample();
+  later["sections"][0]["metrics"][0]["direction"] = "higher";
+  const Json earlier =
+      Json::parse(read(std::string(QUARRY_SOURCE_DIR) + "/tests/audits/earlier.json"));
+  const AuditComparison both =
+      compare_audits({audit_document(parse_audit(later.dump(), "a.json"), "a"),
+                      audit_document(parse_audit(earlier.dump(), "b.json"), "b")});
+  ASSERT_EQ(both.gates.size(), later["gates"].size());
+  const std::map<std::string, Direction> better = {{"<=", Direction::kLowerIsBetter},
+                                                   {">=", Direction::kHigherIsBetter},
+                                                   {"in", Direction::kNone}};
+  std::size_t best = 0;
+  for (std::size_t g = 0; g < both.gates.size(); ++g) {
+    const Json& gate = later["gates"][g];
+    EXPECT_EQ(both.gates[g].id, gate["id"]);
+    EXPECT_EQ(both.gates[g].direction, better.at(gate["op"]));
+    EXPECT_EQ(both.gates[g].statuses[0], gate["status"]);
+    EXPECT_EQ(both.gates[g].values[0].has_value(), gate["value"].is_number());
+    best += both.gates[g].best[0] ? 1 : 0;
+  }
+  EXPECT_EQ(both.gates[0].best, (std::vector<bool>{false, true})) << "no leak is better than three";
+  EXPECT_EQ(both.metrics[0].best, (std::vector<bool>{true, false})) << "said to be higher";
+  EXPECT_EQ(both.metrics[0].lows[0], later["sections"][0]["metrics"][0]["low"].get<double>());
+  EXPECT_EQ(both.metrics[1].best, (std::vector<bool>{false, false})) << "nothing is said";
+  EXPECT_LT(best, both.gates.size());
+  later["sections"][0]["metrics"][0]["direction"] = "up";
+  EXPECT_THROW(parse_audit(later.dump(), "a.json"), InputError);
 }
 
 TEST(ReportModel, EveryKeyOfTheFormatIsNeeded) {

@@ -26,6 +26,20 @@ def wilson(hits, n):
     return max(0.0, (centre - half) / (1 + Z * Z / n)), min(1.0, (centre + half) / (1 + Z * Z / n))
 
 
+def student(freedom):
+    """t with 0.025 above it, by Simpson's rule over the density and bisection."""
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    density = lambda t: scale * (1 + t * t / freedom) ** (-(freedom + 1) / 2)
+    def inside(t, steps=2000):
+        h = t / steps
+        return h / 3 * sum(density(i * h) * (1 if i in (0, steps) else 4 if i % 2 else 2) for i in range(steps + 1))
+    low, high = 1.0, 20.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < 0.475 else (low, middle)
+    return low
+
+
 def band(rank):
     if rank == 0:
         return "not ranked"
@@ -238,6 +252,28 @@ class Review(Reviewed):
     def write_lines(self, name, lines):
         return self.table(name, list(lines[0]), [list(line.values()) for line in lines])
 
+    def check_by_user(self, out, judged, populations, variance):
+        """The error by users as a quadratic form: residuals of every pair of verdicts on one user. judged: (cell, user, hit)."""
+        total = sum(populations.values())
+        n = {c: sum(cell == c for cell, _, _ in judged) for c in populations}
+        users = {c: len({user for cell, user, _ in judged if cell == c}) for c in populations}
+        share = {c: sum(hit for cell, _, hit in judged if cell == c) / n[c] for c in populations}
+        factor = {c: populations[c] / total / n[c] * math.sqrt((1 - n[c] / populations[c]) * users[c] / (users[c] - 1)) for c in populations}
+        off = [(user, factor[cell] * (hit - share[cell])) for cell, user, hit in judged]
+        by_user = sum(a * b for u, a in off for v, b in off if u == v)
+        said = out["estimate"]["by_user"]
+        self.assertAlmostEqual(said["standard_error"], math.sqrt(by_user), places=12)
+        self.assertAlmostEqual(said["design_effect"], by_user / variance, places=9)
+        self.assertEqual(said["users"], len({user for _, user, _ in judged}))
+        self.assertEqual(said["most_of_one_user"], max(sum(user == u for _, user, _ in judged) for _, u, _ in judged))
+        self.assertGreater(said["most_of_one_user"], 1)
+        larger, p = max(by_user, variance), out["estimate"]["share"]
+        self.assertAlmostEqual(out["estimate"]["standard_error"], math.sqrt(larger), places=12)
+        size = p * (1 - p) / larger * (Z / student(said["users"] - len(populations))) ** 2
+        low, high = wilson(p * size, size)
+        self.assertAlmostEqual(out["estimate"]["low"], low, places=7)
+        self.assertAlmostEqual(out["estimate"]["high"], high, places=7)
+
     def test_figures_of_an_import(self):
         rows, manifest = rows_of(self.path("set"))
         lines = self.export(self.path("set"), "f.csv", "--by", "branch,stratum", "--sample", "72", "--reviewers", "ada,bo,cy")
@@ -273,10 +309,17 @@ class Review(Reviewed):
             share += population / total * p
             variance += (population / total) ** 2 * (1 - n / population) * p * (1 - p) / (n - 1)
         self.assertAlmostEqual(out["estimate"]["share"], share, places=12)
-        self.assertAlmostEqual(out["estimate"]["standard_error"], math.sqrt(variance), places=12)
+        apart = out["estimate"]["independent"]
+        self.assertAlmostEqual(apart["standard_error"], math.sqrt(variance), places=12)
         low, high = wilson(share * (share * (1 - share) / variance), share * (1 - share) / variance)
-        self.assertAlmostEqual(out["estimate"]["low"], low, places=9)
-        self.assertAlmostEqual(out["estimate"]["high"], high, places=9)
+        self.assertAlmostEqual(apart["low"], low, places=9)
+        self.assertAlmostEqual(apart["high"], high, places=9)
+        self.check_by_user(out, [(cell_of[u], rows[int(u.split(":")[1])]["user"], majority[u] == "positive")
+                                 for u in majority if majority[u] != "unsure"], {n: len(c) for n, c in cells.items()}, variance)
+        _, _, err = self.run_quarry("review", "import", answers, "--set", self.path("set"))
+        self.assertIn("(by %d users, of one up to %d negatives: design effect %.2f; were negatives independent, %.2f %%)" % (
+            out["estimate"]["by_user"]["users"], out["estimate"]["by_user"]["most_of_one_user"],
+            out["estimate"]["by_user"]["design_effect"], 100 * math.sqrt(variance)), err)
         # The Horvitz-Thompson sum over what was judged, each with population / judged of its cell, is the same.
         judged = {c["cell"]: c["judged"] for c in out["cells"]}
         ht = sum(len(cells[cell_of[u]]) / judged[cell_of[u]] for u in majority if majority[u] == "positive") / total
@@ -330,6 +373,11 @@ class Review(Reviewed):
         self.assertEqual(out["estimate"]["population"], sum(c["population"] for c in out["cells"]))
         self.assertEqual((out["estimate"]["share"], out["estimate"]["low"], out["estimate"]["standard_error"]), (0, None, None))
         self.assertAlmostEqual(out["estimate"]["upper"], 1 - 0.05 ** (1 / hard["judged"]), places=12)
+        by_user = out["estimate"]["by_user"]
+        users = {rows[int(line["review_id"].split(":")[1])]["user"] for line in lines if line["verdict"]}
+        self.assertLess(len(users), hard["judged"])
+        self.assertEqual((by_user["users"], by_user["standard_error"]), (len(users), None))
+        self.assertAlmostEqual(by_user["upper"], 1 - 0.05 ** (1 / len(users)), places=12)
         # In words, and in the log of a store: of what part it speaks, without an error of 0.
         store = self.fresh_store("part")
         _, _, err = self.run_quarry("review", "import", self.path("p2.csv"), "--set", store, "--out", self.path("p3_events.csv"))
@@ -338,11 +386,25 @@ class Review(Reviewed):
         self.assertIn("of the %d negatives (of %d) in strata with verdicts, 0.00 %% are estimated to be false and at most %.2f %%"
                       % (covered, population, bound), err)
         self.assertNotIn("standard error", err)
+        self.assertIn("at most %.2f %% were all verdicts on a user the same" % (100 * by_user["upper"]), err)
         self.assertNotIn("0 of 0", err)
         self.assertIn("branch=random: no verdict; ", err)
         self.assertIn("estimated 0.0 %% of %d of %d (at most %.1f %%, 95 %%)" % (covered, population, bound), self.ok("log", store))
         said = json.loads(self.ok("log", store, "--json"))
         self.assertIsNone(next(e for e in said["events"] if e["event"] == "review")["standard_error"])
+        # Two verdicts in each cell, of one user in the first: no error by users, and that is said.
+        some = self.export(self.path("set"), "p5.csv", "--sample", "400")
+        user = lambda line: rows[int(line["review_id"].split(":")[1])]["user"]
+        cell = lambda branch: [line for line in some if line["branch"] == branch]
+        alone = next([a, b] for a in cell("hard") for b in cell("hard") if a is not b and user(a) == user(b))
+        apart = next([a, b] for a in cell("random") for b in cell("random") if user(a) != user(b) and user(a) == user(alone[0]))
+        for line, verdict in zip(alone + apart, ("positive", "negative", "positive", "negative")):
+            line["verdict"] = verdict
+        two = self.write_lines("p6.csv", some)
+        few = json.loads(self.ok("review", "import", two, "--set", self.path("set"), "--json"))["estimate"]
+        self.assertEqual((few["by_user"]["cells_of_one_user"], few["by_user"]["standard_error"], few["by_user"]["most_of_one_user"]), (1, None, 3))
+        self.assertEqual(few["standard_error"], few["independent"]["standard_error"])
+        self.assertIn("in 1 cell all that were judged are of one user", self.run_quarry("review", "import", two, "--set", self.path("set"))[2])
         # Where all are unsure, what was said before stays.
         unsure = [dict(line, verdict="unsure") for line in lines]
         self.ok("review", "import", self.write_lines("p4.csv", unsure), "--set", store, "--out", self.path("p4_events.csv"))

@@ -199,11 +199,39 @@ def main():
                       path("names_i.csv"), "--events", path("named.csv"), "--as-of", AS_OF, "--recipe", path("recipe.toml"), "--pairs",
                       f"earlier={store}@1", "--store", path("no"), ok=range(256))
         check(done.returncode == 3 and "row numbers" in done.stderr and "ids of a file" in done.stderr, f"other ids: {done.returncode} {done.stderr}")
-        quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--as-of", AS_OF + 9999999,
-               "--recipe", "nv-perc", "--store", path("future"))
-        done = mine_next("told", path("users2.npy"), path("items2.npy"), [], f"{path('future')}@1")
-        check("future" in done.stderr and manifest_of(path("told"), 1)["run"]["sets"][0]["as_of"] == AS_OF + 9999999, f"of the future: {done.stderr}")
         check("knew events" not in by_set.stderr, "the same end is no future")
+
+        # A set that knew later events is told of, and fails the audit; so does what took over from it, behind whatever as-of.
+        def future_gate(name):
+            done = quarry(program, "audit", f"{path(name)}@1", "--json", ok=(0, 8))
+            gate = next(g for g in json.loads(done.stdout)["gates"] if g["id"] == "leak.future_sets")
+            return gate["status"], done.returncode, gate["why"]
+
+        def mine_first(name, log, as_of):
+            quarry(program, "mine", "--items", path("items.npy"), "--users", path("users.npy"), "--events", path(log), "--as-of", as_of,
+                   "--recipe", "nv-perc", "--store", path(name))
+
+        check(future_gate("by_set")[:2] == ("pass", 0), f"the same end: {future_gate('by_set')}")
+        check(future_gate("by_file")[0] == "not_checked", "a file is no set")
+        events = read_csv(path("events.csv"))
+        latest, late = (max(int(e["time"]) for e in events if int(e["time"]) <= end) for end in (AS_OF, AS_OF + 9999999))
+        check(late > AS_OF, "the log ends too early to tell of the future")
+        mine_first("future", "events.csv", AS_OF + 9999999)
+        done = mine_next("told", path("users2.npy"), path("items2.npy"), [], f"{path('future')}@1")
+        said = manifest_of(path("told"), 1)["run"]["sets"][0]
+        check("knew events" in done.stderr and said["as_of"] == AS_OF + 9999999 and said["knew_until"] == late and said["end_known"],
+              f"of the future: {said} {done.stderr}")
+        check(future_gate("told")[:2] == ("fail", 8), f"of the future: {future_gate('told')}")
+        done = mine_next("hidden", path("users2.npy"), path("items2.npy"), [], f"{path('told')}@1")
+        said = manifest_of(path("hidden"), 1)["run"]["sets"][0]
+        check("knew events" in done.stderr and said["as_of"] == AS_OF and said["knew_until"] == late, f"behind another set: {said} {done.stderr}")
+        check(future_gate("hidden")[:2] == ("fail", 8), f"behind another set: {future_gate('hidden')}")
+        # A later as-of over a log without later events knows nothing more.
+        write_csv(path("until.csv"), events[0], [e.values() for e in events if int(e["time"]) <= AS_OF])
+        mine_first("idle", "until.csv", AS_OF + 9999999)
+        done = mine_next("ended", path("users2.npy"), path("items2.npy"), [], f"{path('idle')}@1")
+        said = manifest_of(path("ended"), 1)["run"]["sets"][0]
+        check("knew events" not in done.stderr and said["knew_until"] == latest and future_gate("ended")[0] == "pass", f"no later event: {said}")
         for wrong, code in [(f"{store}@9", (3, 5)), (path("nothing"), (5,)), (folder, (3, 5))]:
             done = mine_next("no", path("users2.npy"), path("items2.npy"), [], wrong, ok=range(256))
             check(done.returncode in code and os.path.basename(wrong).split("@")[0] in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")

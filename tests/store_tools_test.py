@@ -558,13 +558,14 @@ class StoreTools(ProgramTest):
 
     # --- compare ------------------------------------------------------------------------------------------------------
 
-    def audit(self, name, leak, lift, content_hash=None, ids=("fill.full_rows", "hard.gap")):
+    def audit(self, name, leak, lift, content_hash="", ids=("fill.full_rows", "hard.gap")):
         document = {"format": "quarry.audit", "format_version": 1, "verdict": "fail" if leak else "pass",
-                    "set": {"name": name, "content_hash": content_hash}, "baseline": None,
+                    "set": {"name": name, "content_hash": content_hash, "version": None, "rows": 1, "k": 1, "num_items": 9, "created": None, "seed": 0,
+                            "round": 0, **{key: "" for key in ("recipe", "recipe_hash", "model", "as_of", "retriever", "promise")}}, "baseline": None,
                     "gates": [{"id": "leak.positives", "title": "Positives", "status": "fail" if leak else "pass", "value": leak, "unit": "negatives",
                                "op": "<=", "limit": 0, "why": "", "what_to_do": "", "definition": "", "source": ""}],
                     "sections": [{"id": "s", "title": "S", "intro": "", "tables": [],
-                                  "metrics": [{"id": i, "name": i, "value": lift, "low": None, "high": None, "unit": "share",
+                                  "metrics": [{"id": i, "name": i, "value": lift, "low": None, "high": None, "unit": "share", "definition": "", "source": "",
                                                "direction": "higher" if i.startswith("fill") else None} for i in ids]}], "lists": [], "settings": {}}
         self.write(name, json.dumps(document))
         return self.path(name)
@@ -596,9 +597,25 @@ class StoreTools(ProgramTest):
         wrong = self.audit("wrong.json", 0, 1, content_hash="0" * 32)
         self.fails(3, "content hash", "compare", self.path("a"), self.path("b"), "--audit", wrong, "--audit", one)
         self.write("broken.json", "{\"format\": \"quarry.audit\"}")
-        self.fails(3, "is missing", "compare", "--audit", one, "--audit", self.path("broken.json"))
+        self.fails(3, "broken.json: has no key 'format_version'", "compare", "--audit", one, "--audit", self.path("broken.json"))
         self.write("newer.json", "{\"format\": \"quarry.audit\", \"format_version\": 2}")
         self.fails(3, "reads 1", "compare", "--audit", one, "--audit", self.path("newer.json"))
+        with open(three, encoding="utf-8") as f:
+            text = f.read()
+        for old, new, words in (('"direction": null', '"direction": "up"', "sections[0].metrics[1].direction"), ('"op": "<="', '"op": "<"', "gates[0].op"),
+                                ('"value": 0.25', '"value": "0.25"', "sections[0].metrics[0].value")):
+            self.write("wrong.json", text.replace(old, new, 1))
+            self.fails(3, words, "compare", "--audit", one, "--audit", self.path("wrong.json"))
+        # A range has no better side, intervals are read, and an audit that the program writes is one.
+        self.write("range.json", text.replace('"op": "<=", "limit": 0', '"op": "in", "limit": [0, 1]').replace('"low": null, "high": null', '"low": 0.2, "high": 0.3'))
+        out = json.loads(self.ok("compare", "--audit", one, "--audit", self.path("range.json"), "--json"))
+        self.assertEqual([v["low"] for v in out["metrics"][0]["values"]], [None, 0.2])
+        self.ok("audit", store + "@1", "--out", self.path("written.json"))
+        out = json.loads(self.ok("compare", store + "@1", store + "@2", "--audit-now", "--json"))
+        alone = json.loads(self.ok("compare", "--audit", self.path("written.json"), "--audit", self.path("written.json"), "--json"))
+        self.assertEqual([(g["id"], g["direction"], g["values"][0]["value"]) for g in out["gates"]],
+                         [(g["id"], g["direction"], g["values"][0]["value"]) for g in alone["gates"]])
+        self.assertGreater(sum(g["direction"] == "lower" for g in alone["gates"]), 20)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,53 @@ Content read_all(TableReader& reader) {
   return content;
 }
 
+/// Cut at every byte, and in three at random.
+TEST(Csv, PartsAreTheWhole) {
+  const TempDir dir;
+  std::mt19937 random(5);
+  for (const std::string& line_break : {std::string("\n"), std::string("\r\n")}) {
+    for (const bool ends : {true, false}) {
+      std::string text = "user,item" + line_break;
+      for (int r = 0; r < 30; ++r) {
+        if (r % 7 == 3) text += line_break;
+        text += std::string(random() % 5, 'u') + "," + std::to_string(random() % 1000) + line_break;
+      }
+      if (!ends) text.resize(text.size() - line_break.size());
+      const std::string path = dir.write("t.csv", text);
+      const Cells whole = read_all(*open_table(path)).cells;
+      EXPECT_EQ(whole.size(), 30u);
+      const auto joined = [&](const std::vector<std::uint64_t>& cuts) {
+        Cells cells;
+        for (std::size_t p = 0; p + 1 < cuts.size(); ++p) {
+          const auto reader = open_table(path);
+          EXPECT_TRUE(reader->narrow(cuts[p], cuts[p + 1]));
+          TableBatch batch;
+          while (reader->next(batch)) {
+            for (std::uint64_t r = 0; r < batch.num_rows; ++r)
+              cells.push_back(
+                  {std::string(batch.columns[0].text[r]), std::string(batch.columns[1].text[r])});
+          }
+          EXPECT_FALSE(reader->has_quotes());
+        }
+        return cells;
+      };
+      for (std::uint64_t cut = 0; cut <= text.size(); ++cut)
+        ASSERT_EQ(joined({0, cut, text.size()}), whole) << cut;
+      for (int n = 0; n < 50; ++n) {
+        std::vector<std::uint64_t> cuts = {0, random() % text.size(), random() % text.size(),
+                                           text.size()};
+        std::sort(cuts.begin(), cuts.end());
+        ASSERT_EQ(joined(cuts), whole);
+      }
+    }
+  }
+  const auto quoted = open_table(dir.write("q.csv", "\"user\",item\na,b\na,\"b\"\n"));
+  TableBatch batch;
+  EXPECT_FALSE(quoted->has_quotes()) << "its names are no field";
+  quoted->next(batch);
+  EXPECT_TRUE(quoted->has_quotes());
+}
+
 TEST(Csv, ReadsQuotesLineBreaksAndMarks) {
   const TempDir dir;
   const std::string text =

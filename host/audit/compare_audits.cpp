@@ -1,74 +1,41 @@
-// Reading audits and lining their figures up.
+// Lining figures of audits up.
 #include "host/audit/compare_audits.h"
 
 #include <algorithm>
-#include <cmath>
-#include <nlohmann/json.hpp>
-
-#include "kernels/core/errors.h"
 
 namespace quarry {
 namespace {
 
-using Json = nlohmann::ordered_json;
+std::optional<double> value_of(const report::Datum& datum) {
+  return datum.is_number() ? std::optional(datum.value) : std::nullopt;
+}
 
-/// Walks an audit and names the place where it is not one.
-class AuditReader {
- public:
-  explicit AuditReader(const std::string& where) : where_(where) {}
+AuditFigure figure_of(const report::Gate& gate) {
+  AuditFigure figure;
+  figure.id = gate.id;
+  figure.name = gate.title;
+  figure.unit = gate.unit;
+  figure.status = report::gate_status_name(gate.status);
+  figure.value = value_of(gate.value);
+  figure.direction = gate.op == ">="   ? Direction::kHigherIsBetter
+                     : gate.op == "<=" ? Direction::kLowerIsBetter
+                                       : Direction::kNone;
+  return figure;
+}
 
-  [[noreturn]] void fail(const std::string& place, const std::string& what) const {
-    throw InputError(where_ + ": " + place + " " + what + "; it is no audit that quarry writes");
-  }
-  const Json& at(const Json& json, const std::string& place, const char* key) const {
-    if (!json.is_object() || !json.contains(key)) fail(place + "." + key, "is missing");
-    return json[key];
-  }
-  const Json& list(const Json& json, const std::string& place, const char* key) const {
-    const Json& found = at(json, place, key);
-    if (!found.is_array()) fail(place + "." + key, "must be a list");
-    return found;
-  }
-  std::string text(const Json& json, const std::string& place, const char* key) const {
-    const Json& found = at(json, place, key);
-    if (!found.is_string()) fail(place + "." + key, "must be text");
-    return found.get<std::string>();
-  }
-  /// Null, or left out: nothing.
-  std::optional<double> number(const Json& json, const std::string& place, const char* key) const {
-    if (!json.contains(key) || json[key].is_null()) return std::nullopt;
-    if (!json[key].is_number() || !std::isfinite(json[key].get<double>()))
-      fail(place + "." + key, "must be a number or null");
-    return json[key].get<double>();
-  }
-
-  AuditFigure figure(const Json& json, const std::string& place, const char* name) const {
-    AuditFigure figure;
-    figure.id = text(json, place, "id");
-    figure.name = text(json, place, name);
-    figure.unit =
-        json.contains("unit") && json["unit"].is_string() ? text(json, place, "unit") : "";
-    figure.value = number(json, place, "value");
-    figure.low = number(json, place, "low");
-    figure.high = number(json, place, "high");
-    figure.direction = direction(json, place);
-    return figure;
-  }
-
- private:
-  /// Said outright ("direction"), or by what a gate limits.
-  Direction direction(const Json& json, const std::string& place) const {
-    const auto value_of = [&](const char* key) {
-      return json.contains(key) && !json[key].is_null() ? text(json, place, key) : std::string();
-    };
-    const std::string said = value_of("direction");
-    const std::string op = value_of("op");
-    if (said == "higher" || (said.empty() && op == ">=")) return Direction::kHigherIsBetter;
-    if (said == "lower" || (said.empty() && op == "<=")) return Direction::kLowerIsBetter;
-    return Direction::kNone;
-  }
-  std::string where_;
-};
+AuditFigure figure_of(const report::Metric& metric) {
+  AuditFigure figure;
+  figure.id = metric.id;
+  figure.name = metric.name;
+  figure.unit = metric.unit;
+  figure.value = value_of(metric.value);
+  figure.low = value_of(metric.low);
+  figure.high = value_of(metric.high);
+  figure.direction = metric.direction == "higher"  ? Direction::kHigherIsBetter
+                     : metric.direction == "lower" ? Direction::kLowerIsBetter
+                                                   : Direction::kNone;
+  return figure;
+}
 
 bool better(Direction direction, double a, double b) {
   return direction == Direction::kHigherIsBetter ? a > b : a < b;
@@ -121,29 +88,15 @@ void line_up(std::vector<ComparedFigure>& lines, const std::vector<AuditFigure>&
 
 }  // namespace
 
-AuditDocument parse_audit(const std::string& text, const std::string& where) {
-  const AuditReader reader(where);
-  const Json root = Json::parse(text, nullptr, false);
-  if (root.is_discarded() || !root.is_object()) reader.fail("it", "is not a JSON object");
-  if (reader.text(root, "audit", "format") != "quarry.audit")
-    reader.fail("format", "is not quarry.audit");
-  if (reader.at(root, "audit", "format_version") != 1)
-    throw InputError(where + ": format_version is " + root["format_version"].dump() +
-                     ", this program reads 1");
+AuditDocument audit_document(const report::Audit& audit, const std::string& name) {
   AuditDocument document;
-  document.name = where;
-  document.verdict = reader.text(root, "audit", "verdict");
-  const Json& set = reader.at(root, "audit", "set");
-  if (set.is_object() && set.contains("content_hash") && set["content_hash"].is_string())
-    document.content_hash = set["content_hash"].get<std::string>();
-  for (const Json& gate : reader.list(root, "audit", "gates")) {
-    AuditFigure figure = reader.figure(gate, "gates", "title");
-    figure.status = reader.text(gate, "gates", "status");
-    document.gates.push_back(std::move(figure));
-  }
-  for (const Json& section : reader.list(root, "audit", "sections")) {
-    for (const Json& metric : reader.list(section, "sections", "metrics"))
-      document.metrics.push_back(reader.figure(metric, "metrics", "name"));
+  document.name = name;
+  document.verdict = audit.pass ? "pass" : "fail";
+  document.content_hash = audit.set.content_hash;
+  for (const report::Gate& gate : audit.gates) document.gates.push_back(figure_of(gate));
+  for (const report::Section& section : audit.sections) {
+    for (const report::Metric& metric : section.metrics)
+      document.metrics.push_back(figure_of(metric));
   }
   return document;
 }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "host/audit/report_model.h"
+
 namespace quarry {
 
 enum class Direction : std::uint8_t { kNone, kHigherIsBetter, kLowerIsBetter };
@@ -31,9 +33,8 @@ struct AuditDocument {
   std::vector<std::pair<std::string, double>> kpis;
 };
 
-/// Reads the JSON of an audit. Throws InputError naming `where` and the place where it is no audit
-/// of a version that this program reads.
-AuditDocument parse_audit(const std::string& json, const std::string& where);
+/// Of gates the limit says what is better, of metrics their "direction".
+AuditDocument audit_document(const report::Audit& audit, const std::string& name);
 
 /// One line of the comparison; all vectors: [documents].
 struct ComparedFigure {

@@ -92,6 +92,14 @@ void add_leaks(std::vector<GateRule>& r) {
       "share of other items.",
       "Mantel and Haenszel, JNCI 1959; effect measured on ml-100k: NDCG@10 +50 % to +154 %"));
   r.push_back(at_most(
+      "leak.future_sets", "Sets taken over that knew the future", "sets", 0, Severity::kFail,
+      "What users liked by then is missing from the negatives of those sets. Mine them again with "
+      "--as-of of this run or earlier, or take out --pairs NAME=SET, and mine this set again.",
+      "Sets that the run took negatives over from (--pairs NAME=SET) which knew, by themselves or "
+      "by sets that they took over from in turn, an event later than as_of of this run, or than "
+      "the latest event that it saw where as_of was not given.",
+      "Ji et al., TOIS 2023 (timeline leakage)"));
+  r.push_back(at_most(
       "leak.held_out_excess", "Held-out positives beyond what their rank explains", "ratio", 2,
       Severity::kWarn,
       "The miner prefers what users like next: use a margin, a wider window or a share of random "
@@ -165,6 +173,22 @@ void add_fill(std::vector<GateRule>& r) {
                       "Of the sampled rows: scores, least positive scores and gaps that differ in "
                       "a bit from those computed again.",
                       "docs/row_contract.md section 1"));
+  r.push_back(at_most("fill.logq", "Probabilities that are not the picks'", "negatives", 0,
+                      Severity::kFail,
+                      "Weights by logq would be wrong: the inputs are not those of the run, or the "
+                      "set was changed; give the run's, or mine again.",
+                      "Of the rows of odds_rows: filled slots whose logq differs in a bit from the "
+                      "one computed again (pools, weights and draw spaces made anew), or that have "
+                      "one where none belongs.",
+                      "docs/row_contract.md section 6"));
+  r.push_back(at_most(
+      "fill.kappa", "Sampling thresholds that are not the picks'", "thresholds", 0, Severity::kFail,
+      "Weights by kappa would be wrong: the inputs are not those of the run, or the "
+      "set was changed; give the run's, or mine again.",
+      "Of the rows of odds_rows: branches that sample by keys whose kappa differs "
+      "in a bit from the one computed again, or whose first picks are not those "
+      "with the largest keys.",
+      "docs/row_contract.md sections 3, 4 and 6"));
 }
 
 void add_quality(std::vector<GateRule>& r) {

@@ -24,7 +24,9 @@ struct GateRule {
 struct AuditSettings {
   double sample_rows = 20000;     ///< rows whose scores, gaps and items are looked at one by one
   double matched_rows = 2048;     ///< rows ranked in full for the held-out comparison, one a user
-  double matched_work = 2e10;     ///< multiplications that this may take; fewer rows above
+  double matched_work = 2e10;     ///< multiplications (and comparisons) that this may take
+  double odds_rows = 256;         ///< rows whose probabilities and thresholds are computed again
+  double odds_work = 2e9;         ///< multiplications (and comparisons) that this may take
   double matched_expected = 10;   ///< hits that must be expected for the comparison to have power
   double near_duplicate = 0.98;   ///< cosine, where the recipe has no such filter
   double hub_rows = 0.1;          ///< share of rows from which an item is listed as a hub

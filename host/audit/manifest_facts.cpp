@@ -1,6 +1,8 @@
 // Reading a manifest's account of its run.
 #include "host/audit/manifest_facts.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -63,12 +65,52 @@ void read_counters(const Json& run, ManifestFacts& facts) {
   }
 }
 
+void read_sets(const Json& run, ManifestFacts& facts) {
+  if (!at(run, "sets").is_array()) return;
+  for (const Json& entry : at(run, "sets")) {
+    TakenSet taken;
+    taken.table = text(entry, "pairs");
+    const std::string path = text(entry, "set");
+    taken.set = path.substr(path.rfind('/') + 1);
+    taken.knew_until = time(entry, "knew_until");
+    if (!taken.knew_until) taken.knew_until = time(entry, "as_of");  // all that was recorded once
+    const Json& known = at(entry, "end_known");
+    taken.end_known = known.is_boolean() ? known.get<bool>() : taken.knew_until.has_value();
+    facts.sets.push_back(std::move(taken));
+  }
+}
+
 }  // namespace
 
-const char* fill_name(std::uint32_t code) {
-  constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
-                                                 "cap",    "quota",     "bad_row"};
-  return code < kNumFillCodes ? kNames[code] : "unknown";
+FutureSets future_sets(const ManifestFacts& facts) {
+  if (facts.sets.empty()) return {{}, "Nothing was taken over from another set."};
+  const std::optional<std::int64_t> end = facts.as_of ? facts.as_of : facts.latest_event;
+  if (!end) {
+    return {{},
+            "The manifest names neither as_of nor a latest event of this run, so no set can be "
+            "later; mine it with --as-of."};
+  }
+  std::string later, unknown;
+  std::uint64_t num_later = 0;
+  for (const TakenSet& taken : facts.sets) {
+    const std::string name = fmt::format("'{}' ({})", taken.table, taken.set);
+    if (taken.knew_until && *taken.knew_until > *end) {
+      ++num_later;
+      later += fmt::format("{}{} knew events up to {}", later.empty() ? "" : ", ", name,
+                           iso_time(*taken.knew_until));
+    } else if (!taken.end_known) {
+      unknown += (unknown.empty() ? "" : ", ") + name;
+    }
+  }
+  if (!unknown.empty()) {
+    unknown = fmt::format("Up to when {}, or a set behind, knew events is not recorded.", unknown);
+    if (num_later == 0) return {{}, unknown + " Take over from sets that were mined with --as-of."};
+    unknown = " " + unknown;
+  }
+  if (num_later > 0)
+    return {num_later, fmt::format("{}; this run ends at {}.{}", later, iso_time(*end), unknown)};
+  return {0, fmt::format("No event after {} was known to the sets taken over ({}).", iso_time(*end),
+                         facts.sets.size())};
 }
 
 const char* class_name(std::uint32_t c) {
@@ -114,6 +156,7 @@ ManifestFacts manifest_facts(const NegativeSet& set, const std::string& name) {
       if (text(file, "role") == "item-ids") facts.item_ids = text(file, "xxh3_128");
     }
   }
+  read_sets(run, facts);
   read_counters(run, facts);
   return facts;
 }

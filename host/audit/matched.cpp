@@ -64,6 +64,12 @@ std::string column_filters(const Recipe& recipe) {
   return words;
 }
 
+/// Of the items by descending score, those that a branch may look at.
+std::uint64_t places_of(const JudgeTables& tables, const BranchSpec& branch) {
+  const bool all = branch.source.kind != SourceKind::kTopk || branch.source.all;
+  return all ? tables.num_items : std::min<std::uint64_t>(branch.source.max_rank, tables.num_items);
+}
+
 bool weighs_popularity(const BranchSpec& b) {
   bool weighs = b.source.kind == SourceKind::kPopularity || b.source.popularity_base;
   for (const WeightSpec& w : b.weights) weighs = weighs || w.kind == WeightKind::kPopularity;
@@ -160,12 +166,11 @@ class Matcher {
     const BranchSpec& branch = t_.recipe.branches[b];
     const std::vector<const FilterSpec*> filters = filters_of(t_.recipe, b);
     const bool searches = branch.source.kind == SourceKind::kTopk;
-    const std::uint64_t limit =
-        searches && !branch.source.all ? branch.source.max_rank : t_.num_items;
+    const std::uint64_t limit = places_of(t_, branch);
     const bool popular = weighs_popularity(branch);
     std::map<Key, BandedCell> cells;
     std::uint32_t survivors = 0;
-    for (std::uint32_t place = 0; place < t_.num_items && place < limit; ++place) {
+    for (std::uint32_t place = 0; place < limit; ++place) {
       JudgedItem c{item_of_key(keys_[place]), score_of_key(keys_[place]), searches ? place + 1 : 0,
                    0};
       if (!std::isfinite(c.score) || !survives(filters, c)) continue;
@@ -209,9 +214,8 @@ class Matcher {
   std::vector<const CatalogueColumn*> caps_;
 };
 
-/// One row of each user that has fresh held-out positives, at most `most` of them.
-std::vector<std::uint64_t> sample_rows(const NegativeSet& set, const HeldOut& held_out,
-                                       std::uint64_t most) {
+/// One row of each user that has fresh held-out positives, in an order without pattern.
+std::vector<std::uint64_t> row_of_each_user(const NegativeSet& set, const HeldOut& held_out) {
   struct Choice {
     std::uint64_t hash = UINT64_MAX, row = 0;
   };
@@ -225,10 +229,24 @@ std::vector<std::uint64_t> sample_rows(const NegativeSet& set, const HeldOut& he
   std::erase_if(of_user, [](const Choice& c) { return c.hash == UINT64_MAX; });
   std::sort(of_user.begin(), of_user.end(),
             [](const Choice& a, const Choice& b) { return a.hash < b.hash; });
-  if (of_user.size() > most) of_user.resize(most);
   std::vector<std::uint64_t> rows;
   rows.reserve(of_user.size());
   for (const Choice& c : of_user) rows.push_back(c.row);
+  return rows;
+}
+
+/// As many of the first as the settings allow, one at least, in the order of the set.
+std::vector<std::uint64_t> affordable(const NegativeSet& set, const JudgeTables& tables,
+                                      const AuditSettings& settings,
+                                      std::vector<std::uint64_t> rows, double* work) {
+  std::size_t taken = 0;
+  while (taken < rows.size() && static_cast<double>(taken) < settings.matched_rows) {
+    const double more = matched_row_work(tables, set.row(rows[taken]).positives.size());
+    if (taken > 0 && *work + more > settings.matched_work) break;
+    *work += more;
+    ++taken;
+  }
+  rows.resize(taken);
   std::sort(rows.begin(), rows.end());
   return rows;
 }
@@ -240,6 +258,27 @@ std::uint64_t sample_hash(std::uint64_t key) {
   key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
   key = (key ^ (key >> 27)) * 0x94D049BB133111EBu;
   return key ^ (key >> 31);
+}
+
+double branch_work(const JudgeTables& tables, std::size_t branch, std::uint64_t positives) {
+  const auto p = static_cast<double>(positives);
+  double of_item = p;  // is it one of them?
+  for (const FilterSpec* f : filters_of(tables.recipe, branch)) {
+    if (f->type == FilterType::kNearDuplicate || f->type == FilterType::kSimilarity) {
+      of_item += p * tables.unit_rows(f->table).dim();
+    } else if (f->type == FilterType::kOverlap) {
+      of_item += p * static_cast<double>(f->columns.size());
+    }
+  }
+  return static_cast<double>(places_of(tables, tables.recipe.branches[branch])) * of_item;
+}
+
+double matched_row_work(const JudgeTables& tables, std::uint64_t positives) {
+  double work = static_cast<double>(tables.num_items) * tables.items.dim();
+  for (std::size_t b = 0; b < tables.recipe.branches.size(); ++b) {
+    if (is_comparable(tables.recipe, b)) work += branch_work(tables, b, positives);
+  }
+  return work;
 }
 
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
@@ -254,10 +293,10 @@ MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
     result.why_not = "No branch of the recipe picks by rank or chance alone.";
     return result;
   }
-  const double row_work = static_cast<double>(tables.num_items) * tables.items.dim();
-  const auto most = static_cast<std::uint64_t>(
-      std::clamp(settings.matched_work / row_work, 1.0, settings.matched_rows));
-  const std::vector<std::uint64_t> rows = sample_rows(set, held_out, most);
+  std::vector<std::uint64_t> of_users = row_of_each_user(set, held_out);
+  result.users = of_users.size();
+  const std::vector<std::uint64_t> rows =
+      affordable(set, tables, settings, std::move(of_users), &result.work);
   result.rows = rows.size();
   const std::vector<std::uint32_t> bands = fine_bands(tables.num_items);
   const std::vector<std::uint32_t> popularity =

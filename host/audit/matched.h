@@ -32,15 +32,25 @@ struct ColumnCount {
   std::uint64_t held_out = 0, held_out_rejected = 0, others = 0, others_rejected = 0;
 };
 struct MatchedResult {
-  std::string why_not;  ///< not empty: nothing was compared
+  std::string why_not;      ///< not empty: nothing was compared
+  std::uint64_t users = 0;  ///< with a row and a held-out positive that masks must not know
   std::uint64_t rows = 0, cells = 0;
+  double work = 0;                    ///< of these rows, as matched_row_work() has it
   std::vector<std::string> left_out;  ///< branches that cannot be compared
   std::vector<MatchedBand> bands;     ///< by survivor rank
   ColumnCount columns;
   MatchedTest test;
 };
 
-/// Throws Cancelled if asked to stop.
+/// Multiplications, and comparisons with positives, that the filters of a branch may take in a row
+/// with so many positives: every item that it may look at is held against each of these by
+/// `near_duplicate`, `similarity` and `overlap`.
+double branch_work(const JudgeTables& tables, std::size_t branch, std::uint64_t positives);
+/// What a row takes: every item is scored, and judged in each branch that is compared.
+double matched_row_work(const JudgeTables& tables, std::uint64_t positives);
+
+/// Rows in an order without pattern, until settings.matched_rows or matched_work is reached. Throws
+/// Cancelled if asked to stop.
 MatchedResult compare_matched(const NegativeSet& set, const JudgeTables& tables,
                               const HeldOut& held_out, const WantedStrata* strata,
                               const AuditSettings& settings, const Exec& exec,

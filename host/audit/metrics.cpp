@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numbers>
 #include <numeric>
 
 namespace quarry {
@@ -58,6 +59,24 @@ double bisect(double low, double high, double wanted, const std::function<double
   return (low + high) / 2;
 }
 
+/// P(T > t) of Student's distribution, t > 0.
+double student_tail(std::uint64_t df, double t) {
+  const auto n = static_cast<double>(df);
+  const double sine = t / std::sqrt(n + t * t);
+  const double cosine2 = n / (n + t * t);
+  const bool odd = df % 2 == 1;
+  double term = odd ? std::sqrt(cosine2) : 1;
+  double sum = df == 1 ? 0 : term;
+  for (std::uint64_t j = odd ? 3 : 2; j + 2 <= df; j += 2) {
+    const auto k = static_cast<double>(j);
+    term *= (k - 1) / k * cosine2;
+    sum += term;
+  }
+  const double inside =
+      odd ? 2 / std::numbers::pi * (std::atan(t / std::sqrt(n)) + sine * sum) : sine * sum;
+  return (1 - inside) / 2;
+}
+
 /// Probabilities of 0 ... hits of a cell, by ratios from the most likely one.
 std::vector<double> hypergeometric(const MatchedCell& cell) {
   const std::uint32_t low =
@@ -101,6 +120,19 @@ double normal_tail(double z) { return 0.5 * std::erfc(z / std::sqrt(2.0)); }
 double normal_quantile(double tail) { return bisect(-40, 40, tail, normal_tail); }
 
 double chi2_tail(double df, double x) { return gamma_q(df / 2, x / 2); }
+
+double student_quantile(std::uint64_t df, double tail) {
+  constexpr std::uint64_t kMostTerms = 200;
+  constexpr double kLargest = 1e9;
+  df = std::max<std::uint64_t>(df, 1);
+  if (df <= kMostTerms)
+    return bisect(0, kLargest, tail, [df](double t) { return student_tail(df, t); });
+  const double z = normal_quantile(tail);
+  const double z2 = z * z;
+  const auto n = static_cast<double>(df);
+  return z + z * (z2 + 1) / (4 * n) + z * ((5 * z2 + 16) * z2 + 3) / (96 * n * n) +
+         z * (((3 * z2 + 19) * z2 + 17) * z2 - 15) / (384 * n * n * n);
+}
 
 double chi2_quantile(double df, double tail) {
   if (df <= 0) return 0;

@@ -17,6 +17,11 @@ double chi2_quantile(double df, double tail);
 /// P(chi-square with `df` degrees > x).
 double chi2_tail(double df, double x);
 
+/// t with P(T > t) = tail of Student's distribution, 0 < tail < 0.5: by bisection of the finite
+/// series for whole degrees of freedom up to 200, by expansion in 1 / df beyond (Abramowitz and
+/// Stegun 26.7.3, 26.7.4, 26.7.5). df of 0 is 1.
+double student_quantile(std::uint64_t df, double tail);
+
 struct Interval {
   double low = 0, high = 0;
 };

@@ -125,6 +125,12 @@ Metric read_metric(const Place& place) {
   if (metric.low.is_number() && metric.high.is_number() && metric.low.value > metric.high.value)
     place.at("low").fail("is above 'high'");
   metric.unit = text_or_null(place.at("unit"));
+  if (place.has("direction")) {
+    metric.direction = text_or_null(place.at("direction"));
+    if (!metric.direction.empty() && metric.direction != "higher" && metric.direction != "lower")
+      place.at("direction")
+          .fail("is " + place.at("direction").shown() + "; higher, lower and null are known");
+  }
   metric.definition = text_or_null(place.at("definition"));
   metric.source = text_or_null(place.at("source"));
   return metric;

@@ -38,6 +38,7 @@ struct Gate {
 
 struct Metric {
   std::string id, name, unit, definition, source;
+  std::string direction;   ///< "higher", "lower": which is better; "" where it is not said
   Datum value, low, high;  ///< the ends of the 95 % interval
 };
 

@@ -129,7 +129,26 @@ bool RowJudge::is_row_positive(std::uint32_t item) const {
 }
 
 bool RowJudge::is_positive(std::uint32_t item) const {
-  if (is_row_positive(item)) return true;
+  return is_row_positive(item) || is_user_positive(item);
+}
+
+std::vector<std::uint32_t> RowJudge::known_items() const {
+  std::vector<std::uint32_t> items;
+  const auto add = [&](const std::vector<std::uint64_t>& offsets,
+                       const std::vector<std::uint32_t>& of_all) {
+    if (!known_ || std::uint64_t{user_} + 1 >= offsets.size()) return;
+    items.insert(items.end(), of_all.begin() + static_cast<std::ptrdiff_t>(offsets[user_]),
+                 of_all.begin() + static_cast<std::ptrdiff_t>(offsets[user_ + 1]));
+  };
+  if (t_.in.exposure != nullptr) add(t_.in.exposure->offsets, t_.in.exposure->items);
+  if (t_.in.row_positives != nullptr)
+    add(t_.in.row_positives->offsets, t_.in.row_positives->values);
+  std::sort(items.begin(), items.end());
+  items.erase(std::unique(items.begin(), items.end()), items.end());
+  return items;
+}
+
+bool RowJudge::is_user_positive(std::uint32_t item) const {
   if (is_overlooked(item)) return false;
   if (pair_of(item).exposure_class == ExposureClass::kPositive) return true;
   const Lists* more = t_.in.row_positives;

@@ -75,8 +75,11 @@ class RowJudge {
   static bool can_judge(const FilterSpec& filter, const JudgedItem& candidate);
   bool rejects(const FilterSpec& filter, const JudgedItem& candidate);
 
-  bool is_positive(std::uint32_t item) const;      ///< of the user or the row
-  bool is_row_positive(std::uint32_t item) const;  ///< of the row
+  bool is_positive(std::uint32_t item) const;       ///< of the user or the row
+  bool is_row_positive(std::uint32_t item) const;   ///< of the row
+  bool is_user_positive(std::uint32_t item) const;  ///< of the user's events and rows
+  /// Items of which the user's events or rows say something; each once, ascending.
+  std::vector<std::uint32_t> known_items() const;
   /// Class of the pair, kNonConsumption without events.
   ExposureClass exposure_class(std::uint32_t item) const;
   float score(std::uint32_t item);

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/audit/pick_odds.h"
 #include "host/audit/work.h"
+#include "host/store/fill_names.h"
 
 namespace quarry {
 namespace {
@@ -30,9 +32,9 @@ Disagreement compare_counters(const AuditWork& w) {
   d.compare("emitted", m.emitted, c.emitted);
   std::uint64_t missing = 0;
   for (std::uint32_t code = 1; code < kNumFillCodes; ++code) {
-    const auto found = m.missing.find(fill_name(code));
+    const auto found = m.missing.find(fill_code_name(code));
     const std::uint64_t recorded = found != m.missing.end() ? found->second : 0;
-    d.compare(fmt::format("missing by {}", fill_name(code)), recorded, c.missing[code]);
+    d.compare(fmt::format("missing by {}", fill_code_name(code)), recorded, c.missing[code]);
     missing += recorded;
   }
   d.compare("requested less missing", m.requested - missing, m.emitted);
@@ -117,6 +119,27 @@ void judge_columns(AuditWork& w) {
   }
 }
 
+void judge_odds(AuditWork& w) {
+  const OddsResult r = check_odds(w.set, w.judge, w.strata, w.settings, w.exec, w.in.stop);
+  if (!r.why_not.empty()) {
+    w.gates.not_checked("fill.logq", r.why_not);
+    w.gates.not_checked("fill.kappa", r.why_not);
+    return;
+  }
+  const auto judge = [&](const char* gate, const char* what, std::uint64_t wrong, std::uint64_t of,
+                         const std::string& first) {
+    w.gates.judge(gate, number(wrong),
+                  fmt::format("{} of {} {} of {} rows differ{}.", wrong, of, what, r.rows,
+                              first.empty() ? "" : "; first: " + first));
+  };
+  judge("fill.logq", "probabilities", r.wrong_logqs, r.logqs, r.first_logq);
+  if (r.why_not_kappa.empty()) {
+    judge("fill.kappa", "thresholds", r.wrong_kappas, r.kappas, r.first_kappa);
+  } else {
+    w.gates.not_checked("fill.kappa", r.why_not_kappa);
+  }
+}
+
 }  // namespace
 
 void audit_fill(AuditWork& w) {
@@ -157,8 +180,8 @@ void audit_fill(AuditWork& w) {
                 {}};
   reasons.rows.push_back({std::string("filled"), number(c.emitted), share_of(c.emitted, slots)});
   for (std::uint32_t code = 1; code < kNumFillCodes; ++code)
-    reasons.rows.push_back(
-        {std::string(fill_name(code)), number(c.missing[code]), share_of(c.missing[code], slots)});
+    reasons.rows.push_back({std::string(fill_code_name(code)), number(c.missing[code]),
+                            share_of(c.missing[code], slots)});
   Table branches{
       "fill.by_branch",
       "Negatives by branch",
@@ -188,6 +211,7 @@ void audit_fill(AuditWork& w) {
     w.gates.not_checked("fill.accounting", "The manifest has no counters.");
   }
   judge_columns(w);
+  judge_odds(w);
   w.sections.push_back(std::move(section));
 }
 

@@ -132,6 +132,11 @@ void add_matched(AuditWork& w, ReportSection& section) {
         "Not enough power: {} held-out positives are expected among the negatives of "
         "{} rows, at least {} are needed; more held-out events help.",
         words_of(t.expected), r.rows, words_of(w.settings.matched_expected));
+    if (r.rows < r.users && number(r.rows) < w.settings.matched_rows) {
+      why += fmt::format(
+          " There are {} users to compare, and settings.matched_work ({}) is used up: raise it.",
+          r.users, words_of(w.settings.matched_work));
+    }
   }
   const Blind blind = blind_spots(w, r.columns);
   if (!why.empty()) {

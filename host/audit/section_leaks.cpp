@@ -73,6 +73,15 @@ void judge_filters(AuditWork& w) {
   }
 }
 
+void judge_sets(AuditWork& w) {
+  const FutureSets sets = future_sets(w.facts);
+  if (sets.later) {
+    w.gates.judge("leak.future_sets", number(*sets.later), sets.why);
+  } else {
+    w.gates.not_checked("leak.future_sets", sets.why);
+  }
+}
+
 Table filter_table(const AuditWork& w) {
   Table table{"leak.by_filter",
               "Filters judged again",
@@ -163,6 +172,7 @@ void audit_leaks(AuditWork& w) {
                     ? fmt::format("None of {} negatives is a positive.", c.emitted)
                     : fmt::format("{} of {} negatives are positives.", c.positives, c.emitted));
   judge_filters(w);
+  judge_sets(w);
   section.tables.push_back(filter_table(w));
   judge_exposure(w, section);
   w.sections.push_back(std::move(section));

@@ -23,6 +23,7 @@ class CsvReader final : public TableReader {
       ends_field_[static_cast<unsigned char>(c)] = true;
     buffer_.resize(kChunk);
     read_header();
+    has_quotes_ = false;
     selected_.resize(names_.size());
     for (std::size_t i = 0; i < selected_.size(); ++i) selected_[i] = i;
   }
@@ -46,7 +47,7 @@ class CsvReader final : public TableReader {
     for (auto& column : values_) column.clear();
     batch.first_row = next_row_;
     batch.num_rows = 0;
-    while (batch.num_rows < kMaxBatchRows) {
+    while (batch.num_rows < kMaxBatchRows && place() < end_) {
       const Found found = find_record();
       if (found == Found::kEnd) break;
       if (found == Found::kPart) {
@@ -64,25 +65,43 @@ class CsvReader final : public TableReader {
     return batch.num_rows > 0;
   }
 
-  std::optional<Mark> mark() const override {
-    return Mark{next_row_, bytes_read_ - (limit_ - position_), line_};
-  }
+  std::optional<Mark> mark() const override { return Mark{next_row_, place(), line_}; }
 
   void seek(const Mark& mark) override {
-    file_.seek(mark.byte);
-    bytes_read_ = mark.byte;
-    position_ = limit_ = 0;
-    at_end_ = false;
+    read_from(mark.byte);
     line_ = mark.line;
     next_row_ = mark.row;
     steps_.clear();
   }
 
+  bool narrow(std::uint64_t begin, std::uint64_t end) override {
+    if (file_.size() == 0) return false;
+    if (begin > place()) {
+      // A line that begins right here is one of them.
+      read_from(begin - 1);
+      for (bool found = false; !found && !(at_end_ && position_ == limit_);) {
+        if (position_ == limit_) fill();
+        const auto* const from = buffer_.data() + position_;
+        const void* const line_break = std::memchr(from, '\n', limit_ - position_);
+        found = line_break != nullptr;
+        position_ = found
+                        ? position_ + 1 +
+                              static_cast<std::size_t>(static_cast<const char*>(line_break) - from)
+                        : limit_;
+      }
+    }
+    begin_ = place();
+    end_ = end;
+    return true;
+  }
+  std::uint64_t bytes() const override { return file_.size(); }
+  bool has_quotes() const override { return has_quotes_; }
+
   std::uint64_t expected_rows() const override {
-    const std::uint64_t bytes = bytes_read_ - (limit_ - position_);
+    const std::uint64_t bytes = place() - begin_;
     if (next_row_ < 2 || bytes == 0) return 0;
     // A little above the truth: one row short would double the room.
-    return static_cast<std::uint64_t>(static_cast<double>(file_.size()) /
+    return static_cast<std::uint64_t>(static_cast<double>(std::min(file_.size(), end_) - begin_) /
                                       static_cast<double>(bytes) * static_cast<double>(next_row_) *
                                       1.05);
   }
@@ -111,6 +130,16 @@ class CsvReader final : public TableReader {
   template <class... Parts>
   [[noreturn]] void fail_at(std::uint64_t line, const Parts&... parts) const {
     throw InputError(at_line(file_.path(), line) + ": " + text_of(parts...));
+  }
+
+  /// Byte of the next record.
+  std::uint64_t place() const { return bytes_read_ - (limit_ - position_); }
+
+  void read_from(std::uint64_t byte) {
+    file_.seek(byte);
+    bytes_read_ = byte;
+    position_ = limit_ = 0;
+    at_end_ = false;
   }
 
   /// Moves what is left to the front and reads more behind it.
@@ -145,7 +174,7 @@ class CsvReader final : public TableReader {
       Field field;
       bool quoted = false;
       if (at < limit_ && text[at] == '"') {
-        quoted = true;
+        quoted = has_quotes_ = true;
         if (!find_closing_quote(field, at, line)) return Found::kPart;
       } else {
         field.begin = at;
@@ -289,11 +318,13 @@ class CsvReader final : public TableReader {
   std::vector<std::string> names_;
   std::vector<std::size_t> selected_;
   std::vector<char> buffer_;
-  std::size_t position_ = 0;      ///< of the next record in the buffer
-  std::size_t limit_ = 0;         ///< end of what was read
-  std::uint64_t bytes_read_ = 0;  ///< of the file, up to limit_
-  bool at_end_ = false;           ///< the file has nothing behind limit_
-  std::uint64_t line_ = 1;        ///< of the next record
+  std::size_t position_ = 0;                    ///< of the next record in the buffer
+  std::size_t limit_ = 0;                       ///< end of what was read
+  std::uint64_t bytes_read_ = 0;                ///< of the file, up to limit_
+  bool at_end_ = false;                         ///< the file has nothing behind limit_
+  std::uint64_t begin_ = 0, end_ = UINT64_MAX;  ///< bytes at which walked records begin
+  bool has_quotes_ = false;
+  std::uint64_t line_ = 1;  ///< of the next record
   std::uint64_t record_line_ = 1;
   std::uint64_t next_row_ = 0;
   std::vector<Field> fields_;

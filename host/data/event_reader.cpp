@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <unordered_map>
 
 #include "host/data/message.h"
@@ -43,14 +44,18 @@ class KindNumbers {
 /// Counts kinds that no rule names. A log with a kind per event must not fill the memory.
 class UnnamedKinds {
  public:
-  void add(std::string_view kind) {
+  void add(std::string_view kind, std::uint64_t times = 1) {
     auto found = counts_.find(kind);
     if (found == counts_.end()) {
-      if (counts_.size() == kMostKinds) return;
+      if (is_full()) return;
       found = counts_.emplace(std::string(kind), 0).first;
     }
-    ++found->second;
+    found->second += times;
   }
+  void add(const UnnamedKinds& others) {
+    for (const auto& [kind, times] : others.counts_) add(kind, times);
+  }
+  bool is_full() const { return counts_.size() == kMostKinds; }
   std::vector<std::pair<std::string, std::uint64_t>> commonest() const {
     std::vector<std::pair<std::string, std::uint64_t>> all(counts_.begin(), counts_.end());
     std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
@@ -80,6 +85,15 @@ class EventLog {
         users_(users),
         items_(items),
         unknown_(unknown) {}
+
+  /// A large file in parts, by all threads.
+  void read_file(const std::string& path, const Exec& exec) {
+    const std::unique_ptr<TableReader> table = open_table(path);
+    const std::uint64_t bytes = table->bytes();
+    const auto parts =
+        std::min(static_cast<std::uint64_t>(std::max(exec.threads, 1)), bytes / kLeastPartBytes);
+    if (parts < 2 || !read_parts(path, bytes, parts, exec)) read(*table);
+  }
 
   void read(TableReader& table) {
     TableScan scan(table);
@@ -131,6 +145,64 @@ class EventLog {
   struct Slots {
     std::size_t user, item, time, kind, value;
   };
+  static constexpr std::uint64_t kLeastPartBytes = std::uint64_t{4} << 20;
+
+  /// False, with nothing changed, where it cannot be told where records begin, and where something
+  /// is wrong: the message is that of reading from the beginning.
+  bool read_parts(const std::string& path, std::uint64_t bytes, std::uint64_t parts,
+                  const Exec& exec) {
+    if (begins_with_quotes(path)) return false;
+    std::vector<std::unique_ptr<EventLog>> logs(parts);
+    parallel_for(exec, parts, 1, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t p = begin; p < end; ++p)
+        logs[p] = part_of(path, bytes * p / parts, bytes * (p + 1) / parts);
+    });
+    std::size_t events = events_.size();
+    UnnamedKinds unnamed = unnamed_;
+    for (const auto& log : logs) {
+      if (log == nullptr) return false;
+      events += log->events_.size();
+      unnamed.add(log->unnamed_);
+    }
+    if (unnamed.is_full()) return false;
+    unnamed_ = std::move(unnamed);
+    events_.reserve(events);
+    for (auto& log : logs) {
+      events_.insert(events_.end(), log->events_.begin(), log->events_.end());
+      rows_ += log->rows_;
+      unknown_users_ += log->unknown_users_;
+      unknown_items_ += log->unknown_items_;
+      if (log->latest_) latest_ = std::max(latest_.value_or(*log->latest_), *log->latest_);
+      no_values_ = no_values_ || log->no_values_;
+      log.reset();
+    }
+    return true;
+  }
+
+  /// What quotes its fields mostly does so from the first row on, and need not be read twice.
+  static bool begins_with_quotes(const std::string& path) {
+    const std::unique_ptr<TableReader> table = open_table(path);
+    TableBatch batch;
+    try {
+      table->next(batch);
+    } catch (const InputError&) {
+      return true;  // and its message is that of reading from the beginning
+    }
+    return table->has_quotes();
+  }
+
+  std::unique_ptr<EventLog> part_of(const std::string& path, std::uint64_t begin,
+                                    std::uint64_t end) const {
+    try {
+      const std::unique_ptr<TableReader> table = open_table(path);
+      if (!table->narrow(begin, end)) return nullptr;
+      auto log = std::make_unique<EventLog>(columns_, rules_, users_, items_, unknown_);
+      log->read(*table);
+      return table->has_quotes() || log->unnamed_.is_full() ? nullptr : std::move(log);
+    } catch (const std::exception&) {
+      return nullptr;
+    }
+  }
 
   Slots add_columns(TableScan& scan) {
     const auto add = [&](const std::string& column, const char* key, const char* else_do = "") {
@@ -195,7 +267,8 @@ class EventLog {
 Exposure read_exposure(const std::string& path, const EventColumns& columns,
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown, const Exec& exec) {
-  return read_exposure(*open_table(path), columns, rules, users, items, as_of, unknown, exec);
+  return read_exposure(std::vector<std::string>{path}, columns, rules, users, items, as_of, unknown,
+                       exec);
 }
 
 Exposure read_exposure(TableReader& table, const EventColumns& columns, const ExposureRules& rules,
@@ -210,7 +283,7 @@ Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown, const Exec& exec) {
   EventLog log(columns, rules, users, items, unknown);
-  for (const std::string& path : paths) log.read(*open_table(path));
+  for (const std::string& path : paths) log.read_file(path, exec);
   return log.classify(as_of, exec);
 }
 
@@ -219,7 +292,7 @@ Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
                        const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec) {
   EventLog log(columns, rules, users, items, unknown);
-  for (const std::string& path : paths) log.read(*open_table(path));
+  for (const std::string& path : paths) log.read_file(path, exec);
   log.read(more);
   return log.classify(as_of, exec);
 }

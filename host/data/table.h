@@ -61,6 +61,14 @@ class TableReader {
   virtual void seek(const Mark&) {}
   /// Line of the file for a data row, for messages; a producer without lines gives the row number.
   virtual std::uint64_t line_of(std::uint64_t row) const = 0;
+  /// Only records that begin at bytes [begin, end) of the file are walked from now on, which is
+  /// right where no field before `begin` is quoted; messages do not know their lines. False, and
+  /// nothing changes, where a table cannot be walked in parts.
+  virtual bool narrow(std::uint64_t /*begin*/, std::uint64_t /*end*/) { return false; }
+  /// Bytes of the file; 0 where narrow() is of no use.
+  virtual std::uint64_t bytes() const { return 0; }
+  /// A field of what was walked is quoted.
+  virtual bool has_quotes() const { return false; }
   /// Rows of the whole table, guessed by what was read so far; 0 if there is no guess.
   virtual std::uint64_t expected_rows() const { return 0; }
 };

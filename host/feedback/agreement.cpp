@@ -8,16 +8,6 @@
 namespace quarry {
 namespace {
 
-/// Wilson's interval for a share seen in `size` trials, which need not be whole.
-Interval wilson_of(double share, double size) {
-  const double z = normal_quantile(0.025);
-  const double z2 = z * z;
-  const double centre = share + z2 / (2 * size);
-  const double half = z * std::sqrt(share * (1 - share) / size + z2 / (4 * size * size));
-  return {std::max(0.0, (centre - half) / (1 + z2 / size)),
-          std::min(1.0, (centre + half) / (1 + z2 / size))};
-}
-
 /// The largest sum of W_h p_h under which no hit is seen with a chance of 5 %. With u_h = -n_h ln(1
 /// - p_h), which sum to ln 20, it is concave: strata whose next u_h gives most take it until all
 /// give the same, W_h / n_h exp(-u_h / n_h).
@@ -54,6 +44,15 @@ double bound_without_hit(std::span<const StratumCount> strata, double covered) {
 
 }  // namespace
 
+Interval wilson_of_share(double share, double size) {
+  const double z = normal_quantile(0.025);
+  const double z2 = z * z;
+  const double centre = share + z2 / (2 * size);
+  const double half = z * std::sqrt(share * (1 - share) / size + z2 / (4 * size * size));
+  return {std::max(0.0, (centre - half) / (1 + z2 / size)),
+          std::min(1.0, (centre + half) / (1 + z2 / size))};
+}
+
 StratifiedShare stratified_share(std::span<const StratumCount> strata) {
   StratifiedShare all;
   bool whole = true;
@@ -85,7 +84,7 @@ StratifiedShare stratified_share(std::span<const StratumCount> strata) {
   if (!known || (variance <= 0 && !whole)) return all;
   all.standard_error = std::sqrt(variance);
   if (variance > 0) {
-    all.interval = wilson_of(share, share * (1 - share) / variance);
+    all.interval = wilson_of_share(share, share * (1 - share) / variance);
   } else {
     all.interval = Interval{share, share};
   }

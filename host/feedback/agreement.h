@@ -21,7 +21,8 @@ struct StratumCount {
 /// Share of hits in the population: p = sum W_h p_h with W_h = N_h / N over the strata of which
 /// some were judged, and its standard error, the root of sum W_h^2 (1 - n_h / N_h) p_h (1 - p_h) /
 /// (n_h - 1) (Cochran, Sampling Techniques, 3rd ed. 1977, ch. 5, stratified sampling for
-/// proportions). The sum with weights N_h / n_h is the same (Horvitz-Thompson).
+/// proportions): that of the draw, right for units that are drawn one by one. The sum with weights
+/// N_h / n_h is the same (Horvitz-Thompson).
 struct StratifiedShare {
   std::optional<double> share;  ///< nothing: none was judged
   /// Nothing: some stratum has one judged of several, or no stratum that is not judged as a whole
@@ -40,6 +41,9 @@ struct StratifiedShare {
   std::uint64_t covered = 0;     ///< of those with some judged, for which the share speaks
 };
 StratifiedShare stratified_share(std::span<const StratumCount> strata);
+
+/// Wilson's 95 % interval for a share seen in `size` trials, which need not be whole.
+Interval wilson_of_share(double share, double size);
 
 inline constexpr std::size_t kNumVerdicts = 3;
 /// How many reviewers gave each verdict to one unit.

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "kernels/core/errors.h"
+#include "kernels/core/ids.h"
 
 namespace quarry {
 namespace {
@@ -252,6 +253,18 @@ std::vector<StratumCount> counts_by_cell(const Review& review) {
     counts[unit.cell].hits += *unit.majority == Verdict::kPositive ? 1 : 0;
   }
   return counts;
+}
+
+std::vector<JudgedUnit> judged_units(const Review& review, const NegativeSet& set) {
+  constexpr std::uint64_t kRows = std::uint64_t{1} << 32;  // behind all numbers of users
+  std::vector<JudgedUnit> units;
+  for (const ReviewUnit& unit : review.units) {
+    if (!unit.majority || *unit.majority == Verdict::kUnsure) continue;
+    const std::uint32_t user = set.row(unit.row).user;
+    units.push_back({unit.cell, user == kNoItem ? kRows + unit.row : user,
+                     *unit.majority == Verdict::kPositive});
+  }
+  return units;
 }
 
 }  // namespace quarry

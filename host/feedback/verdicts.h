@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "host/data/feedback_tables.h"
-#include "host/feedback/agreement.h"
+#include "host/feedback/clustered_share.h"
 #include "host/feedback/review_sample.h"
 #include "host/store/negative_set.h"
 
@@ -60,5 +60,8 @@ Review take_verdicts(const NegativeSet& set, const std::vector<VerdictFile>& fil
 /// Judged units and false negatives of each cell, in the order of the cells: those whose majority
 /// is negative or positive.
 std::vector<StratumCount> counts_by_cell(const Review& review);
+/// The same units one by one, each with its cell and its row's user; rows without a user are one
+/// each.
+std::vector<JudgedUnit> judged_units(const Review& review, const NegativeSet& set);
 
 }  // namespace quarry

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "host/store/column_file.h"
+#include "host/store/fill_names.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 
@@ -19,8 +20,6 @@ namespace {
 using Row = NegativeSet::Row;
 
 constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
-constexpr const char* kFillNames[] = {"filled", "exhausted", "max_rank", "cap", "quota", "bad_row"};
-constexpr std::size_t kNumFillNames = std::size(kFillNames);
 
 /// Overlaps with the number of rows that have each. Few numbers occur: fractions of small counts.
 /// Of long rows they are put on a grid once there are many.
@@ -146,7 +145,7 @@ class Differ {
         branch_overlap_(branches_.names.size()) {
     for (const std::string& name : branches_.names) out_.branches.push_back({name});
     for (const std::string& name : strata_.names) out_.strata.push_back({name});
-    for (const char* name : kFillNames) out_.fill.push_back({name});
+    for (const char* name : kFillCodeNames) out_.fill.push_back({name});
   }
 
   SetDiff run() {
@@ -189,7 +188,7 @@ class Differ {
     const auto& branch_of = of_a ? branches_.of_a : branches_.of_b;
     const auto& stratum_of = of_a ? strata_.of_a : strata_.of_b;
     for (std::uint32_t j = 0; j < k; ++j) {
-      bump(out_.fill[std::min<std::size_t>(row.fill[j], kNumFillNames - 1)]);
+      bump(out_.fill[std::min<std::size_t>(row.fill[j], kNumFillCodes - 1)]);
       if (j >= row.count) continue;
       if (row.branch[j] < branch_of.size()) bump(out_.branches[branch_of[row.branch[j]]]);
       if (row.stratum[j] < stratum_of.size()) bump(out_.strata[stratum_of[row.stratum[j]]]);
@@ -455,10 +454,6 @@ class Differ {
 };
 
 }  // namespace
-
-const char* fill_name(std::uint8_t code) {
-  return kFillNames[std::min<std::size_t>(code, kNumFillNames - 1)];
-}
 
 SetDiff diff_sets(const NegativeSet& a, const NegativeSet& b, const DiffOptions& options) {
   return Differ(a, b, options).run();

@@ -81,7 +81,4 @@ struct SetDiff {
 /// Holds 16 bytes per row of one set at a time, and 16 per item. Throws Cancelled if asked to stop.
 SetDiff diff_sets(const NegativeSet& a, const NegativeSet& b, const DiffOptions& options = {});
 
-/// Name of a fill code in counts: that of the manifest's `fill_codes`.
-const char* fill_name(std::uint8_t code);
-
 }  // namespace quarry

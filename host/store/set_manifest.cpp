@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/store/fill_names.h"
+
 namespace quarry {
 namespace {
 
@@ -47,7 +49,7 @@ std::string set_manifest(const SetSchema& schema, std::uint64_t rows,
       {"num_items", schema.num_items},
       {"branches", schema.branches},
       {"strata", schema.strata},
-      {"fill_codes", {"filled", "exhausted", "max_rank", "cap", "quota", "bad_row"}},
+      {"fill_codes", kFillCodeNames},
       {"exposure_classes", {"non_consumption", "positive", "aversion", "disinterest", "ambiguous"}},
       {"content_hash", content_hash},
       {"columns", column_list()},

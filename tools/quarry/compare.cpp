@@ -9,6 +9,7 @@
 
 #include "host/audit/compare_audits.h"
 #include "host/store/decisions.h"
+#include "host/store/fill_names.h"
 #include "host/store/set_diff.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
@@ -20,8 +21,6 @@ namespace quarry {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::uint64_t kMostAudit = 64u << 20;
 
 struct CompareArgs {
   std::vector<std::string> sets, audits;
@@ -88,7 +87,7 @@ PairOverlap overlap_of(const Pools& pools, std::size_t a, std::size_t b, const C
   const SetDiff diff = diff_sets(pools.sets[a], pools.sets[b], options);
   std::uint64_t filled = 0;
   for (const SlotCount& count : diff.fill) {
-    if (count.name == fill_name(0)) filled = count.a + count.b;
+    if (count.name == fill_code_name(0)) filled = count.a + count.b;
   }
   const std::uint64_t both = diff.overlap ? diff.overlap->kept : 0;
   return {a, b, both, filled - both};
@@ -110,9 +109,11 @@ Pools load(const CompareArgs& args, const Context& context) {
   for (std::size_t i = 0; i < count; ++i) {
     AuditDocument document;
     if (args.audit_now)
-      document = parse_audit(audit_json_of(args.sets[i], context), "audit of " + args.sets[i]);
+      document = audit_document(
+          report::parse_audit(audit_json_of(args.sets[i], context), "audit of " + args.sets[i]),
+          "audit of " + args.sets[i]);
     if (!args.audits.empty())
-      document = parse_audit(read_text(args.audits[i], kMostAudit), args.audits[i]);
+      document = audit_document(report::read_audit(args.audits[i]), args.audits[i]);
     if (!args.sets.empty()) {
       NegativeSet set = open_set(args.sets[i], false);
       if (!document.content_hash.empty() && document.content_hash != set.content_hash())

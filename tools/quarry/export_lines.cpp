@@ -6,7 +6,7 @@
 #include <cmath>
 #include <utility>
 
-#include "host/store/set_diff.h"
+#include "host/store/fill_names.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -285,7 +285,7 @@ void LineMaker::csv(const NegativeSet::Row& row, std::uint64_t index, std::strin
     fields.push_back({"quantile", float_text(row.quantile[j])});
     fields.push_back({"stratum", name(schema_.strata, row.stratum[j])});
     fields.push_back({"logq", float_text(row.logq[j])});
-    fields.push_back({"fill", fill_name(row.fill[j])});
+    fields.push_back({"fill", fill_code_name(row.fill[j])});
     put(fields, out);
   }
 }

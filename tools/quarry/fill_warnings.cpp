@@ -7,6 +7,7 @@
 #include <iterator>
 #include <map>
 
+#include "host/store/fill_names.h"
 #include "tools/quarry/progress.h"
 
 namespace quarry {
@@ -95,12 +96,6 @@ void add_inert_rows(const Miner& miner, const Counters& counters,
 }
 
 }  // namespace
-
-const char* fill_code_name(std::uint32_t code) {
-  static constexpr const char* kNames[kNumFillCodes] = {"filled", "exhausted", "max_rank",
-                                                        "cap",    "quota",     "bad_row"};
-  return code < kNumFillCodes ? kNames[code] : "unknown";
-}
 
 Counters whole_counters(const Miner& miner, std::uint64_t bad_rows) {
   Counters c = miner.report().counters;

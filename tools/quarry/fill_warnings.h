@@ -21,7 +21,4 @@ enum class RowsSeen : std::uint8_t { kAll, kProbed };
 std::vector<std::string> fill_warnings(const Recipe& recipe, const Miner& miner,
                                        std::uint64_t bad_rows, RowsSeen seen);
 
-/// Names of FillCode values.
-const char* fill_code_name(std::uint32_t code);
-
 }  // namespace quarry

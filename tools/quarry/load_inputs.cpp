@@ -13,6 +13,7 @@
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "tools/quarry/device.h"
+#include "tools/quarry/item_names.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/safety_inputs.h"
 #include "tools/quarry/verbs.h"
@@ -134,11 +135,12 @@ void load_set_pairs(RunRequest& request, std::size_t i, const Context& context, 
   request.options.pairs[i] = fmt::format("{}={}", entry.name, from.set);
   note(inputs, context, "pairs " + entry.name, from.manifest_path);
   const std::optional<std::int64_t> end = end_of_events(request, inputs);
-  if (from.as_of && end && *from.as_of > *end) {
+  if (from.knew_until && end && *from.knew_until > *end) {
     inputs.warnings.push_back(fmt::format(
-        "{}: {} knew events up to {}, this run ends at {}: what was positive by then is missing "
-        "from its negatives, which tells of the future",
-        flag, from.set, *from.as_of, *end));
+        "{}: {} (or a set behind it) knew events up to {}, this run ends at {}: what was positive "
+        "by then is missing from its negatives, which tells of the future; quarry audit fails for "
+        "it (leak.future_sets)",
+        flag, from.set, time_words(*from.knew_until), time_words(*end)));
   }
   if (from.gone > 0) {
     inputs.warnings.push_back(

@@ -18,6 +18,7 @@
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/named_set.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/review_estimate.h"
 #include "tools/quarry/review_verbs.h"
 #include "tools/quarry/verbs.h"
 
@@ -83,17 +84,17 @@ class ReviewImport {
     facts.unsure = majorities_[index_of(Verdict::kUnsure)];
     facts.not_judged = not_judged_;
     facts.reviewers = review_.reviewers.size();
-    facts.share = estimate_.share;
-    facts.standard_error = estimate_.standard_error;
-    if (estimate_.interval) {
-      facts.low = estimate_.interval->low;
-      facts.high = estimate_.interval->high;
+    facts.share = estimate_.share.share;
+    facts.standard_error = estimate_.standard_error();
+    if (const std::optional<Interval> interval = estimate_.interval()) {
+      facts.low = interval->low;
+      facts.high = interval->high;
     }
     facts.agreement = agreement_.percent;
     facts.alpha = agreement_.alpha;
-    facts.upper = estimate_.upper;
-    facts.population = estimate_.population;
-    facts.covered = estimate_.covered;
+    facts.upper = estimate_.share.upper;
+    facts.population = estimate_.share.population;
+    facts.covered = estimate_.share.covered;
     record_review(*store_, named_.version, facts);
   }
 
@@ -126,15 +127,7 @@ class ReviewImport {
       fmt::print(stderr, "  {}: {} of {} judged, 95 % {:.1f} to {:.1f} %; {}\n", name, cell.hits,
                  cell.judged, kPercent * of_cell.low, kPercent * of_cell.high, size);
     }
-    if (estimate_.share) {
-      fmt::print(stderr, "of {} {:.2f} % are estimated to be false{}\n",
-                 estimate_.covered == estimate_.population
-                     ? fmt::format("all {}", words_of_count(estimate_.population, "negative"))
-                     : fmt::format("the {} (of {}) in strata with verdicts,",
-                                   words_of_count(estimate_.covered, "negative"),
-                                   words_of_count(estimate_.population)),
-                 kPercent * *estimate_.share, error_words());
-    }
+    if (estimate_.share.share) fmt::print(stderr, "{}\n", words_of(estimate_));
     if (agreement_.units > 0)
       fmt::print(stderr,
                  "{} two verdicts or more: {:.1f} % of pairs agree, Krippendorff's alpha {}\n",
@@ -180,20 +173,6 @@ class ReviewImport {
     }
   }
 
-  /// How far the estimate may be off.
-  std::string error_words() const {
-    if (estimate_.upper)
-      return fmt::format(" and at most {:.2f} % are (one-sided 95 %: none of the judged is)",
-                         kPercent * *estimate_.upper);
-    if (!estimate_.standard_error)
-      return "; the error is not known (a stratum has one verdict, or none has both)";
-    return fmt::format(", standard error {:.2f} %{}", kPercent * *estimate_.standard_error,
-                       estimate_.interval ? fmt::format(", 95 % {:.2f} to {:.2f} %",
-                                                        kPercent * estimate_.interval->low,
-                                                        kPercent * estimate_.interval->high)
-                                          : "");
-  }
-
   /// A log is of use only where the recipe keeps what it names from being negatives.
   void check_recipe() const {
     const std::string& whose =
@@ -228,7 +207,9 @@ class ReviewImport {
       }
     }
     counts_ = counts_by_cell(review_);
-    estimate_ = stratified_share(counts_);
+    estimate_.share = stratified_share(counts_);
+    estimate_.by_user =
+        clustered_share(counts_, estimate_.share, judged_units(review_, named_.set));
     agreement_ = agreement_of(given);
   }
 
@@ -348,7 +329,6 @@ class ReviewImport {
     };
     Json units = by_verdict(majorities_);
     units["not_judged"] = not_judged_;
-    const bool interval = estimate_.interval.has_value();
     return {
         {"format", "quarry.review_events"},
         {"format_version", 1},
@@ -362,18 +342,7 @@ class ReviewImport {
         {"negatives", std::move(units)},
         {"sample", share_json(false_ones, judged)},
         {"cells", std::move(cells)},
-        {"estimate",
-         {{"share", number_json(estimate_.share)},
-          {"standard_error", number_json(estimate_.standard_error)},
-          {"low", interval ? Json(estimate_.interval->low) : Json()},
-          {"high", interval ? Json(estimate_.interval->high) : Json()},
-          {"upper", number_json(estimate_.upper)},
-          {"population", estimate_.population},
-          {"covered", estimate_.covered},
-          {"method",
-           "stratified sampling for proportions, weights population / judged of each cell: "
-           "Cochran, "
-           "Sampling Techniques, 3rd ed. 1977, ch. 5"}}},
+        {"estimate", Json::parse(estimate_json(estimate_))},
         {"agreement",
          {{"negatives", agreement_.units},
           {"verdicts", agreement_.verdicts},
@@ -403,7 +372,7 @@ class ReviewImport {
   VerdictCounts majorities_ = {};
   std::uint64_t not_judged_ = 0;
   std::vector<StratumCount> counts_;
-  StratifiedShare estimate_;
+  ReviewEstimate estimate_;
   Agreement agreement_;
   std::vector<FeedbackEvent> events_;
   Json files_ = Json::array();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "host/store/fill_names.h"
 #include "index/retriever.h"
 #include "tools/quarry/blas.h"
 #include "tools/quarry/idle_flags.h"
@@ -224,16 +225,19 @@ std::string run_to_json(const RunFacts& facts) {
   }
   run["inputs"] = inputs_json(facts);
   for (const TakenOver& taken : taken_over(facts, counters)) {
-    run["sets"].push_back({{"pairs", taken.table},
-                           {"set", path_from(facts.set_folder, taken.from->set)},
-                           {"content_hash", taken.from->content_hash},
-                           {"recipe", taken.from->recipe},
-                           {"model", taken.from->model},
-                           {"as_of", taken.from->as_of ? Json(*taken.from->as_of) : Json()},
-                           {"negatives", taken.from->negatives},
-                           {"gone", taken.from->gone},
-                           {"near", taken.from->near},
-                           {"picked", taken.picked}});
+    run["sets"].push_back(
+        {{"pairs", taken.table},
+         {"set", path_from(facts.set_folder, taken.from->set)},
+         {"content_hash", taken.from->content_hash},
+         {"recipe", taken.from->recipe},
+         {"model", taken.from->model},
+         {"as_of", taken.from->as_of ? Json(*taken.from->as_of) : Json()},
+         {"knew_until", taken.from->knew_until ? Json(*taken.from->knew_until) : Json()},
+         {"end_known", taken.from->end_known},
+         {"negatives", taken.from->negatives},
+         {"gone", taken.from->gone},
+         {"near", taken.from->near},
+         {"picked", taken.picked}});
   }
   run["rows"] = {{"in_all", inputs.rows.size()},
                  {"first", inputs.first_row},

@@ -72,6 +72,28 @@ std::optional<std::vector<std::string>> recorded_ids(const NegativeSet& set,
       from.path, role, set_name));
 }
 
+std::optional<std::int64_t> time_in(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_integer()) return std::nullopt;
+  return found->get<std::int64_t>();
+}
+
+/// Up to when a set knew events, by itself and by the sets that it took over from.
+void read_ends(const Json& run, SetPairs& pairs) {
+  pairs.as_of = time_in(run, "as_of");
+  const std::optional<std::int64_t> latest = time_in(run, "latest_event");
+  if (!pairs.as_of) pairs.as_of = latest;
+  // An as_of behind the last event knows no more than that.
+  pairs.knew_until = latest ? latest : pairs.as_of;
+  pairs.end_known = pairs.knew_until.has_value();
+  for (const Json& behind : run.value("sets", Json::array())) {
+    std::optional<std::int64_t> knew = time_in(behind, "knew_until");
+    if (!knew) knew = time_in(behind, "as_of");
+    if (knew) pairs.knew_until = std::max(*knew, pairs.knew_until.value_or(*knew));
+    pairs.end_known = pairs.end_known && behind.value("end_known", knew.has_value());
+  }
+}
+
 }  // namespace
 
 bool names_a_set(const std::string& path) {
@@ -97,11 +119,7 @@ SetPairs pairs_of_set(const std::string& path, const IdMap& users, const IdMap& 
     const Json manifest = Json::parse(set.manifest_json());
     pairs.recipe = manifest["run"].value("recipe", Json::object()).value("name", "");
     pairs.model = manifest.value("store", Json::object()).value("model", "");
-    const Json& run = manifest["run"];
-    for (const char* end : {"as_of", "latest_event"}) {
-      if (!pairs.as_of && run.contains(end) && run[end].is_number())
-        pairs.as_of = run[end].get<std::int64_t>();
-    }
+    read_ends(manifest["run"], pairs);
     const RunOptions then = recorded_options(text_of(set), CLI::App(), {});
     user_ids = recorded_ids(set, pairs.set, "user-ids", split_column(then.user_ids), "user");
     item_ids = recorded_ids(set, pairs.set, "item-ids", split_column(then.item_ids), "item");

@@ -21,7 +21,10 @@ struct SetPairs {
   std::uint64_t negatives = 0;        ///< slots of the set that are filled
   std::uint64_t gone = 0;             ///< of them, those whose user or item is not here
   std::optional<std::int64_t> as_of;  ///< the end of the events that it knew; nothing: not said
-  std::uint64_t near = 0;             ///< pairs left out as near duplicates
+  /// Last event that it, or a set that it took over from in turn, knew; nothing: none is recorded.
+  std::optional<std::int64_t> knew_until;
+  bool end_known = false;  ///< false: of it, or a set behind it, no end is recorded
+  std::uint64_t near = 0;  ///< pairs left out as near duplicates
 };
 
 /// Whether `path` is a set: its folder, or STORE@VERSION.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "host/store/fill_names.h"
 #include "host/store/negative_set.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
