@@ -1,0 +1,239 @@
+// Reading and checking the tables of a miner of Python.
+#include "python/bind/loaded_inputs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "host/data/table.h"
+#include "host/recipe/reparse.h"
+#include "index/index_name.h"
+#include "kernels/core/errors.h"
+
+namespace quarry {
+namespace {
+
+constexpr std::uint64_t kMostRows = 0xFFFFFFFEull;
+
+bool uses(const Recipe& recipe, FilterType type) {
+  const auto has = [type](const std::vector<FilterSpec>& filters) {
+    return std::any_of(filters.begin(), filters.end(),
+                       [type](const FilterSpec& filter) { return filter.type == type; });
+  };
+  return has(recipe.safety) || std::any_of(recipe.branches.begin(), recipe.branches.end(),
+                                           [&](const BranchSpec& b) { return has(b.filters); });
+}
+
+/// The column that is named, or the only one there is, or the default.
+std::string column_of(const IdSource& source, const char* default_column) {
+  if (!source.column.empty()) return source.column;
+  const auto names = open_table(source.path)->column_names();
+  return names.size() == 1 ? names.front() : default_column;
+}
+
+IdMap ids_of(const IdSource& source, const char* default_column, std::uint64_t rows,
+             const std::string& what) {
+  if (!source.path.empty())
+    return IdMap::from_table(source.path, column_of(source, default_column), rows, what);
+  if (source.ids.empty()) return IdMap::identity(rows);
+  if (source.ids.size() != rows) {
+    throw InputError(what + ": " + std::to_string(source.ids.size()) + " ids for " +
+                     std::to_string(rows) + " rows; give one id per row, in their order");
+  }
+  return IdMap::from_ids(source.ids, what);
+}
+
+}  // namespace
+
+Recipe recipe_of(const MinerRequest& request, const std::vector<std::string>& more) {
+  std::vector<std::string> overrides = request.overrides;
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  if (request.recipe_is_text)
+    return parse_recipe_with(request.recipe, "recipe", request.round, overrides);
+  return load_recipe(request.recipe, request.round, overrides);
+}
+
+LoadedInputs::LoadedInputs(const MinerRequest& request, int threads,
+                           const std::function<void()>& pause)
+    : recipe(recipe_of(request)), warnings(recipe.warnings) {
+  open_tables(request);
+  pause();
+  name_rows(request);
+  read_tables(request, threads, pause);
+  know_positives(request);
+  check_filters(request);
+  const auto num_items = static_cast<std::uint32_t>(inputs.items.rows);
+  if (exposure) {
+    snapshot_ = make_snapshot(*exposure, num_items);
+  } else {
+    snapshot_.popularity.assign(num_items, 0);
+    snapshot_.num_items = num_items;
+    if (!request.as_of.empty()) snapshot_.as_of = parse_time(request.as_of, "as_of");
+  }
+  inputs.snapshot = &snapshot_;
+}
+
+MatrixView LoadedInputs::open(const MatrixSource& source, const std::string& name) {
+  MatrixView view = source.view;
+  if (!source.path.empty()) view = files_.emplace_back(Embeddings::open(source.path)).view();
+  if (view.rows == 0 || view.rows > kMostRows || view.dim == 0) {
+    throw InputError((source.path.empty() ? name : source.path) + ": has " +
+                     std::to_string(view.rows) + " rows of " + std::to_string(view.dim) +
+                     " numbers; 1 to 4294967294 rows of 1 to 65536 numbers are supported");
+  }
+  return view;
+}
+
+void LoadedInputs::open_tables(const MinerRequest& request) {
+  inputs.items = open(request.items, "items");
+  if (request.users.given()) inputs.users = open(request.users, "users");
+  if (request.users.given() && inputs.users.dim != inputs.items.dim) {
+    throw InputError("users: have " + std::to_string(inputs.users.dim) + " columns, items have " +
+                     std::to_string(inputs.items.dim) +
+                     "; items and users must come from one model");
+  }
+  check_index_name(request.retriever, inputs.items.dim, recipe.metric);
+  const char* remedy = "Repair the rows or leave them out of the table";
+  check_rows(inputs.items, recipe.metric, BadRows::kReject, "items", remedy);
+  if (request.users.given())
+    check_rows(inputs.users, recipe.metric, BadRows::kReject, "users", remedy);
+}
+
+void LoadedInputs::name_rows(const MinerRequest& request) {
+  item_ids = ids_of(request.item_ids, "item", inputs.items.rows, "items");
+  if (request.users.given()) {
+    user_ids = ids_of(request.user_ids, "user", inputs.users.rows, "users");
+  } else if (!request.user_ids.path.empty()) {
+    const auto table = open_table(request.user_ids.path);
+    user_ids =
+        IdMap::from_ids(IdMap::read_column(*table, column_of(request.user_ids, "user")), "users");
+  } else if (request.user_ids.given()) {
+    user_ids = IdMap::from_ids(request.user_ids.ids, "users");
+  }
+}
+
+const IdMap& LoadedInputs::users_for(const char* what) const {
+  if (!user_ids) {
+    throw ConfigError(std::string(what) +
+                      " name users, of whom none is known; give users= (their vectors) or "
+                      "user_ids= (their ids)");
+  }
+  return *user_ids;
+}
+
+/// The library knows how many users there are by their vectors or their events.
+const IdMap& LoadedInputs::counted_users_for(const char* what) const {
+  if (inputs.users.rows == 0 && !exposure)
+    throw ConfigError(std::string(what) + " need users= (their vectors) or events= beside them");
+  return users_for(what);
+}
+
+void LoadedInputs::read_tables(const MinerRequest& request, int threads,
+                               const std::function<void()>& pause) {
+  const UnknownIds unknown = request.drop_unknown_ids ? UnknownIds::kDrop : UnknownIds::kReject;
+  if (!request.events.empty()) {
+    std::optional<std::int64_t> as_of;
+    if (!request.as_of.empty()) as_of = parse_time(request.as_of, "as_of");
+    Exec exec;
+    exec.threads = threads;
+    exposure = read_exposure(request.events, request.event_columns, recipe.exposure,
+                             users_for("events"), item_ids, as_of, unknown, exec);
+    inputs.exposure = &*exposure;
+    if (exposure->no_values) {
+      warnings.emplace_back(
+          "the events have no column 'value', so rules that compare values hold for none of them; "
+          "if it has another name, give event_columns={'value': NAME}");
+    }
+    pause();
+  }
+  if (!request.catalogue.empty()) {
+    catalogue = read_catalogue(request.catalogue, request.catalogue_columns, item_ids, unknown);
+    inputs.catalogue = &*catalogue;
+    pause();
+  }
+  for (const auto& [name, path] : request.pairs) {
+    pairs_[name] =
+        read_pairs(path, request.pair_columns, counted_users_for("pairs"), item_ids, unknown);
+    inputs.pairs[name] = &pairs_[name];
+    pause();
+  }
+  for (const auto& [name, source] : request.features) {
+    const std::string what = "features '" + name + "'";
+    const MatrixView table = open(source, what);
+    if (table.rows != inputs.items.rows) {
+      throw InputError(what + ": has " + std::to_string(table.rows) + " rows, items have " +
+                       std::to_string(inputs.items.rows) +
+                       "; a feature table has one row per item");
+    }
+    check_rows(table, Metric::kInnerProduct, BadRows::kReject, what,
+               "Repair the rows, or make them zeros, which are similar to nothing");
+    inputs.features[name] = table;
+    pause();
+  }
+  for (const auto& [name, path] : request.item_list_files)
+    inputs.item_lists[name] = read_item_list(path, "item", item_ids, unknown);
+  for (const auto& [name, items] : request.item_lists) {
+    std::vector<std::uint32_t> list = items;
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+    inputs.item_lists[name] = std::move(list);
+  }
+}
+
+void LoadedInputs::know_positives(const MinerRequest& request) {
+  if (request.known_users.empty()) return;
+  const std::uint64_t num_users = counted_users_for("known_positives").size();
+  std::vector<std::uint64_t> pairs;
+  pairs.reserve(request.known_users.size());
+  for (std::size_t i = 0; i < request.known_users.size(); ++i) {
+    if (request.known_users[i] >= num_users || request.known_items[i] >= inputs.items.rows) {
+      throw InputError("known_positives: pair " + std::to_string(i) + " is of user " +
+                       std::to_string(request.known_users[i]) + " and item " +
+                       std::to_string(request.known_items[i]) + "; there are " +
+                       std::to_string(num_users) + " users and " +
+                       std::to_string(inputs.items.rows) + " items, numbered from 0");
+    }
+    pairs.push_back(std::uint64_t{request.known_users[i]} << 32 | request.known_items[i]);
+  }
+  std::sort(pairs.begin(), pairs.end());
+  pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
+  known_positives_.offsets.assign(num_users + 1, 0);
+  for (const std::uint64_t pair : pairs) {
+    ++known_positives_.offsets[(pair >> 32) + 1];
+    known_positives_.values.push_back(static_cast<std::uint32_t>(pair));
+  }
+  for (std::uint64_t u = 0; u < num_users; ++u)
+    known_positives_.offsets[u + 1] += known_positives_.offsets[u];
+  inputs.row_positives = &known_positives_;
+}
+
+/// A safety filter without the table that it reads would reject nothing, and nobody would notice.
+void LoadedInputs::check_filters(const MinerRequest& request) {
+  const auto inert = [&](const std::string& why, const char* remedy) {
+    if (!request.allow_inert) {
+      throw ConfigError(why + ", so it would reject nothing: " + remedy +
+                        ", take the filter out of the recipe, or accept it with allow_inert=True");
+    }
+    warnings.push_back(why + ", so it rejects nothing (allow_inert)");
+  };
+  if (uses(recipe, FilterType::kTime)) {
+    if (!catalogue) {
+      inert("the filter time knows no times of items, for want of a catalogue",
+            "give catalogue= with a column first_seen or retired");
+    } else if (catalogue->first_seen.empty() && catalogue->retired.empty()) {
+      inert(
+          "the filter time knows no times of items: the catalogue has neither first_seen nor "
+          "retired",
+          "add one, or name it in catalogue_columns");
+    } else if (catalogue->first_seen.empty()) {
+      warnings.emplace_back(
+          "the catalogue has no column first_seen, so the filter time lets items through that came "
+          "after the row; name the column in catalogue_columns");
+    }
+  }
+  if (uses(recipe, FilterType::kPositives) && !exposure && known_positives_.values.empty()) {
+    inert("the filter positives knows no positive of anyone but those of a row itself",
+          "give events= or known_positives=");
+  }
+}
+
+}  // namespace quarry

@@ -1,0 +1,51 @@
+// The tables of a miner of Python: read, checked and owned.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/mine/inputs.h"
+#include "host/recipe/recipe.h"
+#include "python/bind/request.h"
+
+namespace quarry {
+
+/// Stays where it is made: `inputs` refers to other members.
+struct LoadedInputs {
+  /// Reads what the request names and checks it as `quarry mine` does. `pause` is called between
+  /// files and may throw. Throws ConfigError, InputError, IoError.
+  LoadedInputs(const MinerRequest& request, int threads, const std::function<void()>& pause);
+  LoadedInputs(const LoadedInputs&) = delete;
+  LoadedInputs& operator=(const LoadedInputs&) = delete;
+
+  Recipe recipe;
+  IdMap item_ids;
+  std::optional<IdMap> user_ids;  ///< nothing: no user is known
+  std::optional<Exposure> exposure;
+  std::optional<Catalogue> catalogue;
+  MinerInputs inputs;
+  std::vector<std::string> warnings;  ///< what is doubtful, in sentences
+
+ private:
+  MatrixView open(const MatrixSource& source, const std::string& name);
+  void open_tables(const MinerRequest& request);
+  void name_rows(const MinerRequest& request);
+  void read_tables(const MinerRequest& request, int threads, const std::function<void()>& pause);
+  void know_positives(const MinerRequest& request);
+  void check_filters(const MinerRequest& request);
+  const IdMap& users_for(const char* what) const;
+  const IdMap& counted_users_for(const char* what) const;
+
+  std::vector<Embeddings> files_;
+  std::map<std::string, PairValues> pairs_;
+  Lists known_positives_;
+  Snapshot snapshot_;
+};
+
+/// The recipe of a request, with `more` overrides behind its own. Throws ConfigError, IoError.
+Recipe recipe_of(const MinerRequest& request, const std::vector<std::string>& more = {});
+
+}  // namespace quarry

@@ -1,0 +1,59 @@
+// What Python asks a miner to be made from: files by path, arrays where the caller has them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/data/embeddings.h"
+#include "host/data/tables.h"
+
+namespace quarry {
+
+/// A table of vectors: a file, or memory of the caller that `owner` keeps alive.
+struct MatrixSource {
+  std::string path;  ///< "": the view
+  MatrixView view;
+  std::shared_ptr<const void> owner;
+  bool given() const { return !path.empty() || owner != nullptr; }
+};
+
+/// The ids of the rows of a table: a column of a file, or the ids themselves; neither: row numbers.
+struct IdSource {
+  std::string path;
+  std::string column;  ///< "": the only one, else the one named like the table
+  std::vector<std::string> ids;
+  bool given() const { return !path.empty() || !ids.empty(); }
+};
+
+/// Names and ranges are those of `quarry mine` (docs/inputs.md).
+struct MinerRequest {
+  std::string recipe;  ///< a name, a path, or the TOML itself
+  bool recipe_is_text = false;
+  std::vector<std::string> overrides;
+  std::uint32_t seed = 0, round = 0;
+  int threads = 0;  ///< 0: the default of set_num_threads
+  std::string retriever = "auto";
+
+  MatrixSource items, users;
+  IdSource item_ids, user_ids;
+  std::vector<std::string> events;
+  EventColumns event_columns;
+  std::string catalogue;
+  CatalogueColumns catalogue_columns;
+  std::map<std::string, std::string> pairs;
+  PairColumns pair_columns;
+  std::map<std::string, MatrixSource> features;
+  std::map<std::string, std::string> item_list_files;
+  std::map<std::string, std::vector<std::uint32_t>> item_lists;
+  /// Positives that are not in the events: pairs of user and item.
+  std::vector<std::uint32_t> known_users, known_items;
+  std::string as_of;  ///< as --as-of takes it; "": the latest event
+  bool drop_unknown_ids = false;
+  bool allow_inert = false;
+};
+
+}  // namespace quarry

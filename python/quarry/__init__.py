@@ -1,0 +1,26 @@
+"""Hard-negative mining. docs/python.md of the project is the guide; every class and function says shapes, dtypes and errors."""
+from . import _quarry
+from ._errors import Cancelled, ConfigError, DeviceError, Error, ForkError, InputError, IoError, LockedError, OutOfMemory
+from ._miner import FILL_CODES, NO_BRANCH, Miner, Negatives
+from ._program import program
+from ._sets import NegativeSet, Rows, open  # noqa: A004
+
+__all__ = ["Cancelled", "ConfigError", "DeviceError", "Error", "FILL_CODES", "ForkError", "InputError", "IoError", "LockedError", "Miner",
+           "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Rows", "get_num_threads", "open", "program", "recipes",
+           "set_num_threads"]
+
+
+def set_num_threads(threads: int) -> None:
+    """Threads of the Miners that are made from now on, where they are not told; 0: as many as the process may use. Raises ConfigError
+    outside of 0 to 4096."""
+    _quarry.set_num_threads(threads)
+
+
+def get_num_threads() -> int:
+    """Threads that a Miner made now would take."""
+    return _quarry.get_num_threads()
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with Quarry and can be mined; `python -m quarry recipes` says what they are."""
+    return _quarry.recipes()

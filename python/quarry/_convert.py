@@ -1,0 +1,147 @@
+"""What people pass, made into what the library takes: tables in place, columns as exact types, names of what is wrong."""
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
+import numpy as np
+
+from ._errors import ConfigError, InputError
+
+_CPU = 1  # DLPack's kDLCPU
+
+
+def path_text(path: Any, name: str) -> str:
+    """A path as text. Raises InputError for one whose bytes are not UTF-8."""
+    text = os.fsdecode(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: the path {os.fsencode(path)!r} is not UTF-8; give the file another name") from None
+    return text
+
+
+def is_path(value: Any) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
+def in_place(array: Any, name: str) -> Any:
+    """An array that the library can read where it lies. Raises InputError saying what to do with one that it cannot."""
+    device = getattr(array, "__dlpack_device__", None)
+    if device is not None:
+        try:
+            on_cpu = int(device()[0]) == _CPU
+        except (ValueError, BufferError, RuntimeError):  # torch's of a device that DLPack does not know
+            on_cpu = False
+        if not on_cpu:
+            raise InputError(f"{name}: lies on device {getattr(array, 'device', 'other than the CPU')}; this build mines on the CPU: "
+                             f"{name}.cpu() makes a copy there")
+    if getattr(array, "requires_grad", False):
+        array = array.detach()  # the same memory
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        raise InputError(f"{name}: its numbers are of the other byte order ({array.dtype}); "
+                         f"{name}.astype({array.dtype.newbyteorder('=').name!r}) makes a copy of this machine's")
+    if isinstance(array, np.ndarray) and array.dtype == object:
+        raise InputError(f"{name}: is an array of Python objects; make it float32 with {name}.astype('float32')")
+    if device is None and not _has_buffer(array):
+        raise InputError(f"{name}: is a {type(array).__name__}; pass a NumPy array, a torch tensor on the CPU, or the path of a "
+                         "file (.npy, .fbin, .safetensors)")
+    return array
+
+
+def _has_buffer(value: Any) -> bool:
+    try:
+        memoryview(value).release()
+    except TypeError:
+        return False
+    return True
+
+
+def host_array(value: Any, name: str) -> np.ndarray:
+    """Numbers as a NumPy array, in place where they are an array already."""
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack_device__"):
+        return np.from_dlpack(in_place(value, name))
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name}: is no array of numbers ({error})") from None
+
+
+def integers(value: Any, name: str, low: int, high: int, dtype: Any, ndims: Sequence[int] = (1,)) -> np.ndarray:
+    """Whole numbers of low ... high as contiguous `dtype`; in place where they are that already."""
+    array = host_array(value, name)
+    if array.size == 0 and array.dtype == np.float64:  # what numpy makes of []
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name}: is {array.dtype}; whole numbers are needed, such as int64: {name}.astype('int64')")
+    if array.ndim not in ndims:
+        raise InputError(f"{name}: has shape {array.shape}; {' or '.join(map(str, ndims))} dimension(s) are needed")
+    if array.size > 0:
+        least, most = int(array.min()), int(array.max())
+        if least < low or most > high:
+            flat = array.reshape(-1)
+            place = int(np.argmax((flat < low) | (flat > high)))
+            raise InputError(f"{name}: entry {place} is {int(flat[place])}; {low} to {high} are allowed")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+MOST_INDEX = 2**32 - 2
+NO_TIME = 2**63 - 1
+
+
+def positives(value: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """[rows + 1] offsets and the positives that they cut. `value`: [rows], [rows, p] with -1 for none, a list of lists, or a pair
+    (offsets, values)."""
+    name = "positives"
+    if isinstance(value, tuple) and len(value) == 2:
+        offsets = integers(value[0], "positives[0] (offsets)", 0, 2**63 - 1, np.uint64)
+        values = integers(value[1], "positives[1]", 0, MOST_INDEX, np.uint32)
+        if len(offsets) != rows + 1:
+            raise InputError(f"positives[0]: has {len(offsets)} offsets; {rows + 1} are needed, one more than rows")
+        return offsets, values
+    if isinstance(value, (list, tuple)) and any(not np.isscalar(row) and not isinstance(row, int) for row in value):
+        lists = [integers(row, f"positives[{r}]", 0, MOST_INDEX, np.uint32) for r, row in enumerate(value)]
+        _same_rows(len(lists), rows, name)
+        offsets = np.zeros(rows + 1, np.uint64)
+        np.cumsum([len(row) for row in lists], out=offsets[1:])
+        return offsets, np.concatenate(lists) if lists else np.zeros(0, np.uint32)
+    array = integers(value, name, -1, MOST_INDEX, np.int64, (1, 2))
+    _same_rows(len(array), rows, name)
+    array = array.reshape(rows, -1) if rows else array.reshape(0, 1)
+    there = array >= 0
+    offsets = np.zeros(rows + 1, np.uint64)
+    np.cumsum(there.sum(axis=1), out=offsets[1:])
+    return offsets, np.ascontiguousarray(array[there], np.uint32)
+
+
+def _same_rows(got: int, rows: int, name: str) -> None:
+    if got != rows:
+        raise InputError(f"{name}: is of {got} rows; the batch has {rows}")
+
+
+def columns_of(value: dict[str, str] | None, defaults: dict[str, str], name: str) -> dict[str, str]:
+    """Column names over their defaults. Raises ConfigError for a key that is none."""
+    value = value or {}
+    for key in value:
+        if key not in defaults:
+            raise ConfigError(f"{name}: there is no {key!r}; keys are {', '.join(defaults)}")
+    return {**defaults, **value}
+
+
+def ids_of(value: Any, name: str) -> tuple[str, str, list[str]]:
+    """Path, column and ids, of which what is not given is empty. `value`: FILE, FILE:COLUMN, or the ids in order."""
+    if value is None:
+        return "", "", []
+    if is_path(value):
+        text = path_text(value, name)
+        path, colon, column = text.rpartition(":")
+        if colon and path and "/" not in column and not os.path.exists(text):
+            return path, column, []
+        return text, "", []
+    ids = value.tolist() if hasattr(value, "tolist") else list(value)
+    for place, one in enumerate(ids):
+        if not isinstance(one, (str, int)) or isinstance(one, bool):
+            raise InputError(f"{name}: entry {place} is {one!r}; ids are texts or whole numbers")
+    if not ids:
+        raise InputError(f"{name}: has no ids; leave it out where ids are row numbers")
+    return "", "", [str(one) for one in ids]
