@@ -297,6 +297,10 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
             (quarry.InputError, "ascontiguousarray", lambda: self.miner(items=self.items[::2])),
             (quarry.InputError, "byte order", lambda: self.miner(items=self.items.astype(">f4"))),
             (quarry.InputError, "is a list", lambda: self.miner(items=[[1.0]])),
+            (quarry.InputError, "items: is <U1", lambda: self.miner(items=np.array([["a", "b"]]))),
+            (quarry.InputError, "items: is datetime64", lambda: self.miner(items=np.zeros((3, 32), "datetime64[s]"))),
+            (quarry.InputError, "items: is", lambda: self.miner(items=self.items.astype(np.longdouble))),
+            (quarry.InputError, "queries: is complex64", lambda: miner.mine([0], [2], queries=one.astype(np.complex64))),
             (quarry.InputError, "Python objects", lambda: self.miner(items=self.items.astype(object))),
             (quarry.InputError, "users: have 8 columns, items have 32", lambda: self.miner(users=self.users[:, :8].copy())),
             (quarry.InputError, "items", lambda: self.miner(items=np.full((5, 32), np.nan, np.float32))),
@@ -315,6 +319,10 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
             (quarry.IoError, "missing.npy", lambda: self.miner(items="missing.npy")),
             (quarry.InputError, "known_positives", lambda: self.miner(known_positives=([1, 2], [3]))),
             (quarry.InputError, "known_positives.*800", lambda: self.miner(known_positives=([1], [800]))),
+            (quarry.InputError, "known_positives: must be", lambda: self.miner(known_positives=np.array([[3, 10], [4, 11], [5, 12]]))),
+            (quarry.InputError, "known_positives: must be", lambda: self.miner(known_positives=([1],))),
+            (quarry.InputError, "datetime64.s.", lambda: miner.mine([0], [2], times=np.array(["2021-01-01"], "datetime64[ns]"))),
+            (quarry.InputError, "entry 1 is 18446744073709551616", lambda: miner.mine([0, 1], [2, 3], keys=[1, 2**64])),
             (quarry.InputError, "ids for 800 rows", lambda: self.miner(item_ids=["a", "b"])),
             (quarry.InputError, "users: is float64", lambda: miner.mine([0.5], [1])),
             (quarry.InputError, "users: has shape", lambda: miner.mine([[0]], [1])),
@@ -323,8 +331,8 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
             (quarry.InputError, "outside of the 300 that are known.*rows 1", lambda: miner.mine([0, 300], [1, 2])),
             (quarry.InputError, "outside of the 800 items.*rows 0", lambda: miner.mine([0, 1], [800, 2])),
             (quarry.InputError, "is of 1 rows; the batch has 2", lambda: miner.mine([0, 1], [2])),
-            (quarry.InputError, "offsets", lambda: miner.mine([0, 1], ([0, 2, 1], [4, 5]))),
-            (quarry.InputError, "3 are needed", lambda: miner.mine([0, 1], ([0, 2], [4, 5]))),
+            (quarry.InputError, "offsets", lambda: miner.mine([0, 1], (np.array([0, 2, 1]), np.array([4, 5])))),
+            (quarry.InputError, "3 are needed", lambda: miner.mine([0, 1], (np.array([0, 2]), np.array([4, 5])))),
             (quarry.InputError, "times: has 1", lambda: miner.mine([0, 1], [2, 3], times=[5])),
             (quarry.InputError, "keys: has 3", lambda: miner.mine([0, 1], [2, 3], keys=[1, 2, 3])),
             (quarry.InputError, "queries: must be float32.*\\(1, 32\\)", lambda: miner.mine([0], [2], queries=one.astype(np.float16))),
@@ -342,6 +350,12 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
             with self.subTest(words=words):
                 with self.assertRaisesRegex(kind, words):
                     call()
+        rows = [[0, 1, 2], [3, 4]]  # of lists, a tuple is what a list is
+        self.assertEqual(miner.mine([0, 1], tuple(rows)).content_hash(), miner.mine([0, 1], rows).content_hash())
+        cut = (np.array([0, 3, 5]), np.array([0, 1, 2, 3, 4]))
+        self.assertEqual(miner.mine([0, 1], cut).content_hash(), miner.mine([0, 1], rows).content_hash())
+        keys = miner.mine([0, 1], rows).key.tolist()  # on both sides of 2^63, mostly
+        self.assertEqual(miner.mine([0, 1], rows, keys=[keys[0], 5]).key.tolist(), [keys[0], 5])
         self.assertTrue(issubclass(quarry.InputError, ValueError) and issubclass(quarry.IoError, OSError))
         rows = quarry.open("set_nv-perc")[:9]  # none of these broke it
         self.assert_same(miner.mine(*self.batch(rows), times=rows.time), rows)
@@ -490,9 +504,20 @@ except KeyboardInterrupt:
         self.assertEqual(parts[-1]["row_key"], whole.column("row_key")[-1])
         self.assertEqual(parts.content_hash, whole.content_hash)
         self.assertEqual(quarry.FILL_CODES, tuple(whole.fill_codes))
+        few = parts[[300, 7]]
+        for row, index in enumerate((300, 7)):
+            np.testing.assert_array_equal(few.positives(row), parts[index]["positives"])
+            np.testing.assert_array_equal(few.positives(row - 2), parts[index]["positives"])
         for bad in (len(whole), -len(whole) - 1):
             with self.assertRaises(IndexError):
                 parts[bad]
+            with self.assertRaises(IndexError):
+                parts[[0, bad]]
+        for bad in (2.9, "item"):
+            with self.assertRaisesRegex(quarry.InputError, "whole numbers"):
+                parts[bad]
+        with self.assertRaises(IndexError):
+            few.positives(2)
         with self.assertRaisesRegex(quarry.InputError, "no column 'items'"):
             whole.column("items")
         again = pickle.loads(pickle.dumps(parts))
@@ -535,6 +560,13 @@ except KeyboardInterrupt:
             self.assertEqual(rest, batches[rank][3:])
             again = [batch["row"].tolist() for batch in torch.utils.data.DataLoader(data, batch_size=16, sampler=resumed)]
             self.assertEqual(again, batches[rank])  # behind a resumed pass a whole one
+            resumed.load_state_dict(sampler.state_dict(48) | {"epoch": 2})
+            resumed.set_epoch(2)  # as a loop over epochs does that begins at the state's
+            self.assertEqual(len(resumed), len(sampler) - 48)
+            resumed.set_epoch(3)
+            self.assertEqual(len(resumed), len(sampler))
+            data.set_epoch(2)
+            self.assertEqual(sampler.state_dict(10**6)["rows_done"], len(sampler))
         self.assertEqual(sorted(seen), list(range(len(data))))
         self.assertNotEqual(seen, sorted(seen))
         whole, picked = quarry.open("set_simans"), np.zeros(15)

@@ -321,6 +321,7 @@ void bind_functions(nb::module_& m) {
 }  // namespace quarry
 
 NB_MODULE(_quarry, m) {
+  nb::set_leak_warnings(false);  // a Miner may live to the end, as in a thread that still mines
   m.doc() = "The library behind the package quarry; its names are private.";
   nb::register_exception_translator(quarry::translate);
   quarry::bind_request(m);

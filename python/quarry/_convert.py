@@ -43,6 +43,9 @@ def in_place(array: Any, name: str) -> Any:
                          f"{name}.astype({array.dtype.newbyteorder('=').name!r}) makes a copy of this machine's")
     if isinstance(array, np.ndarray) and array.dtype == object:
         raise InputError(f"{name}: is an array of Python objects; make it float32 with {name}.astype('float32')")
+    if isinstance(array, np.ndarray) and (array.dtype.kind in "USMmc" or array.dtype.itemsize > 8 or
+                                          array.dtype.kind == "V" and array.dtype.itemsize != 2):  # 2: bfloat16
+        raise InputError(f"{name}: is {array.dtype}; numbers are needed: float32, float16 or bfloat16")
     if device is None and not _has_buffer(array):
         raise InputError(f"{name}: is a {type(array).__name__}; pass a NumPy array, a torch tensor on the CPU, or the path of a "
                          "file (.npy, .fbin, .safetensors)")
@@ -69,10 +72,20 @@ def host_array(value: Any, name: str) -> np.ndarray:
 
 def integers(value: Any, name: str, low: int, high: int, dtype: Any, ndims: Sequence[int] = (1,)) -> np.ndarray:
     """Whole numbers of low ... high as contiguous `dtype`; in place where they are that already."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, int) for one in value):
+        # NumPy makes floats of a list with numbers on both sides of 2^63.
+        wrong = next((place for place, one in enumerate(value) if not low <= one <= high), None)
+        if wrong is not None:
+            raise InputError(f"{name}: entry {wrong} is {value[wrong]}; {low} to {high} are allowed")
+        value = np.array(value, dtype)
     array = host_array(value, name)
     if array.size == 0 and array.dtype == np.float64:  # what numpy makes of []
         array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind == "M":
+        raise InputError(f"{name}: is {array.dtype}; seconds since 1970 are needed: {name}.astype('datetime64[s]').astype('int64')")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{name}: is {array.dtype}; whole numbers are needed, such as int64")
+    if array.dtype.kind == "f":
         raise InputError(f"{name}: is {array.dtype}; whole numbers are needed, such as int64: {name}.astype('int64')")
     if array.ndim not in ndims:
         raise InputError(f"{name}: has shape {array.shape}; {' or '.join(map(str, ndims))} dimension(s) are needed")
@@ -91,9 +104,9 @@ NO_TIME = 2**63 - 1
 
 def positives(value: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """[rows + 1] offsets and the positives that they cut. `value`: [rows], [rows, p] with -1 for none, a list of lists, or a pair
-    (offsets, values)."""
+    of arrays (offsets, values)."""
     name = "positives"
-    if isinstance(value, tuple) and len(value) == 2:
+    if isinstance(value, tuple) and len(value) == 2 and all(hasattr(part, "dtype") for part in value):
         offsets = integers(value[0], "positives[0] (offsets)", 0, 2**63 - 1, np.uint64)
         values = integers(value[1], "positives[1]", 0, MOST_INDEX, np.uint32)
         if len(offsets) != rows + 1:

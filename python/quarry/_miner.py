@@ -116,7 +116,7 @@ class Miner:
         if isinstance(recipe, os.PathLike) and "/" not in r.recipe:
             r.recipe = "./" + r.recipe  # a path, whatever it looks like
         r.recipe_is_text = "\n" in r.recipe
-        r.overrides = list(overrides)
+        r.overrides = [overrides] if isinstance(overrides, str) else list(overrides)
         if events is not None:
             paths = [events] if isinstance(events, (str, bytes, os.PathLike)) else events
             r.events = [path_text(path, "events") for path in paths]
@@ -143,6 +143,9 @@ class Miner:
             if not is_path(table):
                 r.set_item_list(name, integers(table, f"item_lists[{name!r}]", 0, MOST_INDEX, np.uint32))
         if known_positives is not None:
+            if not isinstance(known_positives, (tuple, list)) or len(known_positives) != 2:
+                raise InputError("known_positives: must be (users, items), two integer arrays of one length; of pairs p [n, 2] they are "
+                                 "(p[:, 0], p[:, 1])")
             known_users = integers(known_positives[0], "known_positives[0] (users)", 0, MOST_INDEX, np.uint32)
             known_items = integers(known_positives[1], "known_positives[1] (items)", 0, MOST_INDEX, np.uint32)
             if len(known_users) != len(known_items):
@@ -167,7 +170,7 @@ class Miner:
 
         users: integers [B], row numbers of the users. May be left out where the Miner knows no users.
         positives: the row numbers of each row's positive items, which are never its negatives: integers [B], or [B, p] with -1 where there
-            is none, or a list of lists, or a pair (offsets [B + 1] from 0, values). None: rows have none, and filters relative to a
+            is none, or a list of lists, or a tuple of two arrays (offsets [B + 1] from 0, values). None: rows have none, and filters relative to a
             positive do nothing.
         times: integers [B], seconds since 1970; 2^63 - 1, and None for all: the row has none.
         queries: float32 [B, dim], contiguous, in host memory, not copied: vectors to use instead of the users'. A row whose query is not

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import operator
 import os
 from typing import Any, Iterator, Mapping
 
@@ -40,6 +41,10 @@ class Rows(Mapping[str, np.ndarray]):
     def positives(self, row: int) -> np.ndarray:
         """uint32: the positives of a row of these."""
         offsets = self._columns["positive_offset"]
+        rows = len(offsets) - 1
+        if not -rows <= row < rows:
+            raise IndexError(f"row {row} of {rows}")
+        row %= rows
         return self._columns["positive"][int(offsets[row]):int(offsets[row + 1])]
 
 
@@ -88,7 +93,11 @@ class NegativeSet:
             begin, end, step = index.indices(self._rows)
             return self._range(begin, max(begin, end)) if step == 1 else self._take(np.arange(begin, end, step))
         if np.ndim(index) == 0:
-            shard, row = self._place(int(index))
+            try:
+                place = operator.index(index)
+            except TypeError:
+                raise InputError(f"rows are chosen by whole numbers; this is {index!r}. A column is column(name)") from None
+            shard, row = self._place(place)
             found: dict[str, Any] = {name: shard[name][row] for name in (*_ROW, *_SLOT)}
             offsets = shard["positive_offset"]
             found["positives"] = shard["positive"][int(offsets[row]):int(offsets[row + 1])]
@@ -130,11 +139,31 @@ class NegativeSet:
     def _take(self, indices: np.ndarray) -> Rows:
         if len(indices) == 0:
             return self._range_of_none()
-        places = [self._place(int(index)) for index in indices]
-        columns = {name: np.stack([shard[name][row] for shard, row in places]) for name in (*_ROW, *_SLOT)}
-        lists = [shard["positive"][int(shard["positive_offset"][row]):int(shard["positive_offset"][row + 1])] for shard, row in places]
-        columns["positive_offset"] = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.uint64)
-        columns["positive"] = np.concatenate(lists)
+        rows = np.where(indices < 0, indices + self._rows, indices)
+        outside = (rows < 0) | (rows >= self._rows)
+        if outside.any():
+            raise IndexError(f"row {int(indices[np.argmax(outside)])} of {self._rows}")
+        of_row = np.searchsorted(self._first, rows, "right") - 1
+        begin, count = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        columns: dict[str, np.ndarray] = {}
+        in_shards = [(np.flatnonzero(of_row == s), self.shards[s], self._first[s]) for s in np.unique(of_row)]
+        for chosen, shard, first in in_shards:
+            local = rows[chosen] - first
+            for name in (*_ROW, *_SLOT):
+                taken = shard[name][local]
+                if name not in columns:
+                    columns[name] = np.empty((len(rows), *taken.shape[1:]), taken.dtype)
+                columns[name][chosen] = taken
+            begin[chosen] = shard["positive_offset"][local]
+            count[chosen] = shard["positive_offset"][local + 1] - shard["positive_offset"][local]
+        offsets = np.concatenate([[0], np.cumsum(count)])
+        positive = np.empty(int(offsets[-1]), np.uint32)
+        for chosen, shard, _ in in_shards:
+            # Entry e of row r is number e - offsets[r] of those that begin at begin[r] in its shard.
+            of_entry = np.repeat(chosen, count[chosen])
+            number = np.arange(len(of_entry)) - np.repeat(np.cumsum(count[chosen]) - count[chosen], count[chosen])
+            positive[offsets[of_entry] + number] = shard["positive"][begin[of_entry] + number]
+        columns["positive_offset"], columns["positive"] = offsets.astype(np.uint64), positive
         return Rows(columns)
 
 

@@ -102,14 +102,15 @@ class EpochSampler(torch.utils.data.Sampler):
         self._start = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Of this sampler and its dataset; begins it at its first row."""
+        """Of this sampler and its dataset. Another epoch begins at its first row; that of a state that was loaded goes on where it says."""
+        if epoch != self.dataset.epoch:
+            self._start = 0
         self.dataset.set_epoch(epoch)
-        self._start = 0
 
     def state_dict(self, rows_done: int) -> dict[str, int]:
         """What load_state_dict needs to go on behind `rows_done` rows of this rank in the epoch: those that the loop has trained on, since a
-        DataLoader asks for rows ahead of it."""
-        done = _count(rows_done, "rows_done", 0, self._rank_rows())
+        DataLoader asks for rows ahead of it. More than there are, as a short last batch counted as a whole one, are all."""
+        done = min(_count(rows_done, "rows_done", 0, 2**62), self._rank_rows())
         return {"epoch": self.dataset.epoch, "rows_done": done, "rows": len(self.dataset), "epoch_seed": self.dataset.epoch_seed,
                 "world": self.world, "rank": self.rank, "shuffle": int(self.shuffle), "even": int(self.even)}
 
@@ -120,8 +121,9 @@ class EpochSampler(torch.utils.data.Sampler):
         for name in ("rows", "epoch_seed", "world", "rank", "shuffle", "even"):
             if state.get(name) != own[name]:
                 raise InputError(f"{name}: the state has {state.get(name)!r}, this sampler {own[name]}; resume with what the state was made by")
+        start = _count(state["rows_done"], "rows_done", 0, self._rank_rows())
         self.dataset.set_epoch(state["epoch"])
-        self._start = _count(state["rows_done"], "rows_done", 0, self._rank_rows())
+        self._start = start
 
     def _rank_rows(self) -> int:
         rows = len(self.dataset)
