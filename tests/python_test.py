@@ -287,6 +287,17 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
             self.miner(items=items.to("meta"))
 
     # --- mistakes ---------------------------------------------------------------------------------
+    def test_what_is_left_out_is_said(self):
+        with open("data/events.csv", newline="") as file:
+            lines = file.read().splitlines()
+        with open("strange.csv", "w") as file:
+            file.write("\n".join([*lines, "100000,1,1600000000,like,", "1,100000,1600000000,like,"]) + "\n")
+        with self.assertRaisesRegex(quarry.InputError, "have no embedding"):
+            self.miner(events="strange.csv")
+        self.assertEqual(self.miner(unknown_ids="drop").warnings, [])
+        warned = self.miner(events="strange.csv", unknown_ids="drop").warnings
+        self.assertRegex(" ".join(warned), r"events \(ids of users and items\): 2;")
+
     def test_mistakes_are_named(self):
         miner, one = self.miner("nv-perc"), self.users[:1]
         cases = [

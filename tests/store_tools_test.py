@@ -356,6 +356,12 @@ class StoreTools(ProgramTest):
         self.fails(2, "no effect", "export", a, "--to", "csv", "--out", self.path("z.csv"), "--scores")
         self.fails(2, "at most", "export", a, "--to", "tuples", "--out", self.path("z.csv"), "--negatives", "7")
         self.fails(2, "--out", "export", a, "--to", "csv")
+        store = self.store("kept", 1)
+        inside = os.path.join(store, "z.csv")
+        before = sorted(os.listdir(store))
+        for made in (["export", a, "--to", "csv"], ["report", "--store", store], ["audit", store, "--json"]):
+            self.fails(5, "is a store", *made, "--out", inside)
+        self.assertEqual(sorted(os.listdir(store)), before)
         self.fails(5, "make it first", "export", a, "--to", "csv", "--out", self.path("no/z.csv"))
         self.write("there.csv", "mine")
         self.fails(5, "--overwrite", "export", a, "--to", "csv", "--out", self.path("there.csv"))

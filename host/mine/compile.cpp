@@ -97,7 +97,7 @@ class Compiler {
                         " (overlap keeps them as one word of bits)");
     }
     if (w.num_columns > 0) w.columns = out_->placement.keep(std::move(codes));
-    if (uses(Type::kTime)) {
+    if (uses_filter(recipe_, Type::kTime)) {
       if (!in_.catalogue->first_seen.empty()) {
         w.first_seen = out_->placement.borrow(in_.catalogue->first_seen.data(), num_items_);
       }
@@ -113,11 +113,6 @@ class Compiler {
     for (const BranchSpec& branch : recipe_.branches) {
       for (const FilterSpec& spec : branch.filters) f(spec);
     }
-  }
-  bool uses(Type type) const {
-    bool found = false;
-    for_each_filter([&](const FilterSpec& spec) { found = found || spec.type == type; });
-    return found;
   }
   std::set<std::string> wanted_columns() const {
     std::set<std::string> names;

@@ -176,4 +176,13 @@ Recipe load_recipe(const std::string& name_or_path, std::uint32_t round,
                     recipe_text::did_you_mean(name_or_path, known));
 }
 
+bool uses_filter(const Recipe& recipe, FilterType type) {
+  const auto has = [type](const std::vector<FilterSpec>& filters) {
+    return std::any_of(filters.begin(), filters.end(),
+                       [type](const FilterSpec& filter) { return filter.type == type; });
+  };
+  return has(recipe.safety) || std::any_of(recipe.branches.begin(), recipe.branches.end(),
+                                           [&](const BranchSpec& b) { return has(b.filters); });
+}
+
 }  // namespace quarry

@@ -178,6 +178,9 @@ struct NamedRecipe {
 /// Every named recipe in the order of the documentation.
 const std::vector<NamedRecipe>& named_recipes();
 
+/// All branches, or one of them, have a filter of the type.
+bool uses_filter(const Recipe& recipe, FilterType type);
+
 /// Name of a filter's reason in counters, e.g. "relative_margin".
 std::string filter_name(const FilterSpec& filter);
 

@@ -1,5 +1,6 @@
 // From the branches of a row to its negatives: shares, quotas, caps, backfill, redistribution,
-// codes (docs/row_contract.md sections 4 to 6).
+// codes (docs/row_contract.md sections 4 to 6). Longer than other files because the steps all work
+// on the state of one row.
 #pragma once
 
 #include "kernels/core/best_row.h"

@@ -108,6 +108,7 @@ BoundMiner::BoundMiner(const MinerRequest& request, const Pause& pause)
   options_.round = request_.round;
   options_.retriever = request_.retriever;
   miner_ = std::make_unique<Miner>(loaded_.recipe, loaded_.inputs, options_);
+  retriever_ = miner_->plan(1).retriever;  // asked for while another thread mines
   pause();
 }
 

@@ -45,6 +45,7 @@ class BoundMiner {
   /// With the recipe's k.
   const Miner& miner() const { return *miner_; }
   const LoadedInputs& loaded() const { return loaded_; }
+  const std::string& retriever() const { return retriever_; }
   int threads() const { return options_.exec.threads; }
   std::uint32_t seed() const { return options_.seed; }
   std::uint32_t round() const { return options_.round; }
@@ -59,6 +60,7 @@ class BoundMiner {
   LoadedInputs loaded_;
   MinerOptions options_;
   std::unique_ptr<Miner> miner_;
+  std::string retriever_;
   std::map<std::uint32_t, std::unique_ptr<Miner>> other_k_;
   std::mutex mutex_;
 };

@@ -14,15 +14,6 @@ namespace {
 
 constexpr std::uint64_t kMostRows = 0xFFFFFFFEull;
 
-bool uses(const Recipe& recipe, FilterType type) {
-  const auto has = [type](const std::vector<FilterSpec>& filters) {
-    return std::any_of(filters.begin(), filters.end(),
-                       [type](const FilterSpec& filter) { return filter.type == type; });
-  };
-  return has(recipe.safety) || std::any_of(recipe.branches.begin(), recipe.branches.end(),
-                                           [&](const BranchSpec& b) { return has(b.filters); });
-}
-
 /// The column that is named, or the only one there is, or the default.
 std::string column_of(const IdSource& source, const char* default_column) {
   if (!source.column.empty()) return source.column;
@@ -130,6 +121,12 @@ const IdMap& LoadedInputs::counted_users_for(const char* what) const {
 void LoadedInputs::read_tables(const MinerRequest& request, int threads,
                                const std::function<void()>& pause) {
   const UnknownIds unknown = request.drop_unknown_ids ? UnknownIds::kDrop : UnknownIds::kReject;
+  const auto left_out = [this](const std::string& where, std::uint64_t count) {
+    if (count > 0) {
+      warnings.push_back("left out for unknown ids, in " + where + ": " + std::to_string(count) +
+                         "; are the id files the right ones?");
+    }
+  };
   if (!request.events.empty()) {
     std::optional<std::int64_t> as_of;
     if (!request.as_of.empty()) as_of = parse_time(request.as_of, "as_of");
@@ -138,6 +135,7 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     exposure = read_exposure(request.events, request.event_columns, recipe.exposure,
                              users_for("events"), item_ids, as_of, unknown, exec);
     inputs.exposure = &*exposure;
+    left_out("events (ids of users and items)", exposure->unknown_users + exposure->unknown_items);
     if (exposure->no_values) {
       warnings.emplace_back(
           "the events have no column 'value', so rules that compare values hold for none of them; "
@@ -148,12 +146,14 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
   if (!request.catalogue.empty()) {
     catalogue = read_catalogue(request.catalogue, request.catalogue_columns, item_ids, unknown);
     inputs.catalogue = &*catalogue;
+    left_out("catalogue (rows)", catalogue->unknown_ids);
     pause();
   }
   for (const auto& [name, path] : request.pairs) {
     pairs_[name] =
         read_pairs(path, request.pair_columns, counted_users_for("pairs"), item_ids, unknown);
     inputs.pairs[name] = &pairs_[name];
+    left_out("pairs '" + name + "' (rows)", pairs_[name].unknown_ids);
     pause();
   }
   for (const auto& [name, source] : request.features) {
@@ -169,8 +169,11 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     inputs.features[name] = table;
     pause();
   }
-  for (const auto& [name, path] : request.item_list_files)
-    inputs.item_lists[name] = read_item_list(path, "item", item_ids, unknown);
+  for (const auto& [name, path] : request.item_list_files) {
+    std::uint64_t dropped = 0;
+    inputs.item_lists[name] = read_item_list(path, "item", item_ids, unknown, &dropped);
+    left_out("item_lists '" + name + "' (rows)", dropped);
+  }
   for (const auto& [name, items] : request.item_lists) {
     std::vector<std::uint32_t> list = items;
     std::sort(list.begin(), list.end());
@@ -215,7 +218,7 @@ void LoadedInputs::check_filters(const MinerRequest& request) {
     }
     warnings.push_back(why + ", so it rejects nothing (allow_inert)");
   };
-  if (uses(recipe, FilterType::kTime)) {
+  if (uses_filter(recipe, FilterType::kTime)) {
     if (!catalogue) {
       inert("the filter time knows no times of items, for want of a catalogue",
             "give catalogue= with a column first_seen or retired");
@@ -230,7 +233,7 @@ void LoadedInputs::check_filters(const MinerRequest& request) {
           "after the row; name the column in catalogue_columns");
     }
   }
-  if (uses(recipe, FilterType::kPositives) && !exposure && known_positives_.values.empty()) {
+  if (uses_filter(recipe, FilterType::kPositives) && !exposure && known_positives_.values.empty()) {
     inert("the filter positives knows no positive of anyone but those of a row itself",
           "give events= or known_positives=");
   }

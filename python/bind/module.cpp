@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <optional>
 
+#include "host/store/fill_names.h"
 #include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
 #include "host/store/store.h"
@@ -280,7 +282,7 @@ void bind_miner(nb::module_& m) {
       .def_prop_ro("branches", [](const BoundMiner& b) { return b.miner().branch_names(); })
       .def_prop_ro("strata", [](const BoundMiner& b) { return b.miner().stratum_names(); })
       .def_prop_ro("promise", [](const BoundMiner& b) { return b.miner().promise(); })
-      .def_prop_ro("retriever", [](const BoundMiner& b) { return b.miner().plan(1).retriever; })
+      .def_prop_ro("retriever", &BoundMiner::retriever)
       .def_prop_ro("recipe", [](const BoundMiner& b) { return b.loaded().recipe.text; })
       .def_prop_ro("warnings", [](const BoundMiner& b) { return b.loaded().warnings; })
       .def_prop_ro("as_of", [](const BoundMiner& b) { return b.loaded().inputs.snapshot->as_of; })
@@ -307,6 +309,9 @@ void bind_functions(nb::module_& m) {
       if (!recipe.toml.empty()) names.push_back(recipe.name);
     }
     return names;
+  });
+  m.def("fill_codes", [] {
+    return std::vector<std::string>(std::begin(kFillCodeNames), std::end(kFillCodeNames));
   });
   m.def(
       "check_time",

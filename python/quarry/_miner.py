@@ -9,13 +9,13 @@ from typing import Any, Mapping, Sequence, Union
 import numpy as np
 
 from . import _quarry
-from ._convert import (MOST_INDEX, NO_TIME, columns_of, host_array, ids_of, in_place, integers, is_path, path_text, positives as
+from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, integers, is_path, path_text, positives as
                        positives_of)
 from ._errors import ConfigError, InputError
 
 Path = Union[str, bytes, "os.PathLike[Any]"]
 
-FILL_CODES = ("filled", "exhausted", "max_rank", "cap", "quota", "bad_row")
+FILL_CODES: tuple[str, ...] = tuple(_quarry.fill_codes())
 """What the numbers of `Negatives.fill` mean."""
 NO_BRANCH = 255
 """`Negatives.branch` of an empty slot."""
@@ -271,7 +271,7 @@ class Miner:
 
     @property
     def warnings(self) -> list[str]:
-        """What is doubtful about recipe and inputs, in sentences."""
+        """What is doubtful about recipe and inputs, and what `unknown_ids="drop"` left out, in sentences."""
         return self._miner.warnings
 
     @property

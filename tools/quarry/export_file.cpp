@@ -8,6 +8,7 @@
 
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/output_file.h"
 
 namespace quarry {
 namespace {
@@ -53,9 +54,7 @@ void check_export_target(const std::string& path, bool overwrite, bool folder) {
         fmt::format("{}: is not a folder, so {} cannot be made in it; make it first or "
                     "choose another --out",
                     target.parent_path().string(), target.filename().string()));
-  if (fs::exists(target.parent_path() / "store.json", error))
-    throw IoError(fmt::format("{}: is a store, in which nothing else belongs; choose another --out",
-                              target.parent_path().string()));
+  check_not_in_store(target.string(), "--out");
   const std::string sidecar = sidecar_of(target.string());
   if (!folder && !overwrite && fs::exists(fs::symlink_status(sidecar, error)))
     throw IoError(fmt::format(

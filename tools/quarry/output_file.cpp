@@ -12,14 +12,24 @@
 #include <filesystem>
 #include <utility>
 
+#include "host/store/store.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
 namespace fs = std::filesystem;
 
+void check_not_in_store(const std::string& path, const std::string& flag) {
+  const std::string folder = fs::absolute(path).parent_path().string();
+  if (!Store::is_store(folder)) return;
+  throw IoError(fmt::format(
+      "cannot write {}: {} is a store, in which nothing else belongs; choose another {}", path,
+      folder, flag));
+}
+
 OutputFile::OutputFile(const std::string& path, std::string flag)
     : path_(path), flag_(std::move(flag)) {
   if (path_.empty()) return;
+  check_not_in_store(path_, flag_);
   std::error_code ignored;
   const fs::file_status there = fs::status(path_, ignored);
   if (fs::is_directory(there)) fail(EISDIR);

@@ -5,12 +5,15 @@
 
 namespace quarry {
 
+/// Throws IoError where `path` would lie in the folder of a store, in which nothing else belongs.
+void check_not_in_store(const std::string& path, const std::string& flag);
+
 /// Made aside before anything is measured, so that minutes of work do not end at a folder that does
 /// not exist, and renamed into place when it is written; removed if it never is. Devices and pipes
 /// are written to as they are.
 class OutputFile {
  public:
-  /// "": no file. `flag` goes into errors. Throws IoError.
+  /// "": no file. `flag` goes into errors. Throws IoError, also where it would lie in a store.
   OutputFile(const std::string& path, std::string flag);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;

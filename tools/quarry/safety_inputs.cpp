@@ -14,15 +14,6 @@
 namespace quarry {
 namespace {
 
-bool uses(const Recipe& recipe, FilterType type) {
-  const auto has = [type](const std::vector<FilterSpec>& filters) {
-    return std::any_of(filters.begin(), filters.end(),
-                       [type](const FilterSpec& filter) { return filter.type == type; });
-  };
-  return has(recipe.safety) || std::any_of(recipe.branches.begin(), recipe.branches.end(),
-                                           [&](const BranchSpec& b) { return has(b.filters); });
-}
-
 /// Refuses a filter that does nothing, or writes down that it does.
 void inert(const RunRequest& request, std::vector<std::string>* warnings, const std::string& why,
            const std::string& remedy) {
@@ -36,14 +27,14 @@ void inert(const RunRequest& request, std::vector<std::string>* warnings, const 
 }  // namespace
 
 void check_safety_flags(const RunRequest& request) {
-  if (request.options.catalogue.empty() && uses(request.recipe, FilterType::kTime)) {
+  if (request.options.catalogue.empty() && uses_filter(request.recipe, FilterType::kTime)) {
     inert(request, nullptr, "the filter time knows no times of items, for want of a catalogue",
           "add --catalogue FILE with a column first_seen or retired");
   }
 }
 
 void check_safety_inputs(const RunRequest& request, Inputs& inputs) {
-  if (uses(request.recipe, FilterType::kTime)) {
+  if (uses_filter(request.recipe, FilterType::kTime)) {
     if (!inputs.catalogue) {
       inert(request, &inputs.warnings,
             "the filter time knows no times of items, for want of a catalogue",
@@ -62,7 +53,7 @@ void check_safety_inputs(const RunRequest& request, Inputs& inputs) {
           request.options.catalogue, request.catalogue_columns.first_seen));
     }
   }
-  if (uses(request.recipe, FilterType::kPositives) && !inputs.exposure &&
+  if (uses_filter(request.recipe, FilterType::kPositives) && !inputs.exposure &&
       inputs.rows.new_positives().values.empty()) {
     inert(request, &inputs.warnings,
           fmt::format("the filter positives knows no positive of anyone: there are no events, and "
@@ -73,7 +64,7 @@ void check_safety_inputs(const RunRequest& request, Inputs& inputs) {
 }
 
 std::string segment_warning(const RunRequest& request, std::uint64_t unknown, std::uint64_t rows) {
-  if (unknown == 0 || !uses(request.recipe, FilterType::kSegment)) return "";
+  if (unknown == 0 || !uses_filter(request.recipe, FilterType::kSegment)) return "";
   return fmt::format(
       "{} of {} rows have no segment, or one that no item has; the filter segment rejects every "
       "item there",
