@@ -55,8 +55,6 @@ class AuditGatesTest : public AuditWorldTest {
     write_file("spike.toml", "[diversity.spike]\nlimit = 4\n");
     return path("spike.toml");
   }
-
-  std::string as_of_;
 };
 
 TEST_F(AuditGatesTest, ShortRowsAndStrataThatRunOut) {

@@ -125,12 +125,12 @@ std::vector<OddsCase> cases() {
 
 class AuditOddsTest : public AuditWorldTest {
  protected:
-  static constexpr std::uint32_t kShopItems = 300, kShopUsers = 80;
+  static constexpr std::uint32_t kItems = 300, kUsers = 80;
 
   void SetUp() override {
     AuditWorldTest::SetUp();
-    as_of_ = synth(4, kShopUsers, kShopItems);
-    const IdMap items = IdMap::identity(kShopItems);
+    as_of_ = synth(4, kUsers, kItems);
+    const IdMap items = IdMap::identity(kItems);
     catalogue_ = read_catalogue(shop("catalogue.csv"), {}, items, UnknownIds::kReject);
     items_ = Embeddings::open(shop("items.npy"));
     users_ = Embeddings::open(shop("users.npy"));
@@ -146,8 +146,8 @@ class AuditOddsTest : public AuditWorldTest {
   OddsResult odds(const std::string& set_path, const OddsCase& c) {
     const Recipe recipe = parse_recipe(recipe_of(c), "audited", 0);
     const Exposure exposure =
-        read_exposure(shop("events.csv"), {}, recipe.exposure, IdMap::identity(kShopUsers),
-                      IdMap::identity(kShopItems), std::stoll(as_of_), UnknownIds::kReject);
+        read_exposure(shop("events.csv"), {}, recipe.exposure, IdMap::identity(kUsers),
+                      IdMap::identity(kItems), std::stoll(as_of_), UnknownIds::kReject);
     MinerInputs inputs;
     inputs.items = items_.view();
     inputs.users = users_.view();
@@ -181,9 +181,6 @@ class AuditOddsTest : public AuditWorldTest {
     return raised("edited");
   }
 
-  std::string as_of_;
-  Catalogue catalogue_;
-  Embeddings items_, users_;
   Exec exec_;
   Audited last_;
 };
@@ -205,11 +202,11 @@ TEST_F(AuditOddsTest, WhatTheMinerWroteIsComputedAgain) {
 
 TEST_F(AuditOddsTest, ThroughTheProgramWithPairsRowsAndSeeds) {
   std::string pairs = "user,item,score\n", rows = "user,item\n";
-  for (std::uint32_t u = 0; u < kShopUsers; ++u) {
-    for (std::uint32_t i = u % 5; i < kShopItems; i += 5)
+  for (std::uint32_t u = 0; u < kUsers; ++u) {
+    for (std::uint32_t i = u % 5; i < kItems; i += 5)
       pairs += std::to_string(u) + "," + std::to_string(i) + "," + std::to_string(i % 7) + "\n";
     for (std::uint32_t i = u; i < u + 3; ++i)
-      rows += std::to_string(u) + "," + std::to_string(i * 37 % kShopItems) + "\n";
+      rows += std::to_string(u) + "," + std::to_string(i * 37 % kItems) + "\n";
   }
   write_file("pairs.csv", pairs);
   write_file("rows.csv", rows);

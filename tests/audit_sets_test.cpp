@@ -16,10 +16,7 @@ class AuditSetsTest : public AuditWorldTest {
  protected:
   void SetUp() override {
     AuditWorldTest::SetUp();
-    write_file("audited.toml", kAuditRecipe);
-    as_of_ = synth(1);
-    const Result mined = run(mine_shop("set", as_of_));
-    ASSERT_EQ(mined.code, 0) << mined.err;
+    mine_clean_set();
   }
   /// Writes the set with the edit as `edited` and audits it.
   Audited with(const std::function<void(EditableSet&)>& edit) {
@@ -29,8 +26,6 @@ class AuditSetsTest : public AuditWorldTest {
     set.write(path("edited"));
     return audit("edited");
   }
-
-  std::string as_of_;
 };
 
 TEST_F(AuditSetsTest, ThatKnewTheFutureFail) {

@@ -19,14 +19,11 @@ using Gates = std::set<std::string>;
 /// A clean set of a shop, with what is needed to plant things in it.
 class AuditTest : public AuditWorldTest {
  protected:
-  static constexpr std::uint32_t kShopItems = 600, kShopUsers = 250, kDim16 = 16;
+  static constexpr std::uint32_t kDim16 = 16;
 
   void SetUp() override {
     AuditWorldTest::SetUp();
-    write_file("audited.toml", kAuditRecipe);
-    as_of_ = synth(1);
-    const Result mined = run(mine_shop("set", as_of_));
-    ASSERT_EQ(mined.code, 0) << mined.err;
+    mine_clean_set();
     load_tables();
   }
 
@@ -47,19 +44,6 @@ class AuditTest : public AuditWorldTest {
     Args args = {"--gates", path("gates.toml")};
     args.insert(args.end(), more.begin(), more.end());
     return audit("edited", args);
-  }
-
-  void load_tables() {
-    ids_items_ = IdMap::identity(kShopItems);
-    const IdMap users = IdMap::identity(kShopUsers);
-    const Recipe recipe = parse_recipe(kAuditRecipe, "audited", 0);
-    exposure_ = read_exposure(shop("events.csv"), {}, recipe.exposure, users, ids_items_,
-                              std::stoll(as_of_), UnknownIds::kReject);
-    later_ = read_exposure(shop("heldout.csv"), {}, recipe.exposure, users, ids_items_,
-                           std::nullopt, UnknownIds::kReject);
-    catalogue_ = read_catalogue(shop("catalogue.csv"), {}, ids_items_, UnknownIds::kReject);
-    items_ = Embeddings::open(shop("items.npy"));
-    users_ = Embeddings::open(shop("users.npy"));
   }
 
   const float* vector(const Embeddings& table, std::uint32_t row) const {
@@ -162,12 +146,6 @@ class AuditTest : public AuditWorldTest {
     ADD_FAILURE() << "user " << user << " has none";
     return 0;
   }
-
-  std::string as_of_;
-  IdMap ids_items_;
-  Exposure exposure_, later_;
-  Catalogue catalogue_;
-  Embeddings items_, users_;
 };
 
 TEST_F(AuditTest, TheCleanSetPassesEveryGate) {

@@ -14,23 +14,10 @@ using namespace test;
 
 class MatchedWorkTest : public AuditWorldTest {
  protected:
-  static constexpr std::uint32_t kShopItems = 600, kShopUsers = 250;
-
   void SetUp() override {
     AuditWorldTest::SetUp();
-    write_file("audited.toml", kAuditRecipe);
-    as_of_ = synth(1);
-    const Result mined = run(mine_shop("set", as_of_));
-    ASSERT_EQ(mined.code, 0) << mined.err;
-    const Recipe recipe = parse_recipe(kAuditRecipe, "audited", 0);
-    const IdMap items = IdMap::identity(kShopItems), users = IdMap::identity(kShopUsers);
-    exposure_ = read_exposure(shop("events.csv"), {}, recipe.exposure, users, items,
-                              std::stoll(as_of_), UnknownIds::kReject);
-    later_ = read_exposure(shop("heldout.csv"), {}, recipe.exposure, users, items, std::nullopt,
-                           UnknownIds::kReject);
-    catalogue_ = read_catalogue(shop("catalogue.csv"), {}, items, UnknownIds::kReject);
-    items_ = Embeddings::open(shop("items.npy"));
-    users_ = Embeddings::open(shop("users.npy"));
+    mine_clean_set();
+    load_tables();
     exec_.threads = 1;
     inputs_.items = items_.view();
     inputs_.users = users_.view();
@@ -57,11 +44,7 @@ class MatchedWorkTest : public AuditWorldTest {
     return work(parse_recipe(text, "audited", 0), positives);
   }
 
-  std::string as_of_;
   Exec exec_;
-  Exposure exposure_, later_;
-  Catalogue catalogue_;
-  Embeddings items_, users_;
   MinerInputs inputs_;
 };
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "kernels/certify/candidate_lists.h"
 #include "tests/support/retrieval_cases.h"
@@ -50,6 +51,31 @@ struct Judged {
   std::uint64_t rows = 0, wrong = 0, certified = 0, fallback = 0, passed = 0, settled = 0;
 };
 
+std::vector<float> ceilings_of(const Ranking& truth) {
+  std::vector<float> ceilings;
+  for (std::uint32_t q = 0; q < truth.size(); ++q) ceilings.push_back(ceiling_of(truth[q], q));
+  return ceilings;
+}
+
+/// Lists of at most kMost of all queries, and what was passed over.
+std::pair<Found, std::vector<std::uint32_t>> search_toward(Retriever& retriever, const Tables& t,
+                                                           const SearchGoal& goal) {
+  const std::uint32_t n = t.num_queries;
+  Found f;
+  f.items.assign(std::size_t{n} * kMost, kUntouched);
+  f.scores.assign(f.items.size(), 0.0f);
+  f.count.assign(n, 0);
+  f.complete.assign(n, 9);
+  f.certified.assign(n, 9);
+  std::vector<std::uint32_t> passed(n, kUntouched);
+  Exec exec;
+  exec.threads = threads_for(t);
+  retriever.search_toward(exec, t.queries.data(), n, kMost, goal,
+                          {f.items.data(), f.scores.data(), f.count.data(), f.complete.data(),
+                           f.certified.data(), passed.data()});
+  return {std::move(f), std::move(passed)};
+}
+
 /// Of each query three of its best items, ascending.
 struct OwnLists {
   std::vector<std::uint64_t> offsets = {0};
@@ -72,26 +98,14 @@ void judge_goals(Retriever& retriever, const Tables& t, const Ranking& truth, bo
                  Judged& judged) {
   const std::uint32_t n = t.num_queries;
   const OwnLists own(truth);
-  std::vector<float> ceiling(n);
-  for (std::uint32_t q = 0; q < n; ++q) ceiling[q] = ceiling_of(truth[q], q);
+  const std::vector<float> ceiling = ceilings_of(truth);
   SearchGoal goal;
   goal.wanted = kWanted;
   goal.ceiling = goal.pass_above = ceiling.data();
   if (settles) goal.settled_above = ceiling.data();
   goal.num_skips = 1;
   goal.skips[0] = {own.offsets.data(), own.items.data(), own.owner.data()};
-  Found f;
-  f.items.assign(std::size_t{n} * kMost, kUntouched);
-  f.scores.assign(f.items.size(), 0.0f);
-  f.count.assign(n, 0);
-  f.complete.assign(n, 9);
-  f.certified.assign(n, 9);
-  std::vector<std::uint32_t> passed(n, kUntouched);
-  Exec exec;
-  exec.threads = threads_for(t);
-  retriever.search_toward(exec, t.queries.data(), n, kMost, goal,
-                          {f.items.data(), f.scores.data(), f.count.data(), f.complete.data(),
-                           f.certified.data(), passed.data()});
+  const auto [f, passed] = search_toward(retriever, t, goal);
   for (std::uint32_t q = 0; q < n; ++q) {
     bool good = f.certified[q] == 1 && f.count[q] <= kMost &&
                 std::uint64_t{passed[q]} + f.count[q] <= t.num_items;
@@ -133,23 +147,11 @@ void judge_goals(Retriever& retriever, const Tables& t, const Ranking& truth, bo
 /// comes first and is, unless it ends there, all that there is; the rest is the ranking.
 void judge_settled(Retriever& retriever, const Tables& t, const Ranking& truth, Judged& judged) {
   const std::uint32_t n = t.num_queries;
-  std::vector<float> ceiling(n);
-  for (std::uint32_t q = 0; q < n; ++q) ceiling[q] = ceiling_of(truth[q], q);
+  const std::vector<float> ceiling = ceilings_of(truth);
   SearchGoal goal;
   goal.wanted = kWanted;
   goal.ceiling = goal.settled_above = ceiling.data();
-  Found f;
-  f.items.assign(std::size_t{n} * kMost, kUntouched);
-  f.scores.assign(f.items.size(), 0.0f);
-  f.count.assign(n, 0);
-  f.complete.assign(n, 9);
-  f.certified.assign(n, 9);
-  std::vector<std::uint32_t> passed(n, kUntouched);
-  Exec exec;
-  exec.threads = threads_for(t);
-  retriever.search_toward(exec, t.queries.data(), n, kMost, goal,
-                          {f.items.data(), f.scores.data(), f.count.data(), f.complete.data(),
-                           f.certified.data(), passed.data()});
+  const auto [f, passed] = search_toward(retriever, t, goal);
   for (std::uint32_t q = 0; q < n; ++q) {
     const std::uint32_t* items = f.items.data() + std::size_t{q} * kMost;
     const float* scores = f.scores.data() + std::size_t{q} * kMost;

@@ -1,8 +1,8 @@
-"""The small world of review_test.py and feedback_users_test.py: a set, one in shards and a store, of users whose ids are secret."""
+"""The small world of review_test.py, review_import_test.py and feedback_users_test.py: a set, one in shards and a store, of users whose ids are secret."""
 import json
 import shutil
 
-from program import ProgramTest, rows_of, write_waves
+from program import ProgramTest, read_csv, rows_of, write_waves
 
 USERS, ITEMS, DIM = 24, 70, 4
 AS_OF = 2000
@@ -37,6 +37,15 @@ shares = { q1 = 0.5, q2 = 0.5 }
 """
 HEAD = 'name = "reviewed"\nk = 6\nmetric = "ip"\n'
 RECIPE = HEAD + EXPOSURE + REST
+
+
+def band(rank):
+    if rank == 0:
+        return "not ranked"
+    low = 1
+    while rank > 10 * low:
+        low *= 10
+    return "%d-%d" % (low + 1 if low > 1 else 1, 10 * low)
 
 
 class Reviewed(ProgramTest):
@@ -95,6 +104,22 @@ class Reviewed(ProgramTest):
         for row in others:
             self.assertEqual(repr(row), repr(by_key[row["row_key"]]))
         self.assertEqual(mined, sum(row["user"] in users for row in new))
+
+    def export(self, set_path, name, *more):
+        self.ok("review", "export", set_path, "--out", self.path(name), "--overwrite", *more)
+        return read_csv(self.path(name), "\t" if name.endswith(".tsv") else ",")
+
+    def write_lines(self, name, lines):
+        return self.table(name, list(lines[0]), [list(line.values()) for line in lines])
+
+    def cells(self, rows, manifest, by):
+        cells = {}
+        for r, row in enumerate(rows):
+            for j in range(row["count"]):
+                parts = {"branch": manifest["branches"][row["branch"][j]], "stratum": manifest["strata"][row["stratum"][j]],
+                         "rank": band(row["raw_rank"][j])}
+                cells.setdefault("; ".join("%s=%s" % (b, parts[b]) for b in by), []).append((r, j))
+        return cells
 
     def users_file(self, name, records):
         return self.table(name, ["user", "item", "time", "kind"],

@@ -278,27 +278,38 @@ TEST(ItemSet, HasRoomForEveryItemOfALargeCatalogue) {
   EXPECT_EQ(item_set_capacity(0xFFFFFFFEu), std::uint64_t{1} << 32);
 }
 
+/// A column of the catalogue that a quota may go by, under the column's name.
+void add_attribute(Recipe& recipe, Catalogue& catalogue, const CatalogueColumn& column) {
+  StratumAttribute attribute;
+  attribute.name = attribute.column = column.name;
+  attribute.kind = StratumAttribute::Kind::kColumn;
+  recipe.strata.push_back(attribute);
+  catalogue.columns.push_back(column);
+}
+
+/// The first `n` items, none of which is popular.
+Snapshot plain_snapshot(std::uint32_t n) {
+  Snapshot snapshot;
+  snapshot.num_items = n;
+  snapshot.popularity.assign(n, 0);
+  return snapshot;
+}
+
 /// Shares with six decimals in four attributes: their product needs 80 bits.
 TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
   Recipe recipe;
   recipe.k = 8;
   recipe.quota.emplace();
   Catalogue catalogue;
-  Snapshot snapshot;
-  snapshot.num_items = 16;
-  snapshot.popularity.assign(16, 0);
+  const Snapshot snapshot = plain_snapshot(16);
   for (std::uint32_t a = 0; a < 4; ++a) {
     CatalogueColumn column{std::string(1, static_cast<char>('a' + a)), {}, {"", "x", "y"}};
     for (std::uint32_t i = 0; i < 16; ++i) column.codes.push_back(1 + (i >> a & 1u));
-    StratumAttribute attribute;
-    attribute.name = attribute.column = column.name;
-    attribute.kind = StratumAttribute::Kind::kColumn;
+    add_attribute(recipe, catalogue, column);
     QuotaAttribute by;
     by.attribute = column.name;
     by.mode = QuotaAttribute::Shares::kNamed;
     by.shares = {{"x", 499979}, {"y", 500021}};
-    catalogue.columns.push_back(column);
-    recipe.strata.push_back(attribute);
     recipe.quota->by.push_back(by);
   }
   EXPECT_THROW(make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16),
@@ -322,17 +333,9 @@ TEST(Strata, EqualSharesAreAmongCellsWithItemsOfTheSnapshot) {
   recipe.k = 8;
   recipe.quota.emplace();
   Catalogue catalogue;
-  Snapshot snapshot;
-  snapshot.num_items = 4;
-  snapshot.popularity.assign(4, 0);
-  catalogue.columns.push_back({"full", {1, 2, 1, 2, 3}, {"", "x", "y", "new"}});
-  catalogue.columns.push_back({"gaps", {0, 0, 1, 1, 1}, {"", "z"}});
-  for (const CatalogueColumn& column : catalogue.columns) {
-    StratumAttribute attribute;
-    attribute.name = attribute.column = column.name;
-    attribute.kind = StratumAttribute::Kind::kColumn;
-    recipe.strata.push_back(attribute);
-  }
+  const Snapshot snapshot = plain_snapshot(4);
+  add_attribute(recipe, catalogue, {"full", {1, 2, 1, 2, 3}, {"", "x", "y", "new"}});
+  add_attribute(recipe, catalogue, {"gaps", {0, 0, 1, 1, 1}, {"", "z"}});
   const auto strata_by = [&](const std::vector<std::string>& names) {
     recipe.quota->by.clear();
     for (const std::string& name : names) {

@@ -1,5 +1,6 @@
 // The store under kills at every step on disk, failing steps, lost writes and damage. Rows are made
-// here; what `quarry mine --store` adds is in cli_store_test.cpp.
+// here; what `quarry mine --store` adds is in cli_store_test.cpp. Longer than other files because
+// one run is stopped in all these ways.
 #include "host/store/store.h"
 
 #include <gtest/gtest.h>

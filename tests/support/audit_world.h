@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/data/embeddings.h"
+#include "host/data/tables.h"
 #include "tests/support/cli.h"
 #include "tests/support/editable_set.h"
 
@@ -55,6 +56,8 @@ backfill = ["random", "hard"]
 
 class AuditWorldTest : public CliTest {
  protected:
+  static constexpr std::uint32_t kShopItems = 600, kShopUsers = 250;
+
   /// What one audit said.
   struct Audited {
     int code = -1;
@@ -94,7 +97,7 @@ class AuditWorldTest : public CliTest {
   };
 
   /// The world `shop` with the seed, and the time at which its log ends.
-  std::string synth(int seed, int users = 250, int items = 600) {
+  std::string synth(int seed, int users = kShopUsers, int items = kShopItems) {
     fs::remove_all(path("shop"));
     const Args args = {"synth",
                        "--out",
@@ -117,6 +120,27 @@ class AuditWorldTest : public CliTest {
     const Result r = run(args);
     EXPECT_EQ(r.code, 0) << r.err;
     return std::to_string(Json::parse(r.out)["as_of"].get<std::int64_t>());
+  }
+
+  /// The set `set` of world 1, without fault.
+  void mine_clean_set() {
+    write_file("audited.toml", kAuditRecipe);
+    as_of_ = synth(1);
+    const Result mined = run(mine_shop("set", as_of_));
+    ASSERT_EQ(mined.code, 0) << mined.err;
+  }
+
+  /// What it was mined from, and what came later.
+  void load_tables() {
+    const IdMap items = IdMap::identity(kShopItems), users = IdMap::identity(kShopUsers);
+    const Recipe recipe = parse_recipe(kAuditRecipe, "audited", 0);
+    exposure_ = read_exposure(shop("events.csv"), {}, recipe.exposure, users, items,
+                              std::stoll(as_of_), UnknownIds::kReject);
+    later_ = read_exposure(shop("heldout.csv"), {}, recipe.exposure, users, items, std::nullopt,
+                           UnknownIds::kReject);
+    catalogue_ = read_catalogue(shop("catalogue.csv"), {}, items, UnknownIds::kReject);
+    items_ = Embeddings::open(shop("items.npy"));
+    users_ = Embeddings::open(shop("users.npy"));
   }
 
   std::string shop(const std::string& file) const { return path("shop/" + file); }
@@ -162,6 +186,11 @@ class AuditWorldTest : public CliTest {
     EXPECT_EQ(a.json["verdict"], a.failed.empty() ? "pass" : "fail");
     return a;
   }
+
+  std::string as_of_;  ///< end of the log
+  Exposure exposure_, later_;
+  Catalogue catalogue_;
+  Embeddings items_, users_;
 };
 
 }  // namespace quarry::test
