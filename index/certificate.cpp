@@ -137,9 +137,10 @@ CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& requ
   count_.resize(exec, rows);
   cut_.resize(exec, rows);
   left_out_.resize(exec, rows);
-  const bool settles = request.goal != nullptr && request.goal->settled_above != nullptr;
+  const bool parted = request.goal != nullptr &&
+                      (request.goal->settled_above != nullptr || request.goal->dismisses);
   scratch_.resize(exec,
-                  certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy, settles));
+                  certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy, parted));
   args.lists = {keys_.data(), count_.data(), cut_.data(), left_out_.data(), depth};
   args.k = request.k;
   const SearchResult& out = request.out;
@@ -259,10 +260,17 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
   if (toward) {
     passed_.resize(exec, step);
     needed_.resize(exec, step);
+    least_.resize(exec, step);
+    others_.resize(exec, step);
     exact_.resize(exec, step);
     args.lists.exact = exact_.data();
     args.lists.passed = passed_.data();
     args.lists.needed = needed_.data();
+    if (pass.goal->dismisses) {
+      args.lists.others = others_.data();
+      args.lists.last_place = pass.goal->last_place;
+    }
+    args.lists.least = least_.data();
     prepare_goal(*pass.goal);
   }
   for (std::uint32_t begin = 0; begin < request.pending; begin += args.num_lists) {
@@ -277,10 +285,19 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
       TopkResult found = lists();
       found.passed = passed_.data();
       found.needed = needed_.data();
+      found.least = least_.data();
+      found.others = others_.data();
       found.exact = exact_.data();
       source.find_toward(exec, pass.how, args.items, args.queries, args.num_lists, depth, goal,
                          workspace_, found);
       args.lists.settled_above = goal.settled_above;
+      args.lists.ceiling = goal.ceiling;
+      if (goal.not_dismissed < goal.num_skips) {
+        const TopkSkips& kept = goal.skips[goal.not_dismissed];
+        args.lists.kept = kept.items;
+        args.lists.kept_offsets = kept.offsets;
+        args.lists.kept_owner = kept.owner;
+      }
       if (request.goal != nullptr) stats_.toward += args.num_lists;
       for (std::uint32_t i = 0; i < args.num_lists; ++i) stats_.passed += passed_.data()[i];
     } else {
@@ -412,7 +429,8 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
          (ceiling_.capacity() + pass_above_.capacity() + settled_above_.capacity() +
           margin_.capacity()) *
              sizeof(float) +
-         passed_.capacity_bytes() + needed_.capacity_bytes() + exact_.capacity_bytes() +
+         passed_.capacity_bytes() + needed_.capacity_bytes() + least_.capacity_bytes() +
+         others_.capacity_bytes() + exact_.capacity_bytes() +
          (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
          pending_.capacity() * sizeof(std::uint32_t);
 }

@@ -109,7 +109,8 @@ class CertifiedSearch {
   ExecBuffer<std::uint32_t> heavy_;
   ExecBuffer<std::uint64_t> keys_, scratch_;
   ExecBuffer<std::uint32_t> count_;
-  HostBuffer<std::uint32_t> passed_, needed_;
+  HostBuffer<std::uint32_t> passed_, needed_, others_;
+  HostBuffer<std::uint64_t> least_;
   HostBuffer<std::uint8_t> exact_;
   std::vector<std::uint32_t> eligible_;  ///< of the goal, without heavy items
   ExecBuffer<float> cut_, gathered_;

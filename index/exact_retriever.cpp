@@ -26,6 +26,8 @@ constexpr std::uint32_t kLeastInt8Dim = 32;
 constexpr std::uint32_t kLeastSampled = 2048;
 constexpr std::uint32_t kLeastStride = 8;
 constexpr std::uint32_t kMostSampled = 8192;
+/// Where no more of the items than one of so many count, the sample is of these.
+constexpr std::uint32_t kFewCount = 4;
 
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
@@ -48,7 +50,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   SearchStats stats() const override { return certified_.stats(); }
   std::uint64_t memory_bytes() const override {
     return certified_.memory_bytes() + bias_.capacity_bytes() + packed_.capacity_bytes() +
-           sample_.capacity_bytes();
+           sample_.capacity_bytes() + sample_of_some_.capacity_bytes();
   }
   std::uint64_t device_bytes() const override {
     return certified_.device_bytes() + device_bias_.capacity_bytes();
@@ -71,7 +73,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
       table.bf16 = bf16_unit();
     } else {
       choose_int8(exec, rows, table);
-      choose_sample(exec, table);
+      choose_sample(exec, goal.eligible, table);
     }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
@@ -104,14 +106,27 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   }
 
   /// First thresholds of lists that follow a goal.
-  void choose_sample(const Exec& exec, TopkItems& table) {
-    if (table.scoring != TopkScoring::kInt8 || items_.num_items < kLeastSampled) return;
-    if (sample_.size() == 0) {
-      std::uint32_t stride = kLeastStride;
-      while (items_.num_items / stride > kMostSampled) stride *= 2;
-      sample_.take(exec, table.int8, table.rows, table.bias, items_.num_items, items_.dim, stride);
+  void choose_sample(const Exec& exec, const std::uint32_t* eligible, TopkItems& table) {
+    const std::uint32_t n = items_.num_items;
+    if (table.scoring != TopkScoring::kInt8 || n < kLeastSampled) return;
+    if (eligible != nullptr && !sample_of_some_.is_of(eligible, n))
+      take(exec, table, eligible, sample_of_some_);
+    const bool few = eligible != nullptr && sample_of_some_.population() <= n / kFewCount;
+    if (!few && sample_.size() == 0) take(exec, table, nullptr, sample_);
+    table.int8_sample = few ? &sample_of_some_ : &sample_;
+  }
+  static void take(const Exec& exec, const TopkItems& table, const std::uint32_t* eligible,
+                   Int8Sample& sample) {
+    const std::uint32_t n = table.num_items;
+    std::uint32_t population = n;
+    if (eligible != nullptr) {
+      population = 0;
+      for (std::uint32_t i = 0; i < n; ++i) population += eligible[i / 32] >> (i % 32) & 1u;
     }
-    table.int8_sample = &sample_;
+    const std::uint32_t most = std::min(kMostSampled, n / kLeastStride);
+    std::uint32_t stride = 1;
+    while (population / stride > most) stride *= 2;
+    sample.take(exec, table.int8, table.rows, table.bias, n, table.dim, stride, eligible);
   }
 
   TopkItems scored(const Exec& exec, const float* items) {
@@ -149,6 +164,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   HostBuffer<float> bias_;
   Int8Table packed_;
   Int8Sample sample_;
+  Int8Sample sample_of_some_;  ///< of the items that a goal said may count
   DeviceBuffer<float> device_bias_;
 };
 

@@ -22,8 +22,8 @@ struct ItemTable {
 };
 
 /// Where results go, in the memory of the Exec's device. List l has count[l] <= k entries at l * k,
-/// in key order, with exact scores (but for what a goal says is settled); places behind them are
-/// left as they are.
+/// in key order, with exact scores (but for what a goal says is settled or dismissed); places
+/// behind them are left as they are.
 struct SearchResult {
   std::uint32_t* items = nullptr;     ///< [queries, k]
   float* scores = nullptr;            ///< [queries, k]
@@ -63,9 +63,10 @@ class Retriever {
   virtual void search(const Exec& exec, const float* queries, std::uint32_t num_queries,
                       std::uint32_t k, const SearchResult& out) = 0;
   /// As search with k = most, but each list may end behind the entry by which the goal is reached,
-  /// rarely before it, and may begin with what goal.settled_above says, in no order, with
-  /// kSettledScore (kernels/certify/candidate_lists.h). Costs one pass for rows that reach it at
-  /// any depth below `most`. Only where follows_goals().
+  /// rarely before it, may begin with what goal.settled_above says, in no order, with
+  /// kSettledScore (kernels/certify/candidate_lists.h), and may hold what goal.dismisses says in no
+  /// order between the other entries, which stand at their ranks. Costs one pass for rows that
+  /// reach it at any depth below `most`. Only where follows_goals().
   virtual void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
                              std::uint32_t most, const SearchGoal& goal, const SearchResult& out);
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;

@@ -337,6 +337,60 @@ TEST(Deepen, RanksAboveTheCeilingAreTheSameByAGoalAndWithout) {
   }
 }
 
+/// Of what filters reject whatever its score only the place is asked for: who rejects it, how many
+/// are ahead of a pick, and what is ahead of the last rank come out as in order.
+TEST(Deepen, WhatIsRejectedWhateverItsScoreIsCountedAsInOrder) {
+  Far far;
+  auto& few = far.w->inputs.item_lists["few"];
+  for (std::uint32_t i = 3; i < Far::kMany; i += 30) few.push_back(i);
+  auto& half = far.w->inputs.item_lists["half"];
+  for (std::uint32_t i = 1; i < Far::kMany; i += 2) half.push_back(i);
+  const std::string allow =
+      "{ kind = \"allow_list\", list = \"half\" }, { kind = \"allow_list\", list = \"few\" }";
+  const std::string taken = "{ kind = \"exposed\", classes = [\"aversion\", \"ambiguous\"] }";
+  const std::string high = Far::below(far.scores[40]), low = Far::below(far.scores[900]);
+  struct Case {
+    std::string filters, second;  ///< of the branch, and of another
+    const char* source = "pool = 20";
+  };
+  for (const Case& c : std::vector<Case>{
+           {"\"positives\", " + taken + ", " + allow, ""},
+           {allow + ", \"positives\"", ""},
+           {allow + ", " + high, ""},
+           {high + ", " + allow, ""},  // told apart by its score first
+           {allow + ", " + low, allow + ", " + high},
+           {allow + ", " + low, high + ", " + allow},
+           {allow, "", "pool = 20, max_rank = 500"},
+           {allow, allow, "pool = 20, max_rank = 500"},
+           {"{ kind = \"rank\", window = [200, 9000], of = \"raw\" }, " + allow, ""},
+           {allow + ", { kind = \"rank\", window = [3, 12], of = \"survivors\" }", ""}}) {
+    const std::string name = c.filters + " | " + c.second + " | " + c.source;
+    const std::string source = std::string("source = { kind = \"topk\", ") + c.source + " }\n";
+    std::string text =
+        "name = \"far\"\nk = 20\n[safety]\nallow_positives = true\n[[branch]]\nname = "
+        "\"hard\"\nshare = 0.5\n" +
+        source + "filters = [" + c.filters +
+        "]\n[[branch]]\n"
+        "name = \"other\"\nshare = 0.5\n";
+    text += c.second.empty()
+                ? "source = { kind = \"uniform\" }\n"
+                : "source = { kind = \"topk\", pool = 30 }\nfilters = [" + c.second + "]\n";
+    const Recipe recipe = parse_recipe(text, "far.toml", 0);
+    const auto mine = [&](std::uint32_t tile_rows) {
+      MinerOptions options{.seed = 1, .tile_rows = tile_rows};
+      options.exec.threads = 2;
+      return test::mine_all(recipe, far.w->inputs, far.w->rows_view, options);
+    };
+    const test::Mined together = mine(1024);
+    const test::Mined alone = mine(1);  // without a goal, in order
+    EXPECT_GT(together.report.search.toward, 0u) << name;
+    EXPECT_EQ(alone.report.search.toward, 0u) << name;
+    EXPECT_EQ(oracle::difference(together.report.counters, alone.report.counters, 2), "") << name;
+    for (std::uint64_t r = 0; r < Far::kPeople; ++r)
+      ASSERT_EQ(test::row_difference(together.all, r, alone.all, r), "") << name << " row " << r;
+  }
+}
+
 /// A scan takes its first thresholds from a sample of the items. Where these are better than the
 /// rest, lists end early: their rows are searched again, and get what they get without a sample.
 TEST(Deepen, ASampleUnlikeTheRestCostsASecondSearchAndChangesNothing) {

@@ -322,6 +322,49 @@ TEST(Int8, TablesAndSamplesHoldTheRows) {
   }
 }
 
+/// A sample of some of the items: of every so many of these one, whatever stands between them.
+TEST(Int8, SamplesOfSomeItems) {
+  const Exec exec;
+  constexpr std::uint32_t kDim = 4;
+  for (const std::uint32_t n : {1u, 31u, 32u, 1000u, 4099u}) {
+    const std::vector<float> rows = make_rows(n, kDim, n);
+    for (const std::uint32_t every : {1u, 3u, 70u, 5000u}) {
+      std::vector<std::uint32_t> some((n + 31) / 32, 0), members;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        if (i * 2654435769u % every != 0 || every > 4096) continue;
+        some[i / 32] |= 1u << (i % 32);
+        members.push_back(i);
+      }
+      some.back() |= n % 32 == 0 ? 0 : ~0u << (n % 32);  // bits of no item
+      for (const std::uint32_t stride : {1u, 4u, 64u}) {
+        Int8Sample sample;
+        EXPECT_FALSE(sample.is_of(some.data(), n));
+        EXPECT_FALSE(sample.is_of_some());
+        sample.take(exec, Int8Unit::kPortable, rows.data(), nullptr, n, kDim, stride, some.data());
+        ASSERT_EQ(sample.population(), members.size());
+        ASSERT_EQ(sample.size(), (members.size() + stride - 1) / stride);
+        EXPECT_TRUE(sample.is_of_some());
+        EXPECT_TRUE(sample.is_of(some.data(), n));
+        for (const std::uint32_t bit : {0u, n / 2, n - 1}) {
+          some[bit / 32] ^= 1u << (bit % 32);
+          EXPECT_FALSE(sample.is_of(some.data(), n)) << "item " << bit << " of " << n;
+          some[bit / 32] ^= 1u << (bit % 32);
+        }
+        EXPECT_FALSE(sample.is_of(some.data(), n + 32)) << "of fewer items";
+        for (std::uint32_t i = 0; i < n; ++i) {
+          const auto ahead = std::lower_bound(members.begin(), members.end(), i) - members.begin();
+          ASSERT_EQ(sample.place_of(i), static_cast<std::uint32_t>(ahead) / stride) << i;
+        }
+        for (std::uint32_t s = 0; s < sample.size(); ++s) {
+          const std::uint32_t item = sample.items()[s];
+          ASSERT_TRUE(std::binary_search(members.begin(), members.end(), item));
+          ASSERT_EQ(sample.place_of(item), s);
+        }
+      }
+    }
+  }
+}
+
 /// The largest sums that the integers may reach, with the widest rows.
 TEST(Int8, TheWidestRowsDoNotOverflow) {
   const std::uint32_t dim = kMostInt8Dim;

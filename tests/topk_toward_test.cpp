@@ -28,6 +28,7 @@ struct Problem {
   bool always_by_bounds = false;
   bool packed = false;       ///< as a whole, before
   std::uint32_t stride = 0;  ///< of the sample; 0: none
+  bool of_eligible = false;  ///< it is of those items that may count, and not of all
   std::vector<std::uint32_t> eligible, owner;
   std::vector<std::vector<std::set<std::uint32_t>>> skipped;  ///< by table, by owner
   std::vector<std::vector<std::uint64_t>> offsets;
@@ -117,7 +118,8 @@ Ends check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32
     items.int8_table = &table;
   }
   if (scoring == TopkScoring::kInt8 && p.stride > 0) {
-    sample.take(exec, p.int8, p.items.data(), items.bias, p.num_items, p.dim, p.stride);
+    sample.take(exec, p.int8, p.items.data(), items.bias, p.num_items, p.dim, p.stride,
+                p.of_eligible ? p.eligible.data() : nullptr);
     items.int8_sample = &sample;
   }
   TopkGoal goal;
@@ -237,6 +239,8 @@ TEST(TopkToward, ListsEndBehindTheEntryThatReachesTheGoal) {
             p.always_by_bounds = seed / 6 % 2 == 0;
             p.packed = seed / 12 % 2 == 0;
             p.stride = seed / 24 % 2 == 0 ? 0 : seed / 48 % 2 == 0 ? 2 : 8;
+            p.of_eligible = seed / 96 % 2 == 1;
+            if (p.of_eligible && seed % 3 == 0) p.stride /= 8;  // all of them, or no sample
             sampled += scoring_of(seed) == TopkScoring::kInt8 && p.stride > 0 ? rows : 0;
             Exec exec;
             exec.threads = threads;
@@ -310,6 +314,7 @@ TEST(TopkToward, ASampleSaysWhereListsEnd) {
     p.int8 = int8_units()[seed / 2 % int8_units().size()];
     p.packed = seed % 3 == 0;
     p.stride = seed % 3 == 0 ? 8 : 2;
+    p.of_eligible = seed % 4 == 3;
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     const Ends ends = check(p, exec, kWanted, 3000, TopkScoring::kInt8, workspace);
     EXPECT_LE(ends.early, kRows / 50);

@@ -50,6 +50,19 @@ bool passes_over(const Plan& plan, const World& world, const Branch& branch, Sca
   return ceiling < branch.num_filters && branch.max_rank >= world.num_items;
 }
 
+/// What `scanned` says a scan applies rejects an item whatever its score, and before any filter
+/// that looks at it.
+template <class Scanned>
+bool dismisses(const Plan& plan, const Branch& branch, Scanned&& scanned) {
+  bool by_score = false;
+  for (std::uint32_t i = 0; i < branch.num_filters; ++i) {
+    const Filter& f = plan.filters[branch.first_filter + i];
+    if (f.kind == FilterKind::kRawRank || (by_score && scanned(f))) return false;
+    by_score = by_score || (kScoreKinds & kind_bit(f.kind)) != 0;
+  }
+  return true;
+}
+
 /// What is above the branch's first ceiling is rejected by the same filter however much it is above
 /// it, and counts wherever it stands. (A score window before it lets nothing through where it tells
 /// such items apart; searches of rows that get nothing end with all items.)
@@ -99,6 +112,13 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
             });
   settles_ = has_ceiling_ && std::all_of(branches_.begin(), branches_.end(),
                                          [&](const Branch* b) { return settles(plan, world, *b); });
+  const std::uint32_t last_place = std::min(branches_[0]->max_rank, world.num_items);
+  dismisses_ =
+      !scanned.empty() && std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
+        return dismisses(plan, *b, is_scanned) &&
+               std::min(b->max_rank, world.num_items) == last_place;
+      });
+  if (dismisses_) last_place_ = last_place;
   complete_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
@@ -125,6 +145,8 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
   SearchGoal goal;
   goal.wanted = wanted;
   goal.eligible = eligible_.empty() ? nullptr : eligible_.data();
+  goal.dismisses = dismisses_;
+  goal.last_place = last_place_;
   if (has_ceiling_) {
     find_ceilings(rows);
     goal.ceiling = ceiling_.data();
@@ -146,6 +168,7 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
   }
   if (passes_ && rows.positive_offsets != nullptr) {
     list_own_positives(rows);
+    goal.not_dismissed = goal.num_skips;  // those of a row are rejected in that row alone
     goal.skips[goal.num_skips++] = {own_offsets_.data(), own_.data(), own_owner_.data()};
   }
   return goal;

@@ -37,6 +37,21 @@ struct CandidateLists {
   /// [num_lists] Entries whose scores in the list are above this come first, as they are, with
   /// kSettledScore. Only for kApproximate on the CPU; null: none does.
   const float* settled_above = nullptr;
+  /// [num_lists] Of the first so many entries those whose scores in the list are not above
+  /// `ceiling` and that are not `kept` are dismissed: only where they stand is asked for. Their
+  /// scores stay as they are, and between two of the other entries they stand in no order, but for
+  /// where the first `last_place` entries of the result end, those passed included. With `least`,
+  /// the key of the last of the entries that are needed. Only for kApproximate on the CPU; null:
+  /// none is.
+  const std::uint32_t* others = nullptr;
+  const float* ceiling = nullptr;        ///< [num_lists] in scores of the list; null: none
+  const std::uint64_t* least = nullptr;  ///< [num_lists]
+  std::uint32_t last_place = 0xFFFFFFFFu;
+  /// Of list l: from kept_offsets[kept_owner[l]] to that of kept_owner[l] + 1, ascending; null:
+  /// none.
+  const std::uint32_t* kept = nullptr;
+  const std::uint64_t* kept_offsets = nullptr;
+  const std::uint32_t* kept_owner = nullptr;
 };
 
 /// Results by query: list l has count[l] <= k entries at l * k.

@@ -7,15 +7,15 @@
 
 namespace quarry {
 
-/// Scores every candidate that is not settled exactly, proves the lists if their kind asks for it,
-/// writes the k best in key order. Cost: a dot product per candidate and heavy item, and a sort per
-/// list.
+/// Scores every candidate that is neither settled nor dismissed exactly, proves the lists if their
+/// kind asks for it, writes the k best in key order. Cost: a dot product per candidate and heavy
+/// item, and a sort per list.
 void certify(const Exec& exec, const CertifyArgs& args);
 void certify_gpu(const Exec& exec, const CertifyArgs& args);
-/// Numbers of u64 for args.scratch; `length`: lists.depth + num_heavy; settles: lists.settled_above
-/// is there.
+/// Numbers of u64 for args.scratch; `length`: lists.depth + num_heavy; parted: lists.settled_above
+/// or lists.others is there.
 std::uint64_t certify_scratch_size(const Exec& exec, std::uint32_t num_lists, std::uint64_t length,
-                                   bool settles = false);
+                                   bool parted = false);
 
 /// to[r] = from[rows[r]] for r < num_rows. from: [any, dim]; rows: [num_rows]; to: [num_rows, dim].
 void gather_queries(const Exec& exec, const float* from, std::uint32_t dim,

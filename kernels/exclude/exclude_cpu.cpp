@@ -10,14 +10,18 @@ namespace quarry {
 namespace {
 
 /// A bit for each hash of what lists hold: most candidates are in none, which one look tells, where
-/// a search halves each list by branches that no processor foresees.
+/// a search halves each list by branches that no processor foresees. A bit for each value where
+/// values are few for it and many are listed: then it tells what is listed, too.
 class Sieve {
  public:
   /// Empties it. False: too many values for so many candidates to be worth it; it holds all then.
-  bool clear(std::uint64_t values, std::uint32_t candidates) {
+  /// Values are below `end`.
+  bool clear(std::uint64_t values, std::uint32_t candidates, std::uint32_t end) {
     in_use_ = values <= std::uint64_t{kLongest} * candidates;
+    exact_ = in_use_ && end <= kMost && values * kFewestOf >= end;
     if (!in_use_) return false;
-    const std::uint64_t bits = std::clamp(std::bit_ceil(kBitsPerValue * values), kFewest, kMost);
+    std::uint64_t bits = std::clamp(std::bit_ceil(kBitsPerValue * values), kFewest, kMost / 2);
+    if (exact_) bits = std::max(std::bit_ceil(std::uint64_t{end}), kFewest);
     shift_ = 32 - static_cast<std::uint32_t>(std::countr_zero(bits));
     std::fill(words_, words_ + bits / 64, 0);
     return true;
@@ -31,17 +35,22 @@ class Sieve {
     const std::uint32_t bit = bit_of(value);
     return (words_[bit / 64] >> (bit % 64) & 1u) == 0;
   }
+  /// It lacks all that was not added.
+  bool is_exact() const { return exact_; }
 
  private:
   static constexpr std::uint32_t kLongest = 16;  ///< values per candidate
   static constexpr std::uint64_t kBitsPerValue = 16;
   static constexpr std::uint64_t kFewest = 512;
-  static constexpr std::uint64_t kMost = std::uint64_t{1} << 17;  ///< half of a first-level cache
+  static constexpr std::uint64_t kMost = std::uint64_t{1} << 18;  ///< a first-level cache
+  static constexpr std::uint32_t kFewestOf = 256;  ///< values listed, for a bit of each
 
   /// By the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-  std::uint32_t bit_of(std::uint32_t value) const { return value * 2654435769u >> shift_; }
+  std::uint32_t bit_of(std::uint32_t value) const {
+    return exact_ ? value : value * 2654435769u >> shift_;
+  }
 
-  bool in_use_ = false;
+  bool in_use_ = false, exact_ = false;
   std::uint32_t shift_ = 0;
   std::uint64_t words_[kMost / 64];
 };
@@ -58,6 +67,8 @@ class PreparedFilters {
       steps_[i] = (kind & kListKinds) != 0     ? Step::kList
                   : (kind & kMarginKinds) != 0 ? Step::kMargin
                                                : Step::kOther;
+      if (steps_[i] == Step::kList) last_list_ = i;
+      has_own_ = has_own_ || f.kind == FilterKind::kPositives;
       if (f.kind != FilterKind::kUserGroup || codes_ != nullptr) continue;
       steps_[i] = Step::kGroup;
       group_ = f.table;
@@ -71,17 +82,18 @@ class PreparedFilters {
     for (std::uint32_t i = 0; i < branch_.num_filters; ++i) {
       if (steps_[i] == Step::kMargin) bounds_[i] = ceiling_of(filter(i), row);
     }
-    std::uint64_t values = row.num_positives;
+    const std::uint32_t num_own = has_own_ ? row.num_positives : 0;
+    std::uint64_t values = num_own;
     for_lists([&](std::span<const std::uint32_t> list) { values += list.size(); });
-    if (listed_.clear(values, count)) {
+    if (listed_.clear(values, count, world_.num_items)) {
       for_lists([&](std::span<const std::uint32_t> list) {
         for (const std::uint32_t item : list) listed_.add(item);
       });
-      for (std::uint32_t p = 0; p < row.num_positives; ++p) listed_.add(row.positives[p]);
+      for (std::uint32_t p = 0; p < num_own; ++p) listed_.add(row.positives[p]);
     }
     if (codes_ == nullptr) return;
     const std::span<const std::uint32_t> groups = list_of_user(group_);
-    if (!grouped_.clear(groups.size() + row.num_positives, count)) return;
+    if (!grouped_.clear(groups.size() + row.num_positives, count, kAnyCode)) return;
     for (const std::uint32_t code : groups) grouped_.add(code);
     for (std::uint32_t p = 0; p < row.num_positives; ++p) grouped_.add(codes_[row.positives[p]]);
   }
@@ -91,6 +103,8 @@ class PreparedFilters {
     const bool unlisted = listed_.lacks(item);
     for (std::uint32_t i = 0; i < branch_.num_filters; ++i) {
       if (steps_[i] == Step::kList && unlisted) continue;
+      // It is listed, and not by those before.
+      if (steps_[i] == Step::kList && i == last_list_ && listed_.is_exact()) return i + 1;
       if (steps_[i] == Step::kGroup && grouped_.lacks(codes_[item])) continue;
       if (steps_[i] == Step::kMargin ? !(score < bounds_[i])
                                      : rejects(world_, filter(i), row_, item, score, raw_rank))
@@ -101,6 +115,8 @@ class PreparedFilters {
 
  private:
   enum class Step : std::uint8_t { kList, kMargin, kGroup, kOther };
+
+  static constexpr std::uint32_t kAnyCode = 0xFFFFFFFFu;
 
   const Filter& filter(std::uint32_t i) const { return plan_.filters[branch_.first_filter + i]; }
   template <class Each>
@@ -121,6 +137,8 @@ class PreparedFilters {
   RowContext row_{};
   Step steps_[kMaxFilters] = {};
   float bounds_[kMaxFilters] = {};
+  std::uint32_t last_list_ = kMaxFilters;
+  bool has_own_ = false;                  ///< a filter rejects the row's own positives
   const std::uint32_t* codes_ = nullptr;  ///< of the group filter; null: there is none
   std::uint32_t group_ = 0;               ///< its list
   Sieve listed_, grouped_;

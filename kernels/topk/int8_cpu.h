@@ -4,6 +4,7 @@
 // name, int8_pays(), kMostInt8Dim, Int8Table and Int8Sample.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -98,24 +99,38 @@ class Int8Table {
 /// good among them says roughly what is good among all, in whatever order the items stand.
 class Int8Sample {
  public:
-  /// stride: a power of two. bias: [n] or null. Where there is no memory the sample stays as it
-  /// was.
+  /// stride: a power of two. bias: [n] or null. some: bits of the items that it is taken of; null:
+  /// all. Where there is no memory the sample stays as it was.
   void take(const Exec& exec, Int8Unit unit, const float* rows, const float* bias, std::uint32_t n,
-            std::uint32_t dim, std::uint32_t stride);
+            std::uint32_t dim, std::uint32_t stride, const std::uint32_t* some = nullptr);
+  /// Taken of these items of n, and not of all.
+  bool is_of(const std::uint32_t* some, std::uint32_t n) const;
+  bool is_of_some() const { return some_.size() > 0; }
+  /// Items that it was taken of.
+  std::uint32_t population() const { return population_; }
   /// Items chosen; 0: none were.
   std::uint32_t size() const { return static_cast<std::uint32_t>(items_.size()); }
-  std::uint32_t place_of(std::uint32_t item) const { return item >> shift_; }
-  /// [size()], ascending: that at place_of(item) is `item` or another of its neighbours.
+  std::uint32_t place_of(std::uint32_t item) const {
+    if (!is_of_some()) return item >> shift_;
+    const std::uint32_t before = some_.data()[item / 32] & ((1u << item % 32) - 1);
+    return (ahead_.data()[item / 32] + static_cast<std::uint32_t>(std::popcount(before))) >> shift_;
+  }
+  /// [size()], ascending: that at place_of(item), if it is one, is `item` or of its neighbours.
   const std::uint32_t* items() const { return items_.data(); }
   const float* bias() const { return bias_.size() == 0 ? nullptr : bias_.data(); }
   const Int8Table& table() const { return table_; }
   std::uint64_t capacity_bytes() const {
-    return items_.capacity_bytes() + bias_.capacity_bytes() + table_.capacity_bytes();
+    return items_.capacity_bytes() + bias_.capacity_bytes() + some_.capacity_bytes() +
+           ahead_.capacity_bytes() + table_.capacity_bytes();
   }
 
  private:
-  std::uint32_t shift_ = 0;
+  std::uint32_t index(const Exec& exec, const std::uint32_t* some, std::uint32_t n);
+
+  std::uint32_t shift_ = 0, population_ = 0;
   HostBuffer<std::uint32_t> items_;
+  HostBuffer<std::uint32_t> some_;   ///< bits of the items that it was taken of; empty: all
+  HostBuffer<std::uint32_t> ahead_;  ///< by word of `some_`: how many stand ahead of it
   HostBuffer<float> bias_;
   Int8Table table_;
 };

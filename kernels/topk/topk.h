@@ -59,6 +59,10 @@ struct TopkResult {
   /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; if it
   /// is not, all, or those that can be proven. Null: not wanted.
   std::uint32_t* needed = nullptr;
+  /// [rows] Likewise the key of the last of these. Null: not wanted.
+  std::uint64_t* least = nullptr;
+  /// [rows] of topk_toward: entries that come first because they do not count. Null: not wanted.
+  std::uint32_t* others = nullptr;
   /// [rows] of topk_toward: 1: every score of the list is that of exact_score. Null: not wanted.
   std::uint8_t* exact = nullptr;
 };
@@ -93,6 +97,15 @@ struct TopkGoal {
   /// all else; a certified list may begin with such items in no order, each with the score
   /// kSettledScore: scoring them again and sorting them would be in vain. Null: nothing is.
   const float* settled_above = nullptr;
+  /// What is not eligible or skipped is rejected whatever its score. Scans list it like all else; a
+  /// certified list holds it with scores of the scan, between the other entries where it belongs,
+  /// but in no order where several stand together.
+  bool dismisses = false;
+  /// Of `skips` the one of which this is not true; kMaxTopkSkips: it is true of all.
+  std::uint32_t not_dismissed = kMaxTopkSkips;
+  /// Nor does it matter which of them are among the first so many places, what is passed over
+  /// included; of the places before it does.
+  std::uint32_t last_place = 0xFFFFFFFFu;
 };
 
 /// A row of topk_toward on its way through the items.

@@ -12,7 +12,7 @@ namespace quarry {
 namespace {
 
 /// Bytes of running lists that one worker may hold before its blocks get fewer rows.
-constexpr std::uint64_t kListBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kListBytes = std::uint64_t{32} << 20;
 /// Canonical scores gain nothing from tall tiles; a few rows per pass over the item table are
 /// enough.
 constexpr std::uint32_t kCanonicalTileRows = 32;

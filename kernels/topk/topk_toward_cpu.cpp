@@ -74,8 +74,7 @@ struct Job {
                                      std::uint32_t* words) const;
   void cut_counting(std::uint64_t* keys, float margin, TopkProgress& row) const;
   void cut_others(std::uint64_t* keys, TopkProgress& row) const;
-  std::uint32_t needed_of(const std::uint64_t* list, std::uint32_t count, float margin,
-                          const TopkProgress& row) const;
+  static std::uint64_t least_needed(float margin, const TopkProgress& row);
   void finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r) const;
   float margin_of(std::uint32_t row) const {
     return goal.margin != nullptr ? goal.margin[row] : 0.0f;
@@ -271,11 +270,14 @@ void Job::start_from_sample(TopkWorkspace::Worker& work, TileScorer& scorer,
 }
 
 /// Thresholds for all rows of the block, unless those of the first strip show that bounds will not
-/// pay: then the others would be in vain.
+/// pay: then the others would be in vain. Where few items count they keep lists of others short,
+/// and are worth it by themselves.
 void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint32_t first_row,
                       std::uint32_t m) const {
   constexpr std::uint32_t kMostTried = 64;  // rows
-  if (scorer.bounds_failed() && !items.always_by_bounds) return;
+  const bool few_count = items.int8_sample->is_of_some();
+  bool pays = items.always_by_bounds || !scorer.bounds_failed();
+  if (!pays && !few_count) return;
   const std::uint32_t n = std::min(scorer.tile_items(), items.int8_sample->size());
   for (std::uint32_t strip = 0; strip < m; strip += scorer.strip_rows()) {
     start_from_sample(work, scorer, first_row, strip, std::min(scorer.strip_rows(), m - strip));
@@ -286,9 +288,10 @@ void Job::start_block(TopkWorkspace::Worker& work, TileScorer& scorer, std::uint
       if (r % kInt8Rows == 0) scorer.begin_sample_group(r, 0, n);
       open += scorer.sample_reaching(r % kInt8Rows, bounds_of(work, first_row, r, 0, true));
     }
-    if (!scorer.bounds_pay(open, std::uint64_t{tried} * n)) return;
+    pays = pays && scorer.bounds_pay(open, std::uint64_t{tried} * n);
+    if (!pays && !few_count) return;
   }
-  scorer.rows_have_thresholds();
+  if (pays) scorer.rows_have_thresholds();
 }
 
 void Job::run_block(std::uint64_t b) const {
@@ -318,20 +321,14 @@ void Job::run_block(std::uint64_t b) const {
   for (std::uint32_t r = 0; r < m; ++r) finish_row(work, first_row, r);
 }
 
-/// Entries down to the goal. Of a list that ends before it, those that can be proven: farther above
-/// the bar than a margin.
-std::uint32_t Job::needed_of(const std::uint64_t* list, std::uint32_t count, float margin,
-                             const TopkProgress& row) const {
-  std::uint64_t last = row.goal;
-  if (row.bar != 0 && row.bar >= row.goal) {
-    constexpr float kHighest = std::numeric_limits<float>::infinity();
-    const float sure =
-        std::nextafter(std::nextafter(score_of_key(row.bar) + margin, kHighest), kHighest);
-    last = score_key(clear_negative_zero(sure), 0xFFFFFFFFu);  // the least key of the score
-  }
-  const auto needed =
-      std::count_if(list, list + count, [&](std::uint64_t key) { return key >= last; });
-  return std::max(static_cast<std::uint32_t>(needed), std::min(count, 1u));
+/// The key of the entry that reaches the goal. Of a list that ends before it, of the last that can
+/// be proven: farther above the bar than a margin.
+std::uint64_t Job::least_needed(float margin, const TopkProgress& row) {
+  if (row.bar == 0 || row.bar < row.goal) return row.goal;
+  constexpr float kHighest = std::numeric_limits<float>::infinity();
+  const float sure =
+      std::nextafter(std::nextafter(score_of_key(row.bar) + margin, kHighest), kHighest);
+  return score_key(clear_negative_zero(sure), 0xFFFFFFFFu);  // the least key of the score
 }
 
 /// Both lists down to the bar, as one of at most `most`.
@@ -350,14 +347,21 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
     list = others;
   }
   // Where they are too many the list ends sooner.
-  const std::uint32_t count = keep_best(list, row.others + row.counting, most, &row.bar);
+  const std::uint32_t all = row.others + row.counting;
+  const std::uint32_t count = keep_best(list, all, most, &row.bar);
   std::copy(list, list + count, out.keys + std::uint64_t{at} * most);
   out.count[at] = count;
   out.left_out[at] = row.bar != 0 ? 1 : 0;
   if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
   if (out.passed != nullptr) out.passed[at] = row.passed;
   if (out.exact != nullptr) out.exact[at] = scores_are_exact && !row.approximate ? 1 : 0;
-  if (out.needed != nullptr) out.needed[at] = needed_of(list, count, margin_of(at), row);
+  const std::uint64_t least = least_needed(margin_of(at), row);
+  if (out.least != nullptr) out.least[at] = least;
+  if (out.others != nullptr) out.others[at] = count == all ? row.others : 0;
+  if (out.needed == nullptr) return;
+  const auto needed =
+      std::count_if(list, list + count, [least](std::uint64_t key) { return key >= least; });
+  out.needed[at] = std::max(static_cast<std::uint32_t>(needed), std::min(count, 1u));
 }
 
 /// Of the sample's list: more of the sample are among the `wanted` best of all in one row of some
@@ -365,7 +369,9 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
 std::uint32_t sample_goal(const TopkItems& items, std::uint32_t wanted) {
   if (items.scoring != TopkScoring::kInt8 || items.int8_sample == nullptr) return 0;
   const std::uint32_t size = items.int8_sample->size();
-  const double among = static_cast<double>(size) / items.num_items * wanted;
+  const std::uint32_t population = items.int8_sample->population();
+  if (size == population) return wanted <= size ? wanted : 0;
+  const double among = static_cast<double>(size) / population * wanted;
   const double entry = std::ceil(among + 3.0 * std::sqrt(among) + 3.0);
   return entry * 2.0 <= size ? static_cast<std::uint32_t>(entry) : 0;
 }
@@ -412,6 +418,8 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
     if (out.needed != nullptr) std::fill_n(out.needed, rows, 0u);
+    if (out.least != nullptr) std::fill_n(out.least, rows, std::uint64_t{0});
+    if (out.others != nullptr) std::fill_n(out.others, rows, 0u);
     if (out.exact != nullptr) std::fill_n(out.exact, rows, std::uint8_t{1});
     return;
   }
@@ -428,7 +436,7 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   job.has_others = goal.ceiling != nullptr || goal.eligible != nullptr || goal.num_skips > 0;
   job.other_capacity =
       job.has_others
-          ? within(std::uint64_t{most} + job.capacity + std::max(kTopkTileItems, most / 2))
+          ? within(std::uint64_t{most} + job.capacity + std::max(kTopkTileItems, most / 8))
           : 1;
   // A distance is not what a product and norms add up to.
   job.scores_are_exact = items.scoring == TopkScoring::kInt8 && items.metric != Metric::kL2 &&
