@@ -24,6 +24,9 @@ class Rows(Mapping[str, np.ndarray]):
     def __init__(self, columns: dict[str, np.ndarray]) -> None:
         self._columns = columns
 
+    def __repr__(self) -> str:
+        return f"<quarry.Rows: {len(self._columns.get('row_key', ()))} rows of {', '.join(self._columns)}>"
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self._columns[name]
 
@@ -72,6 +75,9 @@ class NegativeSet:
             self.shards.append({column: np.load(os.path.join(path, column + ".npy"), mmap_mode="r") for column in shard["columns"]})
             self._first.append(shard["first_row"])
         self._rows: int = self.manifest["rows"]
+
+    def __repr__(self) -> str:
+        return f"<quarry.NegativeSet {self._name!r}: {self._rows} rows, k {self.k}, {len(self.shards)} shards, content {self.content_hash}>"
 
     def __len__(self) -> int:
         return self._rows
