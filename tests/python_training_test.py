@@ -606,6 +606,15 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
             with self.assertRaisesRegex(quarry.ConfigError, words):
                 self.miner(SHARED % (source, '"top"'))
 
+    def test_threads_wait_asleep(self):
+        code = "import os, quarry; print(os.environ.get('OMP_WAIT_POLICY'), 'quarry.Miner' in repr(quarry.Miner))"
+        for given, policy in ((None, "PASSIVE"), ("active", "ACTIVE")):
+            environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+            environment.update({"OMP_DISPLAY_ENV": "true"} if given is None else {"OMP_DISPLAY_ENV": "true", "OMP_WAIT_POLICY": given})
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+            self.assertEqual(done.stdout.split()[0], str(given))
+            self.assertIn(f"OMP_WAIT_POLICY = '{policy}'", done.stderr.upper())
+
     # --- words ------------------------------------------------------------------------------------
     def test_messages_name_arguments(self):
         with open("odd.csv", "w") as file:
@@ -766,6 +775,22 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
         forked = torch.utils.data.DataLoader(rows, batch_size=9, num_workers=1, collate_fn=quarry.torch.MiningCollate(miner, users="u", positives="i"))
         with self.assertRaisesRegex(quarry.InputError, "num_workers=0"):
             next(iter(forked))
+
+    @unittest.skipIf(torch is None, "no torch")
+    def test_the_loop_of_the_guide(self):
+        with open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "python.md"), encoding="utf-8") as file:
+            code = file.read().split("\n## In a training loop\n")[1].split("```python\n")[1].split("```")[0]
+
+        class Model:
+            items, users = (torch.nn.Embedding.from_pretrained(torch.from_numpy(table)) for table in (self.items, self.users))
+        miner, seen = self.miner("nv-sample"), []
+        batches = [{"user": self.batch[0], "item": (self.batch[1] + step) % 600} for step in range(5)]
+        exec(code, {"miner": miner, "batches": batches, "epoch": 4, "model": Model, "torch": torch,
+                    "train": lambda batch, items: seen.append((batch, items))})
+        self.assertEqual([batch for batch, _ in seen], batches)
+        for batch, items in seen:
+            np.testing.assert_array_equal(items.numpy(), miner.mine(batch["user"], batch["item"], round=4).item)
+        self.assertEqual(miner.update_items(self.items, version=9), 9)  # behind that of the loop
 
     # --- a long run -------------------------------------------------------------------------------
     @unittest.skipUnless(os.environ.get("QUARRY_SOAK"), "QUARRY_SOAK is not set")
