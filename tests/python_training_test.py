@@ -309,6 +309,26 @@ class TrainingTest(unittest.TestCase):
         with self.assertRaises(quarry.ConfigError):
             miner.set_round(-1)
 
+    def test_threads_of_several_rounds(self):
+        for recipe in ("nv-sample", CURRICULUM):
+            miner, failures = self.miner(recipe, threads=1), []
+            wanted = {number: self.miner(recipe, round=number).mine(*self.batch) for number in (1, 6)}
+
+            def work(number):
+                try:
+                    for _ in range(40):
+                        self.assert_same(miner.mine(*self.batch, round=number), wanted[number])
+                except BaseException as error:  # noqa: B902 (told below)
+                    failures.append(error)
+            threads = [threading.Thread(target=work, args=(number,)) for number in wanted]
+            for thread in threads:
+                thread.start()
+            for number in (3, 6, 8):
+                miner.set_round(number)
+            for thread in threads:
+                thread.join()
+            self.assertEqual(failures, [])
+
     def test_the_recipe_stays_when_its_file_changes(self):
         with open("r.toml", "w") as file:
             file.write(CURRICULUM)

@@ -328,7 +328,7 @@ class Miner:
         fixed: keywords of mine() for all.
 
         `batches` is iterated in the thread that asks, up to `depth` ahead of it, so queries that a model makes there are up to `depth`
-        steps old. What it or mine() raises is raised when its batch is due. Close it (close(), `with`, or its last batch) to stop early;
+        steps old; arrays of a batch must stay as they are until it comes back. What it or mine() raises is raised when its batch is due. Close it (close(), `with`, or its last batch) to stop early;
         Ctrl-C is heard while waiting. Raises ConfigError for a depth outside of 1 to 1024."""
         return Prefetcher(self, batches, depth, arguments, fixed)
 
