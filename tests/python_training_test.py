@@ -177,8 +177,13 @@ class TrainingTest(unittest.TestCase):
         self.assertEqual(miner.version, 0)
 
     def test_updates_beside_batches_lose_none(self):
-        fresh = [self.miner("nv-perc", items=items).mine(*self.batch) for items in (self.items, *self.later)]
-        miner = self.miner("nv-perc")
+        for retriever in ("auto", "IVF8,Flat"):
+            with self.subTest(retriever=retriever):
+                self.update_beside_batches(retriever)
+
+    def update_beside_batches(self, retriever):
+        fresh = [self.miner("nv-perc", items=items, retriever=retriever).mine(*self.batch) for items in (self.items, *self.later)]
+        miner = self.miner("nv-perc", retriever=retriever)
         mined, ended, failures = [[], []], threading.Event(), []
 
         def work(own):
