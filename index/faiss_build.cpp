@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "index/faiss_cache.h"
+#include "index/faiss_interrupt.h"
 #include "index/faiss_searcher.h"
 #include "index/faiss_threads.h"
 #include "kernels/core/errors.h"
@@ -224,12 +225,14 @@ std::unique_ptr<faiss::Index> build_index(const Exec& exec, const ItemTable& ite
                       faiss_header_version() + " knows for dimension " + std::to_string(items.dim) +
                       " (FAISS: " + words_of(error) + "); " + kExamples);
   }
+  const FaissInterrupt interrupt(options.interrupted);
   try {
     set_seed(index.get(), options.seed);
     const OmpThreads threads(builds_alike_on_threads(*index) ? exec.threads : 1);
     if (!index->is_trained) index->train(items.num_items, items.rows);
     if (items.num_items > 0) index->add(items.num_items, items.rows);
   } catch (const faiss::FaissException& error) {
+    if (interrupt.happened()) throw Cancelled("stopped on request while an index was built");
     throw ConfigError("index \"" + options.index + "\" cannot be built on " +
                       std::to_string(items.num_items) + " items of dimension " +
                       std::to_string(items.dim) + " (FAISS: " + words_of(error) +

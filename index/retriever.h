@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -114,6 +115,10 @@ struct FaissOptions {
   /// both. They are facts of the recipe, so nothing that depends on them depends on the tile.
   std::uint32_t first_depth = 0;
   std::uint32_t max_depth = 0;
+  /// Asked from time to time while an index is built, where FAISS looks (between the steps of
+  /// k-means, within a graph), on the thread that builds it; true ends that with Cancelled. Not
+  /// needed afterwards.
+  std::function<bool()> interrupted = {};
 };
 /// FAISS's index behind the interface. Flat is exact; the others give what their index reaches, in
 /// key order, and say `complete` where a deeper search reaches no further:

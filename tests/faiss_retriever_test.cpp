@@ -143,6 +143,25 @@ TEST_F(Faiss, AGraphIsBuiltAndSearchedTheSameWayEveryTime) {
   }
 }
 
+TEST_F(Faiss, ABuildEndsWhenItIsAskedTo) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 4000, 1, 16, 21);
+  FaissOptions options;
+  options.index = "IVF64,Flat";
+  int asked = 0, most = 1 << 30;
+  options.interrupted = [&] { return ++asked > most; };
+  EXPECT_NO_THROW(make_faiss_retriever({}, t.view(), options));
+  ASSERT_GT(asked, 2);  // between the steps of k-means
+  for (most = 0; most < 3; ++most) {
+    asked = 0;
+    EXPECT_THROW(make_faiss_retriever({}, t.view(), options), Cancelled) << most;
+    EXPECT_EQ(asked, most + 1);  // nothing goes on behind it
+  }
+  options.interrupted = nullptr;  // the next one is asked nothing
+  asked = 0;
+  EXPECT_NO_THROW(make_faiss_retriever({}, t.view(), options));
+  EXPECT_EQ(asked, 0);
+}
+
 TEST_F(Faiss, ADeeperSearchOfAGraphGoesOnWhereTheFirstEnded) {
   const Tables t = make_tables(Data::kDuplicates, Metric::kInnerProduct, 3000, 20, 16, 4);
   FaissOptions options;

@@ -379,6 +379,7 @@ filters = [{ kind = "allow_list", list = "shown" }, { kind = "near_duplicate", t
                         "never", ok=(2, 3, 5)).stderr.strip()
             with self.assertRaises(quarry.Error) as caught:
                 call()
+            words = words.replace("--event-columns time=COLUMN", "event_columns={'time': COLUMN}")  # what is an argument here
             self.assertEqual("quarry: %s: %s" % (words.split(": ")[1], caught.exception), words)
 
     # --- threads, signals, processes ---------------------------------------------------------------

@@ -463,6 +463,11 @@ TEST(Recipe, EveryFilterWeightAndSourceReads) {
   EXPECT_EQ(b.weights[3].a, 5.0);
   EXPECT_EQ(b.weights[4].a, -2.0);
   EXPECT_EQ(b.weights[5].class_weight[2], 3.0);
+  const Recipe queue = with_branch("source = { kind = \"queue\", depth = 20, pool = 9 }\n");
+  EXPECT_EQ(queue.branches[0].source.kind, SourceKind::kQueue);
+  EXPECT_EQ(queue.branches[0].source.depth, 20u);
+  EXPECT_EQ(queue.branches[0].source.pool, 9u);
+  EXPECT_EQ(with_branch("source = \"batch\"\n").branches[0].select, SelectKind::kTop);
   const Recipe near = with_branch("source = { kind = \"near\", n = 20 }\n");
   EXPECT_EQ(near.branches[0].select, SelectKind::kTopByRank);
   const Recipe warp = with_branch(

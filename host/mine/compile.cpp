@@ -550,6 +550,9 @@ class Compiler {
                                                      out_->runs.back().offsets[u]));
         }
         break;
+      case SourceKind::kBatch:
+      case SourceKind::kQueue:
+        break;  // as many as the caller brings
       case SourceKind::kNear:
         b.draws = std::min(b.draws, num_items_);
         b.capacity = b.draws;

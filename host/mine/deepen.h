@@ -9,6 +9,8 @@
 namespace quarry {
 
 inline constexpr std::uint32_t kMaxTileRows = 8192;
+/// Deep searches of few rows still get enough at once to keep the GEMM busy.
+inline constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
 /// Throws Cancelled.
 void stop_if_asked(const std::atomic<bool>* stop);

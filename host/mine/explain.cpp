@@ -189,6 +189,9 @@ class Explainer {
       case SourceKind::kUniform:
       case SourceKind::kPopularity:
         break;
+      case SourceKind::kBatch:
+      case SourceKind::kQueue:
+        break;  // refused before: a table's row has no batch
     }
     return list;
   }

@@ -76,6 +76,24 @@ void Tile::gather_pool(std::uint32_t b) {
   score(b, branch.draws, true, branch.select == SelectKind::kFirstViolator);
 }
 
+/// What the caller brought for all rows alike; the filters make it each row's own.
+void Tile::gather_shared(std::uint32_t b, const TileJob& job) {
+  const SharedPool& pool = job.rows.pools[b];
+  BranchWork& w = work_[b];
+  w.count.resize(c_.exec, num_rows_);
+  reserve_lists(w, pool.count);
+  bad_.pull(c_.exec);
+  synchronize(c_.exec);
+  for (std::uint32_t r = 0; r < num_rows_; ++r) {
+    const bool bad = bad_.host()[r] != 0;
+    w.count.host()[r] = bad ? 0 : pool.count;
+    if (!bad) std::copy_n(pool.items, pool.count, w.items.host() + std::size_t{r} * pool.count);
+  }
+  w.items.push(c_.exec);
+  w.count.push(c_.exec);
+  score(b, pool.count, true, false);
+}
+
 /// The first n items by largest similarity to a positive: each positive's own first n contain them.
 void Tile::gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows) {
   const Branch& branch = c_.compiled.plan.branches[b];

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <new>
 
+#include "host/mine/batch_threads.h"
 #include "host/mine/deepen.h"
 #include "host/mine/rank.h"
+#include "host/mine/shared_pools.h"
 #include "host/mine/spread.h"
 #include "host/mine/state.h"
 #include "kernels/core/device.h"
@@ -19,8 +21,6 @@ namespace {
 constexpr std::uint32_t kRounding = 8;
 /// Rows at a time of an exact twin, which mines samples.
 constexpr std::uint32_t kTwinRows = 256;
-/// Deep searches of few rows still get enough at once to keep the GEMM busy.
-constexpr std::uint64_t kLeastRunBytes = 64ull << 20;
 
 /// Deep enough that most rows fill in one search: the pool, a quarter of it for rejections, and a
 /// little.
@@ -97,6 +97,7 @@ void require_columns(const RowsView& rows, const Miner::State& s) {
     throw InputError(
         "rows bring no query vectors and the miner has no user table; give one of them");
   }
+  require_pools(rows, s);
 }
 
 void check(const RowsView& rows, const Miner::State& s) {
@@ -173,6 +174,7 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
   prepare_searches();
+  s.options.faiss.interrupted = nullptr;  // it may be of this call alone
   for (const Exec& exec : options.more) {
     MinerOptions other = options;
     other.exec = exec;
@@ -285,8 +287,8 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
   std::uint64_t first = 0;
   while (first < rows.num_rows) {
     stop_if_asked(stop);
-    const auto n =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
+    const auto n = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(rows_with_pools(s, rows), rows.num_rows - first));
     try {
       s.batch.first_row = first;
       s.batch.num_rows = n;
@@ -319,13 +321,14 @@ void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stre
                      " rows; at most 4,294,967,295, mine it in parts");
   }
   require_columns(rows, s);
+  const BatchThreads threads(s, rows);
   const StreamOrder order(s.options.exec, stream);
   const TileJob job = s.caller_stage.load(s.options.exec, rows, out, s.compiled->plan.k,
                                           s.compiled->plan.num_branches, s.tile->needs_positives());
   const auto num_rows = static_cast<std::uint32_t>(rows.num_rows);
   std::uint32_t first = 0;
   while (first < num_rows) {
-    const std::uint32_t n = std::min(s.tile_rows, num_rows - first);
+    const std::uint32_t n = std::min(rows_with_pools(s, rows), num_rows - first);
     try {
       mine_rows(s, job, first, n, nullptr);
     } catch (const OutOfMemory&) {
@@ -339,6 +342,18 @@ void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stre
     }
     first += n;
   }
+}
+
+void Miner::set_round(std::uint32_t round) {
+  State& s = *state_;
+  if (s.recipe.has_schedules) {
+    throw ConfigError(
+        "the recipe has schedules, whose numbers change with the round; read it again at round " +
+        std::to_string(round) + " and make another miner");
+  }
+  s.options.round = round;
+  s.compiled->plan.key.round = round;
+  for (const auto& replica : s.replicas) replica->set_round(round);
 }
 
 MinePlan Miner::plan(std::uint64_t num_rows) const {

@@ -19,6 +19,12 @@ struct CUstream_st;
 
 namespace quarry {
 
+/// Candidates that all rows of a call share, not owned: ascending, without repeats, host memory.
+struct SharedPool {
+  const std::uint32_t* items = nullptr;
+  std::uint32_t count = 0;
+};
+
 /// The rows of one call, not owned: host memory for mine(), memory of the Miner's device for
 /// mine_batch().
 struct RowsView {
@@ -33,7 +39,13 @@ struct RowsView {
       nullptr;  ///< never negatives of their row under filter `positives`
   const float* queries =
       nullptr;  ///< [rows, dim] query vectors to use instead of the user table; null: the table
+  /// [branches] host memory, for recipes with a source `batch` or `queue`; others are not read. For
+  /// `batch` the positives of all rows that the caller mines together, in however many calls.
+  const SharedPool* pools = nullptr;
 };
+
+/// Throws ConfigError: a run over a table has no batches for a branch of that source.
+[[noreturn]] void throw_no_batches(SourceKind source, const std::string& branch);
 
 /// Rows first .. first + count - 1 of a view, offsets into the same positives. dim: of its queries.
 RowsView part_of(const RowsView& rows, std::uint64_t first, std::uint64_t count, std::uint32_t dim);
@@ -130,6 +142,11 @@ class Miner {
   /// code kBadRow. Allocates nothing once it has seen the largest batch, with the exact retriever.
   /// Up to 2^32 - 1 rows; the same negatives as mine() gives. Not re-entrant.
   void mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stream = nullptr);
+
+  /// From the next batch on chance is that of another round, as if the Miner had been made with it.
+  /// Only for recipes without schedules, whose numbers are those of the round they were read at:
+  /// throws ConfigError for others.
+  void set_round(std::uint32_t round);
 
   /// After some rows were mined it also knows whether rows need deeper searches.
   MinePlan plan(std::uint64_t num_rows) const;

@@ -166,6 +166,9 @@ void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows
       return gather_pool(b);
     case SourceKind::kNear:
       return gather_near(b, job, rows);
+    case SourceKind::kBatch:
+    case SourceKind::kQueue:
+      return gather_shared(b, job);
     case SourceKind::kTopk:
     case SourceKind::kUniform:
     case SourceKind::kPopularity:

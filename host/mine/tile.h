@@ -99,6 +99,7 @@ class Tile {
   void gather_listed(std::uint32_t b);
   void gather_pool(std::uint32_t b);
   void gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows);
+  void gather_shared(std::uint32_t b, const TileJob& job);
   void reserve_lists(BranchWork& w, std::uint64_t stride);
   void score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place);
   void judge(std::uint32_t b, MinerReport& report);

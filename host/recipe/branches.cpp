@@ -84,6 +84,15 @@ void read_near(Section& s, SourceSpec& out) {
   out.draws = as_u32(s.integer("n", 1, kMostDraws, Need::kRequired), kMostDraws);
 }
 
+void read_batch(Section& s, SourceSpec& out) {
+  out.pool = as_u32(s.integer("pool", 1, kMostRank), out.pool);
+}
+
+void read_queue(Section& s, SourceSpec& out) {
+  out.depth = as_u32(s.integer("depth", 1, kMostDraws, Need::kRequired), kMostDraws);
+  out.pool = as_u32(s.integer("pool", 1, kMostRank), out.pool);
+}
+
 struct SourceKindRow {
   std::string_view kind;
   SourceKind value;
@@ -99,6 +108,8 @@ constexpr SourceKindRow kSourceKinds[] = {
     {"exposed", SourceKind::kExposed, SelectKind::kSample, read_exposed},
     {"run", SourceKind::kRun, SelectKind::kTopByRank, read_run},
     {"near", SourceKind::kNear, SelectKind::kTopByRank, read_near},
+    {"batch", SourceKind::kBatch, SelectKind::kTop, read_batch},
+    {"queue", SourceKind::kQueue, SelectKind::kTop, read_queue},
 };
 
 void read_source(Reader& reader, const Node& node, const std::string& owner, BranchSpec& branch) {

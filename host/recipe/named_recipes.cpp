@@ -127,8 +127,9 @@ select = "sample"             # refresh every 5,000 to 10,000 batches, with a ne
   out.push_back(not_run(
       "star", "static top-200 of a warm-up model, 1:1 with in-batch negatives",
       "STAR, Zhan et al., SIGIR 2021",
-      "half of its negatives are the other rows of a training batch, which only the training "
-      "loop has; the static half is `ance` on the warm-up model"));
+      "half of its negatives are those of the other rows of a training batch, which a run over a "
+      "table does not have; in a training loop a branch of source `batch` beside that of `ance` "
+      "does it"));
   out.push_back(runnable("adore", "the best 200 for the current query vectors, items frozen",
                          "ADORE, Zhan et al., SIGIR 2021", "k = 200\n", R"toml(
 [[branch]]                    # per batch through the library, with the batch's own query vectors
@@ -155,8 +156,8 @@ select = "sample"
   out.push_back(not_run(
       "tas-b", "batches of one query cluster, pairs balanced over teacher margins",
       "TAS-Balanced, Hofstaetter et al., SIGIR 2021",
-      "it composes batches by query cluster and uses in-batch negatives; both belong to the "
-      "training loop"));
+      "it composes batches by query cluster, which belongs to the training loop; their in-batch "
+      "negatives are the source `batch`"));
 }
 
 void add_industry(std::vector<NamedRecipe>& out) {
@@ -191,11 +192,12 @@ source = { kind = "run", table = "ppr" }    # personalised PageRank of the query
 filters = [{ kind = "rank", window = [2000, 5000], of = "raw" }]
 select = "sample"
 )toml"));
-  out.push_back(
-      not_run("mns", "in-batch negatives and 8,192 uniform ones, corrected for the mixture",
-              "Mixed negative sampling, Yang et al., WWW 2020",
-              "it mixes in-batch negatives, which only the training loop has; the uniform part is "
-              "`random` with k=8192"));
+  out.push_back(not_run(
+      "mns", "in-batch negatives and 8,192 uniform ones, corrected for the mixture",
+      "Mixed negative sampling, Yang et al., WWW 2020",
+      "it mixes in-batch negatives, which a run over a table does not have; in a training loop "
+      "branches of the sources `batch` and `uniform` do it, and the uniform part alone is "
+      "`random` with k=8192"));
 }
 
 void add_collaborative_filtering(std::vector<NamedRecipe>& out) {

@@ -130,8 +130,9 @@ Recipe parse_with_overrides(std::string_view toml, const std::string& file, std:
     recipe_text::apply_override(root, overrides[i], static_cast<std::uint32_t>(i + 1), problems);
   }
   problems.raise();
-  recipe_text::Reader reader{problems, round, {}};
+  recipe_text::Reader reader{problems, round, {}, false};
   Recipe recipe = recipe_text::read_recipe(root, stem_of(file), reader);
+  recipe.has_schedules = reader.scheduled_any;
   recipe.text = overrides.empty() ? std::string(toml) : recipe_text::write_document(root);
   recipe.hash = XXH3_64bits(recipe.text.data(), recipe.text.size());
   return recipe;

@@ -99,6 +99,7 @@ struct SourceSpec {
   std::uint32_t classes = 0;            ///< exposed
   std::optional<std::int64_t> max_age;  ///< exposed, seconds
   std::string table;                    ///< run: pair table
+  std::uint32_t depth = 0;              ///< queue: rows that it holds
 };
 
 struct BranchSpec {
@@ -154,6 +155,7 @@ struct Recipe {
   std::string text;                     ///< the TOML it came from
   std::uint64_t hash = 0;               ///< XXH3-64 of the text
   std::vector<std::string> warnings;    ///< what is allowed but likely a mistake, a line each
+  bool has_schedules = false;           ///< some number may be another one in another round
 };
 
 /// Parses and validates a whole recipe; numbers with a schedule are taken at `round`. `file` names

@@ -90,6 +90,7 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 
 std::optional<double> Reader::scheduled(const Node& node, const std::string& what,
                                         const Range& range) {
+  scheduled_any = true;
   Section section(*this, node, "the schedule of " + what);
   const std::size_t before = problems.size();
   const Node* points = section.find("schedule", Need::kRequired);

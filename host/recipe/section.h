@@ -59,6 +59,7 @@ struct Reader {
   Problems& problems;
   std::uint32_t round = 0;
   std::vector<std::string> warnings;
+  bool scheduled_any = false;  ///< some number was read from a schedule
 
   /// A number, or the value of a schedule at `round`; every point of a schedule must be in range.
   std::optional<double> number(const Node& node, const std::string& what, const Range& range);

@@ -94,7 +94,17 @@ struct Weight {
   float class_weight[kNumExposureClasses] = {};
 };
 
-enum class SourceKind : std::uint8_t { kTopk, kUniform, kPopularity, kPool, kExposed, kRun, kNear };
+enum class SourceKind : std::uint8_t {
+  kTopk,
+  kUniform,
+  kPopularity,
+  kPool,
+  kExposed,
+  kRun,
+  kNear,
+  kBatch,  ///< positives of the rows mined together
+  kQueue   ///< positives of rows mined before
+};
 enum class SelectKind : std::uint8_t {
   kTop,
   kTopByRank,
@@ -124,6 +134,11 @@ struct Branch {
   std::uint32_t capacity = 0;     ///< candidates a row can have here; kTopk: the depth searched
   float violation_margin = 0.0f;  ///< kFirstViolator
 };
+
+/// True for branches whose candidates the caller brings with the rows, the same for all of them.
+QUARRY_HD bool is_shared(SourceKind source) {
+  return source == SourceKind::kBatch || source == SourceKind::kQueue;
+}
 
 /// True for branches whose items are drawn while the row is filled, without a candidate list.
 QUARRY_HD bool is_draw(const Branch& b) {

@@ -51,9 +51,9 @@ QUARRY_HD std::uint32_t list_of(const Branch& branch, const RowBatch& rows, std:
   return branch.source == SourceKind::kTopk ? query_of(rows, row) : row;
 }
 
-/// The candidates of one branch for a tile, in key order (kTopk, kExposed, kPool) or source order
-/// (kRun, kNear). Candidate j of list l is at l * stride + j; a row's list is its query for kTopk,
-/// else the row itself.
+/// The candidates of one branch for a tile, in key order (kTopk, kExposed, kPool, kBatch, kQueue)
+/// or source order (kRun, kNear). Candidate j of list l is at l * stride + j; a row's list is its
+/// query for kTopk, else the row itself.
 struct Candidates {
   std::uint64_t stride = 0;
   const std::uint32_t* items = nullptr;     ///< [lists, stride]

@@ -29,12 +29,14 @@ using InColumn =
 template <class T>
 class OutColumn {
  public:
-  explicit OutColumn(std::size_t size) : data_(new T[size]()) {}
+  /// Without Python's lock: pages of a large batch are touched here.
+  void allocate(std::size_t size) { data_.reset(new T[size]()); }
   T* data() { return data_.get(); }
-  /// Ends this object's hold on the memory.
+  /// Ends this object's hold on the memory, unless Python has none to say so: then it throws.
   nanobind::object to_numpy(std::initializer_list<std::size_t> shape) {
-    T* memory = data_.release();
-    const nanobind::capsule owner(memory, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    const nanobind::capsule owner(data_.get(),
+                                  [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    T* const memory = data_.release();
     return nanobind::ndarray<nanobind::numpy, T>(memory, shape, owner).cast();
   }
 

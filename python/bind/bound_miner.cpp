@@ -8,6 +8,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <string_view>
 #include <thread>
 
@@ -54,19 +55,6 @@ void refuse_rows(std::uint64_t count, const std::string& what, Bad&& bad) {
     throw InputError(std::to_string(found) + " rows " + what + "; the first: rows " + list);
 }
 
-/// The same columns from row `first` on.
-Picks part_of(const Picks& all, std::uint64_t first, std::uint32_t k, std::uint32_t branches) {
-  Picks part = all;
-  const auto move = [first](auto*& column, std::uint64_t width) {
-    if (column != nullptr) column += first * width;
-  };
-  move(part.item, k), move(part.score, k), move(part.branch, k), move(part.raw_rank, k);
-  move(part.survivor_rank, k), move(part.stratum, k), move(part.logq, k), move(part.fill, k);
-  move(part.count, 1), move(part.kappa, branches), move(part.positive_min, 1);
-  move(part.certified, 1), move(part.floor, 1);
-  return part;
-}
-
 /// What sets on disk hold (host/store/FORMAT.md): one NaN for all, and in empty slots.
 void write_nans(const Picks& out, std::uint64_t rows, std::uint32_t k, std::uint32_t branches) {
   const auto canonical = [](float& value, bool there) {
@@ -100,48 +88,93 @@ int default_threads() {
 }
 
 BoundMiner::BoundMiner(const MinerRequest& request, const Pause& pause)
-    : request_(request),
-      threads_((check_process(), threads_of(request))),
-      loaded_(request_, threads_, pause) {
-  options_.exec.threads = threads_;
-  options_.seed = request_.seed;
-  options_.round = request_.round;
-  options_.retriever = request_.retriever;
-  miner_ = std::make_unique<Miner>(loaded_.recipe, loaded_.inputs, options_);
-  retriever_ = miner_->plan(1).retriever;  // asked for while another thread mines
-  pause();
+    : threads_((check_process(), threads_of(request))), seed_(request.seed), round_(request.round) {
+  MinerOptions options;
+  options.exec.threads = threads_;
+  options.seed = request.seed;
+  options.round = request.round;
+  options.retriever = request.retriever;
+  current_ = std::make_shared<Edition>(request, options, 0, pause);
+  current_->prepare(round_, current_->k_at(round_), pause);
 }
 
-Miner& BoundMiner::miner_of(std::uint32_t k) {
-  if (k == loaded_.recipe.k) return *miner_;
-  std::unique_ptr<Miner>& other = other_k_[k];
-  if (!other) {
-    try {
-      const Recipe recipe = recipe_of(request_, {"k=" + std::to_string(k)});
-      other = std::make_unique<Miner>(recipe, loaded_.inputs, options_);
-    } catch (...) {
-      other_k_.erase(k);
-      throw;
+std::shared_ptr<Edition> BoundMiner::edition() const {
+  const std::lock_guard<std::mutex> lock(state_);
+  return current_;
+}
+
+std::uint32_t BoundMiner::round() const {
+  const std::lock_guard<std::mutex> lock(state_);
+  return round_;
+}
+
+void BoundMiner::set_round(std::uint32_t round, const Pause& pause) {
+  check_process();
+  const std::shared_ptr<Edition> current = edition();
+  current->prepare(round, current->k_at(round), pause);
+  const std::lock_guard<std::mutex> lock(state_);
+  round_ = round;
+}
+
+std::int64_t BoundMiner::update(const Update& update, const Pause& pause) {
+  check_process();
+  const std::lock_guard<std::recursive_mutex> one(updating_);
+  const std::shared_ptr<Edition> former = edition();
+  MinerRequest request = former->request();
+  bool reload = !update.events.empty() || update.later_events != nullptr ||
+                update.item_ids.given() || update.user_ids.given() || !update.features.empty();
+  const auto replace = [&](MatrixSource& table, const MatrixSource& by, std::uint64_t rows,
+                           const std::string& name) {
+    if (!by.given()) return;
+    const std::uint64_t given =
+        by.path.empty() ? by.view.rows : Embeddings::open(by.path).view().rows;
+    if (given < rows) {
+      throw InputError(name + ": " + std::to_string(given) + " rows, where the Miner has " +
+                       std::to_string(rows) +
+                       "; an update may add rows behind those there are, since batches and tables "
+                       "name the others by number. Make another Miner for fewer");
     }
+    reload = reload || given != rows;
+    table = by;
+  };
+  replace(request.items, update.items, former->loaded().inputs.items.rows, "items");
+  replace(request.users, update.users, former->loaded().inputs.users.rows, "users");
+  if (update.item_ids.given()) request.item_ids = update.item_ids;
+  if (update.user_ids.given()) request.user_ids = update.user_ids;
+  for (const auto& [name, table] : update.features) request.features[name] = table;
+  request.events.insert(request.events.end(), update.events.begin(), update.events.end());
+  if (update.later_events != nullptr) {
+    former->check_events(*update.later_events);
+    request.later_events.push_back(update.later_events);
   }
-  return *other;
+  const std::int64_t version =
+      update.version.value_or(former->version() + (update.items.given() ? 1 : 0));
+  const auto next =
+      reload ? std::make_shared<Edition>(std::move(request), former->options(), version, pause)
+             : std::make_shared<Edition>(*former, std::move(request), version);
+  const std::uint32_t current = round();
+  next->prepare(current, next->k_at(current), pause);
+  const std::lock_guard<std::mutex> lock(state_);
+  current_ = next;
+  return version;
 }
 
-void BoundMiner::check(const RowsView& rows) const {
-  const std::uint64_t num_users = loaded_.user_ids ? loaded_.user_ids->size() : 0;
-  const std::uint64_t num_items = loaded_.inputs.items.rows;
-  if (rows.user == nullptr && (loaded_.user_ids || rows.queries == nullptr)) {
+void BoundMiner::check(const Edition& edition, const RowsView& rows) const {
+  const LoadedInputs& loaded = edition.loaded();
+  const std::uint64_t num_users = loaded.user_ids ? loaded.user_ids->size() : 0;
+  const std::uint64_t num_items = loaded.inputs.items.rows;
+  if (rows.user == nullptr && (loaded.user_ids || rows.queries == nullptr)) {
     throw InputError(
         "users: none are given; give the row number of each row's user (a Miner without users, "
         "user_ids and events takes queries alone)");
   }
-  if (rows.user != nullptr && loaded_.user_ids) {
+  if (rows.user != nullptr && loaded.user_ids) {
     refuse_rows(rows.num_rows,
                 "name a user outside of the " + std::to_string(num_users) +
                     " that are known, numbered from 0",
                 [&](std::uint64_t r) { return rows.user[r] >= num_users; });
   }
-  if (rows.queries == nullptr && loaded_.inputs.users.data == nullptr) {
+  if (rows.queries == nullptr && loaded.inputs.users.data == nullptr) {
     throw InputError(
         "queries: none are given, and the Miner has no vectors of users; give queries= here or "
         "users= to the Miner");
@@ -157,8 +190,10 @@ void BoundMiner::check(const RowsView& rows) const {
       });
 }
 
-void BoundMiner::name_rows(const RowsView& rows, std::uint64_t* keys, const Pause& pause) const {
-  if (rows.user == nullptr || !loaded_.user_ids) {
+void BoundMiner::name_rows(const Edition& edition, const RowsView& rows, std::uint64_t* keys,
+                           const Pause& pause) const {
+  const LoadedInputs& loaded = edition.loaded();
+  if (rows.user == nullptr || !loaded.user_ids) {
     throw InputError(
         "keys: none are given, and without known users none can be made; give a different number "
         "for each row");
@@ -170,36 +205,104 @@ void BoundMiner::name_rows(const RowsView& rows, std::uint64_t* keys, const Paus
     ids.clear();
     if (rows.positive_offsets != nullptr) {
       for (std::uint64_t p = rows.positive_offsets[row]; p < rows.positive_offsets[row + 1]; ++p)
-        ids.push_back(loaded_.item_ids.id_of(rows.positives[p]));
+        ids.push_back(loaded.item_ids->id_of(rows.positives[p]));
     }
     views.assign(ids.begin(), ids.end());
     const std::int64_t time = rows.time != nullptr ? rows.time[row] : INT64_MAX;
-    keys[row] = row_key_of(loaded_.user_ids->id_of(rows.user[row]), views, time);
+    keys[row] = row_key_of(loaded.user_ids->id_of(rows.user[row]), views, time);
   }
 }
 
-void BoundMiner::mine(RowsView rows, std::uint64_t* keys, std::uint32_t k, const Picks& out,
-                      const Pause& pause) {
+std::vector<std::vector<std::uint32_t>> BoundMiner::rows_of(const RowsView& rows) {
+  std::vector<std::vector<std::uint32_t>> lists(rows.num_rows);
+  for (std::uint64_t r = 0; r < rows.num_rows && rows.positive_offsets != nullptr; ++r) {
+    lists[r].assign(rows.positives + rows.positive_offsets[r],
+                    rows.positives + rows.positive_offsets[r + 1]);
+    std::sort(lists[r].begin(), lists[r].end());
+  }
+  // By key, not as the rows happen to stand: which of them a queue forgets first is then a matter
+  // of what the batch holds.
+  std::vector<std::uint64_t> order(rows.num_rows);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](std::uint64_t a, std::uint64_t b) {
+    return rows.key[a] != rows.key[b] ? rows.key[a] < rows.key[b] : lists[a] < lists[b];
+  });
+  std::vector<std::vector<std::uint32_t>> sorted;
+  sorted.reserve(order.size());
+  for (const std::uint64_t r : order) sorted.push_back(std::move(lists[r]));
+  return sorted;
+}
+
+void BoundMiner::enqueue(std::vector<std::vector<std::uint32_t>> rows) {
+  const std::lock_guard<std::mutex> lock(state_);
+  for (auto& row : rows) queue_.push_back(std::move(row));
+  while (queue_.size() > queue_depth_) queue_.pop_front();
+}
+
+Lists BoundMiner::queue() const {
+  const std::lock_guard<std::mutex> lock(state_);
+  Lists rows;
+  rows.offsets.push_back(0);
+  for (const auto& row : queue_) {
+    rows.values.insert(rows.values.end(), row.begin(), row.end());
+    rows.offsets.push_back(rows.values.size());
+  }
+  return rows;
+}
+
+void BoundMiner::set_queue(const Lists& rows) {
+  const std::uint64_t num_items = edition()->loaded().inputs.items.rows;
+  std::deque<std::vector<std::uint32_t>> queue;
+  for (std::size_t r = 0; r + 1 < rows.offsets.size(); ++r) {
+    const auto at = [&](std::size_t i) {
+      return rows.values.begin() + static_cast<std::ptrdiff_t>(rows.offsets[i]);
+    };
+    auto& row = queue.emplace_back(at(r), at(r + 1));
+    std::sort(row.begin(), row.end());
+    if (!row.empty() && row.back() >= num_items) {
+      throw InputError("queue: row " + std::to_string(r) + " holds item " +
+                       std::to_string(row.back()) + "; there are " + std::to_string(num_items) +
+                       ", numbered from 0");
+    }
+  }
+  const std::lock_guard<std::mutex> lock(state_);
+  queue_ = std::move(queue);
+}
+
+void BoundMiner::mine(Edition& edition, RowsView rows, std::uint64_t* keys, std::uint32_t round,
+                      std::uint32_t k, const Picks& out, const Pause& pause) {
   check_process();
-  check(rows);
+  check(edition, rows);
   if (rows.key == nullptr) {
-    name_rows(rows, keys, pause);
+    name_rows(edition, rows, keys, pause);
     rows.key = keys;
   }
-  if (!loaded_.user_ids) rows.user = nullptr;
-  const auto branches = static_cast<std::uint32_t>(loaded_.recipe.branches.size());
-  const std::uint32_t dim = loaded_.inputs.items.dim;
-  // A tile at a time, so that a stop is heard within a second or two; rows come out the same. The
-  // lock is free during a pause, which may run Python that mines.
-  for (std::uint64_t first = 0; first < rows.num_rows; pause()) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Miner& miner = miner_of(k);
-    const std::uint64_t tile = std::max<std::uint32_t>(1, miner.plan(rows.num_rows).tile_rows);
-    const std::uint64_t count = std::min(tile, rows.num_rows - first);
-    miner.mine_batch(quarry::part_of(rows, first, count, dim), part_of(out, first, k, branches));
-    first += count;
+  const std::shared_ptr<const Recipe> recipe = edition.recipe_at(round);
+  std::vector<std::vector<std::uint32_t>> items(recipe->branches.size());
+  std::vector<SharedPool> pools(items.size());
+  bool queues = false;
+  for (std::size_t b = 0; b < items.size(); ++b) {
+    const SourceSpec& source = recipe->branches[b].source;
+    if (source.kind == SourceKind::kBatch && rows.positive_offsets != nullptr) {
+      items[b].assign(rows.positives, rows.positives + rows.positive_offsets[rows.num_rows]);
+    } else if (source.kind == SourceKind::kQueue) {
+      queues = true;
+      const std::lock_guard<std::mutex> lock(state_);
+      queue_depth_ = std::max(queue_depth_, source.depth);
+      for (std::size_t r = queue_.size() - std::min<std::size_t>(source.depth, queue_.size());
+           r < queue_.size(); ++r)
+        items[b].insert(items[b].end(), queue_[r].begin(), queue_[r].end());
+    }
+    std::sort(items[b].begin(), items[b].end());
+    items[b].erase(std::unique(items[b].begin(), items[b].end()), items[b].end());
+    pools[b] = {items[b].data(), static_cast<std::uint32_t>(items[b].size())};
   }
+  rows.pools = pools.data();
+  if (!edition.loaded().user_ids) rows.user = nullptr;
+  edition.mine(rows, round, k, out, pause);
+  const auto branches = static_cast<std::uint32_t>(edition.loaded().recipe.branches.size());
   write_nans(out, rows.num_rows, k, branches);
+  if (queues) enqueue(rows_of(rows));
 }
 
 }  // namespace quarry

@@ -63,6 +63,18 @@ LoadedInputs::LoadedInputs(const MinerRequest& request, int threads,
   inputs.snapshot = &snapshot_;
 }
 
+LoadedInputs::LoadedInputs(const std::shared_ptr<const LoadedInputs>& base,
+                           const MinerRequest& request)
+    : recipe(base->recipe),
+      item_ids(base->item_ids),
+      user_ids(base->user_ids),
+      inputs(base->inputs),
+      warnings(base->warnings),
+      base_(base->base_ != nullptr ? base->base_ : base) {  // never a chain of all there were
+  inputs.items = inputs.users = {};
+  open_tables(request);
+}
+
 MatrixView LoadedInputs::open(const MatrixSource& source, const std::string& name) {
   MatrixView view = source.view;
   if (!source.path.empty()) view = files_.emplace_back(Embeddings::open(source.path)).view();
@@ -90,15 +102,16 @@ void LoadedInputs::open_tables(const MinerRequest& request) {
 }
 
 void LoadedInputs::name_rows(const MinerRequest& request) {
-  item_ids = ids_of(request.item_ids, "item", inputs.items.rows, "items");
+  const auto keep = [](IdMap ids) { return std::make_shared<const IdMap>(std::move(ids)); };
+  item_ids = keep(ids_of(request.item_ids, "item", inputs.items.rows, "items"));
   if (request.users.given()) {
-    user_ids = ids_of(request.user_ids, "user", inputs.users.rows, "users");
+    user_ids = keep(ids_of(request.user_ids, "user", inputs.users.rows, "users"));
   } else if (!request.user_ids.path.empty()) {
     const auto table = open_table(request.user_ids.path);
-    user_ids =
-        IdMap::from_ids(IdMap::read_column(*table, column_of(request.user_ids, "user")), "users");
+    user_ids = keep(
+        IdMap::from_ids(IdMap::read_column(*table, column_of(request.user_ids, "user")), "users"));
   } else if (request.user_ids.given()) {
-    user_ids = IdMap::from_ids(request.user_ids.ids, "users");
+    user_ids = keep(IdMap::from_ids(request.user_ids.ids, "users"));
   }
 }
 
@@ -127,13 +140,20 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
                          "; are the id files the right ones?");
     }
   };
-  if (!request.events.empty()) {
+  if (!request.events.empty() || !request.later_events.empty()) {
     std::optional<std::int64_t> as_of;
     if (!request.as_of.empty()) as_of = parse_time(request.as_of, "as_of");
     Exec exec;
     exec.threads = threads;
-    exposure = read_exposure(request.events, request.event_columns, recipe.exposure,
-                             users_for("events"), item_ids, as_of, unknown, exec);
+    const IdMap& users = users_for("events");
+    if (request.later_events.empty()) {
+      exposure = read_exposure(request.events, request.event_columns, recipe.exposure, users,
+                               *item_ids, as_of, unknown, exec);
+    } else {
+      LaterEventsTable later(request.later_events, request.event_columns, users, *item_ids);
+      exposure = read_exposure(request.events, later, request.event_columns, recipe.exposure, users,
+                               *item_ids, as_of, unknown, exec);
+    }
     inputs.exposure = &*exposure;
     left_out("events (ids of users and items)", exposure->unknown_users + exposure->unknown_items);
     if (exposure->no_values) {
@@ -144,14 +164,14 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     pause();
   }
   if (!request.catalogue.empty()) {
-    catalogue = read_catalogue(request.catalogue, request.catalogue_columns, item_ids, unknown);
+    catalogue = read_catalogue(request.catalogue, request.catalogue_columns, *item_ids, unknown);
     inputs.catalogue = &*catalogue;
     left_out("catalogue (rows)", catalogue->unknown_ids);
     pause();
   }
   for (const auto& [name, path] : request.pairs) {
     pairs_[name] =
-        read_pairs(path, request.pair_columns, counted_users_for("pairs"), item_ids, unknown);
+        read_pairs(path, request.pair_columns, counted_users_for("pairs"), *item_ids, unknown);
     inputs.pairs[name] = &pairs_[name];
     left_out("pairs '" + name + "' (rows)", pairs_[name].unknown_ids);
     pause();
@@ -171,7 +191,7 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
   }
   for (const auto& [name, path] : request.item_list_files) {
     std::uint64_t dropped = 0;
-    inputs.item_lists[name] = read_item_list(path, "item", item_ids, unknown, &dropped);
+    inputs.item_lists[name] = read_item_list(path, "item", *item_ids, unknown, &dropped);
     left_out("item_lists '" + name + "' (rows)", dropped);
   }
   for (const auto& [name, items] : request.item_lists) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,12 +19,15 @@ struct LoadedInputs {
   /// Reads what the request names and checks it as `quarry mine` does. `pause` is called between
   /// files and may throw. Throws ConfigError, InputError, IoError.
   LoadedInputs(const MinerRequest& request, int threads, const std::function<void()>& pause);
+  /// The tables of `base` with other vectors: as many items and users, with the ids that they have.
+  /// Throws InputError for vectors that the constructor above would refuse.
+  LoadedInputs(const std::shared_ptr<const LoadedInputs>& base, const MinerRequest& request);
   LoadedInputs(const LoadedInputs&) = delete;
   LoadedInputs& operator=(const LoadedInputs&) = delete;
 
   Recipe recipe;
-  IdMap item_ids;
-  std::optional<IdMap> user_ids;  ///< nothing: no user is known
+  std::shared_ptr<const IdMap> item_ids;
+  std::shared_ptr<const IdMap> user_ids;  ///< null: no user is known
   std::optional<Exposure> exposure;
   std::optional<Catalogue> catalogue;
   MinerInputs inputs;
@@ -39,6 +43,7 @@ struct LoadedInputs {
   const IdMap& users_for(const char* what) const;
   const IdMap& counted_users_for(const char* what) const;
 
+  std::shared_ptr<const LoadedInputs> base_;  ///< whose tables `inputs` refers to; null: its own
   std::vector<Embeddings> files_;
   std::map<std::string, PairValues> pairs_;
   Lists known_positives_;

@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <iterator>
 #include <new>
@@ -20,6 +21,7 @@
 #include "kernels/core/ids.h"
 #include "python/bind/arrays.h"
 #include "python/bind/bound_miner.h"
+#include "python/bind/synthetic.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -29,10 +31,11 @@ namespace {
 
 /// What is said of files may hold bytes that are not UTF-8.
 void raise(const char* type, const char* words) {
-  const nb::object error = nb::module_::import_("quarry._errors").attr(type);
-  nb::object text = nb::steal(
+  const nb::object errors = nb::module_::import_("quarry._errors");
+  const nb::object text = nb::steal(
       PyUnicode_DecodeUTF8(words, static_cast<Py_ssize_t>(std::strlen(words)), "backslashreplace"));
-  PyErr_SetObject(error.ptr(), text.ptr());
+  const nb::object said = errors.attr("in_words_of_python")(text);
+  PyErr_SetObject(nb::object(errors.attr(type)).ptr(), said.ptr());
 }
 
 void translate(const std::exception_ptr& thrown, void*) {
@@ -56,6 +59,8 @@ void translate(const std::exception_ptr& thrown, void*) {
     raise("Cancelled", error.what());
   } catch (const ForkError& error) {
     raise("ForkError", error.what());
+  } catch (const StaleError& error) {
+    raise("StaleError", error.what());
   }
 }
 
@@ -64,6 +69,14 @@ void hear_signals() {
   const nb::gil_scoped_acquire held;
   if (PyErr_CheckSignals() != 0) throw nb::python_error();
 }
+
+template <class T>
+using Table = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+/// Ends a batch from another thread, which signals do not reach.
+struct StopFlag {
+  std::atomic<bool> asked{false};
+};
 
 template <class T>
 const T* data_or_null(const std::optional<InColumn<T>>& column, std::size_t size,
@@ -76,20 +89,22 @@ const T* data_or_null(const std::optional<InColumn<T>>& column, std::size_t size
   return column->data();
 }
 
-void check_offsets(const std::uint64_t* offsets, std::size_t rows, std::size_t positives) {
+void check_offsets(const std::uint64_t* offsets, std::size_t rows, std::size_t positives,
+                   const char* name = "positives") {
   bool right = offsets[0] == 0 && offsets[rows] == positives;
   for (std::size_t r = 0; r < rows && right; ++r) right = offsets[r] <= offsets[r + 1];
   if (!right) {
-    throw InputError("positives: their offsets must begin with 0, never fall and end with " +
-                     std::to_string(positives) + ", the number of positives");
+    throw InputError(std::string(name) +
+                     ": the offsets must begin with 0, never fall and end with " +
+                     std::to_string(positives) + ", the number of values");
   }
 }
 
 const float* queries_of(const std::optional<MatrixSource>& queries, std::size_t rows,
-                        const BoundMiner& miner) {
+                        const Edition& edition) {
   if (!queries) return nullptr;
   const MatrixView& view = queries->view;
-  const std::uint32_t dim = miner.loaded().inputs.items.dim;
+  const std::uint32_t dim = edition.loaded().inputs.items.dim;
   if (view.rows != rows || view.dim != dim || view.dtype != Dtype::kF32) {
     throw InputError("queries: must be float32 of shape (" + std::to_string(rows) + ", " +
                      std::to_string(dim) + "), one row per row of the batch");
@@ -97,13 +112,70 @@ const float* queries_of(const std::optional<MatrixSource>& queries, std::size_t 
   return static_cast<const float*>(view.data);
 }
 
-nb::dict mine(BoundMiner& miner, std::size_t rows, std::uint32_t k,
+/// The columns of a result, until Python has them.
+struct Columns {
+  OutColumn<std::uint64_t> key;
+  OutColumn<std::uint32_t> item, raw_rank, survivor_rank, stratum;
+  OutColumn<float> score, logq, kappa, positive_min;
+  OutColumn<std::uint8_t> branch, fill, certified;
+  OutColumn<std::uint16_t> count;
+  OutColumn<std::int64_t> number;
+
+  Picks allocate(std::size_t rows, std::size_t k, std::size_t branches) {
+    const std::size_t slots = rows * k;
+    key.allocate(rows), item.allocate(slots), raw_rank.allocate(slots);
+    survivor_rank.allocate(slots), stratum.allocate(slots), score.allocate(slots);
+    logq.allocate(slots), kappa.allocate(rows * branches), positive_min.allocate(rows);
+    branch.allocate(slots), fill.allocate(slots), certified.allocate(rows);
+    count.allocate(rows), number.allocate(slots);
+    Picks out;
+    out.item = item.data(), out.score = score.data(), out.branch = branch.data();
+    out.raw_rank = raw_rank.data(), out.survivor_rank = survivor_rank.data();
+    out.stratum = stratum.data(), out.logq = logq.data(), out.fill = fill.data();
+    out.count = count.data(), out.kappa = kappa.data(), out.positive_min = positive_min.data();
+    out.certified = certified.data();
+    return out;
+  }
+
+  nb::dict to_numpy(std::size_t rows, std::size_t k, std::size_t branches) {
+    nb::dict result;
+    result["key"] = key.to_numpy({rows});
+    result["item"] = number.to_numpy({rows, k});
+    result["score"] = score.to_numpy({rows, k});
+    result["branch"] = branch.to_numpy({rows, k});
+    result["raw_rank"] = raw_rank.to_numpy({rows, k});
+    result["survivor_rank"] = survivor_rank.to_numpy({rows, k});
+    result["stratum"] = stratum.to_numpy({rows, k});
+    result["logq"] = logq.to_numpy({rows, k});
+    result["fill"] = fill.to_numpy({rows, k});
+    result["count"] = count.to_numpy({rows});
+    result["kappa"] = kappa.to_numpy({rows, branches});
+    result["positive_min"] = positive_min.to_numpy({rows});
+    result["certified"] = certified.to_numpy({rows});
+    return result;
+  }
+};
+
+void refuse_stale(const Edition& edition, std::int64_t version) {
+  if (version == edition.version()) return;
+  throw StaleError("version: the batch is of version " + std::to_string(version) +
+                   ", the Miner's items are of version " + std::to_string(edition.version()) +
+                   "; bring the Miner up to date (update_items), or mine with stale=\"warn\"");
+}
+
+nb::dict mine(BoundMiner& miner, std::size_t rows, std::optional<std::uint32_t> wanted_k,
+              std::optional<std::uint32_t> wanted_round, std::optional<std::int64_t> version,
               const std::optional<InColumn<std::uint64_t>>& key,
               const std::optional<InColumn<std::uint32_t>>& user,
               const std::optional<InColumn<std::int64_t>>& time,
               const std::optional<std::vector<std::string>>& segments,
               const std::optional<InColumn<std::uint64_t>>& positive_offsets,
-              const std::optional<InColumn<std::uint32_t>>& positives, const nb::object& queries) {
+              const std::optional<InColumn<std::uint32_t>>& positives, const nb::object& queries,
+              const StopFlag* stop) {
+  const std::shared_ptr<Edition> edition = miner.edition();
+  const std::uint32_t round = wanted_round.value_or(miner.round());
+  if (version) refuse_stale(*edition, *version);
+  const std::uint32_t k = wanted_k ? *wanted_k : edition->k_at(round);
   RowsView view;
   view.num_rows = rows;
   view.key = data_or_null(key, rows, "keys");
@@ -116,55 +188,34 @@ nb::dict mine(BoundMiner& miner, std::size_t rows, std::uint32_t k,
   }
   std::optional<MatrixSource> vectors;
   if (!queries.is_none()) vectors = matrix_of(queries, "queries");
-  view.queries = queries_of(vectors, rows, miner);
+  view.queries = queries_of(vectors, rows, *edition);
   std::vector<std::uint32_t> codes;
   if (segments) {
     if (segments->size() != rows)
       throw InputError("segments: has " + std::to_string(segments->size()) + " entries; " +
                        std::to_string(rows) + " are needed");
-    for (const std::string& name : *segments) codes.push_back(miner.miner().segment_code(name));
+    for (const std::string& name : *segments) codes.push_back(edition->first().segment_code(name));
     view.segment = codes.data();
   }
-  const std::size_t branches = miner.miner().branch_names().size();
-  const std::size_t slots = rows * k;
-  OutColumn<std::uint64_t> keys(rows);
-  OutColumn<std::uint32_t> item(slots), raw_rank(slots), survivor_rank(slots), stratum(slots);
-  OutColumn<float> score(slots), logq(slots), kappa(rows * branches), positive_min(rows);
-  OutColumn<std::uint8_t> branch(slots), fill(slots), certified(rows);
-  OutColumn<std::uint16_t> count(rows);
-  OutColumn<std::int64_t> number(slots);
-  Picks out;
-  out.item = item.data(), out.score = score.data(), out.branch = branch.data();
-  out.raw_rank = raw_rank.data(), out.survivor_rank = survivor_rank.data();
-  out.stratum = stratum.data(), out.logq = logq.data(), out.fill = fill.data();
-  out.count = count.data(), out.kappa = kappa.data(), out.positive_min = positive_min.data();
-  out.certified = certified.data();
+  const std::size_t branches = edition->loaded().recipe.branches.size();
+  const auto pause = [stop] {
+    hear_signals();
+    if (stop != nullptr && stop->asked) throw Cancelled("stopped on request");
+  };
+  Columns columns;
   {
     const nb::gil_scoped_release free;
-    if (rows > 0) miner.mine(view, keys.data(), k, out, hear_signals);
-    if (view.key != nullptr && rows > 0) std::copy_n(view.key, rows, keys.data());
-    for (std::size_t i = 0; i < slots; ++i)
-      number.data()[i] = item.data()[i] == kNoItem ? -1 : std::int64_t{item.data()[i]};
+    const Picks out = columns.allocate(rows, k, branches);
+    if (rows > 0) miner.mine(*edition, view, columns.key.data(), round, k, out, pause);
+    if (view.key != nullptr && rows > 0) std::copy_n(view.key, rows, columns.key.data());
+    for (std::size_t i = 0; i < rows * k; ++i)
+      columns.number.data()[i] = out.item[i] == kNoItem ? -1 : std::int64_t{out.item[i]};
   }
-  nb::dict result;
-  result["key"] = keys.to_numpy({rows});
-  result["item"] = number.to_numpy({rows, k});
-  result["score"] = score.to_numpy({rows, k});
-  result["branch"] = branch.to_numpy({rows, k});
-  result["raw_rank"] = raw_rank.to_numpy({rows, k});
-  result["survivor_rank"] = survivor_rank.to_numpy({rows, k});
-  result["stratum"] = stratum.to_numpy({rows, k});
-  result["logq"] = logq.to_numpy({rows, k});
-  result["fill"] = fill.to_numpy({rows, k});
-  result["count"] = count.to_numpy({rows});
-  result["kappa"] = kappa.to_numpy({rows, branches});
-  result["positive_min"] = positive_min.to_numpy({rows});
-  result["certified"] = certified.to_numpy({rows});
+  nb::dict result = columns.to_numpy(rows, k, branches);
+  result["version"] = edition->version();
+  result["round"] = round;
   return result;
 }
-
-template <class T>
-using Table = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 std::string content_hash(const Table<std::uint32_t>& item, const Table<float>& score,
                          const Table<std::uint32_t>& stratum, const Table<std::uint8_t>& fill) {
@@ -255,7 +306,102 @@ void bind_request(nb::module_& m) {
            });
 }
 
+void bind_update(nb::module_& m) {
+  using U = Update;
+  nb::class_<U>(m, "Update", "What changes; fields as in python/bind/bound_miner.h.")
+      .def(nb::init<>())
+      .def_rw("version", &U::version)
+      .def_rw("events", &U::events)
+      .def("set_items", [](U& u, const nb::object& a) { u.items = matrix_of(a, "items"); })
+      .def("set_items_file", [](U& u, const std::string& path) { u.items.path = path; })
+      .def("set_users", [](U& u, const nb::object& a) { u.users = matrix_of(a, "users"); })
+      .def("set_users_file", [](U& u, const std::string& path) { u.users.path = path; })
+      .def("set_item_ids",
+           [](U& u, const std::string& path, const std::string& column,
+              const std::vector<std::string>& ids) {
+             u.item_ids = {path, column, ids};
+           })
+      .def("set_user_ids",
+           [](U& u, const std::string& path, const std::string& column,
+              const std::vector<std::string>& ids) {
+             u.user_ids = {path, column, ids};
+           })
+      .def("set_feature",
+           [](U& u, const std::string& name, const nb::object& a) {
+             u.features[name] = matrix_of(a, "features['" + name + "']");
+           })
+      .def("set_feature_file", [](U& u, const std::string& name,
+                                  const std::string& path) { u.features[name].path = path; })
+      .def("set_events",
+           [](U& u, const InColumn<std::uint32_t>& users, const InColumn<std::uint32_t>& items,
+              const InColumn<std::int64_t>& times, const InColumn<std::uint32_t>& kinds,
+              const std::vector<std::string>& kind_names,
+              const std::optional<InColumn<float>>& values) {
+             auto events = std::make_shared<LaterEvents>();
+             const auto take = [](auto& to, const auto& from) {
+               to.assign(from.data(), from.data() + from.size());
+             };
+             take(events->users, users), take(events->items, items), take(events->times, times);
+             take(events->kinds, kinds);
+             events->kind_names = kind_names;
+             if (values) take(events->values, *values);
+             u.later_events = std::move(events);
+           });
+}
+
+/// (positive, coefficient, vector or None)
+nb::tuple synthesize(const BoundMiner& miner, std::uint32_t round,
+                     std::optional<std::int64_t> version, const InColumn<std::uint64_t>& key,
+                     const Table<std::int64_t>& item,
+                     const InColumn<std::uint64_t>& positive_offsets,
+                     const InColumn<std::uint32_t>& positives, bool vectors) {
+  const std::shared_ptr<Edition> edition = miner.edition();
+  if (version) refuse_stale(*edition, *version);
+  const std::size_t rows = item.shape(0), k = item.shape(1);
+  if (key.size() != rows || positive_offsets.size() != rows + 1)
+    throw InputError("positives: are not of as many rows as the negatives");
+  check_offsets(positive_offsets.data(), rows, positives.size());
+  const MatrixView& items = edition->loaded().inputs.items;
+  OutColumn<std::int64_t> positive;
+  OutColumn<float> coefficient, vector;
+  {
+    const nb::gil_scoped_release free;
+    positive.allocate(rows * k), coefficient.allocate(rows * k);
+    if (vectors) vector.allocate(rows * k * items.dim);
+    mix({miner.seed(), round},
+        {rows, static_cast<std::uint32_t>(k), key.data(), item.data(), positive_offsets.data(),
+         positives.data()},
+        items, miner.threads(), {positive.data(), coefficient.data(), vector.data()});
+  }
+  return nb::make_tuple(positive.to_numpy({rows, k}), coefficient.to_numpy({rows, k}),
+                        vectors ? vector.to_numpy({rows, k, items.dim}) : nb::none());
+}
+
+nb::tuple queue_of(const BoundMiner& miner) {
+  const Lists rows = miner.queue();
+  OutColumn<std::uint64_t> offsets;
+  OutColumn<std::uint32_t> items;
+  offsets.allocate(rows.offsets.size()), items.allocate(rows.values.size());
+  std::copy(rows.offsets.begin(), rows.offsets.end(), offsets.data());
+  std::copy(rows.values.begin(), rows.values.end(), items.data());
+  return nb::make_tuple(offsets.to_numpy({rows.offsets.size()}),
+                        items.to_numpy({rows.values.size()}));
+}
+
+void set_queue(BoundMiner& miner, const InColumn<std::uint64_t>& offsets,
+               const InColumn<std::uint32_t>& items) {
+  if (offsets.size() == 0) throw InputError("queue: has no offsets; one more than rows is needed");
+  check_offsets(offsets.data(), offsets.size() - 1, items.size(), "queue");
+  Lists rows;
+  rows.offsets.assign(offsets.data(), offsets.data() + offsets.size());
+  rows.values.assign(items.data(), items.data() + items.size());
+  miner.set_queue(rows);
+}
+
 void bind_miner(nb::module_& m) {
+  nb::class_<StopFlag>(m, "StopFlag", "Ends batches of other threads.")
+      .def(nb::init<>())
+      .def("set", [](StopFlag& flag) { flag.asked = true; });
   nb::class_<BoundMiner>(m, "Miner", "quarry.Miner without the conversions.")
       .def(
           "__init__",
@@ -264,38 +410,70 @@ void bind_miner(nb::module_& m) {
             new (self) BoundMiner(request, hear_signals);
           },
           "request"_a)
-      .def("mine", &mine, "rows"_a, "k"_a, "key"_a.noconvert().none(), "user"_a.noconvert().none(),
-           "time"_a.noconvert().none(), "segments"_a.none(),
-           "positive_offsets"_a.noconvert().none(), "positives"_a.noconvert().none(),
-           "queries"_a.none(),
+      .def("mine", &mine, "rows"_a, "k"_a.none(), "round"_a.none(), "version"_a.none(),
+           "key"_a.noconvert().none(), "user"_a.noconvert().none(), "time"_a.noconvert().none(),
+           "segments"_a.none(), "positive_offsets"_a.noconvert().none(),
+           "positives"_a.noconvert().none(), "queries"_a.none(), "stop"_a.none(),
            "Mines `rows` rows; columns as in RowsView, shapes of the result as in Picks.")
-      .def_prop_ro("k", [](const BoundMiner& b) { return b.loaded().recipe.k; })
-      .def_prop_ro("dim", [](const BoundMiner& b) { return b.loaded().inputs.items.dim; })
-      .def_prop_ro("num_items", [](const BoundMiner& b) { return b.loaded().inputs.items.rows; })
+      .def(
+          "update",
+          [](BoundMiner& b, const Update& update) {
+            const nb::gil_scoped_release free;
+            return b.update(update, hear_signals);
+          },
+          "update"_a)
+      .def(
+          "set_round",
+          [](BoundMiner& b, std::uint32_t round) {
+            const nb::gil_scoped_release free;
+            b.set_round(round, hear_signals);
+          },
+          "round"_a)
+      .def("synthesize", &synthesize, "round"_a, "version"_a.none(), "key"_a.noconvert(),
+           "item"_a.noconvert(), "positive_offsets"_a.noconvert(), "positives"_a.noconvert(),
+           "vectors"_a)
+      .def("queue", &queue_of)
+      .def("set_queue", &set_queue, "offsets"_a.noconvert(), "items"_a.noconvert())
+      .def_prop_ro("k", [](const BoundMiner& b) { return b.edition()->k_at(b.round()); })
+      .def_prop_ro("dim",
+                   [](const BoundMiner& b) { return b.edition()->loaded().inputs.items.dim; })
+      .def_prop_ro("num_items",
+                   [](const BoundMiner& b) { return b.edition()->loaded().inputs.items.rows; })
       .def_prop_ro("num_users",
                    [](const BoundMiner& b) -> std::uint64_t {
-                     return b.loaded().user_ids ? b.loaded().user_ids->size() : 0;
+                     const auto edition = b.edition();
+                     const auto& ids = edition->loaded().user_ids;
+                     return ids ? ids->size() : 0;
                    })
+      .def_prop_ro("version", [](const BoundMiner& b) { return b.edition()->version(); })
       .def_prop_ro("threads", &BoundMiner::threads)
       .def_prop_ro("seed", &BoundMiner::seed)
       .def_prop_ro("round", &BoundMiner::round)
-      .def_prop_ro("branches", [](const BoundMiner& b) { return b.miner().branch_names(); })
-      .def_prop_ro("strata", [](const BoundMiner& b) { return b.miner().stratum_names(); })
-      .def_prop_ro("promise", [](const BoundMiner& b) { return b.miner().promise(); })
-      .def_prop_ro("retriever", &BoundMiner::retriever)
-      .def_prop_ro("recipe", [](const BoundMiner& b) { return b.loaded().recipe.text; })
-      .def_prop_ro("warnings", [](const BoundMiner& b) { return b.loaded().warnings; })
-      .def_prop_ro("as_of", [](const BoundMiner& b) { return b.loaded().inputs.snapshot->as_of; })
+      .def_prop_ro("branches",
+                   [](const BoundMiner& b) { return b.edition()->first().branch_names(); })
+      .def_prop_ro("strata",
+                   [](const BoundMiner& b) { return b.edition()->first().stratum_names(); })
+      .def_prop_ro("promise", [](const BoundMiner& b) { return b.edition()->first().promise(); })
+      .def_prop_ro("retriever", [](const BoundMiner& b) { return b.edition()->retriever(); })
+      .def_prop_ro("recipe", [](const BoundMiner& b) { return b.edition()->loaded().recipe.text; })
+      .def_prop_ro("recipe_name",
+                   [](const BoundMiner& b) { return b.edition()->loaded().recipe.name; })
+      .def_prop_ro(
+          "fixed_kind",
+          [](const BoundMiner& b) { return b.edition()->request().event_columns.fixed_kind; })
+      .def_prop_ro("warnings", [](const BoundMiner& b) { return b.edition()->loaded().warnings; })
+      .def_prop_ro("as_of",
+                   [](const BoundMiner& b) { return b.edition()->loaded().inputs.snapshot->as_of; })
       .def_prop_ro(
           "items_address",
           [](const BoundMiner& b) {
-            return reinterpret_cast<std::uintptr_t>(b.loaded().inputs.items.data);
+            return reinterpret_cast<std::uintptr_t>(b.edition()->loaded().inputs.items.data);
           },
           "Where the library reads the items.")
       .def_prop_ro(
           "users_address",
           [](const BoundMiner& b) {
-            return reinterpret_cast<std::uintptr_t>(b.loaded().inputs.users.data);
+            return reinterpret_cast<std::uintptr_t>(b.edition()->loaded().inputs.users.data);
           },
           "Where the library reads the users; 0: it has none.");
 }
@@ -330,6 +508,7 @@ NB_MODULE(_quarry, m) {
   m.doc() = "The library behind the package quarry; its names are private.";
   nb::register_exception_translator(quarry::translate);
   quarry::bind_request(m);
+  quarry::bind_update(m);
   quarry::bind_miner(m);
   quarry::bind_functions(m);
 }

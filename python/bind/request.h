@@ -10,6 +10,7 @@
 
 #include "host/data/embeddings.h"
 #include "host/data/tables.h"
+#include "python/bind/later_events.h"
 
 namespace quarry {
 
@@ -41,6 +42,7 @@ struct MinerRequest {
   MatrixSource items, users;
   IdSource item_ids, user_ids;
   std::vector<std::string> events;
+  std::vector<std::shared_ptr<const LaterEvents>> later_events;  ///< of the same log as `events`
   EventColumns event_columns;
   std::string catalogue;
   CatalogueColumns catalogue_columns;

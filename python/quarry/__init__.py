@@ -1,13 +1,28 @@
 """Hard-negative mining. docs/python.md of the project is the guide; every class and function says shapes, dtypes and errors."""
-from . import _quarry
-from ._errors import Cancelled, ConfigError, DeviceError, Error, ForkError, InputError, IoError, LockedError, OutOfMemory
+import os as _os
+
+# OpenMP's threads wait for each other by spinning unless they are told not to when its library is loaded. Where processors are shared, or
+# rationed as in a container, a batch of a millisecond then takes a hundred.
+_asked = "OMP_WAIT_POLICY" in _os.environ or "GOMP_SPINCOUNT" in _os.environ
+if not _asked:
+    _os.environ["OMP_WAIT_POLICY"] = "passive"
+try:
+    from . import _quarry
+finally:
+    if not _asked:
+        del _os.environ["OMP_WAIT_POLICY"]
+from ._errors import (Cancelled, ConfigError, DeviceError, Error, ForkError, InputError, IoError, LockedError, OutOfMemory, StaleError,
+                      StaleWarning)
+from ._logq import in_batch_logq, mixed_logq
 from ._miner import FILL_CODES, NO_BRANCH, Miner, Negatives
+from ._prefetch import Prefetcher
 from ._program import program
+from ._synthetic import Synthetic
 from ._sets import NegativeSet, Rows, open  # noqa: A004
 
 __all__ = ["Cancelled", "ConfigError", "DeviceError", "Error", "FILL_CODES", "ForkError", "InputError", "IoError", "LockedError", "Miner",
-           "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Rows", "get_num_threads", "open", "program", "recipes",
-           "set_num_threads"]
+           "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Prefetcher", "Rows", "StaleError",
+           "StaleWarning", "Synthetic", "get_num_threads", "in_batch_logq", "mixed_logq", "open", "program", "recipes", "set_num_threads"]
 
 
 def set_num_threads(threads: int) -> None:

@@ -1,4 +1,22 @@
-"""What Quarry raises. The classes are those of the library; the words are the library's own."""
+"""What Quarry raises. The classes are those of the library; the words are the library's own, where flags of the program are named as
+the arguments of Python."""
+import re
+
+_MAPS = {"event-columns": "event_columns", "pair-columns": "pair_columns", "catalogue-columns": "catalogue_columns", "pairs": "pairs",
+         "item-list": "item_lists", "feature": "features"}
+_ONES = {"item-ids": "item_ids", "user-ids": "user_ids", "event-kind": "event_kind", "catalogue": "catalogue", "events": "events",
+         "as-of": "as_of", "users": "users", "items": "items", "retriever": "retriever", "seed": "seed", "round": "round",
+         "threads": "threads"}
+
+
+def in_words_of_python(text: str) -> str:
+    """A message of the library with `--event-columns user=COLUMN` as `event_columns={'user': COLUMN}` and the like. Flags that no argument
+    stands for are left as they are."""
+    text = text.replace(" with --unknown-ids drop", " with unknown_ids='drop'").replace("--unknown-ids drop", "unknown_ids='drop'")
+    text = re.sub(r"--([a-z-]+) ([\w.-]+)=([A-Z]\w*(?::[A-Z]+)?)", lambda found: f"{_MAPS[found[1]]}={{'{found[2]}': {found[3]}}}"
+                  if found[1] in _MAPS else found[0], text)
+    return re.sub(r"--([a-z-]+)\b(?![-=])(:?)", lambda found: f"{(_MAPS | _ONES)[found[1]]}{found[2] or '='}"
+                  if found[1] in _MAPS or found[1] in _ONES else found[0], text)
 
 
 class Error(Exception):
@@ -35,3 +53,11 @@ class Cancelled(Error, RuntimeError):
 
 class ForkError(Error, RuntimeError):
     """A Miner was used, or made, in a process forked from one that had made a Miner: its threads are not there."""
+
+
+class StaleError(Error, RuntimeError):
+    """A batch asked for another version of the items than the Miner has."""
+
+
+class StaleWarning(UserWarning):
+    """The same, where `stale="warn"`: the batch was mined with the items that there were, and counted."""

@@ -1,17 +1,23 @@
 """Mining from Python: Miner, and Negatives, what it gives."""
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import os
-from typing import Any, Mapping, Sequence, Union
+import threading
+import warnings
+from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 
 import numpy as np
 
 from . import _quarry
 from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, integers, is_path, path_text, positives as
                        positives_of)
-from ._errors import ConfigError, InputError
+from ._errors import ConfigError, InputError, StaleWarning
+from ._prefetch import Prefetcher
+from ._synthetic import Synthetic
+from ._updates import items_update, log_update
 
 Path = Union[str, bytes, "os.PathLike[Any]"]
 
@@ -40,6 +46,13 @@ class Negatives:
     kappa: np.ndarray  #: float32 [B, branches] next sampling key of the branch; NaN: none
     positive_min: np.ndarray  #: float32 [B] least exact score of the row's positives; NaN: none
     certified: np.ndarray  #: uint8 [B] 1: the row's search is proven equal to brute force
+    version: int | None = None  #: of the items that they were mined from (`Miner.version`); None: of several, or not known
+    round: int | None = None  #: of chance and schedules; None likewise
+
+    def __repr__(self) -> str:
+        filled = int(self.count.sum())
+        share = 100.0 * filled / max(self.item.size, 1)
+        return f"<quarry.Negatives of {len(self)} rows, k {self.k}, {share:.4g} % filled, version {self.version}, round {self.round}>"
 
     def __len__(self) -> int:
         return len(self.key)
@@ -64,8 +77,14 @@ class Negatives:
         """Batches laid end to end. Raises InputError where there are none, or they differ in k."""
         if not parts or len({part.k for part in parts}) != 1:
             raise InputError(f"concatenate: {len(parts)} batches of k {sorted({part.k for part in parts})}; one or more of the same k are needed")
-        names = [field.name for field in dataclasses.fields(Negatives)]
-        return Negatives(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        fields: dict[str, Any] = {}
+        for field in dataclasses.fields(Negatives):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name in ("version", "round"):
+                fields[field.name] = values[0] if len(set(values)) == 1 else None
+            else:
+                fields[field.name] = np.concatenate(values)
+        return Negatives(**fields)
 
 
 class Miner:
@@ -163,9 +182,18 @@ class Miner:
         r.drop_unknown_ids = unknown_ids == "drop"
         r.allow_inert = bool(allow_inert)
         self._miner = _quarry.Miner(r)
+        self._process = os.getpid()
+        self._stale_batches = 0
+        self._lock = threading.Lock()
+        self._updater: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        return (f"<quarry.Miner of {self.num_items} items of {self.dim} numbers and {self.num_users} users, recipe {self._miner.recipe_name!r}, "
+                f"k {self.k}, {self.retriever}, {self.threads} threads, version {self.version}, seed {self.seed}, round {self.round}>")
 
     def mine(self, users: Any = None, positives: Any = None, *, times: Any = None, queries: Any = None, segments: Any = None,
-             keys: Any = None, k: int | None = None) -> Negatives:
+             keys: Any = None, k: int | None = None, round: int | None = None, version: int | None = None,
+             stale: str = "error") -> Negatives:
         """Negatives for a batch of B rows, in their order.
 
         users: integers [B], row numbers of the users. May be left out where the Miner knows no users.
@@ -179,8 +207,18 @@ class Miner:
         keys: integers [B] of 0 to 2^64 - 1, a different one per row of a run. None: the command line's keys, which are made of user,
             positives and time, so that the answers are the command line's. Equal keys draw alike.
         k: negatives per row; None: the recipe's. Another one makes a second miner, with tables of its own, when first asked for.
+        round: as of the Miner, for this batch; None: the Miner's (`set_round`). The answers are those of a Miner made with it.
+        version: that of the items that the batch counts on, as of the model that made its queries; None: any. Where the Miner's is another
+            one, stale="error" raises StaleError before anything is mined; stale="warn" mines with the items that there are, warns
+            (StaleWarning) and counts (`stale_batches`). `Negatives.version` says which it was.
 
         Raises InputError, before anything is mined, for wrong types, shapes, devices and numbers out of range; ForkError; OutOfMemory."""
+        return self._mine(None, users, positives, times, queries, segments, keys, k, round, version, stale)
+
+    def _mine(self, stop: Any, users: Any = None, positives: Any = None, times: Any = None, queries: Any = None, segments: Any = None,
+              keys: Any = None, k: int | None = None, round: int | None = None, version: int | None = None,
+              stale: str = "error") -> Negatives:
+        """mine, which a StopFlag of another thread can end with Cancelled."""
         if users is not None:
             users = integers(users, "users", 0, MOST_INDEX, np.uint32)
             rows = len(users)
@@ -199,10 +237,100 @@ class Miner:
             queries = in_place(queries, "queries")
         if segments is not None:
             segments = [str(segment) for segment in segments]
-        wanted = self.k if k is None else k
-        if isinstance(wanted, bool) or not isinstance(wanted, (int, np.integer)) or not 1 <= wanted <= 65535:
-            raise ConfigError(f"k: {wanted!r} is out of range; a whole number from 1 on, or None for the recipe's")
-        return Negatives(**self._miner.mine(rows, int(wanted), keys, users, times, segments, offsets, values, queries))
+        if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= 65535):
+            raise ConfigError(f"k: {k!r} is out of range; a whole number from 1 on, or None for the recipe's")
+        if stale not in ("error", "warn"):
+            raise ConfigError(f"stale: {stale!r} is not one of error, warn")
+        if version is not None:
+            version = _version(version)
+        mined = Negatives(**self._miner.mine(rows, None if k is None else int(k), None if round is None else _u32(round, "round"),
+                                             version if stale == "error" else None, keys, users, times, segments, offsets, values,
+                                             queries, stop))
+        if version is not None and mined.version != version:
+            with self._lock:
+                self._stale_batches += 1
+            warnings.warn(f"a batch of version {version} was mined with items of version {mined.version}", StaleWarning, stacklevel=3)
+        return mined
+
+    def update_items(self, items: Any = None, *, users: Any = None, item_ids: Any = None, user_ids: Any = None,
+                     features: Mapping[str, Any] | None = None, version: int | None = None,
+                     wait: bool = True) -> int | concurrent.futures.Future[int]:
+        """Takes other vectors, as of a later checkpoint, without a stop: they are checked and prepared (unit rows, 8-bit rows, FAISS's index)
+        beside those in use, `mine` in other threads going on with these, and take their place between two batches. No batch is lost, mined
+        twice or mined with both. Batches that begin afterwards get what a Miner made with the new vectors gives, bit for bit.
+
+        items, users: as of the Miner; None: they stay. Not copied, so give a copy of what a training goes on changing
+            (weight.detach().clone()). As many rows as there are, or more behind them, with which all files are read again, and need
+            item_ids, user_ids, features of as many where they were given.
+        version: a whole number that batches and `Negatives.version` speak of; None: one more.
+        wait: False returns a Future of the version at once; an update that cannot be made is raised by its result(). Updates are made one
+            after the other, in the order asked for.
+
+        Returns the version. Where it raises (as the Miner does, and InputError for fewer rows) nothing has changed. While it runs both
+        tables are in memory with what is prepared of them; it takes `threads` threads, as mining does."""
+        return self._update(items_update(items, users, item_ids, user_ids, features, None if version is None else _version(version)), wait)
+
+    def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
+                      files: Path | Sequence[Path] | None = None, wait: bool = True) -> int | concurrent.futures.Future[int]:
+        """Adds events to the log, as arrays or as files, as update_items adds vectors: without a stop, and with the answers of a Miner that
+        was made with the longer log, bit for bit.
+
+        users, items: integers [n], row numbers. times: integers [n], seconds since 1970. kinds: a text for all, or n texts; None where the
+            Miner has an event_kind. values: numbers [n], NaN for none; None: none has one.
+        files: further files of events, read with the Miner's event_columns.
+
+        Events later than the Miner's `as_of` do not exist, as ever; without an as_of the latest event of all moves it, and with it the ages
+        of events. The files are read again, so they must be there and unchanged: it costs what making a Miner costs, beside mining.
+        Returns the version of the items, which stays. wait and errors: as of update_items."""
+        return self._update(log_update(users, items, times, kinds, values, files, self._miner.fixed_kind), wait)
+
+    def _update(self, update: Any, wait: bool) -> int | concurrent.futures.Future[int]:
+        if self._process != os.getpid():
+            return self._miner.update(update)  # which says what is wrong: the thread is not in this process
+        with self._lock:
+            if self._updater is None and not wait:
+                self._updater = concurrent.futures.ThreadPoolExecutor(1, "quarry-update")
+            updater = self._updater
+        if updater is None:
+            return self._miner.update(update)
+        done = updater.submit(self._miner.update, update)  # behind those that were asked for before
+        return done.result() if wait else done
+
+    def synthesize(self, negatives: Negatives, positives: Any, *, vectors: bool = False) -> Synthetic:
+        """Synthetic negatives by interpolation: each negative moved toward a positive of its row, coefficient * positive + (1 - coefficient) *
+        negative, as positive mixing of Huang et al., "MixGCF: an improved training method for graph neural network-based recommender
+        systems", KDD 2021. Which of the row's positives, and the coefficient, uniform in [0, 1), are chance of seed, `negatives.round`, row
+        key and item alone: the same in whatever batch, process or thread.
+
+        negatives: of this Miner's mine(). positives: those of the same rows, in the forms that mine() takes. vectors: also the vectors,
+        float32, from the Miner's items as they were given (not their unit rows); else train on item, positive and coefficient with the
+        model's own. Raises InputError, ConfigError for negatives of several rounds, and with vectors StaleError for those of other items
+        than the Miner has."""
+        offsets, values = positives_of(positives, len(negatives))
+        if negatives.round is None or vectors and negatives.version is None:
+            raise ConfigError("negatives: are of several rounds or versions; synthesize what one call of mine() gave")
+        positive, coefficient, vector = self._miner.synthesize(negatives.round, negatives.version if vectors else None, negatives.key,
+                                                               np.ascontiguousarray(negatives.item), offsets, values, bool(vectors))
+        return Synthetic(negatives.item.copy(), positive, coefficient, vector)
+
+    def set_round(self, round: int) -> None:
+        """Mines as a Miner of another round from the next batch on, bit for bit: chance is new, and schedules of the recipe are taken at it,
+        as in a curriculum by step or epoch. Where the recipe has schedules a round needs a miner of its own, which is made here, while other
+        threads go on with the former; those of the last rounds are kept. Raises ConfigError."""
+        self._miner.set_round(_u32(round, "round"))
+
+    def prefetch(self, batches: Iterable[Any], depth: int = 2, *, arguments: Callable[[Any], Any] | None = None,
+                 **fixed: Any) -> Prefetcher:
+        """Iterates over (batch, Negatives) of `batches`, in order, with up to `depth` batches mined ahead in another thread: while one is
+        trained on, the next is mined.
+
+        arguments: from a batch to what mine() takes, as a dict of keywords or a tuple of (users, positives); None: batches are these.
+        fixed: keywords of mine() for all.
+
+        `batches` is iterated in the thread that asks, up to `depth` ahead of it, so queries that a model makes there are up to `depth`
+        steps old; arrays of a batch must stay as they are until it comes back. What it or mine() raises is raised when its batch is due. Close it (close(), `with`, or its last batch) to stop early;
+        Ctrl-C is heard while waiting. Raises ConfigError for a depth outside of 1 to 1024."""
+        return Prefetcher(self, batches, depth, arguments, fixed)
 
     @property
     def k(self) -> int:
@@ -223,6 +351,32 @@ class Miner:
     def num_users(self) -> int:
         """Users that the Miner knows; 0: none, and batches bring queries."""
         return self._miner.num_users
+
+    @property
+    def queue(self) -> tuple[np.ndarray, np.ndarray]:
+        """(offsets uint64 [rows + 1], items uint32): the positives of the rows mined before, oldest first, as far back as the recipe's
+        sources `queue` look. Row r has items[offsets[r]:offsets[r + 1]]. Set it to what it was to go on where another process ended; None
+        empties it. The rows of a batch come in the order of their keys, and only when all of it is mined. Raises InputError."""
+        return self._miner.queue()
+
+    @queue.setter
+    def queue(self, rows: tuple[Any, Any] | None) -> None:
+        if rows is None:
+            rows = (np.zeros(1, np.uint64), np.zeros(0, np.uint32))
+        if not isinstance(rows, (tuple, list)) or len(rows) != 2:
+            raise InputError("queue: must be (offsets, items), two integer arrays")
+        self._miner.set_queue(integers(rows[0], "queue[0] (offsets)", 0, 2**63 - 1, np.uint64),
+                              integers(rows[1], "queue[1] (items)", 0, MOST_INDEX, np.uint32))
+
+    @property
+    def version(self) -> int:
+        """Of the items in use: 0, until update_items."""
+        return self._miner.version
+
+    @property
+    def stale_batches(self) -> int:
+        """Batches that were mined with items of another version than they asked for (stale="warn")."""
+        return self._stale_batches
 
     @property
     def branches(self) -> list[str]:
@@ -288,6 +442,12 @@ class Miner:
 def _u32(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**32:
         raise ConfigError(f"{name}: {value!r} is out of range; a whole number from 0 to 4294967295")
+    return int(value)
+
+
+def _version(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
+        raise ConfigError(f"version: {value!r} is out of range; a whole number from 0 on")
     return int(value)
 
 

@@ -24,6 +24,9 @@ class Rows(Mapping[str, np.ndarray]):
     def __init__(self, columns: dict[str, np.ndarray]) -> None:
         self._columns = columns
 
+    def __repr__(self) -> str:
+        return f"<quarry.Rows: {len(self._columns.get('row_key', ()))} rows of {', '.join(self._columns)}>"
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self._columns[name]
 
@@ -66,12 +69,17 @@ class NegativeSet:
         self.k: int = self.manifest["k"]
         #: A dict of memory-mapped columns for each shard, in row order.
         self.shards: list[dict[str, np.ndarray]] = []
+        self._plain: list[dict[str, np.ndarray]] = []  # the same memory as arrays, which are sliced ten times as fast as memmaps
         self._first: list[int] = []
         for shard in self.manifest["shards"]:
             path = os.path.join(folder, shard["path"])
             self.shards.append({column: np.load(os.path.join(path, column + ".npy"), mmap_mode="r") for column in shard["columns"]})
+            self._plain.append({column: values.view(np.ndarray) for column, values in self.shards[-1].items()})
             self._first.append(shard["first_row"])
         self._rows: int = self.manifest["rows"]
+
+    def __repr__(self) -> str:
+        return f"<quarry.NegativeSet {self._name!r}: {self._rows} rows, k {self.k}, {len(self.shards)} shards, content {self.content_hash}>"
 
     def __len__(self) -> int:
         return self._rows
@@ -117,11 +125,11 @@ class NegativeSet:
         if not 0 <= row < self._rows:
             raise IndexError(f"row {index} of {self._rows}")
         shard = bisect.bisect_right(self._first, row) - 1
-        return self.shards[shard], row - self._first[shard]
+        return self._plain[shard], row - self._first[shard]
 
     def _range(self, begin: int, end: int) -> Rows:
         parts = []
-        for first, shard in zip(self._first, self.shards):
+        for first, shard in zip(self._first, self._plain):
             low, high = max(begin - first, 0), min(end - first, len(shard["row_key"]))
             if low < high:
                 parts.append(_cut(shard, low, high))
@@ -134,7 +142,7 @@ class NegativeSet:
     def _range_of_none(self) -> Rows:
         if not self.shards:
             return Rows({})
-        return Rows(_cut(self.shards[0], 0, 0))
+        return Rows(_cut(self._plain[0], 0, 0))
 
     def _take(self, indices: np.ndarray) -> Rows:
         if len(indices) == 0:
@@ -146,7 +154,7 @@ class NegativeSet:
         of_row = np.searchsorted(self._first, rows, "right") - 1
         begin, count = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         columns: dict[str, np.ndarray] = {}
-        in_shards = [(np.flatnonzero(of_row == s), self.shards[s], self._first[s]) for s in np.unique(of_row)]
+        in_shards = [(np.flatnonzero(of_row == s), self._plain[s], self._first[s]) for s in np.unique(of_row)]
         for chosen, shard, first in in_shards:
             local = rows[chosen] - first
             for name in (*_ROW, *_SLOT):

@@ -1,14 +1,24 @@
-"""Training on a negative set with PyTorch: NegativeDataset and EpochSampler. Needs torch; mines nothing, so forked workers are safe."""
+"""Training with PyTorch: NegativeDataset and EpochSampler on a negative set, which mine nothing, so that forked workers are safe;
+MiningCollate, which mines per batch; losses that need what is known of the negatives. Needs torch."""
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError("quarry.torch needs PyTorch: pip install torch", name="torch") from None
 
 from . import _sets
 from ._convert import path_text
 from ._errors import ConfigError, InputError
+from ._losses import MiningCollate, inclusion_weights, sampled_softmax_loss
+
+__all__ = ["EpochSampler", "MiningCollate", "NegativeDataset", "inclusion_weights", "sampled_softmax_loss"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -21,8 +31,8 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def _stream(*numbers: int) -> np.ndarray:
-    """uint64 [1] from whole numbers."""
+def _mix_of(*numbers: int) -> np.ndarray:
+    """uint64 [1] from whole numbers: one stream for each sequence of them."""
     state = np.zeros(1, np.uint64)
     for number in numbers:
         state = _mix(state ^ np.array([number % 2**64], np.uint64))
@@ -64,21 +74,51 @@ class NegativeDataset(torch.utils.data.Dataset):
         return len(self.set)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        row = self.set[int(index)]
-        count = int(row["count"])
-        of_row = _stream(self.epoch_seed, self.epoch, int(row["row_key"]))
-        slots = np.arange(count)
-        if self.n < count:
-            keys = _mix(of_row ^ _mix(np.arange(1, count + 1, dtype=np.uint64)))
-            slots = np.sort(np.argsort(keys, kind="stable")[:self.n])
-        item = np.full(self.n, -1, np.int64)
-        score, logq = np.full(self.n, np.nan, np.float32), np.full(self.n, np.nan, np.float32)
-        item[:len(slots)], score[:len(slots)], logq[:len(slots)] = row["item"][slots], row["score"][slots], row["logq"][slots]
-        positives = row["positives"]
-        positive = int(positives[int(_mix(of_row)[0] % np.uint64(len(positives)))]) if len(positives) else -1
-        return {"row": torch.tensor(int(index) % len(self)), "user": torch.tensor(int(row["user"])), "positive": torch.tensor(positive),
-                "item": torch.from_numpy(item), "score": torch.from_numpy(score), "logq": torch.from_numpy(logq),
-                "count": torch.tensor(len(slots))}
+        index = int(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        index %= len(self)
+        return {name: column[0] for name, column in self._choose(self.set[index:index + 1], np.array([index])).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Rows of a whole batch at once, as a DataLoader asks for them; each as ds[i] gives it. Raises IndexError."""
+        columns = {name: column.unbind(0) for name, column in self.batch(indices).items()}
+        return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+    def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The same as the default collate function makes of ds[i] for i in indices, without the way through single rows."""
+        places = np.asarray(indices, np.int64)
+        if len(places) == 0:
+            raise IndexError("no rows are asked for")
+        return self._choose(self.set[places], np.where(places < 0, places + len(self), places))
+
+    def _choose(self, rows: _sets.Rows, places: np.ndarray) -> dict[str, torch.Tensor]:
+        size, k = len(places), self.set.k
+        count = rows.count.astype(np.int64)
+        of_row = _mix(_mix_of(self.epoch_seed, self.epoch) ^ rows.row_key.astype(np.uint64))
+        slot = np.arange(k)
+        # Filled slots by their random keys, then the empty ones; the first n of them, back in the order of picking.
+        keys = _mix(of_row[:, None] ^ _mix(np.arange(1, k + 1, dtype=np.uint64))[None, :])
+        by_key = np.lexsort((keys, slot[None, :] >= count[:, None]), axis=-1)
+        chosen = np.zeros((size, k), bool)
+        np.put_along_axis(chosen, by_key[:, :self.n], True, axis=1)
+        chosen[count <= self.n] = slot < self.n  # all there are
+        slots = np.sort(np.where(chosen, slot[None, :], k), axis=1)[:, :self.n]
+        taken = np.minimum(count, self.n)
+        there = np.arange(self.n)[None, :] < taken[:, None]
+        slots = np.minimum(slots, k - 1)
+
+        def of(column: np.ndarray, dtype: Any, nothing: Any) -> torch.Tensor:
+            return torch.from_numpy(np.where(there, np.take_along_axis(column, slots, 1).astype(dtype), dtype(nothing)))
+        begin, end = rows.positive_offset[:-1].astype(np.int64), rows.positive_offset[1:].astype(np.int64)
+        number = (_mix(of_row) % np.maximum(end - begin, 1).astype(np.uint64)).astype(np.int64)
+        positive = np.full(size, -1, np.int64)
+        has = end > begin
+        positive[has] = rows.positive[(begin + number)[has]]
+        return {"row": torch.from_numpy(places),
+                "user": torch.from_numpy(rows.user.astype(np.int64)), "positive": torch.from_numpy(positive),
+                "item": of(rows.item, np.int64, -1), "score": of(rows.score, np.float32, np.nan), "logq": of(rows.logq, np.float32, np.nan),
+                "count": torch.from_numpy(taken)}
 
 
 class EpochSampler(torch.utils.data.Sampler):
@@ -138,7 +178,7 @@ class EpochSampler(torch.utils.data.Sampler):
         rows = len(self.dataset)
         order = np.arange(rows)
         if self.shuffle:
-            start = _stream(self.dataset.epoch_seed, self.dataset.epoch)
+            start = _mix_of(self.dataset.epoch_seed, self.dataset.epoch)
             order = np.argsort(_mix(start ^ _mix(np.arange(rows, dtype=np.uint64))), kind="stable")
         mine = order[self.rank::self.world][:self._rank_rows()][self._start:]
         self._start = 0

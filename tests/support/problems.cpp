@@ -295,6 +295,9 @@ BranchSpec random_branch(Rng& rng, std::uint32_t number, std::uint32_t items) {
     case SourceKind::kNear:
       s.draws = static_cast<std::uint32_t>(rng.in(1, 40));
       break;
+    case SourceKind::kBatch:
+    case SourceKind::kQueue:
+      break;  // not of rows alone: never chosen above
   }
   b.select = drawn
                  ? (rng.chance(25) ? SelectKind::kSampleReplacement : SelectKind::kSample)

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "host/mine/miner.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -81,6 +82,8 @@ void require_names(const std::set<std::string>& needed, const std::vector<NamedP
 }  // namespace
 
 void check_recipe_against_flags(const RunRequest& request) {
+  for (const BranchSpec& branch : request.recipe.branches)
+    if (is_shared(branch.source.kind)) throw_no_batches(branch.source.kind, branch.name);
   const RecipeNeeds needs = needs_of(request.recipe);
   require_names(needs.pairs, request.pairs, "--pairs");
   require_names(needs.features, request.features, "--feature");

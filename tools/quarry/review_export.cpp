@@ -82,6 +82,10 @@ std::string source_words(const BranchSpec& branch) {
       return fmt::format("from the candidates of '{}'", branch.source.table);
     case SourceKind::kNear:
       return "from the items nearest to the positives";
+    case SourceKind::kBatch:
+      return "from the positives of rows mined together";
+    case SourceKind::kQueue:
+      return "from the positives of rows mined before";
   }
   return "";
 }

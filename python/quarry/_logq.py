@@ -1,0 +1,51 @@
+"""Sampling probabilities that depend on the batch: logQ corrections for in-batch and mixed negatives."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._errors import InputError
+
+
+def _shares(value: Any, name: str) -> np.ndarray:
+    p = np.asarray(value, np.float64)
+    wrong = ~((p >= 0) & (p <= 1))
+    if wrong.any():
+        place = int(np.argmax(wrong.reshape(-1)))
+        raise InputError(f"{name}: entry {place} is {float(p.reshape(-1)[place])}; probabilities of 0 to 1 are needed, such as counts / "
+                         "counts.sum()")
+    return p
+
+
+def _whole(value: Any, name: str, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise InputError(f"{name}: {value!r} is out of range; a whole number from {low} on")
+    return int(value)
+
+
+def in_batch_logq(probability: Any, batch: int) -> np.ndarray:
+    """log(1 - (1 - p)^B), float64 of the shape of `probability`: the logarithm of the probability that an item is among the B positives of
+    a batch, where each is drawn by itself and is that item with probability p (its share of the positives). It is the correction for a
+    softmax over the distinct items of a batch, as of a recipe's source `batch` with select `top` and no pool; for small p it is the
+    log(B p) of Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019, to a constant.
+
+    probability: numbers of 0 to 1, any shape, such as popularity[negatives.item] / popularity.sum(). batch: rows B, from 1 on. -inf where
+    p is 0. Raises InputError."""
+    p, rows = _shares(probability, "probability"), _whole(batch, "batch", 1)
+    with np.errstate(divide="ignore"):
+        return np.log(-np.expm1(rows * np.log1p(-p)))
+
+
+def mixed_logq(probability: Any, batch: int, uniform: int, num_items: int) -> np.ndarray:
+    """log Q* of mixed negative sampling, float64 of the shape of `probability`: Q* = B / (B + B') p + B' / (B + B') / N, the probability of
+    an item in one draw from B positives of a batch and B' items drawn uniformly from N. Yang et al., "Mixed negative sampling for learning
+    two-tower neural networks in recommendations", WWW Companion 2020.
+
+    probability: an item's share p of the positives, any shape. batch: B, uniform: B', not both 0. num_items: N. Raises InputError."""
+    p = _shares(probability, "probability")
+    own, drawn, items = _whole(batch, "batch", 0), _whole(uniform, "uniform", 0), _whole(num_items, "num_items", 1)
+    if own + drawn == 0:
+        raise InputError("batch and uniform: both are 0; nothing is drawn")
+    with np.errstate(divide="ignore"):
+        return np.log((own * p + drawn / items) / (own + drawn))

@@ -1,0 +1,142 @@
+// Candidates that the rows of a batch share: what a search of all items finds among them, for any
+// tile and thread count, and what is refused.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/core/errors.h"
+#include "tests/support/worlds.h"
+
+namespace quarry {
+namespace {
+
+constexpr std::uint32_t kK = 5;
+
+std::string recipe_text(const std::string& source, const std::string& filter,
+                        const std::string& select) {
+  return "name = \"x\"\nk = 5\nmetric = \"ip\"\n[safety]\nfilters = [\"positives\", \"time\"" +
+         filter +
+         "]\n[[branch]]\nname = \"shared\"\nshare = 1\nfilters = [{ kind = \"absolute_margin\", "
+         "margin = 0.5 }]\nsource = " +
+         source + "\nselect = " + select + "\n";
+}
+Recipe recipe_of(const std::string& source, const std::string& filter, const std::string& select) {
+  return parse_recipe(recipe_text(source, filter, select), "test", 0);
+}
+
+struct Mined {
+  std::vector<std::uint32_t> item = std::vector<std::uint32_t>(kRows * kK);
+  std::vector<float> score = std::vector<float>(kRows * kK);
+  std::vector<float> logq = std::vector<float>(kRows * kK);
+  std::vector<std::uint16_t> count = std::vector<std::uint16_t>(kRows);
+  static constexpr std::uint32_t kRows = 90;
+
+  void from(Miner& miner, RowsView rows, const SharedPool* pool) {
+    rows.pools = pool;
+    ASSERT_EQ(rows.num_rows, kRows);
+    miner.mine_batch(
+        rows,
+        {.item = item.data(), .score = score.data(), .logq = logq.data(), .count = count.data()});
+  }
+};
+
+class SharedPools : public ::testing::Test {
+ protected:
+  SharedPools() : w_(test::make_world({.users = 30, .items = 400, .learned = true})) {
+    for (std::uint32_t item = 1; item < 400; item += 3) list_.push_back(item);
+    w_->inputs.item_lists["pool"] = list_;
+    pool_ = {list_.data(), static_cast<std::uint32_t>(list_.size())};
+  }
+  std::unique_ptr<test::TestWorld> w_;
+  std::vector<std::uint32_t> list_;
+  SharedPool pool_;
+};
+
+TEST_F(SharedPools, GiveWhatASearchFindsAmongThem) {
+  for (const char* source : {"\"batch\"", "{ kind = \"queue\", depth = 7 }"}) {
+    for (const std::uint32_t tile : {0u, 7u}) {
+      for (const int threads : {1, 2}) {
+        const MinerOptions options{.exec = {.threads = threads}, .seed = 3, .tile_rows = tile};
+        Mined searched, shared;
+        Miner search(
+            recipe_of("\"all\"", ", { kind = \"allow_list\", list = \"pool\" }", "\"top\""),
+            w_->inputs, options);
+        searched.from(search, w_->rows_view, nullptr);
+        Miner miner(recipe_of(source, "", "\"top\""), w_->inputs, options);
+        shared.from(miner, w_->rows_view, &pool_);
+        EXPECT_EQ(shared.item, searched.item);
+        EXPECT_EQ(shared.count, searched.count);
+        std::uint32_t filled = 0;
+        for (const std::uint16_t count : shared.count) filled += count;
+        EXPECT_GT(filled, Mined::kRows * kK / 2);
+        for (std::size_t slot = 0; slot < shared.item.size(); ++slot) {
+          if (shared.item[slot] == kNoItem) continue;
+          EXPECT_EQ(shared.score[slot], searched.score[slot]);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(SharedPools, AreSampledAlikeForAnyTile) {
+  const Recipe recipe = recipe_of("{ kind = \"batch\", pool = 40 }", "", "\"sample\"");
+  Mined first;
+  for (const std::uint32_t tile : {0u, 1u, 13u}) {
+    Miner miner(recipe, w_->inputs, {.exec = {.threads = 2}, .seed = 3, .tile_rows = tile});
+    Mined mined;
+    mined.from(miner, w_->rows_view, &pool_);
+    if (tile == 0) first = mined;
+    EXPECT_EQ(mined.item, first.item);
+    for (std::size_t slot = 0; slot < mined.item.size(); ++slot) {
+      if (mined.item[slot] == kNoItem) continue;
+      EXPECT_TRUE(std::binary_search(list_.begin(), list_.end(), mined.item[slot]));
+      EXPECT_GE(mined.logq[slot], std::log(5.0f / 40.0f) - 1e-5f);
+    }
+  }
+}
+
+TEST_F(SharedPools, AreRefusedWhereTheyAreWrong) {
+  Miner miner(recipe_of("\"batch\"", "", "\"top\""), w_->inputs, {});
+  Mined mined;
+  const auto refuse = [&](const std::vector<std::uint32_t>& items) {
+    const SharedPool pool{items.data(), static_cast<std::uint32_t>(items.size())};
+    EXPECT_THROW(mined.from(miner, w_->rows_view, &pool), InputError);
+  };
+  refuse({3, 2});
+  refuse({2, 2});
+  refuse({2, 400});
+  EXPECT_THROW(mined.from(miner, w_->rows_view, nullptr), ConfigError);
+  EXPECT_THROW(miner.mine(w_->rows_view, [](const NegativeBatch&) {}), ConfigError);
+  const SharedPool nothing;
+  mined.from(miner, w_->rows_view, &nothing);
+  EXPECT_EQ(mined.count, std::vector<std::uint16_t>(Mined::kRows, 0));
+  mined.from(miner, w_->rows_view, &pool_);
+  EXPECT_NE(mined.count, std::vector<std::uint16_t>(Mined::kRows, 0));
+}
+
+TEST(SetRound, MinesAsAMinerOfThatRound) {
+  const auto w = test::make_world({.users = 30, .items = 400});
+  const Recipe recipe = recipe_of("{ kind = \"topk\", pool = 60 }", "", "\"sample\"");
+  Miner miner(recipe, w->inputs, {.seed = 3, .round = 1});
+  for (const std::uint32_t round : {4u, 1u, 9u}) {
+    Miner fresh(recipe, w->inputs, {.seed = 3, .round = round});
+    Mined wanted, got;
+    wanted.from(fresh, w->rows_view, nullptr);
+    miner.set_round(round);
+    got.from(miner, w->rows_view, nullptr);
+    EXPECT_EQ(got.item, wanted.item);
+    Mined before;
+    before.from(miner, w->rows_view, nullptr);
+    EXPECT_EQ(before.item, wanted.item);
+  }
+  const Recipe scheduled =
+      recipe_of("{ kind = \"topk\", pool = { schedule = [[0, 60], [9, 90]] } }", "", "\"sample\"");
+  EXPECT_TRUE(scheduled.has_schedules);
+  EXPECT_FALSE(recipe.has_schedules);
+  Miner other(scheduled, w->inputs, {});
+  EXPECT_THROW(other.set_round(2), ConfigError);
+}
+
+}  // namespace
+}  // namespace quarry
