@@ -5,9 +5,19 @@ from ._miner import FILL_CODES, NO_BRANCH, Miner, Negatives
 from ._program import program
 from ._sets import NegativeSet, Rows, open  # noqa: A004
 
+_LATER = {"mine_hard_negatives": "text", "log_to_mlflow": "_mlflow", "arrow": "", "convert": "", "text": ""}  # imported when first asked for
+
 __all__ = ["Cancelled", "ConfigError", "DeviceError", "Error", "FILL_CODES", "ForkError", "InputError", "IoError", "LockedError", "Miner",
-           "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Rows", "get_num_threads", "open", "program", "recipes",
-           "set_num_threads"]
+           "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Rows", "get_num_threads", "log_to_mlflow", "mine_hard_negatives",
+           "open", "program", "recipes", "set_num_threads"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'quarry' has no attribute {name!r}")
+    import importlib
+    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+    return getattr(module, name) if _LATER[name] else module
 
 
 def set_num_threads(threads: int) -> None:
