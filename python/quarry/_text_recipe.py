@@ -44,8 +44,8 @@ class Bounds:
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)) or not abs(float(value)) <= 3.4e38:
-                raise ConfigError(f"{name}: {value!r} is no finite number; give one, or None")
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)) or not abs(float(value)) <= 1e30:
+                raise ConfigError(f"{name}: {value!r} is no finite number in [-1e30, 1e30]; give one, or None")
             setattr(self, name, float(value))
         if self.absolute_margin is not None and self.absolute_margin < 0:
             raise ConfigError(f"absolute_margin: {self.absolute_margin} is below 0: negatives could outscore the positive; 0 or more is allowed")
@@ -121,7 +121,7 @@ def table_filters(bounds: Bounds, judge: Table, least: np.ndarray, missing: str,
     reject = f', missing = "{missing}"'
     if missing == "reject" and not bounds.any():
         name = tables.write("judge", judge)
-        out.append(f'{{ kind = "column", table = "{name}", max = 3.4e38{reject} }}')
+        out.append(f'{{ kind = "column", table = "{name}", max = 1e30{reject} }}')
     if bounds.absolute_margin is not None or bounds.relative_margin is not None:
         of_pair = least[judge.query].astype(np.float64)
         for kind, margin in (("absolute", bounds.absolute_margin), ("relative", bounds.relative_margin)):

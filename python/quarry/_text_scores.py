@@ -96,8 +96,8 @@ def pair_table(value: Any, name: str, queries: dict[str, int], documents: dict[s
             number = float(score)
         except (TypeError, ValueError):
             number = float("nan")
-        if not abs(number) <= 3.4e38:
-            raise InputError(f"{where}: the score {score!r} is no finite number")
+        if not abs(number) <= 1e30:
+            raise InputError(f"{where}: the score {score!r} is no finite number in [-1e30, 1e30]")
         q = queries.get(str(query))
         if q is None:
             strangers += 1
