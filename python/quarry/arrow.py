@@ -75,7 +75,9 @@ def matrix(column: Any, name: str = "column") -> np.ndarray:
     buffer = within.buffers()[1]
     if (buffer.address + offset) % size:
         raise InputError(f"{name}: begins at an address that is no multiple of {size} bytes; pyarrow.concat_arrays([{name}]) makes a copy that does")
-    return np.frombuffer(buffer, dtype, rows * dim, offset).reshape(rows, dim)
+    found = np.frombuffer(buffer, dtype, rows * dim, offset).reshape(rows, dim)
+    found.flags.writeable = False  # Arrow's data never change
+    return found
 
 
 def first(pa: Any, mask: Any) -> int:

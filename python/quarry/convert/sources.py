@@ -9,7 +9,7 @@ from .._errors import InputError, IoError
 from ..arrow import first, pyarrow
 
 ENDINGS = (".parquet", ".pq", ".arrow", ".ipc", ".feather", ".arrows")
-_BATCH = 65536
+_BATCH = 16384
 
 
 class Part:
@@ -63,7 +63,8 @@ class Source:
         try:
             if self._parquet:
                 import pyarrow.parquet as pq
-                self._file = pq.ParquetFile(path)
+                # By default columns of all row groups are read ahead, into memory.
+                self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
                 self.schema = self._file.schema_arrow
             else:
                 try:
@@ -97,7 +98,8 @@ class Source:
 
     def _batches(self, columns: list[str]) -> Iterator[Any]:
         if self._parquet:
-            yield from self._file.iter_batches(batch_size=_BATCH, columns=columns)
+            for group in range(self._file.num_row_groups):
+                yield from self._file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns)
         elif hasattr(self._file, "num_record_batches"):
             for number in range(self._file.num_record_batches):
                 yield self._file.get_batch(number).select(columns)

@@ -1,0 +1,591 @@
+#!/usr/bin/env python3
+"""quarry.convert and quarry.arrow: what goes in comes out, bit for bit; the program reads what was written; what is wrong is named by file and
+row; what is not finished does not look finished.
+
+  tests/convert_test.py
+
+Run it with a Python that has the package and pyarrow (tools/check_python makes one); else it ends with 77, which means skipped."""
+import csv
+import datetime
+import decimal
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+try:
+    import numpy as np
+
+    import quarry
+except ImportError as error:
+    print(f"convert_test: skipped, {sys.executable} lacks the package: {error}")
+    sys.exit(77)
+try:
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet as pq
+
+    from quarry import arrow, convert
+except ImportError as error:
+    print(f"convert_test: skipped, {sys.executable} lacks pyarrow: {error}")
+    sys.exit(77)
+try:
+    import datasets
+    datasets.disable_progress_bars()
+except ImportError:
+    datasets = None
+
+ODD_IDS = ["plain", "007", " led and trailed ", "comma, and \"quotes\"", "two\nlines", "tab\there", "été", "0x1F", "null", "NA", "-1", "1e5", "|bar|",
+           "'", "\\", "é\u0301", "𝄞", "a\r\nb"]
+VECTORS = np.random.default_rng(1).standard_normal((len(ODD_IDS), 6)).astype(np.float32)
+
+
+def lists(values, kind):
+    """Vectors as an Arrow array of one of the list types."""
+    number = pa.float16() if values.dtype == np.float16 else pa.float64() if values.dtype == np.float64 else pa.float32()
+    flat = pa.array(values.reshape(-1), number)
+    if kind == "fixed":
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    bounds = np.arange(len(values) + 1) * values.shape[1]
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), flat) if kind == "list" else pa.LargeListArray.from_arrays(
+        pa.array(bounds, pa.int64()), flat)
+
+
+def write(path, table, group=7):
+    """A table by the extension of its name, in several groups of rows."""
+    if path.endswith((".parquet", ".pq")):
+        pq.write_table(table, path, row_group_size=group)
+    elif path.endswith(".feather"):
+        pyarrow.feather.write_feather(table, path, chunksize=group, compression="lz4")
+    else:
+        make = pa.ipc.new_stream if path.endswith(".arrows") else pa.ipc.new_file
+        with make(path, table.schema) as file:
+            file.write_table(table, max_chunksize=group)
+    return path
+
+
+def read(path):
+    """Header and records of a .csv or .tsv, by another reader."""
+    with open(path, newline="", encoding="utf-8") as file:
+        records = list(csv.reader(file, delimiter="," if path.endswith(".csv") else "\t", strict=True))
+    return records[0], records[1:]
+
+
+def command(*arguments, ok=0, **more):
+    done = subprocess.run([sys.executable, "-m", "quarry", "convert", *map(str, arguments)], capture_output=True, text=True, **more)
+    if done.returncode != ok:
+        raise AssertionError(f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.old = os.getcwd()
+        os.chdir(self.folder.name)
+        self.addCleanup(self.folder.cleanup)
+        self.addCleanup(os.chdir, self.old)
+
+    def refused(self, words, call, *arguments, kind=quarry.InputError, **more):
+        before = sorted(os.listdir("."))
+        with self.assertRaises(kind) as caught:
+            call(*arguments, **more)
+        for word in words:
+            self.assertIn(word, str(caught.exception))
+        self.assertEqual(sorted(os.listdir(".")), before, "something was left behind")
+
+
+class EmbeddingsTest(Folder):
+    def test_every_type_and_format(self):
+        for kind in ("fixed", "list", "large"):
+            for dtype in (np.float32, np.float16):
+                for ending in (".parquet", ".pq", ".arrow", ".ipc", ".feather", ".arrows"):
+                    with self.subTest(kind=kind, dtype=dtype, ending=ending):
+                        values = VECTORS.astype(dtype)
+                        write("in" + ending, pa.table({"more": list(range(len(values))), "embedding": lists(values, kind), "sku": ODD_IDS}))
+                        done = convert.embeddings("in" + ending, "out.npy", id_column="sku", ids_out="ids.csv", overwrite=True)
+                        self.assertEqual((done.rows, done.dim, done.dtype), (*values.shape, np.dtype(dtype).name))
+                        found = np.load("out.npy")
+                        self.assertEqual((found.dtype, found.tobytes()), (values.dtype, values.tobytes()))
+                        self.assertEqual(read("ids.csv"), (["id"], [[one] for one in ODD_IDS]))
+        self.assertEqual(stat.S_IMODE(os.stat("out.npy").st_mode), 0o600)
+
+    def test_the_program_knows_the_ids(self):
+        """Ids of vectors and of events went by different files and are the same."""
+        write("items.parquet", pa.table({"embedding": lists(VECTORS, "fixed"), "sku": ODD_IDS}))
+        times = pa.array([1_700_000_000 + n for n in range(len(ODD_IDS))], pa.timestamp("s"))
+        write("events.parquet", pa.table({"user": ["u"] * len(ODD_IDS), "item": pa.array(ODD_IDS).dictionary_encode(), "time": times,
+                                          "kind": ["like"] * len(ODD_IDS)}))
+        for ending in ("csv", "tsv"):
+            convert.embeddings("items.parquet", "items.npy", id_column="sku", ids_out=f"ids.{ending}", overwrite=True)
+            self.assertEqual(convert.events("events.parquet", f"events.{ending}"), len(ODD_IDS))
+            miner = quarry.Miner("items.npy", users=VECTORS[:1], item_ids=f"ids.{ending}:id", user_ids=["u"], events=[f"events.{ending}"],
+                                 recipe="random", seed=1)
+            self.assertEqual(miner.mine([0], [[0]]).fill[0].tolist().count(0), 0)  # all items are positives of the user
+
+    def test_parts_are_read_by_name(self):
+        os.mkdir("parts")
+        values = np.arange(60, dtype=np.float32).reshape(20, 3)
+        for number, begin in enumerate(range(0, 20, 4)):
+            kind = ("fixed", "list", "large")[number % 3]
+            write(f"parts/part-{number}.parquet", pa.table({"embedding": lists(values[begin:begin + 4], kind), "id": list(range(begin, begin + 4))}), 3)
+        open("parts/_SUCCESS", "w").close()
+        open("parts/.part-0.parquet.crc", "w").close()
+        convert.embeddings("parts", "out.npy", id_column="id", ids_out="ids.tsv")
+        np.testing.assert_array_equal(np.load("out.npy"), values)
+        self.assertEqual(read("ids.tsv")[1], [[str(n)] for n in range(20)])
+        convert.embeddings(["parts/part-3.parquet", "parts/part-1.parquet"], "two.npy")
+        np.testing.assert_array_equal(np.load("two.npy"), np.concatenate([values[12:16], values[4:8]]))
+        open("parts/notes.txt", "w").close()
+        self.refused(["notes.txt", ".parquet"], convert.embeddings, "parts", "three.npy")
+        os.remove("parts/notes.txt")
+        os.mkdir("parts/day=1")
+        self.refused(["day=1", "folder"], convert.embeddings, "parts", "three.npy")
+
+    def test_conversions_of_numbers(self):
+        doubles = VECTORS.astype(np.float64) * 1.000000001
+        write("in.parquet", pa.table({"embedding": lists(doubles, "list")}))
+        self.refused(["list<", "double", "--dtype float32"], convert.embeddings, "in.parquet", "out.npy")
+        for dtype in ("float32", "float16"):
+            convert.embeddings("in.parquet", "out.npy", dtype=dtype, overwrite=True)
+            np.testing.assert_array_equal(np.load("out.npy"), doubles.astype(dtype))
+        doubles[3, 2] = 70000.0
+        write("in.parquet", pa.table({"embedding": lists(doubles, "list")}))
+        self.refused(["in.parquet: row 3", "70000.0", "place 2", "float16"], convert.embeddings, "in.parquet", "x.npy", dtype="float16")
+
+    def test_bad_rows(self):
+        good = VECTORS.tolist()
+
+        def table(rows, kind=None):
+            return write("bad.parquet", pa.table({"embedding": pa.array(rows, kind or pa.list_(pa.float32()))}), 5)
+        self.refused(["bad.parquet: row 11", "5 numbers", "6"], convert.embeddings, table(good[:11] + [good[11][:5]] + good[12:]), "o.npy")
+        self.refused(["bad.parquet: row 8", "null"], convert.embeddings, table(good[:8] + [None] + good[8:]), "o.npy")
+        self.refused(["bad.parquet: row 7", "null in place 3"], convert.embeddings,
+                     table(good[:7] + [[1.0, 2.0, 3.0, None, 5.0, 6.0]]), "o.npy")
+        self.refused(["bad.parquet: row 2", "null in place 1"], convert.embeddings,
+                     table([good[0], good[1], [1.0, None, 3.0, 4.0, 5.0, 6.0]], pa.list_(pa.float32(), 6)), "o.npy")
+        self.refused(["bad.parquet: row 0", "0 numbers"], convert.embeddings, table([[], []]), "o.npy")
+        self.refused(["no rows"], convert.embeddings, table([]), "o.npy")
+        self.refused(["int64"], convert.embeddings, table([[1, 2]], pa.list_(pa.int64())), "o.npy")
+        self.refused(["string"], convert.embeddings, table(["a"], pa.string()), "o.npy")
+        self.refused(["no column 'vector'", "embedding"], convert.embeddings, table(good), "o.npy", column="vector")
+        for wrong in (np.nan, np.inf, -np.inf):
+            values = VECTORS.copy()
+            values[13, 4] = wrong
+            write("bad.parquet", pa.table({"embedding": lists(values, "fixed")}), 5)
+            self.refused(["bad.parquet: row 13", str(wrong), "place 4", "--bad-rows keep"], convert.embeddings, "bad.parquet", "o.npy")
+            convert.embeddings("bad.parquet", "kept.npy", bad_rows="keep", overwrite=True)
+            self.assertEqual(np.load("kept.npy").tobytes(), values.tobytes())
+        write("one.parquet", pa.table({"embedding": lists(VECTORS, "fixed")}))
+        write("two.parquet", pa.table({"embedding": lists(VECTORS[:, :5].copy(), "fixed")}))
+        self.refused(["two.parquet: row 0", "5 numbers", "6"], convert.embeddings, ["one.parquet", "two.parquet"], "o.npy")
+        write("two.parquet", pa.table({"embedding": lists(VECTORS.astype(np.float16), "fixed")}))
+        self.refused(["two.parquet", "float16", "float32"], convert.embeddings, ["one.parquet", "two.parquet"], "o.npy")
+        for ids, words in ((["a", None], ["row 1", "id is null"]), (["a", ""], ["row 1", "id is empty"]), ([1.5, 2.0], ["double"]),
+                           ([True, False], ["bool"])):
+            write("ids.parquet", pa.table({"embedding": lists(VECTORS[:2], "fixed"), "id": ids}))
+            self.refused(["ids.parquet", *words], convert.embeddings, "ids.parquet", "o.npy", id_column="id", ids_out="o.csv")
+        with open("one.parquet", "rb") as whole, open("cut.parquet", "wb") as file:
+            file.write(whole.read(200))
+        self.refused(["cut.parquet"], convert.embeddings, "cut.parquet", "o.npy")
+        self.refused(["gone.parquet"], convert.embeddings, "gone.parquet", "o.npy", kind=quarry.IoError)
+
+    def test_ids_of_other_types(self):
+        columns = {"int": pa.array([2**63 - 1, -5], pa.int64()), "unsigned": pa.array([2**64 - 1, 0], pa.uint64()),
+                   "decimal": pa.array([decimal.Decimal(10**30), decimal.Decimal(7)], pa.decimal128(38, 0)), "large": pa.array(["a", "b"], pa.large_string()),
+                   "bytes": pa.array([b"a", "é".encode()], pa.binary())}
+        wanted = {"int": [str(2**63 - 1), "-5"], "unsigned": [str(2**64 - 1), "0"], "decimal": [str(10**30), "7"], "large": ["a", "b"],
+                  "bytes": ["a", "é"]}
+        write("in.parquet", pa.table({"embedding": lists(VECTORS[:2], "fixed"), **columns}))
+        for name, ids in wanted.items():
+            convert.embeddings("in.parquet", "o.npy", id_column=name, ids_out="o.csv", overwrite=True)
+            self.assertEqual(read("o.csv")[1], [[one] for one in ids])
+
+    def test_back_to_parquet(self):
+        for dtype in (np.float32, np.float16):
+            np.save("in.npy", VECTORS.astype(dtype))
+            with open("ids.csv", "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([["more", "item"], *[["x", one] for one in ODD_IDS]])
+            convert.embeddings_to_parquet("in.npy", "out.parquet", ids="ids.csv:item", overwrite=True)
+            table = pq.read_table("out.parquet")
+            self.assertEqual(table["id"].to_pylist(), ODD_IDS)
+            np.testing.assert_array_equal(arrow.matrix(table["embedding"].combine_chunks(), "embedding"), VECTORS.astype(dtype))
+            field = table.schema.field("embedding")
+            self.assertFalse(field.nullable or field.type.value_field.nullable)
+            self.assertTrue(pa.types.is_fixed_size_list(field.type))
+            self.assertFalse(table.schema.field("id").nullable)
+            column = pq.ParquetFile("out.parquet").metadata.row_group(0).column(1)
+            self.assertEqual((column.compression, column.has_dictionary_page), ("UNCOMPRESSED", False))
+            convert.embeddings("out.parquet", "again.npy", id_column="id", ids_out="again.csv", overwrite=True)
+            self.assertEqual(np.load("again.npy").tobytes(), VECTORS.astype(dtype).tobytes())
+            self.assertEqual(read("again.csv")[1], [[one] for one in ODD_IDS])
+        convert.embeddings_to_parquet("in.npy", "alone.parquet")
+        self.assertEqual(pq.read_table("alone.parquet").column_names, ["embedding"])
+        for count, words in ((len(ODD_IDS) - 1, "fewer than"), (len(ODD_IDS) + 1, "more ids")):
+            with open("ids.csv", "w") as file:
+                file.write("id\n" + "".join(f"{n}\n" for n in range(count)))
+            self.refused(["ids.csv", words], convert.embeddings_to_parquet, "in.npy", "o.parquet", ids="ids.csv")
+        with open("ids.csv", "w") as file:
+            file.write("a,b\n1,2\n")
+        self.refused(["a, b", "ids.csv:COLUMN"], convert.embeddings_to_parquet, "in.npy", "o.parquet", ids="ids.csv", kind=quarry.ConfigError)
+        np.save("wrong.npy", VECTORS.astype(np.float64))
+        self.refused(["wrong.npy", "<f8"], convert.embeddings_to_parquet, "wrong.npy", "o.parquet")
+
+    def test_memory_does_not_grow_with_rows(self):
+        values = np.random.default_rng(2).standard_normal((20000, 64)).astype(np.float32)
+        schema = pa.schema([("embedding", pa.list_(pa.float32())), ("id", pa.string())])
+        peaks = []
+        code = "import sys, quarry, resource; from quarry import convert; convert.embeddings(sys.argv[1], sys.argv[2], id_column='id', ids_out=sys.argv[2] + '.csv'); " \
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        for groups, rows in ((4, 1), (40, 1), (10, 4)):  # files of 20, 200 and 200 MiB
+            with pq.ParquetWriter(f"{groups}.parquet", schema, use_dictionary=False) as writer:
+                for group in range(groups):
+                    part = np.tile(values, (rows, 1))
+                    writer.write_table(pa.table([lists(part, "list"), [f"{group}-{n}" for n in range(len(part))]], schema=schema))
+            done = subprocess.run([sys.executable, "-c", code, f"{groups}.parquet", f"{groups}.npy"], capture_output=True, text=True, check=True)
+            peaks.append(int(done.stdout))
+        self.assertEqual(np.load("40.npy", mmap_mode="r").shape, (800000, 64))
+        self.assertLess(max(peaks) - peaks[0], 60 * 1024, f"{peaks} KiB")
+
+
+class TablesTest(Folder):
+    def test_events(self):
+        zone = datetime.timezone(datetime.timedelta(hours=2))
+        moments = [datetime.datetime(2024, 5, 1, 12, 30, 15, 999999, zone), datetime.datetime(1970, 1, 1, 2, 0, 0, 0, zone),
+                   datetime.datetime(2038, 1, 19, 5, 14, 8, 1, zone)]
+        wanted = ["2024-05-01 10:30:15Z", "1970-01-01 00:00:00Z", "2038-01-19 03:14:08Z"]
+        table = {"uid": pa.array([2**53 + 1, 2, 3]), "item": pa.array(["a,b", "0070", 'q"'], pa.large_string()).dictionary_encode(),
+                 "when": pa.array(moments, pa.timestamp("us", "Europe/Berlin")), "kind": ["like", "view", "like"],
+                 "value": pa.array([0.1, None, -2.5e-7], pa.float32()), "ignored": [[1], [2], [3]]}
+        write("in.parquet", pa.table(table))
+        names = {"user": "uid", "time": "when"}
+        self.assertEqual(convert.events("in.parquet", "out.csv", columns=names), 3)
+        header, records = read("out.csv")
+        self.assertEqual(header, ["user", "item", "time", "kind", "value"])
+        self.assertEqual([record[:4] for record in records], [[str(2**53 + 1), "a,b", wanted[0], "like"], ["2", "0070", wanted[1], "view"],
+                                                              ["3", 'q"', wanted[2], "like"]])
+        self.assertEqual([np.float32(record[4]) if record[4] else None for record in records], [np.float32(0.1), None, np.float32(-2.5e-7)])
+        for unit, number in (("s", 1714559415), ("ms", 1714559415999), ("us", 1714559415999999), ("ns", 1714559415999999999)):
+            for kind in (pa.int64(), pa.timestamp(unit), pa.timestamp(unit, "America/New_York")):
+                table["when"] = pa.array([number] * 3, pa.int64()).cast(kind)
+                write("in.arrow", pa.table(table))
+                convert.events("in.arrow", "out.tsv", columns=names, time_unit=unit, overwrite=True)
+                found = read("out.tsv")[1][0][2]
+                self.assertEqual(found, "1714559415" if unit == "s" and kind == pa.int64() else "2024-05-01 10:30:15Z")
+        for array, text in ((pa.array([datetime.date(2024, 5, 1)] * 3), "2024-05-01 00:00:00Z"), (pa.array(["2024-05-01T12:30+02:00"] * 3), "2024-05-01T12:30+02:00"),
+                            (pa.array([1714559415.75] * 3), "1714559415"), (pa.array([datetime.date(2024, 5, 1)] * 3).cast(pa.date64()), "2024-05-01 00:00:00Z")):
+            table["when"] = array
+            convert.events(write("in.parquet", pa.table(table)), "out.csv", columns=names, overwrite=True)
+            self.assertEqual(read("out.csv")[1][0][2], text)
+
+    def test_the_program_mines_the_same(self):
+        """Events, catalogue and rows by Parquet, and as written by hand: one content hash."""
+        run = subprocess.run([quarry.program(), "synth", "--users", "80", "--items", "200", "--dim", "8", "--out", "data"], capture_output=True)
+        self.assertEqual(run.returncode, 0)
+        header, records = read("data/events.csv")
+        columns = dict(zip(header, zip(*records)))
+        typed = {name: list(columns[name]) for name in header}
+        typed["time"] = pa.array([int(one) for one in columns["time"]], pa.int64()).cast(pa.timestamp("s")).cast(pa.timestamp("ns", "Asia/Tokyo"))
+        for name in ("user", "item"):
+            typed[name] = pa.array([int(one) for one in columns[name]], pa.int32())
+        if "value" in typed:
+            typed["value"] = pa.array([float(one) if one else None for one in columns["value"]], pa.float64())
+        os.mkdir("log")
+        table = pa.table(typed)
+        half = table.num_rows // 2
+        write("log/a.parquet", table.slice(0, half), 100)
+        write("log/b.feather", table.slice(half), 100)
+        self.assertEqual(convert.events("log", "events.tsv"), table.num_rows)
+        header, records = read("data/catalogue.csv")
+        columns = dict(zip(header, zip(*records)))
+        catalogue = {name: list(columns[name]) for name in header}
+        for name in ("first_seen", "retired"):
+            if name in catalogue:
+                catalogue[name] = pa.array([int(one) if one else None for one in columns[name]], pa.int64()).cast(pa.timestamp("s", "UTC"))
+        convert.catalogue(write("catalogue.parquet", pa.table(catalogue)), "catalogue.csv")
+        hashes = []
+        for events, items in (("data/events.csv", "data/catalogue.csv"), ("events.tsv", "catalogue.csv")):
+            done = subprocess.run([quarry.program(), "mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", events, "--catalogue",
+                                   items, "--recipe", "balanced", "--seed", "4", "--out", f"set{len(hashes)}"], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            hashes.append(quarry.open(f"set{len(hashes)}"))
+        self.assertEqual(hashes[0].content_hash, hashes[1].content_hash)
+        np.testing.assert_array_equal(hashes[0].column("row_key"), hashes[1].column("row_key"))
+
+    def test_catalogue_and_rows_and_pairs(self):
+        table = {"sku": ["a", "b"], "first_seen": pa.array([0, None], pa.timestamp("ms")), "price": [1.25, 3e20], "count": [1, None], "new": [True, False],
+                 "day": pa.array([datetime.date(2024, 1, 2), None]), "brand": pa.array(["x", None]).dictionary_encode(), "tags": [["t"], []]}
+        write("in.parquet", pa.table(table))
+        self.refused(["in.parquet", "tags", "--drop"], convert.catalogue, "in.parquet", "out.csv", columns={"item": "sku"})
+        convert.catalogue("in.parquet", "out.csv", columns={"item": "sku"}, drop=["tags"])
+        self.assertEqual(read("out.csv"), (["item", "first_seen", "price", "count", "new", "day", "brand"], [
+            ["a", "1970-01-01 00:00:00Z", "1.25", "1", "true", "2024-01-02", "x"], ["b", "", "3e+20", "", "false", "", ""]]))
+        rows = {"user": [5, 6, 7, 8], "item": [["a", "b"], [], None, ["c,d"]], "time": pa.array([1, None, 3, 4], pa.timestamp("s")),
+                "row_key": pa.array([0, 2**64 - 1, 5, 6], pa.uint64())}
+        for kind in (pa.list_(pa.string()), pa.large_list(pa.string())):
+            rows["item"] = pa.array([["a", "b"], [], None, ["c,d"]], kind)
+            for part in (pa.table(rows), pa.concat_tables([pa.table(rows), pa.table(rows)]).slice(2, 4)):
+                convert.rows(write("rows.parquet", part), "rows.csv", overwrite=True)
+                wanted = {"5": ["a|b", "1970-01-01 00:00:01Z", "0"], "6": ["", "", str(2**64 - 1)], "7": ["", "1970-01-01 00:00:03Z", "5"],
+                          "8": ["c,d", "1970-01-01 00:00:04Z", "6"]}
+                header, found = read("rows.csv")
+                self.assertEqual(header, ["user", "item", "time", "row_key"])
+                self.assertEqual(found, [[str(user), *wanted[str(user)]] for user in part["user"].to_pylist()])
+        rows["item"] = pa.array([["a"], ["b", "c|d"], ["e"], ["f"]])
+        self.refused(["rows.parquet: row 1", "'|'"], convert.rows, write("rows.parquet", pa.table(rows)), "o.csv")
+        rows["item"] = pa.array([["a"], ["b"], ["e", None], ["f"]])
+        self.refused(["rows.parquet: row 2", "null"], convert.rows, write("rows.parquet", pa.table(rows)), "o.csv")
+        write("pairs.parquet", pa.table({"user": ["u"], "item": ["i"], "teacher": [0.5]}))
+        convert.pairs("pairs.parquet", "pairs.csv", columns={"score": "teacher"})
+        self.assertEqual(read("pairs.csv"), (["user", "item", "score"], [["u", "i", "0.5"]]))
+
+    def test_bad_tables(self):
+        good = {"user": ["u", "v", "w"], "item": ["a", "b", "c"], "time": [1, 2, 3], "kind": ["k", "k", "k"], "value": [1.0, 2.0, None]}
+
+        def table(**more):
+            return write("bad.parquet", pa.table({**good, **more}), 2)
+        for more, words in (({"user": ["u", None, "w"]}, ["row 1", "user is null"]), ({"user": ["u", "v", ""]}, ["row 2", "user is empty"]),
+                            ({"item": [1.0, 2.0, 3.0]}, ["column item", "double"]), ({"time": [1, 2, None]}, ["row 2", "time is null"]),
+                            ({"time": [1, -2, 3]}, ["row 1", "before 1970"]), ({"time": [1, 2, 1714559415999]}, ["row 2", "after 9999", "--time-unit ms"]),
+                            ({"time": pa.array([-1, 2, 3], pa.timestamp("ns"))}, ["row 0", "before 1970"]),
+                            ({"time": pa.array([1.0, float("nan"), 3.0])}, ["row 1", "no finite"]), ({"time": [True, True, True]}, ["column time", "bool"]),
+                            ({"kind": ["k", None, "k"]}, ["row 1", "kind is null"]), ({"kind": ["k", "k", ""]}, ["row 2", "kind is empty"]),
+                            ({"value": [1.0, float("inf"), 2.0]}, ["row 1", "value", "infinite"]), ({"value": [1e39, 1.0, 2.0]}, ["row 0", "3.4e38"]),
+                            ({"value": [[1.0], [], []]}, ["column value", "list"])):
+            with self.subTest(words):
+                self.refused(["bad.parquet", *words], convert.events, table(**more), "o.csv")
+        self.refused(["no column 'item'", "user"], convert.events, write("bad.parquet", pa.table({"user": ["u"]})), "o.csv")
+        self.refused(["no column 'score'"], convert.events, table(), "o.csv", columns={"value": "score"})
+        self.refused(["'usr'", "user, item"], convert.events, table(), "o.csv", columns={"usr": "user"}, kind=quarry.ConfigError)
+        self.refused(["o.txt", ".csv or .tsv"], convert.events, table(), "o.txt", kind=quarry.ConfigError)
+        self.refused(["no rows"], convert.events, write("bad.parquet", pa.table({**good}).slice(0, 0)), "o.csv")
+        one = {name: good[name] for name in ("user", "item", "time")}
+        write("a.parquet", pa.table(one))
+        write("b.parquet", pa.table(good))
+        self.refused(["b.parquet", "'kind'", "a.parquet"], convert.events, ["a.parquet", "b.parquet"], "o.csv")
+        self.refused(["a.parquet", "no column 'kind'"], convert.events, ["b.parquet", "a.parquet"], "o.csv")
+
+
+class SetsTest(Folder):
+    def setUp(self):
+        super().setUp()
+        for arguments in (["synth", "--users", "60", "--items", "150", "--dim", "8", "--out", "data"],
+                          ["mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--catalogue",
+                           "data/catalogue.csv", "--recipe", "balanced", "--set", "k=8", "--seed", "4", "--out", "negatives"]):
+            done = subprocess.run([quarry.program(), *arguments], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.set = quarry.open("negatives")
+
+    def rebuilt(self, table):
+        """The columns of the set, made of nothing but the Parquet table and the manifest's names."""
+        s, rows = self.set, table.num_rows
+        out = {"row_key": np.array(table["row_key"].to_pylist(), np.uint64), "positive_min": table["positive_min"].to_numpy(),
+               "user": np.array([2**32 - 1 if one is None else one for one in table["user"].to_pylist()], np.uint32),
+               "time": np.array([2**63 - 1 if one is None else one // 1000 for one in table["time"].cast(pa.int64()).to_pylist()], np.int64),
+               "certified": table["certified"].to_numpy().astype(np.uint8), "count": np.array([len(row) for row in table["item"].to_pylist()], np.uint16),
+               "kappa": np.array(table["kappa"].to_pylist(), np.float32).reshape(rows, s.branches.__len__()),
+               "positive": np.concatenate([np.array(row, np.uint32) for row in table["positives"].to_pylist()])}
+        empty = {"item": 2**32 - 1, "score": np.nan, "gap": np.nan, "quantile": np.nan, "logq": np.nan, "raw_rank": 0, "survivor_rank": 0, "branch": 255,
+                 "fill": 0, "stratum": 0}
+        for name, value in empty.items():
+            out[name] = np.full((rows, s.k), value, s.column(name).dtype)
+        for row in range(rows):
+            one = {name: table[name][row].as_py() for name in table.column_names}
+            count = len(one["item"])
+            for name in ("item", "score", "gap", "quantile", "logq", "raw_rank", "survivor_rank"):
+                out[name][row, :count] = one[name]
+            out["branch"][row, :count] = [s.branches.index(name) for name in one["branch"]]
+            out["stratum"][row] = [s.strata.index(name) if s.strata else 0 for name in one["stratum"] + one["missing_stratum"]]
+            out["fill"][row, count:] = [s.fill_codes.index(name) for name in one["missing"]]
+        return out
+
+    def test_a_set_is_whole_in_parquet(self):
+        self.assertEqual(convert.negatives("negatives", "out"), len(self.set))
+        table = pq.read_table("out/data")
+        wanted = self.set[:]
+        for name, column in self.rebuilt(table).items():
+            found = wanted[name]
+            if column.dtype == np.float32:
+                np.testing.assert_array_equal(np.isnan(column), np.isnan(found), err_msg=name)
+                column, found = np.nan_to_num(column), np.nan_to_num(found)
+            np.testing.assert_array_equal(column, found, err_msg=name)
+        self.assertTrue((self.set.column("fill") != 0).any() or len(self.set.strata) >= 1)
+        with open("out/quarry_manifest.json") as file:
+            self.assertEqual(json.load(file), self.set.manifest)
+        self.assertEqual(sorted(os.listdir("out")), ["README.md", "data", "quarry_manifest.json"])
+        self.assertEqual([stat.S_IMODE(os.stat(path).st_mode) for path in ("out", "out/data", "out/README.md")], [0o700, 0o700, 0o600])
+        with open("out/README.md") as file:
+            card = file.read()
+        self.assertIn(self.set.content_hash, card)
+        self.assertIn('name = "balanced"', card)
+        for name in table.column_names:
+            self.assertIn(f"| `{name}` |", card)
+        for name in ("score", "item", "row_key"):
+            group = pq.ParquetFile(next(os.path.join("out/data", one) for one in os.listdir("out/data"))).metadata.row_group(0)
+            column = next(group.column(c) for c in range(group.num_columns) if group.column(c).path_in_schema.startswith(name))
+            self.assertFalse(column.has_dictionary_page)
+
+    @unittest.skipIf(datasets is None, "datasets is not installed: pip install datasets")
+    def test_hugging_face_reads_the_folder(self):
+        convert.negatives("negatives", "out", item_ids=[f"sku-{n}" for n in range(150)], user_ids=[f"u,{n}" for n in range(60)])
+        rows = datasets.load_dataset("out", split="train", cache_dir="cache")
+        self.assertEqual(len(rows), len(self.set))
+        for row in (0, len(rows) - 1):
+            wanted = self.set[row]
+            self.assertEqual(rows[row]["item"], wanted["item"][:wanted["count"]].tolist())
+            self.assertEqual(rows[row]["item_ids"], [f"sku-{n}" for n in rows[row]["item"]])
+            self.assertEqual(rows[row]["positive_ids"], [f"sku-{n}" for n in wanted["positives"]])
+            self.assertEqual(rows[row]["user_id"], f"u,{wanted['user']}")
+
+    def test_ids_that_do_not_belong(self):
+        self.refused(["item_ids", "149", "150"], convert.negatives, "negatives", "out", item_ids=[str(n) for n in range(149)])
+        self.refused(["user_ids", "has 5 ids"], convert.negatives, "negatives", "out", user_ids=[str(n) for n in range(5)])
+
+    def test_a_version_of_a_store(self):
+        done = subprocess.run([quarry.program(), "mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv",
+                               "--catalogue", "data/catalogue.csv", "--recipe", "random", "--store", "store"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        command("store@1", "out", "--to", "parquet", "--verify")
+        self.assertEqual(pq.read_table("out/data").num_rows, len(quarry.open("store@1")))
+
+
+class OutputsTest(Folder):
+    def test_command_line(self):
+        write("in.parquet", pa.table({"vec": lists(VECTORS, "list"), "sku": ODD_IDS}))
+        done = command("embeddings", "in.parquet", "out.npy", "--column", "vec", "--id-column", "sku", "--ids-out", "ids.tsv")
+        self.assertIn(f"{len(VECTORS)} rows of 6 float32", done.stdout)
+        np.testing.assert_array_equal(np.load("out.npy"), VECTORS)
+        command("embeddings", "out.npy", "back.parquet", "--ids", "ids.tsv")
+        self.assertEqual(pq.read_table("back.parquet")["id"].to_pylist(), ODD_IDS)
+        write("events.arrow", pa.table({"uid": [1], "item": [2], "ts": [1714559415999]}))
+        command("events", "events.arrow", "events.csv", "--columns", "user=uid,time=ts", "--time-unit", "ms")
+        self.assertEqual(read("events.csv")[1], [["1", "2", "2024-05-01 10:30:15Z"]])
+        for code, words, arguments in ((2, "there already", ["events", "events.arrow", "events.csv"]), (2, "--drop does nothing", ["events", "a", "b.csv", "--drop", "x"]),
+                                       (2, "output is missing", ["events", "events.arrow"]), (2, "--nonsense", ["a", "b", "--nonsense", "1"]),
+                                       (2, "quarry export", ["set", "a", "b", "--to", "csv"]), (2, "user=uid", ["events", "events.arrow", "o.csv", "--columns", "user"]),
+                                       (3, "no column 'user'", ["events", "events.arrow", "o.csv"]), (5, "gone.parquet", ["events", "gone.parquet", "o.csv"])):
+            with self.subTest(words):
+                code = 3 if arguments[0] == "set" and code == 3 else code
+                self.assertIn(words, command(*arguments, ok=code).stderr)
+        self.assertIn("usage", command("--help").stdout)
+        command("events", "events.arrow", "events.csv", "--columns", "user=uid,time=ts", "--time-unit", "ms", "--overwrite")
+        script = os.path.join(os.path.dirname(sys.executable), "quarry")
+        if os.path.exists(script):
+            self.assertIn("usage", subprocess.run([script, "convert", "--help"], capture_output=True, text=True, check=True).stdout)
+        done = subprocess.run([sys.executable, "-c", "import sys; sys.modules['pyarrow'] = None; sys.argv = ['quarry', 'convert', 'events', 'events.arrow', 'o.csv']\n"
+                               "from quarry.__main__ import main; main()"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, "pip install pyarrow" in done.stderr), (2, True), done.stderr)
+
+    def test_a_killed_conversion_leaves_nothing_that_looks_finished(self):
+        write("in.parquet", pa.table({"embedding": lists(VECTORS, "list"), "id": ODD_IDS}))
+        write("old.parquet", pa.table({"embedding": lists(VECTORS * 2, "list"), "id": [one + "x" for one in ODD_IDS]}))
+        step = "import os, sys, quarry\nfrom quarry import convert\nreal, left = getattr(os, sys.argv[1]), [int(sys.argv[2])]\n" \
+            "def stop(*a, **k):\n    left[0] -= 1\n    if left[0] < 0: os._exit(9)\n    return real(*a, **k)\nsetattr(os, sys.argv[1], stop)\n" \
+            "convert.embeddings('in.parquet', 'out.npy', id_column='id', ids_out='ids.csv', overwrite=True)\n"
+        for old in (False, True):
+            for call, number in (("fsync", 0), ("fsync", 1), ("rename", 0), ("rename", 1), ("unlink", 0)):
+                for name in ("out.npy", "ids.csv"):
+                    if os.path.exists(name):
+                        os.remove(name)
+                if old:
+                    convert.embeddings("old.parquet", "out.npy", id_column="id", ids_out="ids.csv")
+                done = subprocess.run([sys.executable, "-c", step, call, str(number)])
+                self.assertIn(done.returncode, (9, 0))
+                if os.path.exists("out.npy"):  # whole, and beside its own ids
+                    found, ids = np.load("out.npy"), [one for one, in read("ids.csv")[1]]
+                    self.assertIn((found[0, 0], ids[0]), [(VECTORS[0, 0], ODD_IDS[0]), (VECTORS[0, 0] * 2, ODD_IDS[0] + "x")])
+                    self.assertEqual((len(found), len(ids)), (len(VECTORS),) * 2)
+                else:
+                    self.assertNotEqual(done.returncode, 0)
+        for name in os.listdir("."):  # what a killed one leaves says so
+            self.assertTrue(name in ("in.parquet", "old.parquet", "out.npy", "ids.csv") or name.startswith(".") and ".partial-" in name, name)
+
+    def test_a_folder_is_replaced_whole(self):
+        folder = os.path.join(self.folder.name, "out")
+        from quarry.convert.outputs import whole_folder
+        os.mkdir(folder)
+        open(os.path.join(folder, "old"), "w").close()
+        with self.assertRaises(ZeroDivisionError), whole_folder(folder) as aside:
+            open(os.path.join(aside, "new"), "w").close()
+            1 / 0
+        self.assertEqual((os.listdir(folder), os.listdir(".")), (["old"], ["out"]))
+        with whole_folder(folder) as aside:
+            open(os.path.join(aside, "new"), "w").close()
+        self.assertEqual((os.listdir(folder), os.listdir(".")), (["new"], ["out"]))
+
+    def test_a_full_disk(self):
+        write("in.parquet", pa.table({"embedding": lists(np.ones((50000, 16), np.float32), "list")}))
+        code = "import resource, quarry\nfrom quarry import convert\nresource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n" \
+            "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
+            "try:\n    convert.embeddings('in.parquet', 'out.npy')\nexcept quarry.IoError as error:\n    print('IoError', error)\n"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertIn("IoError", done.stdout, done.stderr)
+        self.assertEqual(os.listdir("."), ["in.parquet"])
+
+
+class ArrowTest(unittest.TestCase):
+    def test_the_same_address(self):
+        for dtype in (np.float32, np.float16):
+            values = np.random.default_rng(0).standard_normal((100, 12)).astype(dtype)
+            array = lists(values, "fixed")
+            address = array.values.buffers()[1].address
+            size = np.dtype(dtype).itemsize
+            for begin, count in ((0, 100), (7, 60), (99, 1)):
+                part = array.slice(begin, count)
+                for given in (part, pa.chunked_array([part]), pa.table({"v": part})["v"]):
+                    found = arrow.matrix(given, "v")
+                    self.assertEqual(found.__array_interface__["data"][0], address + begin * 12 * size)
+                    np.testing.assert_array_equal(found, values[begin:begin + count])
+            again = array.slice(10, 50).slice(5, 20)
+            self.assertEqual(arrow.matrix(again).__array_interface__["data"][0], address + 15 * 12 * size)
+            inner = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)).slice(24), 12).slice(3)  # the numbers are a slice, too
+            np.testing.assert_array_equal(arrow.matrix(inner), values[5:])
+            self.assertFalse(arrow.matrix(array).flags.writeable)
+
+    def test_a_miner_reads_it_in_place(self):
+        values = np.random.default_rng(0).standard_normal((100, 12)).astype(np.float32)
+        array = lists(values, "fixed").slice(10, 80)
+        miner = quarry.Miner(array, "random", users=lists(values[:5], "fixed"), known_positives=([0], [1]), seed=3)
+        self.assertEqual(miner.items_address, array.values.buffers()[1].address + 10 * 12 * 4)
+        wanted = quarry.Miner(values[10:90], "random", users=values[:5], known_positives=([0], [1]), seed=3).mine([0, 1], [1, 2])
+        del array
+        np.testing.assert_array_equal(miner.mine([0, 1], [1, 2]).item, wanted.item)
+        with self.assertRaisesRegex(quarry.InputError, "items: lies in 2 chunks"):
+            quarry.Miner(pa.chunked_array([lists(values, "fixed")] * 2), "random")
+
+    def test_what_needs_a_copy_is_refused(self):
+        values = np.ones((4, 3), np.float32)
+        rows = values.tolist()
+        for array, words in ((lists(values, "list"), "cast"), (lists(values, "large"), "cast"), (lists(values.astype(np.float64), "fixed"), "double.*cast"),
+                             (pa.array([rows[0], None, rows[1]], pa.list_(pa.float32(), 3)), "row 1 is null.*drop_null"),
+                             (pa.array([rows[0], [1.0, None, 2.0]], pa.list_(pa.float32(), 3)), "row 1 has a null in place 1"),
+                             (pa.chunked_array([lists(values, "fixed")] * 2), "2 chunks.*combine_chunks"), (pa.array([1.0]), "fixed_size_list"),
+                             (pa.chunked_array([], pa.list_(pa.float32(), 3)), "0 chunks"), ([[1.0]], "list; a pyarrow array")):
+            with self.assertRaisesRegex(quarry.InputError, words):
+                arrow.matrix(array, "v")
+        good = pa.array([None, rows[0], rows[1], None], pa.list_(pa.float32(), 3))
+        np.testing.assert_array_equal(arrow.matrix(good.slice(1, 2)), values[:2])  # nulls outside of the slice do not matter
+        copied = lists(values, "list").cast(pa.list_(pa.float32(), 3))
+        np.testing.assert_array_equal(arrow.matrix(copied), values)
+
+    def test_tensors_and_exports(self):
+        values = np.arange(12, dtype=np.float32).reshape(4, 3)
+        tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+        self.assertEqual(arrow.matrix(tensors).__array_interface__["data"][0], tensors.storage.values.buffers()[1].address)
+
+        class Exports:
+            def __init__(self, array):
+                self.array = array
+
+            def __arrow_c_array__(self, requested_schema=None):
+                return self.array.__arrow_c_array__(requested_schema)
+        array = lists(values, "fixed").slice(1, 2)
+        self.assertEqual(arrow.matrix(Exports(array)).__array_interface__["data"][0], array.values.buffers()[1].address + 12)
+
+
+if __name__ == "__main__":
+    unittest.main()
