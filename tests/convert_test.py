@@ -10,7 +10,6 @@ import datetime
 import decimal
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -241,15 +240,14 @@ class EmbeddingsTest(Folder):
         peaks = []
         code = "import sys, quarry, resource; from quarry import convert; convert.embeddings(sys.argv[1], sys.argv[2], id_column='id', ids_out=sys.argv[2] + '.csv'); " \
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        for groups, rows in ((4, 1), (40, 1), (10, 4)):  # files of 20, 200 and 200 MiB
+        for groups in (4, 40):  # files of 20 and 200 MiB
             with pq.ParquetWriter(f"{groups}.parquet", schema, use_dictionary=False) as writer:
                 for group in range(groups):
-                    part = np.tile(values, (rows, 1))
-                    writer.write_table(pa.table([lists(part, "list"), [f"{group}-{n}" for n in range(len(part))]], schema=schema))
+                    writer.write_table(pa.table([lists(values, "list"), [f"{group}-{n}" for n in range(len(values))]], schema=schema))
             done = subprocess.run([sys.executable, "-c", code, f"{groups}.parquet", f"{groups}.npy"], capture_output=True, text=True, check=True)
             peaks.append(int(done.stdout))
         self.assertEqual(np.load("40.npy", mmap_mode="r").shape, (800000, 64))
-        self.assertLess(max(peaks) - peaks[0], 60 * 1024, f"{peaks} KiB")
+        self.assertLess(peaks[1] - peaks[0], 60 * 1024, f"{peaks} KiB")
 
 
 class TablesTest(Folder):
@@ -588,4 +586,4 @@ class ArrowTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests

@@ -13,7 +13,7 @@ def noise(text, dim):
 
 
 class Model:
-    """Vectors made of texts: "q7 ..." lies near "d7", and how near depends on the text. A prompt turns a vector a little."""
+    """Vectors made of texts: "q7" and "d7 b" lie near "d7". A prompt turns a vector a little."""
 
     def __init__(self, dim=24, near=0.9):
         self.dim, self.near, self.calls = dim, near, []
@@ -22,7 +22,11 @@ class Model:
         out = np.empty((len(texts), self.dim), np.float32)
         for row, text in enumerate(texts):
             number = text.split(" ")[0][1:]
-            vector = noise(f"d{number}", self.dim) if text[0] == "d" else self.near * noise(f"d{number}", self.dim) + noise(text, self.dim)
+            vector = noise(f"d{number}", self.dim)
+            if text[0] == "q":
+                vector = self.near * vector + noise(text, self.dim)
+            elif " " in text:
+                vector = vector + 0.5 * noise(text, self.dim)
             out[row] = vector + (0.5 * noise(prompt, self.dim) if prompt else 0)
         return out / np.linalg.norm(out, axis=1, keepdims=True)
 
@@ -46,15 +50,15 @@ class CrossEncoder:
         return np.array([float(noise(query + "|" + document, 1)[0]) + self.shift for query, document in pairs], np.float32)
 
 
-def pairs_of(queries, documents, each=1, seed=0):
-    """Columns query and answer: query q has `each` answers, or 1 to -each of them; d<q> is the first."""
+def pairs_of(queries, documents, each=1, seed=0, near=False):
+    """Columns query and answer: query q has `each` answers, or 1 to -each of them; d<q> is the first, the others are any, or `near` it."""
     rng = np.random.default_rng(seed)
     data = {"query": [], "answer": []}
     for q in range(queries):
         count = each if each > 0 else int(rng.integers(1, 1 - each))
-        for one in [q] + rng.choice(np.arange(queries, documents), count - 1, replace=False).tolist():
+        for place, one in enumerate([q] + rng.choice(np.arange(queries, documents), count - 1, replace=False).tolist()):
             data["query"].append(f"q{q}")
-            data["answer"].append(f"d{one}")
+            data["answer"].append(f"d{q} {place}" if near and place else f"d{one}")
     return data
 
 

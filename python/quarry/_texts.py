@@ -129,7 +129,11 @@ def loaded(vectors: Any, name: str) -> np.ndarray:
         except OSError as error:
             raise IoError(f"{name}: {error}") from None
     else:
-        array = host_array(in_place(vectors, name), name)
+        try:
+            array = host_array(in_place(vectors, name), name)
+        except (BufferError, RuntimeError) as error:  # DLPack's, of types that NumPy lacks
+            raise InputError(f"{name}: is {getattr(vectors, 'dtype', type(vectors).__name__)}, which NumPy cannot read ({error}); float32 or "
+                             f"float16 is needed: {name}.float() makes a copy") from None
     if array.ndim != 2:
         raise InputError(f"{name}: has shape {array.shape}; [rows, dim] is needed")
     if array.dtype not in (np.float32, np.float16):

@@ -58,6 +58,8 @@ def whole_files(*paths: str) -> Iterator[list[Any]]:
             os.rename(aside, path)
         for folder in {os.path.dirname(os.path.abspath(path)) for path in paths}:
             _sync(folder)
+    except IoError:  # of what is read
+        raise
     except OSError as error:
         raise IoError(f"{error.filename or paths[-1]}: {error.strerror or error}") from None
     finally:
@@ -89,6 +91,8 @@ def whole_folder(path: str) -> Iterator[str]:
             shutil.rmtree(old)
         elif os.path.lexists(old):
             os.unlink(old)
+    except IoError:
+        raise
     except OSError as error:
         raise IoError(f"{error.filename or path}: {error.strerror or error}") from None
     finally:

@@ -52,7 +52,7 @@ def events(sources: Any, out: Any, *, columns: dict[str, str] | None = None, tim
     sources: a path, paths, or a folder of .parquet, .arrow, .ipc or .feather files, read in the order of their names.
     columns: {"user", "item", "time", "kind", "value"} to names in the sources; a name that is given must be there.
     Ids are texts or whole numbers. Times are timestamps and dates (written as UTC, cut to seconds; without a zone they are UTC), ISO 8601 texts, or
-    numbers since 1970 in `time_unit` "s", "ms", "us" or "ns". Memory is that of 16,384 rows, or of a record batch of Arrow.
+    numbers since 1970 in `time_unit` "s", "ms", "us" or "ns". Memory is that of a row group, or of a record batch of Arrow.
     Raises InputError naming file and row (counted from 0 in each file), ConfigError, IoError, ImportError without pyarrow."""
     return _convert(_EVENTS, sources, out, columns, time_unit, overwrite)
 

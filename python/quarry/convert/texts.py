@@ -77,8 +77,8 @@ def id_lists(part: Part, name: str, array: Any) -> Any:
         if pc.any(wrong).as_py():
             raise InputError(f"{part.where(owner[pc.index(wrong, pa.scalar(True)).as_py()].as_py())}: {name} has {what}; such an id cannot be "
                              "in a list")
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths.cast(pa.int64()))])
-    return pc.binary_join(pa.LargeListArray.from_arrays(offsets, texts), "|")
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths.cast(pa.int32()))])
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, texts.cast(pa.string())), "|").cast(pa.large_string())
 
 
 def time_text(part: Part, name: str, array: Any, unit: str, required: bool) -> Any:

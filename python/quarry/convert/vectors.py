@@ -36,7 +36,7 @@ def embeddings(sources: Any, out: Any, *, column: str = "embedding", id_column: 
     id_column: texts or whole numbers, and ids_out, the file for them: both or neither.
     dtype: None keeps float32 or float16; "float32" and "float16" convert, float64 too.
     bad_rows: "reject" NaN and infinity, or "keep" them for `quarry mine --bad-rows drop`.
-    Every row has as many numbers as the first, and none is null. Memory is that of 16,384 rows, or of a record batch of Arrow; repeated ids are
+    Every row has as many numbers as the first, and none is null. Memory is that of a row group, or of a record batch of Arrow; repeated ids are
     found by the program. The .npy file appears last.
     Raises InputError naming file and row (counted from 0 in each file), ConfigError, IoError, ImportError without pyarrow."""
     path = target(out, overwrite, (".npy",))
