@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""quarry.convert and quarry.arrow: what goes in comes out, bit for bit; the program reads what was written; what is wrong is named by file and
-row; what is not finished does not look finished.
+"""quarry.convert of vectors and tables: what goes in comes out, bit for bit; the program reads what was written; what is wrong is named by
+file and row.
 
   tests/convert_test.py
 
@@ -8,94 +8,24 @@ Run it with a Python that has the package and pyarrow (tools/check_python makes 
 import csv
 import datetime
 import decimal
-import json
 import os
 import stat
 import subprocess
 import sys
-import tempfile
 import unittest
 
 try:
     import numpy as np
-
-    import quarry
-except ImportError as error:
-    print(f"convert_test: skipped, {sys.executable} lacks the package: {error}")
-    sys.exit(77)
-try:
     import pyarrow as pa
-    import pyarrow.feather
     import pyarrow.parquet as pq
 
+    import quarry
     from quarry import arrow, convert
 except ImportError as error:
-    print(f"convert_test: skipped, {sys.executable} lacks pyarrow: {error}")
+    print(f"convert_test: skipped, {sys.executable} lacks {error.name}: pip install pyarrow, or tools/check_python")
     sys.exit(77)
-try:
-    import datasets
-    datasets.disable_progress_bars()
-except ImportError:
-    datasets = None
 
-ODD_IDS = ["plain", "007", " led and trailed ", "comma, and \"quotes\"", "two\nlines", "tab\there", "été", "0x1F", "null", "NA", "-1", "1e5", "|bar|",
-           "'", "\\", "é\u0301", "𝄞", "a\r\nb"]
-VECTORS = np.random.default_rng(1).standard_normal((len(ODD_IDS), 6)).astype(np.float32)
-
-
-def lists(values, kind):
-    """Vectors as an Arrow array of one of the list types."""
-    number = pa.float16() if values.dtype == np.float16 else pa.float64() if values.dtype == np.float64 else pa.float32()
-    flat = pa.array(values.reshape(-1), number)
-    if kind == "fixed":
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    bounds = np.arange(len(values) + 1) * values.shape[1]
-    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), flat) if kind == "list" else pa.LargeListArray.from_arrays(
-        pa.array(bounds, pa.int64()), flat)
-
-
-def write(path, table, group=7):
-    """A table by the extension of its name, in several groups of rows."""
-    if path.endswith((".parquet", ".pq")):
-        pq.write_table(table, path, row_group_size=group)
-    elif path.endswith(".feather"):
-        pyarrow.feather.write_feather(table, path, chunksize=group, compression="lz4")
-    else:
-        make = pa.ipc.new_stream if path.endswith(".arrows") else pa.ipc.new_file
-        with make(path, table.schema) as file:
-            file.write_table(table, max_chunksize=group)
-    return path
-
-
-def read(path):
-    """Header and records of a .csv or .tsv, by another reader."""
-    with open(path, newline="", encoding="utf-8") as file:
-        records = list(csv.reader(file, delimiter="," if path.endswith(".csv") else "\t", strict=True))
-    return records[0], records[1:]
-
-
-def command(*arguments, ok=0, **more):
-    done = subprocess.run([sys.executable, "-m", "quarry", "convert", *map(str, arguments)], capture_output=True, text=True, **more)
-    if done.returncode != ok:
-        raise AssertionError(f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.old = os.getcwd()
-        os.chdir(self.folder.name)
-        self.addCleanup(self.folder.cleanup)
-        self.addCleanup(os.chdir, self.old)
-
-    def refused(self, words, call, *arguments, kind=quarry.InputError, **more):
-        before = sorted(os.listdir("."))
-        with self.assertRaises(kind) as caught:
-            call(*arguments, **more)
-        for word in words:
-            self.assertIn(word, str(caught.exception))
-        self.assertEqual(sorted(os.listdir(".")), before, "something was left behind")
+from arrow_tables import ODD_IDS, VECTORS, Folder, lists, read, write
 
 
 class EmbeddingsTest(Folder):
@@ -366,223 +296,6 @@ class TablesTest(Folder):
         write("b.parquet", pa.table(good))
         self.refused(["b.parquet", "'kind'", "a.parquet"], convert.events, ["a.parquet", "b.parquet"], "o.csv")
         self.refused(["a.parquet", "no column 'kind'"], convert.events, ["b.parquet", "a.parquet"], "o.csv")
-
-
-class SetsTest(Folder):
-    def setUp(self):
-        super().setUp()
-        for arguments in (["synth", "--users", "60", "--items", "150", "--dim", "8", "--out", "data"],
-                          ["mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--catalogue",
-                           "data/catalogue.csv", "--recipe", "balanced", "--set", "k=8", "--seed", "4", "--out", "negatives"]):
-            done = subprocess.run([quarry.program(), *arguments], capture_output=True, text=True)
-            self.assertEqual(done.returncode, 0, done.stderr)
-        self.set = quarry.open("negatives")
-
-    def rebuilt(self, table):
-        """The columns of the set, made of nothing but the Parquet table and the manifest's names."""
-        s, rows = self.set, table.num_rows
-        out = {"row_key": np.array(table["row_key"].to_pylist(), np.uint64), "positive_min": table["positive_min"].to_numpy(),
-               "user": np.array([2**32 - 1 if one is None else one for one in table["user"].to_pylist()], np.uint32),
-               "time": np.array([2**63 - 1 if one is None else one // 1000 for one in table["time"].cast(pa.int64()).to_pylist()], np.int64),
-               "certified": table["certified"].to_numpy().astype(np.uint8), "count": np.array([len(row) for row in table["item"].to_pylist()], np.uint16),
-               "kappa": np.array(table["kappa"].to_pylist(), np.float32).reshape(rows, s.branches.__len__()),
-               "positive": np.concatenate([np.array(row, np.uint32) for row in table["positives"].to_pylist()])}
-        empty = {"item": 2**32 - 1, "score": np.nan, "gap": np.nan, "quantile": np.nan, "logq": np.nan, "raw_rank": 0, "survivor_rank": 0, "branch": 255,
-                 "fill": 0, "stratum": 0}
-        for name, value in empty.items():
-            out[name] = np.full((rows, s.k), value, s.column(name).dtype)
-        for row in range(rows):
-            one = {name: table[name][row].as_py() for name in table.column_names}
-            count = len(one["item"])
-            for name in ("item", "score", "gap", "quantile", "logq", "raw_rank", "survivor_rank"):
-                out[name][row, :count] = one[name]
-            out["branch"][row, :count] = [s.branches.index(name) for name in one["branch"]]
-            out["stratum"][row] = [s.strata.index(name) if s.strata else 0 for name in one["stratum"] + one["missing_stratum"]]
-            out["fill"][row, count:] = [s.fill_codes.index(name) for name in one["missing"]]
-        return out
-
-    def test_a_set_is_whole_in_parquet(self):
-        self.assertEqual(convert.negatives("negatives", "out"), len(self.set))
-        table = pq.read_table("out/data")
-        wanted = self.set[:]
-        for name, column in self.rebuilt(table).items():
-            found = wanted[name]
-            if column.dtype == np.float32:
-                np.testing.assert_array_equal(np.isnan(column), np.isnan(found), err_msg=name)
-                column, found = np.nan_to_num(column), np.nan_to_num(found)
-            np.testing.assert_array_equal(column, found, err_msg=name)
-        self.assertTrue((self.set.column("fill") != 0).any() or len(self.set.strata) >= 1)
-        with open("out/quarry_manifest.json") as file:
-            self.assertEqual(json.load(file), self.set.manifest)
-        self.assertEqual(sorted(os.listdir("out")), ["README.md", "data", "quarry_manifest.json"])
-        self.assertEqual([stat.S_IMODE(os.stat(path).st_mode) for path in ("out", "out/data", "out/README.md")], [0o700, 0o700, 0o600])
-        with open("out/README.md") as file:
-            card = file.read()
-        self.assertIn(self.set.content_hash, card)
-        self.assertIn('name = "balanced"', card)
-        for name in table.column_names:
-            self.assertIn(f"| `{name}` |", card)
-        for name in ("score", "item", "row_key"):
-            group = pq.ParquetFile(next(os.path.join("out/data", one) for one in os.listdir("out/data"))).metadata.row_group(0)
-            column = next(group.column(c) for c in range(group.num_columns) if group.column(c).path_in_schema.startswith(name))
-            self.assertFalse(column.has_dictionary_page)
-
-    @unittest.skipIf(datasets is None, "datasets is not installed: pip install datasets")
-    def test_hugging_face_reads_the_folder(self):
-        convert.negatives("negatives", "out", item_ids=[f"sku-{n}" for n in range(150)], user_ids=[f"u,{n}" for n in range(60)])
-        rows = datasets.load_dataset("out", split="train", cache_dir="cache")
-        self.assertEqual(len(rows), len(self.set))
-        for row in (0, len(rows) - 1):
-            wanted = self.set[row]
-            self.assertEqual(rows[row]["item"], wanted["item"][:wanted["count"]].tolist())
-            self.assertEqual(rows[row]["item_ids"], [f"sku-{n}" for n in rows[row]["item"]])
-            self.assertEqual(rows[row]["positive_ids"], [f"sku-{n}" for n in wanted["positives"]])
-            self.assertEqual(rows[row]["user_id"], f"u,{wanted['user']}")
-
-    def test_ids_that_do_not_belong(self):
-        self.refused(["item_ids", "149", "150"], convert.negatives, "negatives", "out", item_ids=[str(n) for n in range(149)])
-        self.refused(["user_ids", "has 5 ids"], convert.negatives, "negatives", "out", user_ids=[str(n) for n in range(5)])
-
-    def test_a_version_of_a_store(self):
-        done = subprocess.run([quarry.program(), "mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv",
-                               "--catalogue", "data/catalogue.csv", "--recipe", "random", "--store", "store"], capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        command("store@1", "out", "--to", "parquet", "--verify")
-        self.assertEqual(pq.read_table("out/data").num_rows, len(quarry.open("store@1")))
-
-
-class OutputsTest(Folder):
-    def test_command_line(self):
-        write("in.parquet", pa.table({"vec": lists(VECTORS, "list"), "sku": ODD_IDS}))
-        done = command("embeddings", "in.parquet", "out.npy", "--column", "vec", "--id-column", "sku", "--ids-out", "ids.tsv")
-        self.assertIn(f"{len(VECTORS)} rows of 6 float32", done.stdout)
-        np.testing.assert_array_equal(np.load("out.npy"), VECTORS)
-        command("embeddings", "out.npy", "back.parquet", "--ids", "ids.tsv")
-        self.assertEqual(pq.read_table("back.parquet")["id"].to_pylist(), ODD_IDS)
-        write("events.arrow", pa.table({"uid": [1], "item": [2], "ts": [1714559415999]}))
-        command("events", "events.arrow", "events.csv", "--columns", "user=uid,time=ts", "--time-unit", "ms")
-        self.assertEqual(read("events.csv")[1], [["1", "2", "2024-05-01 10:30:15Z"]])
-        for code, words, arguments in ((2, "there already", ["events", "events.arrow", "events.csv"]), (2, "--drop does nothing", ["events", "a", "b.csv", "--drop", "x"]),
-                                       (2, "output is missing", ["events", "events.arrow"]), (2, "--nonsense", ["a", "b", "--nonsense", "1"]),
-                                       (2, "quarry export", ["set", "a", "b", "--to", "csv"]), (2, "user=uid", ["events", "events.arrow", "o.csv", "--columns", "user"]),
-                                       (3, "no column 'user'", ["events", "events.arrow", "o.csv"]), (5, "gone.parquet", ["events", "gone.parquet", "o.csv"])):
-            with self.subTest(words):
-                code = 3 if arguments[0] == "set" and code == 3 else code
-                self.assertIn(words, command(*arguments, ok=code).stderr)
-        self.assertIn("usage", command("--help").stdout)
-        command("events", "events.arrow", "events.csv", "--columns", "user=uid,time=ts", "--time-unit", "ms", "--overwrite")
-        script = os.path.join(os.path.dirname(sys.executable), "quarry")
-        if os.path.exists(script):
-            self.assertIn("usage", subprocess.run([script, "convert", "--help"], capture_output=True, text=True, check=True).stdout)
-        done = subprocess.run([sys.executable, "-c", "import sys; sys.modules['pyarrow'] = None; sys.argv = ['quarry', 'convert', 'events', 'events.arrow', 'o.csv']\n"
-                               "from quarry.__main__ import main; main()"], capture_output=True, text=True)
-        self.assertEqual((done.returncode, "pip install pyarrow" in done.stderr), (2, True), done.stderr)
-
-    def test_a_killed_conversion_leaves_nothing_that_looks_finished(self):
-        write("in.parquet", pa.table({"embedding": lists(VECTORS, "list"), "id": ODD_IDS}))
-        write("old.parquet", pa.table({"embedding": lists(VECTORS * 2, "list"), "id": [one + "x" for one in ODD_IDS]}))
-        step = "import os, sys, quarry\nfrom quarry import convert\nreal, left = getattr(os, sys.argv[1]), [int(sys.argv[2])]\n" \
-            "def stop(*a, **k):\n    left[0] -= 1\n    if left[0] < 0: os._exit(9)\n    return real(*a, **k)\nsetattr(os, sys.argv[1], stop)\n" \
-            "convert.embeddings('in.parquet', 'out.npy', id_column='id', ids_out='ids.csv', overwrite=True)\n"
-        for old in (False, True):
-            for call, number in (("fsync", 0), ("fsync", 1), ("rename", 0), ("rename", 1), ("unlink", 0)):
-                for name in ("out.npy", "ids.csv"):
-                    if os.path.exists(name):
-                        os.remove(name)
-                if old:
-                    convert.embeddings("old.parquet", "out.npy", id_column="id", ids_out="ids.csv")
-                done = subprocess.run([sys.executable, "-c", step, call, str(number)])
-                self.assertIn(done.returncode, (9, 0))
-                if os.path.exists("out.npy"):  # whole, and beside its own ids
-                    found, ids = np.load("out.npy"), [one for one, in read("ids.csv")[1]]
-                    self.assertIn((found[0, 0], ids[0]), [(VECTORS[0, 0], ODD_IDS[0]), (VECTORS[0, 0] * 2, ODD_IDS[0] + "x")])
-                    self.assertEqual((len(found), len(ids)), (len(VECTORS),) * 2)
-                else:
-                    self.assertNotEqual(done.returncode, 0)
-        for name in os.listdir("."):  # what a killed one leaves says so
-            self.assertTrue(name in ("in.parquet", "old.parquet", "out.npy", "ids.csv") or name.startswith(".") and ".partial-" in name, name)
-
-    def test_a_folder_is_replaced_whole(self):
-        folder = os.path.join(self.folder.name, "out")
-        from quarry.convert.outputs import whole_folder
-        os.mkdir(folder)
-        open(os.path.join(folder, "old"), "w").close()
-        with self.assertRaises(ZeroDivisionError), whole_folder(folder) as aside:
-            open(os.path.join(aside, "new"), "w").close()
-            1 / 0
-        self.assertEqual((os.listdir(folder), os.listdir(".")), (["old"], ["out"]))
-        with whole_folder(folder) as aside:
-            open(os.path.join(aside, "new"), "w").close()
-        self.assertEqual((os.listdir(folder), os.listdir(".")), (["new"], ["out"]))
-
-    def test_a_full_disk(self):
-        write("in.parquet", pa.table({"embedding": lists(np.ones((50000, 16), np.float32), "list")}))
-        code = "import resource, quarry\nfrom quarry import convert\nresource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n" \
-            "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
-            "try:\n    convert.embeddings('in.parquet', 'out.npy')\nexcept quarry.IoError as error:\n    print('IoError', error)\n"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        self.assertIn("IoError", done.stdout, done.stderr)
-        self.assertEqual(os.listdir("."), ["in.parquet"])
-
-
-class ArrowTest(unittest.TestCase):
-    def test_the_same_address(self):
-        for dtype in (np.float32, np.float16):
-            values = np.random.default_rng(0).standard_normal((100, 12)).astype(dtype)
-            array = lists(values, "fixed")
-            address = array.values.buffers()[1].address
-            size = np.dtype(dtype).itemsize
-            for begin, count in ((0, 100), (7, 60), (99, 1)):
-                part = array.slice(begin, count)
-                for given in (part, pa.chunked_array([part]), pa.table({"v": part})["v"]):
-                    found = arrow.matrix(given, "v")
-                    self.assertEqual(found.__array_interface__["data"][0], address + begin * 12 * size)
-                    np.testing.assert_array_equal(found, values[begin:begin + count])
-            again = array.slice(10, 50).slice(5, 20)
-            self.assertEqual(arrow.matrix(again).__array_interface__["data"][0], address + 15 * 12 * size)
-            inner = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)).slice(24), 12).slice(3)  # the numbers are a slice, too
-            np.testing.assert_array_equal(arrow.matrix(inner), values[5:])
-            self.assertFalse(arrow.matrix(array).flags.writeable)
-
-    def test_a_miner_reads_it_in_place(self):
-        values = np.random.default_rng(0).standard_normal((100, 12)).astype(np.float32)
-        array = lists(values, "fixed").slice(10, 80)
-        miner = quarry.Miner(array, "random", users=lists(values[:5], "fixed"), known_positives=([0], [1]), seed=3)
-        self.assertEqual(miner.items_address, array.values.buffers()[1].address + 10 * 12 * 4)
-        wanted = quarry.Miner(values[10:90], "random", users=values[:5], known_positives=([0], [1]), seed=3).mine([0, 1], [1, 2])
-        del array
-        np.testing.assert_array_equal(miner.mine([0, 1], [1, 2]).item, wanted.item)
-        with self.assertRaisesRegex(quarry.InputError, "items: lies in 2 chunks"):
-            quarry.Miner(pa.chunked_array([lists(values, "fixed")] * 2), "random")
-
-    def test_what_needs_a_copy_is_refused(self):
-        values = np.ones((4, 3), np.float32)
-        rows = values.tolist()
-        for array, words in ((lists(values, "list"), "cast"), (lists(values, "large"), "cast"), (lists(values.astype(np.float64), "fixed"), "double.*cast"),
-                             (pa.array([rows[0], None, rows[1]], pa.list_(pa.float32(), 3)), "row 1 is null.*drop_null"),
-                             (pa.array([rows[0], [1.0, None, 2.0]], pa.list_(pa.float32(), 3)), "row 1 has a null in place 1"),
-                             (pa.chunked_array([lists(values, "fixed")] * 2), "2 chunks.*combine_chunks"), (pa.array([1.0]), "fixed_size_list"),
-                             (pa.chunked_array([], pa.list_(pa.float32(), 3)), "0 chunks"), ([[1.0]], "list; a pyarrow array")):
-            with self.assertRaisesRegex(quarry.InputError, words):
-                arrow.matrix(array, "v")
-        good = pa.array([None, rows[0], rows[1], None], pa.list_(pa.float32(), 3))
-        np.testing.assert_array_equal(arrow.matrix(good.slice(1, 2)), values[:2])  # nulls outside of the slice do not matter
-        copied = lists(values, "list").cast(pa.list_(pa.float32(), 3))
-        np.testing.assert_array_equal(arrow.matrix(copied), values)
-
-    def test_tensors_and_exports(self):
-        values = np.arange(12, dtype=np.float32).reshape(4, 3)
-        tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
-        self.assertEqual(arrow.matrix(tensors).__array_interface__["data"][0], tensors.storage.values.buffers()[1].address)
-
-        class Exports:
-            def __init__(self, array):
-                self.array = array
-
-            def __arrow_c_array__(self, requested_schema=None):
-                return self.array.__arrow_c_array__(requested_schema)
-        array = lists(values, "fixed").slice(1, 2)
-        self.assertEqual(arrow.matrix(Exports(array)).__array_interface__["data"][0], array.values.buffers()[1].address + 12)
 
 
 if __name__ == "__main__":

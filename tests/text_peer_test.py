@@ -103,7 +103,7 @@ def answer_of(data, more):
 class TextPeerTest(unittest.TestCase):
     def test_same_tables(self):
         print(f"sentence-transformers {sentence_transformers.__version__}, quarry beside it\n"
-              f"{'case':<44}{'queries':>8}{'apart':>7}{'rows':>7}")
+              f"{'case':<44}{'queries':>8}{'apart':>7}{'rows':>7}  names of those apart")
         for case, (data, more) in CASES.items():
             with self.subTest(case):
                 answer = answer_of(data, more)
@@ -120,7 +120,8 @@ class TextPeerTest(unittest.TestCase):
                 self.assertEqual(scores is None, their_scores is None)
                 for one, another in zip(scores or [], their_scores or []):
                     np.testing.assert_allclose(one, another, atol=2e-6)
-                print(f"{case:<44}{len(clear):>8}{apart:>7}{len(rows):>7}")
+                named = " ".join(query for query, one in answer.items() if one["close"])
+                print(f"{case:<44}{len(clear):>8}{apart:>7}{len(rows):>7}  {named}")
 
     def test_a_model_of_theirs(self):
         """A real SentenceTransformer, made of random vectors of words, with the prompts of its own."""

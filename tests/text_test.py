@@ -188,6 +188,10 @@ class TextTest(unittest.TestCase):
                 mined = quarry.mine_hard_negatives(UNEQUAL, corpus=CORPUS, query_embeddings=q, corpus_embeddings=d, relative_margin=0.05,
                                                    verbose=False, as_negatives=True)
                 np.testing.assert_array_equal(mined.negatives.item, wanted.negatives.item)
+        # As many entries, two of them equal, as there are different texts: rows are the entries'.
+        some = CORPUS[2:] + CORPUS[2:4]
+        part = mine(ONE, corpus=some, corpus_embeddings=np.concatenate([of_corpus[2:], -of_corpus[:2]]), as_negatives=True)
+        np.testing.assert_array_equal(part.negatives.item, mine(ONE, corpus=some, as_negatives=True).negatives.item)
         twice = quarry.mine_hard_negatives(UNEQUAL, corpus=CORPUS + CORPUS, query_embeddings=once, relative_margin=0.05, verbose=False,
                                            corpus_embeddings=np.concatenate([of_corpus, -of_corpus]), as_negatives=True)
         np.testing.assert_array_equal(twice.negatives.item, wanted.negatives.item)  # the first entry of a text counts
@@ -255,7 +259,7 @@ class TextTest(unittest.TestCase):
                     answer = oracle(UNEQUAL, cross_encoder=CrossEncoder(shift), **more)
                     mined = mine(UNEQUAL, cross_encoder=CrossEncoder(shift), output_scores=True, **more)
                     self.same(mined, answer, "triplet", True, 3)
-        self.refused(quarry.ConfigError, ["range_max", "every pair"], ONE, cross_encoder=CrossEncoder(), range_max="all")
+        self.refused(quarry.ConfigError, ["range_max: all", "all of them"], ONE, cross_encoder=CrossEncoder(), range_max="all")
 
         class Wrong(CrossEncoder):
             def predict(self, pairs, **_):
@@ -380,6 +384,8 @@ class TextTest(unittest.TestCase):
                 (ce, ["max_score", "nan"], {"max_score": float("nan")}), (ce, ["min_score: 0.5", "max_score 0.1"], {"min_score": 0.5, "max_score": 0.1}),
                 (ce, ["output_format", "'tuple'", "n-tuple"], {"output_format": "tuple"}), (ce, ["sampling_strategy"], {"sampling_strategy": "best"}),
                 (ce, ["short_rows", "triplet"], {"short_rows": "keep"}), (ce, ["cache_folder"], {"cache_folder": "x"}),
+                (ce, ["query_ids", "neither"], {"query_ids": ["a"]}), (ce, ["range_max: 5000000000"], {"range_max": 5_000_000_000}),
+                (ce, ["range_min: 5000000000"], {"range_min": 5_000_000_000, "range_max": "all"}),
                 (ce, ["use_multi_process"], {"use_multi_process": True}), (ie, ["corpus: entry 1", "None"], {"corpus": ["a", None]}),
                 (ie, ["corpus: is a str"], {"corpus": "abc"})):
             with self.subTest(words):
@@ -391,6 +397,9 @@ class TextTest(unittest.TestCase):
         self.refused(ie, ["no rows"], {"query": [], "answer": []})
         self.refused(ie, ["['query']", "two are needed"], {"query": ["a"]})
         self.refused(ie, ["dataset: is a int"], 7)
+        self.refused(ce, ["'negative'", "rename"], {"query": ["a"], "negative": ["b"]})
+        if datasets is not None:
+            self.refused(ie, ["DatasetDict", "choose a split"], datasets.DatasetDict(train=datasets.Dataset.from_dict(ONE)))
         for bad, word in ((np.nan, "NaN"), (0.0, "zero")):
             class Bad(Model):
                 def vectors(self, texts, prompt):

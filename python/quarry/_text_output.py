@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import ConfigError, InputError
+from ._errors import ConfigError
 from ._miner import FILL_CODES, Negatives
 
 FORMATS = ("triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list")
@@ -22,7 +22,7 @@ class TextNegatives:
     documents: list[str]  #: each text once: the corpus, then positives that it lacks
     positives: list[np.ndarray]  #: of each query, int64 [p] places in `documents`, merged over its rows
     positive_scores: list[np.ndarray]  #: float32 [p]: what margins were judged by; NaN: no score is known
-    negatives: Negatives  #: ranks, fill codes and all: item, score [queries, k]; scores are those of the vectors
+    negatives: Negatives  #: ranks, fill codes and all: item, score [queries, k]; scores are those of the vectors, 1 where there are none
     scores: np.ndarray  #: float32 [queries, k] what bounds were judged by: of vectors, cross-encoder, teacher or run; NaN: none, or empty
     recipe: str  #: TOML of the recipe that mined
     warnings: list[str]  #: what is doubtful, in sentences
@@ -42,8 +42,7 @@ class TextNegatives:
     def to_columns(self, output_format: str = "triplet", output_scores: bool = False, short_rows: str = "drop") -> dict[str, list[Any]]:
         """The columns of one of the output formats, as lists; `mine_hard_negatives` says what they are. Raises ConfigError."""
         output_format, output_scores = check_format(output_format, output_scores, short_rows)
-        if "negative" in (self.anchor_column, self.positive_column) and output_format == "triplet":
-            raise InputError("dataset: a column is called 'negative', as that of the output; rename it")
+        check_names(self.anchor_column, self.positive_column, output_format, output_scores, self.negatives.k)
         make = {"triplet": self._triplets, "n-tuple": self._tuples, "labeled-pair": self._pairs, "labeled-list": self._lists}
         if output_format == "n-tuple":
             return self._tuples(output_scores, short_rows == "keep")
@@ -136,6 +135,15 @@ def check_format(output_format: str, output_scores: bool, short_rows: str) -> tu
     if short_rows == "keep" and not output_format.startswith("n-tuple"):
         raise ConfigError(f"short_rows: only n-tuples drop short rows; {output_format} has what there is")
     return ("n-tuple", True) if output_format == "n-tuple-scores" else (output_format, bool(output_scores))
+
+
+def check_names(anchor: str, positive: str, output_format: str, scores: bool, k: int) -> None:
+    """Raises ConfigError where a column of the dataset is called as one that the output adds."""
+    added = {"triplet": ["negative"], "n-tuple": [f"negative_{slot}" for slot in range(1, k + 1)], "labeled-pair": ["score" if scores else "label"],
+             "labeled-list": [] if scores else ["labels"]}[output_format] + (["scores"] if scores and output_format != "labeled-pair" else [])
+    for name in (anchor, positive):
+        if name in added:
+            raise ConfigError(f"dataset: its column {name!r} is called as one that the output adds ({', '.join(added)}); rename it")
 
 
 def describe(mined: TextNegatives) -> str:

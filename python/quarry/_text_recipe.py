@@ -70,6 +70,10 @@ def window(range_min: Any, range_max: Any, k: Any, filtered: bool, most_positive
             raise ConfigError(f"{name}: {value!r} is out of range; a whole number from {least} on{more}")
     if k > 65535:
         raise ConfigError(f"num_negatives: {k} is out of range; 1 to 65535")
+    if range_max not in (None, "all") and range_max > 4_000_000_000:
+        raise ConfigError(f"range_max: {range_max} is out of range; 1 to 4000000000, None, or 'all'")
+    if range_min > 4_000_000_000:
+        raise ConfigError(f"range_min: {range_min} is out of range; 0 to 4000000000")
     if range_max == "all":
         return int(range_min), None
     last = int(range_min + (10 * k if filtered else k) + most_positives) if range_max is None else int(range_max)

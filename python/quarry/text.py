@@ -8,7 +8,7 @@ import numpy as np
 
 from ._errors import ConfigError, InputError
 from ._miner import Miner, Negatives
-from ._text_output import TextNegatives, check_format, describe
+from ._text_output import TextNegatives, check_format, check_names, describe
 from ._text_recipe import Bounds, Table, Tables, rank_filters, recipe_text, score_filters, table_filters, window
 from ._text_scores import cross_scores, first_of_each, ids_of_texts, pair_table
 from ._texts import Pairs, check_vectors, encode, loaded, number_texts, rows_of_texts
@@ -79,12 +79,18 @@ def mine_hard_negatives(
             raise ConfigError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
     if cross_encoder is not None and teacher_scores is not None:
         raise ConfigError("cross_encoder and teacher_scores both say what bounds go by; give one of the two")
+    if run is None and teacher_scores is None and (query_ids is not None or corpus_ids is not None):
+        raise ConfigError("query_ids and corpus_ids say what run and teacher_scores call the texts; neither is given")
     bounds = Bounds(max_score, min_score, absolute_margin, relative_margin)
     bounds.check()
     pairs = number_texts(dataset, anchor_column_name, positive_column_name, corpus)
     first, last = window(range_min, range_max, num_negatives, bounds.any(), pairs.most_positives)
-    if cross_encoder is not None and last is None and run is None:
-        raise ConfigError("range_max: 'all' would have the cross-encoder score every pair of anchor and document; give a number")
+    if not as_negatives:
+        check_names(pairs.anchor, pairs.positive, output_format, output_scores, num_negatives)
+    depth = None if last is None else last + pairs.most_positives
+    if cross_encoder is not None and run is None and (depth is None or min(depth, len(pairs.documents)) > 65535):
+        raise ConfigError(f"range_max: {'all' if last is None else last} would have the cross-encoder score more than 65535 documents for each "
+                          "anchor, or all of them; give a lower number")
     metric = _metric(similarity, model)
     warnings: list[str] = []
 
@@ -99,17 +105,18 @@ def mine_hard_negatives(
         check_vectors(documents, "corpus_embeddings", pairs.documents, metric == "cosine")
         check_vectors(queries, "query_embeddings", pairs.queries, metric == "cosine")
 
-    by_query = ids_of_texts(query_ids, "query_ids", pairs.query_of_row, pairs.queries)
-    by_document = ids_of_texts(corpus_ids, "corpus_ids", pairs.document_of_entry, pairs.documents)
-    candidates = None if run is None else pair_table(run, "run", by_query, by_document, best=True, warnings=warnings)
-    judge = None
-    if teacher_scores is not None:
-        judge = pair_table(teacher_scores, "teacher_scores", by_query, by_document, best=False, warnings=warnings)
-    elif cross_encoder is None and queries is None:
-        judge = candidates
+    candidates = judge = None
+    if run is not None or teacher_scores is not None:
+        by_query = ids_of_texts(query_ids, "query_ids", pairs.query_of_row, pairs.queries)
+        by_document = ids_of_texts(corpus_ids, "corpus_ids", pairs.document_of_entry, pairs.documents)
+        if run is not None:
+            candidates = pair_table(run, "run", by_query, by_document, best=True, warnings=warnings)
+        if teacher_scores is not None:
+            judge = pair_table(teacher_scores, "teacher_scores", by_query, by_document, best=False, warnings=warnings)
+        elif cross_encoder is None and queries is None:
+            judge = candidates
 
     work = _Work(pairs, metric, num_negatives, queries, documents, seed, threads)
-    depth = None if last is None else last + pairs.most_positives
     if cross_encoder is not None:
         candidates, judge = _rescored(work, cross_encoder, candidates, depth, batch_size, use_multi_process, verbose)
     with tempfile.TemporaryDirectory(prefix="quarry-text-") as folder:
@@ -182,11 +189,10 @@ def _vectors(given: Any, model: Any, pairs: Pairs, documents: bool, prompt_name:
     given = loaded(given, name)
     if not documents:
         return rows_of_texts(given, name, pairs.query_of_row, len(texts), "each row of the dataset")
-    if len(given) == len(texts):
-        return np.ascontiguousarray(given)
     in_corpus = max(pairs.document_of_entry, default=-1) + 1  # positives that the corpus lacks stand behind
-    found = rows_of_texts(given, name, pairs.document_of_entry, in_corpus, "each entry of the corpus" if in_corpus < len(texts) or
-                          len(pairs.document_of_entry) != len(pairs.query_of_row) else "each positive of the dataset")
+    if len(given) == len(texts) != len(pairs.document_of_entry):
+        return np.ascontiguousarray(given)
+    found = rows_of_texts(given, name, pairs.document_of_entry, in_corpus, "each entry of the corpus (without one, each positive)")
     if in_corpus == len(texts):
         return found
     return np.concatenate([found, encode(model, texts[in_corpus:], **options).astype(found.dtype)])
@@ -230,7 +236,7 @@ class _Work:
 
     def nearest(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """Queries and documents of the best `depth` pairs of each query by vectors, positives included."""
-        recipe = recipe_text(metric=self.metric, k=min(depth, len(self.documents), 65535), source='"topk"', filters=[], select='"top"',
+        recipe = recipe_text(metric=self.metric, k=min(depth, len(self.documents)), source='"topk"', filters=[], select='"top"',
                              allow_positives=True)
         found, _ = self.mine(recipe, {}, False)
         query, slot = np.nonzero(found.fill == 0)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import _sets
-from .._convert import ids_of, path_text
+from .._convert import ids_of
 from .._errors import ConfigError, InputError
 from ..arrow import pyarrow
 from .id_files import IdFile
 from .outputs import target, whole_folder
 
 _NO_TIME, _NO_ITEM, _NO_USER = 2**63 - 1, 2**32 - 1, 2**32 - 1
+_MANIFEST = "quarry_manifest.json"
 _NAMES = [name + ".list.element" for name in ("branch", "stratum", "missing", "missing_stratum")]  # numbers need no dictionary
 
 #: Column: Arrow type in words, and meaning. The table of the card, and of docs/parquet.md.
@@ -51,6 +52,8 @@ def negatives(source: Any, out: Any, *, item_ids: Any = None, user_ids: Any = No
     import pyarrow.parquet as pq
     given = _sets.open(source, verify=verify)
     path = target(out, overwrite)
+    if os.path.lexists(path) and not os.path.isfile(os.path.join(path, _MANIFEST)):
+        raise ConfigError(f"out: {path} is there and was not made by a conversion of a set, so it is not replaced; give another name")
     items, users = _texts(item_ids, "item_ids"), _texts(user_ids, "user_ids")
     if items is not None and len(items) != given.manifest["num_items"]:
         raise InputError(f"item_ids: has {len(items)} ids; the set was mined over {given.manifest['num_items']} items")
@@ -64,10 +67,10 @@ def negatives(source: Any, out: Any, *, item_ids: Any = None, user_ids: Any = No
             name = os.path.join(folder, "data", f"negatives-{number:05d}-of-{files:05d}.parquet")
             table = _table(pa, given, part, items, users, schema) if len(given) else schema.empty_table()
             pq.write_table(table, name, use_dictionary=_NAMES, compression="zstd", write_statistics=["row_key", "user", "time"])
-        with open(os.path.join(folder, "quarry_manifest.json"), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, _MANIFEST), "w", encoding="utf-8") as file:
             json.dump(given.manifest, file, indent=1, ensure_ascii=False)
         with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as file:
-            file.write(_card(given, schema, path_text(source, "source")))
+            file.write(_card(given, schema))
     return len(given)
 
 
@@ -144,7 +147,7 @@ def _texts(ids: Any, name: str) -> Any:
     return pa.concat_arrays(parts)
 
 
-def _card(given: Any, schema: Any, name: str) -> str:
+def _card(given: Any, schema: Any) -> str:
     manifest = given.manifest
     run = manifest.get("run", {})
     recipe = run.get("recipe", {})
