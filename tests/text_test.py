@@ -253,7 +253,8 @@ class TextTest(unittest.TestCase):
                 self.assertEqual(found.negatives.item[query].tolist(), best[:3].tolist())
 
     def test_cross_encoder(self):
-        for more in ({}, {"relative_margin": 0.1}, {"absolute_margin": 0.3, "max_score": 1.5}, {"min_score": -0.4, "range_min": 2, "range_max": 30}):
+        for more in ({}, {"relative_margin": 0.1}, {"absolute_margin": 0.3, "max_score": 1.5}, {"min_score": -0.4, "range_min": 2, "range_max": 30},
+                     {"absolute_margin": 0.1, "relative_margin": 0.05, "max_score": 2.5, "min_score": -1.0, "range_max": 40}):
             for shift in (0.0, 3.0):
                 with self.subTest(more=more, shift=shift):
                     answer = oracle(UNEQUAL, cross_encoder=CrossEncoder(shift), **more)
@@ -333,6 +334,14 @@ class TextTest(unittest.TestCase):
             with open(trec, "a") as file:
                 file.write("q1 Q0 d1 1 3.0\n")
             self.refused(quarry.InputError, [trec, ":2041", "5 fields"], UNEQUAL, run=trec)
+            for content, words in ((b"query,document,score\nq0,d1\n", [":2", "2 fields"]), (b"query,document\nq0,d1\n", ["query, document", "score"]),
+                                   (b"query,document,score\nq0,\"d1,0.5\n", ["quotes"]), (b"query,document,score\n\xff,d1,1\n", ["UTF-8"]),
+                                   (b"query,document,score\nq0,d1,x\n", ["record 1", "'x'"]), (b"query,document,score\nq0,d999,1\n", ["record 1", "'d999'"]),
+                                   (b"query,document,score\nq999,d1,1\n", ["no pair of a query"])):
+                with open(os.path.join(folder, "bad.csv"), "wb") as file:
+                    file.write(content)
+                self.refused(quarry.InputError, words, UNEQUAL, run=os.path.join(folder, "bad.csv"))
+            self.refused(quarry.IoError, ["gone.trec", "No such file"], UNEQUAL, run=os.path.join(folder, "gone.trec"))
         vectors, documents = vectors_of(UNEQUAL)
         most = max(len(some) for some in own.values())
         both = mine(UNEQUAL, run=tuple(arrays), relative_margin=0.1, range_max=8, as_negatives=True)  # margins by vectors
@@ -345,6 +354,13 @@ class TextTest(unittest.TestCase):
                 continue
             wanted = [d for d, _ in run[text][:8 + most] if d not in own[text] and score[d] < limit][:3]
             self.assertEqual([both.documents[item] for item in both.negatives.item[query] if item >= 0], wanted)
+        bounds = {"absolute_margin": 0.1, "relative_margin": 0.01, "max_score": 15.0, "min_score": 2.0}
+        alone = quarry.mine_hard_negatives(UNEQUAL, corpus=CORPUS, run=tuple(arrays), verbose=False, as_negatives=True, range_max=30, **bounds)
+        for query, text in enumerate(alone.queries):  # bounds by the run's own scores
+            known = [score for d, score in run[text] if d in own[text]]
+            ceiling = min(known) - max(0.1, 0.01 * min(known)) if known else np.inf
+            wanted = [d for d, score in run[text][:30 + most] if d not in own[text] and 2.0 <= score <= 15.0 and score < ceiling][:3]
+            self.assertEqual([alone.documents[item] for item in alone.negatives.item[query] if item >= 0], wanted)
         cross = mine(UNEQUAL, run=tuple(arrays), cross_encoder=CrossEncoder(), as_negatives=True)
         for query, text in enumerate(cross.queries):
             listed = [d for d, _ in run[text]][:3 + most + most]  # range_max is 3 + most

@@ -118,23 +118,20 @@ def score_filters(bounds: Bounds) -> list[str]:
 
 
 def table_filters(bounds: Bounds, judge: Table, least: np.ndarray, missing: str, tables: Tables) -> list[str]:
-    """Filters on the scores of a table. The recipe has an upper bound on a value and a share of the positives' least; the other two are
-    upper bounds on values made here: the distance to the positives' least, and the negated score. `least`: float32 [queries] least
-    score of each one's positives; NaN: none has one, and margins let everything through there."""
+    """Filters on the scores of a table. A recipe's filter of that kind is an upper bound on a value, so the others are upper bounds on
+    values made here: the distance to the lower of the margins' ceilings, and the negated score. With the run that is three tables more, as
+    many as a recipe may have. `least`: float32 [queries] least score of each one's positives; NaN: none has one, and margins let
+    everything through there."""
     out = []
     reject = f', missing = "{missing}"'
     if missing == "reject" and not bounds.any():
-        name = tables.write("judge", judge)
-        out.append(f'{{ kind = "column", table = "{name}", max = 1e30{reject} }}')
+        out.append(f'{{ kind = "column", table = "{tables.write("judge", judge)}", max = 1e30{reject} }}')
     if bounds.absolute_margin is not None or bounds.relative_margin is not None:
         of_pair = least[judge.query].astype(np.float64)
-        for kind, margin in (("absolute", bounds.absolute_margin), ("relative", bounds.relative_margin)):
-            if margin is None:
-                continue
-            ceiling = of_pair - (margin if kind == "absolute" else np.abs(of_pair) * margin)
-            # Every value below 0 passes, 0 does not: as with margins on the scores of vectors.
-            name = tables.write(kind, judge, np.where(np.isnan(ceiling), -1.0, judge.score - ceiling))
-            out.append(f'{{ kind = "column", table = "{name}", max = -1.2e-38{reject} }}')
+        ceiling = np.minimum(of_pair - (bounds.absolute_margin or 0.0), of_pair - np.abs(of_pair) * (bounds.relative_margin or 0.0))
+        # Every value below 0 passes, 0 does not: as with margins on the scores of vectors.
+        name = tables.write("margin", judge, np.where(np.isnan(ceiling), -1.0, judge.score - ceiling))
+        out.append(f'{{ kind = "column", table = "{name}", max = -1.2e-38{reject} }}')
     if bounds.max_score is not None:
         out.append(f'{{ kind = "column", table = "{tables.write("judge", judge)}", max = {bounds.max_score!r}{reject} }}')
     if bounds.min_score is not None:

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import csv
 import os
-from typing import Any
+from typing import Any, Iterable
 
 import numpy as np
 
 from ._convert import is_path, path_text
-from ._errors import ConfigError, InputError
+from ._errors import ConfigError, InputError, IoError
 from ._text_recipe import Table
 from ._texts import Pairs
 
@@ -18,7 +18,7 @@ _NAMES = (("query", "anchor", "user", "query_id", "qid"), ("document", "doc", "p
 def _columns(value: Any, name: str) -> tuple[list[Any], list[Any], list[Any], str]:
     """Queries, documents, scores, and what the rows are called."""
     if is_path(value):
-        return _file(path_text(value, name), name)
+        return _file(path_text(value, name))
     if isinstance(value, (tuple, list)) and len(value) == 3:
         parts = [list(part.tolist() if hasattr(part, "tolist") else part) for part in value]
     else:
@@ -38,34 +38,44 @@ def _columns(value: Any, name: str) -> tuple[list[Any], list[Any], list[Any], st
     return parts[0], parts[1], parts[2], "entry"
 
 
-def _file(path: str, name: str) -> tuple[list[Any], list[Any], list[Any], str]:
+def _file(path: str) -> tuple[list[Any], list[Any], list[Any], str]:
     """A TREC run (query Q0 document rank score tag), or a CSV or TSV whose first line names the columns."""
-    out: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     extension = os.path.splitext(path)[1].lower()
-    with open(path, encoding="utf-8", newline="") as file:
-        if extension in (".csv", ".tsv"):
-            reader = csv.reader(file, delimiter="," if extension == ".csv" else "\t", strict=True)
-            header = next(reader, [])
-            places = [next((header.index(one) for one in names if one in header), None) for names in _NAMES]
-            if None in places:
-                raise InputError(f"{path}: has the columns {', '.join(header)}; one each of {'; '.join(' or '.join(names) for names in _NAMES)} "
-                                 "is needed")
-            for fields in reader:
-                if fields and len(fields) != len(header):
-                    raise InputError(f"{path}:{reader.line_num}: has {len(fields)} fields; the header has {len(header)}")
-                for column, place in zip(out, places if fields else ()):
-                    column.append(fields[place])  # type: ignore[index]
-            return (*out, f"{path}: record")
-        for number, line in enumerate(file, 1):
-            fields = line.split()
-            if not fields:
-                continue
-            if len(fields) != 6:
-                raise InputError(f"{path}:{number}: has {len(fields)} fields; a line of a run has six, query Q0 document rank score tag. Other "
-                                 "tables end in .csv or .tsv and name their columns")
-            for column, place in zip(out, (0, 2, 4)):
-                column.append(fields[place])
-    return (*out, f"{path}: line")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            if extension in (".csv", ".tsv"):
+                return (*_table(path, csv.reader(file, delimiter="," if extension == ".csv" else "\t", strict=True)), f"{path}: record")
+            return (*_trec(path, file), f"{path}: line")
+    except OSError as error:
+        raise IoError(f"{path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: {error}; it must be UTF-8 text with whole quotes") from None
+
+
+def _table(path: str, reader: Any) -> tuple[list[str], list[str], list[str]]:
+    header = next(reader, [])
+    places = [next((header.index(one) for one in names if one in header), -1) for names in _NAMES]
+    if -1 in places:
+        raise InputError(f"{path}: has the columns {', '.join(header)}; one each of {'; '.join(' or '.join(names) for names in _NAMES)} is needed")
+    out: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for fields in reader:
+        if fields and len(fields) != len(header):
+            raise InputError(f"{path}:{reader.line_num}: has {len(fields)} fields; the header has {len(header)}")
+        for column, place in zip(out, places if fields else ()):
+            column.append(fields[place])
+    return out
+
+
+def _trec(path: str, lines: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    out: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if fields and len(fields) != 6:
+            raise InputError(f"{path}:{number}: has {len(fields)} fields; a line of a run has six, query Q0 document rank score tag. Other tables "
+                             "end in .csv or .tsv and name their columns")
+        for column, place in zip(out, (0, 2, 4) if fields else ()):
+            column.append(fields[place])
+    return out
 
 
 def ids_of_texts(ids: Any, name: str, of_entry: list[int], texts: list[str]) -> dict[str, int]:

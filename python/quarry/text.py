@@ -1,6 +1,7 @@
 """Hard negatives for text retrieval: the parameters of sentence-transformers' mine_hard_negatives, mined by a Miner."""
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from typing import Any, Sequence
 
@@ -298,7 +299,6 @@ def _rescored(work: _Work, cross_encoder: Any, run: Table | None, depth: int | N
 def _best_first(negatives: Negatives, scores: np.ndarray) -> tuple[Negatives, np.ndarray]:
     """Slots of each row in the order of the candidates; empty ones stay behind."""
     order = np.lexsort((negatives.raw_rank, negatives.fill != 0), axis=-1)
-    taken = {name: np.take_along_axis(getattr(negatives, name), order, axis=1)
-             for name in ("item", "score", "branch", "raw_rank", "survivor_rank", "stratum", "logq", "fill")}
-    kept = {name: getattr(negatives, name) for name in ("key", "count", "kappa", "positive_min", "certified")}
-    return Negatives(**taken, **kept), np.take_along_axis(scores, order, axis=1)
+    taken = {one.name: np.take_along_axis(getattr(negatives, one.name), order, axis=1) for one in dataclasses.fields(negatives)
+             if one.name != "kappa" and np.shape(getattr(negatives, one.name)) == order.shape}
+    return dataclasses.replace(negatives, **taken), np.take_along_axis(scores, order, axis=1)
