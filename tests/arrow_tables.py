@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 import quarry
 
-ODD_IDS = ["plain", "007", " led and trailed ", "comma, and \"quotes\"", "two\nlines", "tab\there", "été", "0x1F", "null", "NA", "-1", "1e5", "|bar|",
-           "'", "\\", "é\u0301", "𝄞", "a\r\nb"]
+ODD_IDS = ["plain", "007", " led and trailed ", "comma, and \"quotes\"", "two\nlines", "tab\there", "été", "0x1F", "null", "NA", "-1", "1e5",
+           "|bar|", "'", "\\", "é\u0301", "𝄞", "a\r\nb"]
 VECTORS = np.random.default_rng(1).standard_normal((len(ODD_IDS), 6)).astype(np.float32)
 
 

@@ -54,7 +54,8 @@ class ArrowTest(unittest.TestCase):
     def test_what_needs_a_copy_is_refused(self):
         values = np.ones((4, 3), np.float32)
         rows = values.tolist()
-        for array, words in ((lists(values, "list"), "cast"), (lists(values, "large"), "cast"), (lists(values.astype(np.float64), "fixed"), "double.*cast"),
+        for array, words in ((lists(values, "list"), "cast"), (lists(values, "large"), "cast"),
+                             (lists(values.astype(np.float64), "fixed"), "double.*cast"),
                              (pa.array([rows[0], None, rows[1]], pa.list_(pa.float32(), 3)), "row 1 is null.*drop_null"),
                              (pa.array([rows[0], [1.0, None, 2.0]], pa.list_(pa.float32(), 3)), "row 1 has a null in place 1"),
                              (pa.chunked_array([lists(values, "fixed")] * 2), "2 chunks.*combine_chunks"), (pa.array([1.0]), "fixed_size_list"),

@@ -61,7 +61,8 @@ class EmbeddingsTest(Folder):
         values = np.arange(60, dtype=np.float32).reshape(20, 3)
         for number, begin in enumerate(range(0, 20, 4)):
             kind = ("fixed", "list", "large")[number % 3]
-            write(f"parts/part-{number}.parquet", pa.table({"embedding": lists(values[begin:begin + 4], kind), "id": list(range(begin, begin + 4))}), 3)
+            part = pa.table({"embedding": lists(values[begin:begin + 4], kind), "id": list(range(begin, begin + 4))})
+            write(f"parts/part-{number}.parquet", part, 3)
         open("parts/_SUCCESS", "w").close()
         open("parts/.part-0.parquet.crc", "w").close()
         convert.embeddings("parts", "out.npy", id_column="id", ids_out="ids.tsv")
@@ -125,7 +126,8 @@ class EmbeddingsTest(Folder):
 
     def test_ids_of_other_types(self):
         columns = {"int": pa.array([2**63 - 1, -5], pa.int64()), "unsigned": pa.array([2**64 - 1, 0], pa.uint64()),
-                   "decimal": pa.array([decimal.Decimal(10**30), decimal.Decimal(7)], pa.decimal128(38, 0)), "large": pa.array(["a", "b"], pa.large_string()),
+                   "decimal": pa.array([decimal.Decimal(10**30), decimal.Decimal(7)], pa.decimal128(38, 0)),
+                   "large": pa.array(["a", "b"], pa.large_string()),
                    "bytes": pa.array([b"a", "é".encode()], pa.binary())}
         wanted = {"int": [str(2**63 - 1), "-5"], "unsigned": [str(2**64 - 1), "0"], "decimal": [str(10**30), "7"], "large": ["a", "b"],
                   "bytes": ["a", "é"]}
@@ -168,7 +170,8 @@ class EmbeddingsTest(Folder):
         values = np.random.default_rng(2).standard_normal((20000, 64)).astype(np.float32)
         schema = pa.schema([("embedding", pa.list_(pa.float32())), ("id", pa.string())])
         peaks = []
-        code = "import sys, quarry, resource; from quarry import convert; convert.embeddings(sys.argv[1], sys.argv[2], id_column='id', ids_out=sys.argv[2] + '.csv'); " \
+        code = "import sys, quarry, resource; from quarry import convert; " \
+            "convert.embeddings(sys.argv[1], sys.argv[2], id_column='id', ids_out=sys.argv[2] + '.csv'); " \
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         for groups in (4, 40):  # files of 20 and 200 MiB
             with pq.ParquetWriter(f"{groups}.parquet", schema, use_dictionary=False) as writer:
@@ -204,8 +207,9 @@ class TablesTest(Folder):
                 convert.events("in.arrow", "out.tsv", columns=names, time_unit=unit, overwrite=True)
                 found = read("out.tsv")[1][0][2]
                 self.assertEqual(found, "1714559415" if unit == "s" and kind == pa.int64() else "2024-05-01 10:30:15Z")
-        for array, text in ((pa.array([datetime.date(2024, 5, 1)] * 3), "2024-05-01 00:00:00Z"), (pa.array(["2024-05-01T12:30+02:00"] * 3), "2024-05-01T12:30+02:00"),
-                            (pa.array([1714559415.75] * 3), "1714559415"), (pa.array([datetime.date(2024, 5, 1)] * 3).cast(pa.date64()), "2024-05-01 00:00:00Z")):
+        days = pa.array([datetime.date(2024, 5, 1)] * 3)
+        for array, text in ((days, "2024-05-01 00:00:00Z"), (days.cast(pa.date64()), "2024-05-01 00:00:00Z"),
+                            (pa.array(["2024-05-01T12:30+02:00"] * 3), "2024-05-01T12:30+02:00"), (pa.array([1714559415.75] * 3), "1714559415")):
             table["when"] = array
             convert.events(write("in.parquet", pa.table(table)), "out.csv", columns=names, overwrite=True)
             self.assertEqual(read("out.csv")[1][0][2], text)
@@ -237,15 +241,17 @@ class TablesTest(Folder):
         convert.catalogue(write("catalogue.parquet", pa.table(catalogue)), "catalogue.csv")
         hashes = []
         for events, items in (("data/events.csv", "data/catalogue.csv"), ("events.tsv", "catalogue.csv")):
-            done = subprocess.run([quarry.program(), "mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", events, "--catalogue",
-                                   items, "--recipe", "balanced", "--seed", "4", "--out", f"set{len(hashes)}"], capture_output=True, text=True)
+            done = subprocess.run([quarry.program(), "mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events",
+                                   events, "--catalogue", items, "--recipe",
+                                   "balanced", "--seed", "4", "--out", f"set{len(hashes)}"], capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
             hashes.append(quarry.open(f"set{len(hashes)}"))
         self.assertEqual(hashes[0].content_hash, hashes[1].content_hash)
         np.testing.assert_array_equal(hashes[0].column("row_key"), hashes[1].column("row_key"))
 
     def test_catalogue_and_rows_and_pairs(self):
-        table = {"sku": ["a", "b"], "first_seen": pa.array([0, None], pa.timestamp("ms")), "price": [1.25, 3e20], "count": [1, None], "new": [True, False],
+        table = {"sku": ["a", "b"], "first_seen": pa.array([0, None], pa.timestamp("ms")), "price": [1.25, 3e20], "count": [1, None],
+                 "new": [True, False],
                  "day": pa.array([datetime.date(2024, 1, 2), None]), "brand": pa.array(["x", None]).dictionary_encode(), "tags": [["t"], []]}
         write("in.parquet", pa.table(table))
         self.refused(["in.parquet", "tags", "--drop"], convert.catalogue, "in.parquet", "out.csv", columns={"item": "sku"})
@@ -278,9 +284,11 @@ class TablesTest(Folder):
             return write("bad.parquet", pa.table({**good, **more}), 2)
         for more, words in (({"user": ["u", None, "w"]}, ["row 1", "user is null"]), ({"user": ["u", "v", ""]}, ["row 2", "user is empty"]),
                             ({"item": [1.0, 2.0, 3.0]}, ["column item", "double"]), ({"time": [1, 2, None]}, ["row 2", "time is null"]),
-                            ({"time": [1, -2, 3]}, ["row 1", "before 1970"]), ({"time": [1, 2, 1714559415999]}, ["row 2", "after 9999", "--time-unit ms"]),
+                            ({"time": [1, -2, 3]}, ["row 1", "before 1970"]),
+                            ({"time": [1, 2, 1714559415999]}, ["row 2", "after 9999", "--time-unit ms"]),
                             ({"time": pa.array([-1, 2, 3], pa.timestamp("ns"))}, ["row 0", "before 1970"]),
-                            ({"time": pa.array([1.0, float("nan"), 3.0])}, ["row 1", "no finite"]), ({"time": [True, True, True]}, ["column time", "bool"]),
+                            ({"time": pa.array([1.0, float("nan"), 3.0])}, ["row 1", "no finite"]),
+                            ({"time": [True, True, True]}, ["column time", "bool"]),
                             ({"kind": ["k", None, "k"]}, ["row 1", "kind is null"]), ({"kind": ["k", "k", ""]}, ["row 2", "kind is empty"]),
                             ({"value": [1.0, float("inf"), 2.0]}, ["row 1", "value", "infinite"]), ({"value": [1e39, 1.0, 2.0]}, ["row 0", "3.4e38"]),
                             ({"value": [[1.0], [], []]}, ["column value", "list"])):

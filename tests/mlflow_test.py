@@ -55,7 +55,8 @@ class MlflowTest(unittest.TestCase):
         os.chdir(cls.folder.name)
         program("synth", "--users", "60", "--items", "150", "--dim", "8", "--out", "data")
         inputs = ["--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--catalogue", "data/catalogue.csv"]
-        program("mine", *inputs, "--recipe", "balanced", "--set", "k=140", "--set", "branch.hard.source.pool=140", "--seed", "4", "--out", "negatives")
+        program("mine", *inputs, "--recipe", "balanced", "--set", "k=140", "--set", "branch.hard.source.pool=140",
+                "--seed", "4", "--out", "negatives")
         program("mine", *inputs, "--recipe", "random", "--store", "store", "--model", "towers-3")
         program("mine", *inputs, "--recipe", "random", "--seed", "1", "--store", "store", "--parent", "1")
         program("audit", "store@1", "--record")
@@ -122,7 +123,8 @@ class MlflowTest(unittest.TestCase):
                 quarry.log_to_mlflow(*arguments, **more)
 
     def test_without_mlflow(self):
-        code = "import sys; sys.modules['mlflow'] = None; import quarry\ntry:\n    quarry.log_to_mlflow('id', 'negatives')\nexcept ImportError as error:\n    print(error)"
+        code = "import sys; sys.modules['mlflow'] = None; import quarry\n" \
+            "try:\n    quarry.log_to_mlflow('id', 'negatives')\nexcept ImportError as error:\n    print(error)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         self.assertIn("pip install mlflow-skinny", done.stdout, done.stderr)
 

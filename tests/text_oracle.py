@@ -148,6 +148,7 @@ def rows_of(table, queries):
     names = [name for name in (table.column_names if hasattr(table, "column_names") else table) if name not in ("score", "scores")]
     columns = [list(table[name]) for name in names]
     kept = [row for row, query in enumerate(table["query"]) if query in queries]
-    scores = next((list(table[name]) for name in ("score", "scores") if name in (table.column_names if hasattr(table, "column_names") else table)), None)
+    there = table.column_names if hasattr(table, "column_names") else list(table)
+    scores = next((list(table[name]) for name in ("score", "scores") if name in there), None)
     return [tuple((name, column[row]) for name, column in zip(names, columns)) for row in kept], \
         None if scores is None else [np.asarray(scores[row], np.float64) for row in kept]

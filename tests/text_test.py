@@ -334,12 +334,11 @@ class TextTest(unittest.TestCase):
             with open(trec, "a") as file:
                 file.write("q1 Q0 d1 1 3.0\n")
             self.refused(quarry.InputError, [trec, ":2041", "5 fields"], UNEQUAL, run=trec)
-            for content, words in ((b"query,document,score\nq0,d1\n", [":2", "2 fields"]), (b"query,document\nq0,d1\n", ["query, document", "score"]),
-                                   (b"query,document,score\nq0,\"d1,0.5\n", ["quotes"]), (b"query,document,score\n\xff,d1,1\n", ["UTF-8"]),
-                                   (b"query,document,score\nq0,d1,x\n", ["record 1", "'x'"]), (b"query,document,score\nq0,d999,1\n", ["record 1", "'d999'"]),
-                                   (b"query,document,score\nq999,d1,1\n", ["no pair of a query"])):
+            for record, words in ((b"q0,d1", [":2", "2 fields"]), (b'q0,"d1,0.5', ["quotes"]), (b"\xff,d1,1", ["UTF-8"]),
+                                  (b"q0,d1,x", ["record 1", "'x'"]), (b"q0,d999,1", ["record 1", "'d999'"]),
+                                  (b"q999,d1,1", ["no pair of a query"])):
                 with open(os.path.join(folder, "bad.csv"), "wb") as file:
-                    file.write(content)
+                    file.write(b"query,document,score\n" + record + b"\n")
                 self.refused(quarry.InputError, words, UNEQUAL, run=os.path.join(folder, "bad.csv"))
             self.refused(quarry.IoError, ["gone.trec", "No such file"], UNEQUAL, run=os.path.join(folder, "gone.trec"))
         vectors, documents = vectors_of(UNEQUAL)
@@ -375,7 +374,8 @@ class TextTest(unittest.TestCase):
         tuples = mine(ONE, include_positives=True, num_negatives=8, output_scores=True)
         answer = oracle(ONE, include_positives=True, num_negatives=8)
         self.same(tuples, answer, "n-tuple", True, 8)
-        self.assertTrue(any(answer in row for answer, *row in zip(*[list(tuples[name]) for name in ["answer"] + [f"negative_{n}" for n in range(1, 9)]])))
+        columns = [list(tuples[name]) for name in ["answer"] + [f"negative_{n}" for n in range(1, 9)]]
+        self.assertTrue(any(answer in row for answer, *row in zip(*columns)))
 
     def test_short_rows(self):
         more = {"range_max": 8, "relative_margin": 0.35, "num_negatives": 4}
@@ -399,7 +399,8 @@ class TextTest(unittest.TestCase):
                 (ce, ["num_negatives", "0"], {"num_negatives": 0}), (ce, ["range_min", "-1"], {"range_min": -1}),
                 (ce, ["num_negatives: 3 of 2", "range_min 8", "range_max 10"], {"range_min": 8, "range_max": 10}),
                 (ce, ["relative_margin", "1.0", "below 1"], {"relative_margin": 1.0}), (ce, ["absolute_margin", "-0.1"], {"absolute_margin": -0.1}),
-                (ce, ["max_score", "nan"], {"max_score": float("nan")}), (ce, ["min_score: 0.5", "max_score 0.1"], {"min_score": 0.5, "max_score": 0.1}),
+                (ce, ["max_score", "nan"], {"max_score": float("nan")}),
+                (ce, ["min_score: 0.5", "max_score 0.1"], {"min_score": 0.5, "max_score": 0.1}),
                 (ce, ["output_format", "'tuple'", "n-tuple"], {"output_format": "tuple"}), (ce, ["sampling_strategy"], {"sampling_strategy": "best"}),
                 (ce, ["short_rows", "triplet"], {"short_rows": "keep"}), (ce, ["cache_folder"], {"cache_folder": "x"}),
                 (ce, ["query_ids", "neither"], {"query_ids": ["a"]}), (ce, ["range_max: 5000000000"], {"range_max": 5_000_000_000}),
@@ -442,7 +443,8 @@ class TextTest(unittest.TestCase):
         self.assertIn(f"{np.mean(np.concatenate(mined.positive_scores)):.4f}", text.getvalue())
 
     def test_without_datasets_it_is_a_dict(self):
-        code = ("import sys; sys.modules['datasets'] = None; sys.path.insert(0, sys.argv[1]); import quarry; from text_oracle import Model, pairs_of; "
+        code = ("import sys; sys.modules['datasets'] = None; sys.path.insert(0, sys.argv[1]); import quarry; "
+                "from text_oracle import Model, pairs_of; "
                 "t = quarry.mine_hard_negatives(pairs_of(5, 30), Model(), verbose=False); "
                 "print(type(t).__name__, list(t), len(t['negative']), type(t['negative'][0]).__name__)")
         done = subprocess.run([sys.executable, "-c", code, os.path.dirname(os.path.abspath(__file__))], capture_output=True, text=True)

@@ -15,7 +15,8 @@ from ._sets import NegativeSet, open as open_set
 _LONGEST = {"param": 6000, "tag": 5000}  # of MLflow
 
 
-def log_to_mlflow(run_or_client: Any, version_or_set: Any, *, run_id: str | None = None, audit: Any = None, prefix: str = "quarry.") -> dict[str, Any]:
+def log_to_mlflow(run_or_client: Any, version_or_set: Any, *, run_id: str | None = None, audit: Any = None,
+                  prefix: str = "quarry.") -> dict[str, Any]:
     """Logs a set's manifest to a run: params, metrics and tags under names that begin with `prefix`.
 
     run_or_client: an mlflow Run, the id of one, or an MlflowClient (or what has log_param, log_metric and set_tag) with `run_id`.

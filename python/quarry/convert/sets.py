@@ -46,8 +46,9 @@ def negatives(source: Any, out: Any, *, item_ids: Any = None, user_ids: Any = No
     `datasets.load_dataset(folder)` understands) and quarry_manifest.json. Returns the rows.
 
     item_ids, user_ids: FILE, FILE:COLUMN or the ids in order, for the columns user_id, positive_ids and item_ids beside the row numbers.
-    verify: every byte of the set is checked first. A file holds 65,536 rows or 2^24 negatives at most; memory is that of one. Modes are 0700 and 0600: a set tells what
-    persons did. Raises InputError, ConfigError, IoError, ImportError without pyarrow."""
+    verify: every byte of the set is checked first. overwrite: a folder that a conversion made is replaced; no other is.
+    A file holds 65,536 rows or 2^24 negatives at most; memory is that of one. Modes are 0700 and 0600: a set tells what persons did.
+    Raises InputError, ConfigError, IoError, ImportError without pyarrow."""
     pa = pyarrow()
     import pyarrow.parquet as pq
     given = _sets.open(source, verify=verify)
