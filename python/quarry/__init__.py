@@ -20,9 +20,20 @@ from ._program import program
 from ._synthetic import Synthetic
 from ._sets import NegativeSet, Rows, open  # noqa: A004
 
+_LATER = {"mine_hard_negatives": "text", "log_to_mlflow": "_mlflow", "arrow": "", "convert": "", "text": ""}  # imported when first asked for
+
 __all__ = ["Cancelled", "ConfigError", "DeviceError", "Error", "FILL_CODES", "ForkError", "InputError", "IoError", "LockedError", "Miner",
            "NO_BRANCH", "NegativeSet", "Negatives", "OutOfMemory", "Prefetcher", "Rows", "StaleError",
-           "StaleWarning", "Synthetic", "get_num_threads", "in_batch_logq", "mixed_logq", "open", "program", "recipes", "set_num_threads"]
+           "StaleWarning", "Synthetic", "get_num_threads", "in_batch_logq", "log_to_mlflow", "mine_hard_negatives", "mixed_logq", "open",
+           "program", "recipes", "set_num_threads"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'quarry' has no attribute {name!r}")
+    import importlib
+    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+    return getattr(module, name) if _LATER[name] else module
 
 
 def set_num_threads(threads: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from ._errors import ConfigError, InputError
+from .arrow import is_arrow, matrix
 
 _CPU = 1  # DLPack's kDLCPU
 
@@ -27,6 +28,8 @@ def is_path(value: Any) -> bool:
 
 def in_place(array: Any, name: str) -> Any:
     """An array that the library can read where it lies. Raises InputError saying what to do with one that it cannot."""
+    if is_arrow(array):
+        array = matrix(array, name)
     device = getattr(array, "__dlpack_device__", None)
     if device is not None:
         try:

@@ -1,0 +1,103 @@
+"""python -m quarry convert: the functions of quarry.convert by command line, with the exit codes of the program."""
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from .._errors import ConfigError, Error, InputError, IoError
+
+_KINDS = ("embeddings", "events", "catalogue", "rows", "pairs", "set")
+
+_HELP = """usage:
+  quarry convert embeddings SOURCE... OUT.npy [--column embedding] [--id-column id --ids-out OUT.csv] [--dtype float32|float16]
+                                              [--bad-rows keep]
+  quarry convert embeddings IN.npy OUT.parquet [--ids FILE[:COLUMN]] [--column embedding] [--id-column id]
+  quarry convert events|catalogue|rows|pairs SOURCE... OUT.csv|OUT.tsv [--columns user=uid,item=sku,...] [--time-unit s|ms|us|ns]
+                                              [--drop NAME,...]
+  quarry convert [set] SET|STORE@VERSION OUT_FOLDER [--to parquet] [--item-ids FILE[:COLUMN]] [--user-ids FILE[:COLUMN]] [--verify]
+
+SOURCE is a .parquet, .arrow, .ipc or .feather file, or a folder of them, read in the order of their names. --overwrite replaces what is there.
+Exit codes: 0 done, 2 the request is wrong, 3 the data are wrong, 5 a file cannot be read or written, 6 no memory. Needs pip install pyarrow.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ConfigError(f"{message}; quarry convert --help says how it is called")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="quarry convert", add_help=False, allow_abbrev=False)
+    parser.add_argument("names", nargs="*")
+    for flag in ("column", "id-column", "ids-out", "dtype", "ids", "columns", "drop", "to", "item-ids", "user-ids"):
+        parser.add_argument(f"--{flag}")
+    parser.add_argument("--bad-rows", choices=("reject", "keep"))
+    parser.add_argument("--time-unit", choices=("s", "ms", "us", "ns"))
+    for flag in ("verify", "overwrite", "help"):
+        parser.add_argument(f"--{flag}", action="store_true")
+    return parser
+
+
+#: Flags of each form, beside --overwrite.
+_FLAGS = {"to npy": ("column", "id_column", "ids_out", "dtype", "bad_rows"), "to parquet": ("column", "id_column", "ids"),
+          "events": ("columns", "time_unit"), "rows": ("columns", "time_unit"), "pairs": ("columns",),
+          "catalogue": ("columns", "time_unit", "drop"), "set": ("to", "item_ids", "user_ids", "verify")}
+
+
+def _mapping(text: str) -> dict[str, str]:
+    out = {}
+    for part in text.split(","):
+        key, equals, name = part.partition("=")
+        if not equals or not key or not name:
+            raise ConfigError(f"--columns: {part!r} is not of the form name=column, as user=uid,item=sku")
+        out[key] = name
+    return out
+
+
+def run(arguments: list[str]) -> str:
+    """Converts, and returns what was done in a sentence. Raises quarry.Error, ImportError."""
+    from . import catalogue, embeddings, embeddings_to_parquet, events, negatives, pairs, rows
+    from .sets import check_to
+    args = _parser().parse_args(arguments)
+    if args.help:
+        return _HELP.rstrip("\n")
+    names = list(args.names)
+    kind = names.pop(0) if names and names[0] in _KINDS else "set"
+    if len(names) < 2:
+        raise ConfigError(f"{'a source and an output are' if not names else 'an output is'} missing; quarry convert --help says how it is called")
+    sources, out = names[:-1], names[-1]
+    form = kind if kind != "embeddings" else "to parquet" if out.endswith(".parquet") else "to npy"
+    given = {name: value for name, value in vars(args).items() if name not in ("names", "help", "overwrite") and value not in (None, False)}
+    for name in given:
+        if name not in _FLAGS[form]:
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing here: {kind} {'.npy' if form == 'to npy' else ''}takes "
+                              f"{', '.join('--' + one.replace('_', '-') for one in _FLAGS[form])}")
+    if len(sources) > 1 and form in ("set", "to parquet"):
+        raise ConfigError(f"{len(sources)} sources are given; one is taken: {' '.join(sources)}")
+    given["overwrite"] = args.overwrite
+    if "columns" in given:
+        given["columns"] = _mapping(given["columns"])
+    if "drop" in given:
+        given["drop"] = given["drop"].split(",")
+    if form == "to npy":
+        done = embeddings(sources, out, **given)
+        return f"{out}: {done.rows} rows of {done.dim} {done.dtype} numbers"
+    if form == "to parquet":
+        done = embeddings_to_parquet(sources[0], out, **given)
+        return f"{out}: {done.rows} rows of {done.dim} {done.dtype} numbers"
+    if form == "set":
+        check_to(given.pop("to", "parquet"))
+        return f"{out}: {negatives(sources[0], out, **given)} rows"
+    return f"{out}: {({'events': events, 'rows': rows, 'pairs': pairs, 'catalogue': catalogue}[form])(sources, out, **given)} rows"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code."""
+    codes = ((ConfigError, 2), (InputError, 3), (IoError, 5), (MemoryError, 6), (Error, 1), (ImportError, 2))
+    try:
+        print(run(arguments))
+        return 0
+    except (Error, ImportError, MemoryError) as error:
+        print(f"quarry convert: {error or type(error).__name__}", file=sys.stderr)
+        return next(code for kind, code in codes if isinstance(error, kind))

@@ -1,0 +1,125 @@
+"""Events, catalogue, rows and pairs as the CSV or TSV files that the program reads (docs/inputs.md)."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Sequence
+
+from .._errors import ConfigError, InputError
+from ..arrow import pyarrow
+from .outputs import target, whole_files
+from .sources import Part, Source, files_of
+from .texts import UNITS, any_text, id_lists, id_text, key_text, number_text, time_text
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column that the program knows: its name, whether it must be there, and what makes text of it."""
+
+    name: str
+    needed: bool
+    text: Callable[[Part, str, Any, str], Any]
+
+
+def _id(part: Part, name: str, array: Any, unit: str) -> Any:
+    return id_text(part, name, array)
+
+
+def _time(required: bool) -> Callable[[Part, str, Any, str], Any]:
+    return lambda part, name, array, unit: time_text(part, name, array, unit, required)
+
+
+def _number(required: bool) -> Callable[[Part, str, Any, str], Any]:
+    return lambda part, name, array, unit: number_text(part, name, array, required)
+
+
+def _label(required: bool) -> Callable[[Part, str, Any, str], Any]:
+    return lambda part, name, array, unit: any_text(part, name, array, required)
+
+
+_EVENTS = (Column("user", True, _id), Column("item", True, _id), Column("time", True, _time(True)), Column("kind", False, _label(True)),
+           Column("value", False, _number(False)))
+_ROWS = (Column("user", True, _id), Column("item", False, lambda part, name, array, unit: id_lists(part, name, array)),
+         Column("time", False, _time(False)), Column("segment", False, _label(False)),
+         Column("row_key", False, lambda part, name, array, unit: key_text(part, name, array)))
+_PAIRS = (Column("user", True, _id), Column("item", True, _id), Column("score", True, _number(True)))
+_CATALOGUE = (Column("item", True, _id), Column("first_seen", False, _time(False)), Column("retired", False, _time(False)),
+              Column("title", False, _label(False)))
+
+
+def events(sources: Any, out: Any, *, columns: dict[str, str] | None = None, time_unit: str = "s", overwrite: bool = False) -> int:
+    """Events into a .csv or .tsv with the columns user, item, time, and kind and value where the sources have them. Returns the rows.
+
+    sources: a path, paths, or a folder of .parquet, .arrow, .ipc or .feather files, read in the order of their names.
+    columns: {"user", "item", "time", "kind", "value"} to names in the sources; a name that is given must be there.
+    Ids are texts or whole numbers. Times are timestamps and dates (written as UTC, cut to seconds; without a zone they are UTC), ISO 8601 texts, or
+    numbers since 1970 in `time_unit` "s", "ms", "us" or "ns". Memory is that of a row group, or of a record batch of Arrow.
+    Raises InputError naming file and row (counted from 0 in each file), ConfigError, IoError, ImportError without pyarrow."""
+    return _convert(_EVENTS, sources, out, columns, time_unit, overwrite)
+
+
+def rows(sources: Any, out: Any, *, columns: dict[str, str] | None = None, time_unit: str = "s", overwrite: bool = False) -> int:
+    """Training rows, as `events`: user, and item, time, segment and row_key where the sources have them. `item` may be a list of ids."""
+    return _convert(_ROWS, sources, out, columns, time_unit, overwrite)
+
+
+def pairs(sources: Any, out: Any, *, columns: dict[str, str] | None = None, overwrite: bool = False) -> int:
+    """Scores of pairs, as `events`: user, item, score."""
+    return _convert(_PAIRS, sources, out, columns, "s", overwrite)
+
+
+def catalogue(sources: Any, out: Any, *, columns: dict[str, str] | None = None, drop: Sequence[str] = (), time_unit: str = "s",
+              overwrite: bool = False) -> int:
+    """A catalogue, as `events`: item, and first_seen, retired and title where the sources have them; every other column but those in `drop` is
+    an attribute under its own name: texts, numbers, truth values, dates. A column of lists is refused unless it is dropped."""
+    return _convert(_CATALOGUE, sources, out, columns, time_unit, overwrite, attributes=True, drop=drop)
+
+
+def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, str] | None, unit: str, overwrite: bool,
+             attributes: bool = False, drop: Sequence[str] = ()) -> int:
+    path = target(out, overwrite, (".csv", ".tsv"))
+    if unit not in UNITS:
+        raise ConfigError(f"time_unit: {unit!r} is not one of {', '.join(UNITS)}")
+    mapped = mapped or {}
+    for key in mapped:
+        if key not in [one.name for one in known]:
+            raise ConfigError(f"columns: there is no {key!r}; keys are {', '.join(one.name for one in known)}")
+    files = files_of(sources)
+    pa = pyarrow()
+    from pyarrow import csv
+    first = Source(files[0])
+    chosen = [(mapped.get(one.name, one.name), one.name, one.text) for one in known
+              if one.needed or one.name in mapped or one.name in first.schema.names]
+    if attributes:
+        for name in drop:
+            if name not in first.schema.names:
+                raise ConfigError(f"drop: {files[0]} has no column {name!r}; it has {', '.join(first.schema.names)}")
+        taken = {source for source, _, _ in chosen}
+        chosen += [(name, name, _label(False)) for name in first.schema.names if name not in taken and name not in drop]
+    names = [name for _, name, _ in chosen]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"columns: two columns would be called {twice!r}; drop or rename one")
+    wanted = list(dict.fromkeys(source for source, _, _ in chosen))
+    schema = pa.schema([(name, pa.large_string()) for name in names])
+    options = csv.WriteOptions(delimiter="," if path.endswith(".csv") else "\t")
+    total = 0
+    with whole_files(path) as (file,), csv.CSVWriter(file, schema, write_options=options) as writer:
+        for number, name in enumerate(files):
+            source = first if number == 0 else Source(name)
+            _same_columns(source, first, known if not attributes else (), mapped, drop if attributes else None)
+            for part in source.parts(wanted):
+                # A lone column that is empty would be a blank line, which readers skip; ids, which every table has, are never empty.
+                texts = [text(part, column, part.batch.column(column), unit) for column, _, text in chosen]
+                writer.write_batch(pa.record_batch(texts, schema=schema))
+                total += part.batch.num_rows
+        if total == 0:
+            raise InputError(f"{files[0]}: {'and the other files have' if len(files) > 1 else 'has'} no rows")
+    return total
+
+
+def _same_columns(source: Source, first: Source, known: Sequence[Column], mapped: dict[str, str], drop: Sequence[str] | None) -> None:
+    """Raises InputError for a file that has a column more than the first, which would be lost without a word; of one less Source tells."""
+    wanted = [mapped.get(one.name, one.name) for one in known]
+    more = [name for name in source.schema.names if name not in first.schema.names and (name not in drop if drop is not None else name in wanted)]
+    if more:
+        raise InputError(f"{source.path}: has the column {more[0]!r}, and {first.path} has not; files of one table have the same columns")
