@@ -216,6 +216,7 @@ int run(int argc, char** argv) {
   add_report(app, context);
   add_review(app, context);
   add_feedback(app, context);
+  add_shards(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

@@ -56,6 +56,7 @@ void add_compare(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
 void add_review(CLI::App& app, Context& context);
 void add_feedback(CLI::App& app, Context& context);
+void add_shards(CLI::App& app, Context& context);
 
 // Subcommands of feedback.
 void add_feedback_model(CLI::App& feedback, Context& context);
