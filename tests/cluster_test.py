@@ -303,8 +303,49 @@ def test_usage(c):
     with open(c.path("edited.json"), "w", encoding="utf-8") as file:
         json.dump(moved, file)
     c.mine("edited.json", 0, ok=(BAD_DATA,))
-    c.plan("auto.json", "auto")
-    check(len(json.loads(text_of(c.path("auto.json")))["shards"]) == 1, "a second of work is cut")
+    auto = c.plan("auto.json", "auto")
+    check(len(auto["shards"]) == 1 and auto["estimate"]["mine_seconds"] < 60, f"a second of work is cut: {auto['estimate']}")
+    auto = c.plan("auto.json", "auto", "--shard-seconds", auto["estimate"]["mine_seconds"] / 10)
+    check(2 <= len(auto["shards"]) <= 200, f"{len(auto['shards'])} shards of a tenth of the time")
+    c.plan("auto.json", 3, "--shard-seconds", 1, ok=(USAGE,))
+    # A plan reached by a link, from which ".." leads elsewhere.
+    os.mkdir(c.path("sub"))
+    c.plan(os.path.join("sub", "plan.json"), 2)
+    os.makedirs(c.path("far", "away"))
+    os.symlink(c.path("sub"), c.path("far", "away", "link"))
+    c.mine(os.path.join("far", "away", "link", "plan.json"), 0)
+    check(c.missing(os.path.join("sub", "plan.json")) == "1", "a shard of a plan behind a link")
+    with open(c.path("flags.toml"), "w", encoding="utf-8") as file:
+        file.write("".join(f"{flag[2:]} = {json.dumps(value)}\n" for flag, value in zip(c.inputs[::2], c.inputs[1::2])))
+    quarry(c.program, "shards", "plan", "--config", c.path("flags.toml"), "--shards", SHARDS, "--out", c.path("toml.json"), "--shard-folder",
+           c.path("plan.shards"))
+    check(c.missing("toml.json") == "", "a plan of a config file is another one")
+
+
+def test_slurm_script(c):
+    """examples/slurm/mine.sbatch, with commands that stand for Slurm's."""
+    c.plan("slurm.json", 3)
+    os.mkdir(c.path("bin"))
+    for name, text in (("srun", 'exec "$@"'), ("scontrol", f'echo "$@" >> {c.path("requeued")}'), ("quarry", f'exec {c.program} "$@"')):
+        with open(c.path("bin", name), "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n{text}\n")
+        os.chmod(c.path("bin", name), 0o700)
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "slurm", "mine.sbatch")
+
+    def task(number, **env):
+        env = {**os.environ, "PATH": c.path("bin") + ":" + os.environ["PATH"], "PLAN": c.path("slurm.json"), "SLURM_ARRAY_JOB_ID": "9",
+               "SLURM_ARRAY_TASK_ID": str(number), "SLURM_CPUS_PER_TASK": "1", **env}
+        return subprocess.run(["bash", script], env=env, capture_output=True, text=True)
+
+    for number in (0, 2):
+        done = task(number)
+        check(done.returncode == 0, f"task {number}: {done.returncode}: {done.stderr}")
+    check(c.missing("slurm.json") == "1", "tasks of an array")
+    check(task(7).returncode == USAGE and not os.path.exists(c.path("requeued")), "a wrong number is tried again")
+    check(task(1, QUARRY_FAIL_AT="9").returncode == 5 and text_of(c.path("requeued")) == "requeue 9_1\n", "a full disk is not tried again")
+    check(task(1, QUARRY_FAIL_AT="9", SLURM_RESTART_COUNT="3").returncode == 5, "a full disk")
+    check(text_of(c.path("requeued")) == "requeue 9_1\n", "tried for ever")
+    check(task(1).returncode == 0 and c.missing("slurm.json") == "", "the last task")
 
 
 def test_approximate(c):
@@ -344,6 +385,7 @@ def main():
         test_damage(c, single)
         test_mixed_plans(c)
         test_usage(c)
+        test_slurm_script(c)
         test_approximate(c)
     finish()
 

@@ -8,6 +8,7 @@ Run it with a Python that has the package and Ray (pip install ".[ray]"); else i
 import json
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -188,6 +189,22 @@ class RayTest(unittest.TestCase):
         self.assertIn(dies, left)
         self.assertEqual(self.mine(plan).done, left)
         self.assertTrue(quarry.ray.status(plan, verify=True, program=PROGRAM)["complete"])
+
+    def test_shell(self):
+        """python -m quarry.ray on the cluster that is there: mines, joins, and has exit codes."""
+        plan = self.plan("shell.json", 2)
+        address = ray.get_runtime_context().gcs_address
+        command = [sys.executable, "-m", "quarry.ray", plan.path, "--program", self.wrapper, "--threads", "1", "--address", address, "--out",
+                   self.path("shell")]
+        self.fault("bad_data1")
+        failed = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(failed.returncode, 3, failed.stderr)
+        self.assertIn("planted", failed.stderr)
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(manifest_of(self.path("single"))["content_hash"], done.stdout)
+        missing = subprocess.run([*command[:3], self.path("no_such.json")], capture_output=True, text=True)
+        self.assertEqual(missing.returncode, 5, missing.stderr)
 
     def test_no_room_for_actors(self):
         """Actors that ask for more than the cluster has never start: the watchdog says so instead of waiting."""

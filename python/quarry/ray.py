@@ -197,7 +197,7 @@ class _Driver:
         self.ray, self.plan, self.program, self.flags = ray, plan, program, flags
         self.remote = ray.remote(_Miner).options(**options)
         self.workers, self.retries, self.stall_timeout, self.progress = workers, retries, stall_timeout, progress
-        self.idle: list[Any] = []
+        self.idle: deque[Any] = deque()
         self.tasks: dict[Any, _Task] = {}
         self.actors: set[Any] = set()
         self.tries: dict[int, int] = {}
@@ -213,7 +213,7 @@ class _Driver:
         try:
             while len(done) < wanted:
                 while waiting and self.idle:
-                    self._hand_out(self.idle.pop(), waiting.popleft())
+                    self._hand_out(self.idle.popleft(), waiting.popleft())
                 left = moved + self.stall_timeout - time.monotonic()
                 ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=max(0.0, min(left, 1.0)))
                 now = time.monotonic()

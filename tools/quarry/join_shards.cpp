@@ -41,8 +41,8 @@ void check_join_place(const JoinArgs& args) {
 }
 
 /// Every byte of every shard; nothing is joined of damaged ones.
-bool all_is_there(const ShardPlan& plan) {
-  const PlanState state = state_of_plan(plan, true);
+bool all_is_there(const ShardPlan& plan, const std::atomic<bool>* stop) {
+  const PlanState state = state_of_plan(plan, true, stop);
   for (const std::string& damage : state.damages) fmt::print(stderr, "{}\n", damage);
   if (state.missing.empty()) return true;
   fmt::print(stderr,
@@ -157,7 +157,7 @@ MeasuredRecall recall_of_parts(const Miner& miner) {
 int join_shards(const JoinArgs& args, const CLI::App& verb, const Context& context) {
   check_join_place(args);
   const ShardPlan plan = read_shard_plan(args.plan);
-  if (!all_is_there(plan)) return kGateFailed;
+  if (!all_is_there(plan, context.stop)) return kGateFailed;
   plan.check_sizes();
   const Joined joined = args.out.empty() ? join_into_a_store(args, plan, verb, context)
                                          : join_into_folder(args, plan, verb, context);

@@ -39,9 +39,10 @@ void check_part(const ShardPlan& plan, std::uint64_t id, const RunPart& part) {
   }
 }
 
-PlanState state_of_plan(const ShardPlan& plan, bool verify) {
+PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bool>* stop) {
   PlanState state;
   for (std::uint64_t id = 0; id < plan.shards.size(); ++id) {
+    if (stop->load()) throw Cancelled("stopped while looking at shards; nothing was written");
     const PlannedShard& shard = plan.shards[id];
     if (!RunPart::is_there(plan.outputs, shard.name)) {
       state.missing.push_back(id);

@@ -1,6 +1,7 @@
 // The shards of a plan that are there, and those that are missing.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,8 +29,8 @@ struct PlanState {
   double seconds = 0;  ///< of mining, those that are there
 };
 /// Looks at every shard. verify: reads every byte; else a manifest at its place is a shard. Throws
-/// ForeignPart where a shard of another plan lies in the place of one.
-PlanState state_of_plan(const ShardPlan& plan, bool verify);
+/// ForeignPart where a shard of another plan lies in the place of one, Cancelled at a stop.
+PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bool>* stop);
 
 /// "3,7-9", as --array= of Slurm takes it.
 std::string array_expression(const std::vector<std::uint64_t>& ids);

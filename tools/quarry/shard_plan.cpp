@@ -34,7 +34,8 @@ constexpr std::uint64_t kUsualRowsPerShard = 65536;
 constexpr const char* kIndexRole = "index-cache";
 
 std::string folder_of(const std::string& file) {
-  return fs::absolute(file).lexically_normal().parent_path().string();
+  // Without links: paths go up from it by "..".
+  return fs::weakly_canonical(fs::absolute(file).lexically_normal().parent_path()).string();
 }
 
 std::string dump_plan(const Json& json, int indent) {

@@ -38,6 +38,7 @@ struct ShardsPlanArgs {
   std::uint64_t rows_per_shard = 0;
   std::string out, outputs;
   double probe_seconds = 3;
+  double shard_seconds = 0;
   bool json = false;
 };
 
@@ -82,6 +83,8 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   if (!args.run.shard.empty()) throw ConfigError("--shard: a plan is of all rows; take it out");
   ShardCut cut{0, args.rows_per_shard};
   const bool by_time = args.shards == "auto";
+  if (!by_time && args.shard_seconds > 0)
+    throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
   if (!by_time) cut.shards = wished_shards(args.shards);
   const std::string outputs =
       !args.outputs.empty() ? args.outputs
@@ -99,7 +102,9 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   const double mining =
       probe.rows_per_second > 0 ? static_cast<double>(run.rows()) / probe.rows_per_second : 0;
   if (by_time) {
-    const double each = std::clamp(kLoadsPerShard * starting, kShortestSeconds, kLongestSeconds);
+    const double each = args.shard_seconds > 0 ? args.shard_seconds
+                                               : std::clamp(kLoadsPerShard * starting,
+                                                            kShortestSeconds, kLongestSeconds);
     cut.shards = static_cast<std::uint64_t>(
         std::clamp(std::ceil(mining / each), 1.0, static_cast<double>(kMaxShards)));
   }
@@ -134,9 +139,9 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   return 0;
 }
 
-int run_shards_status(const ShardsStateArgs& args) {
+int run_shards_status(const ShardsStateArgs& args, const Context& context) {
   const ShardPlan plan = read_shard_plan(args.plan);
-  const PlanState state = state_of_plan(plan, args.verify);
+  const PlanState state = state_of_plan(plan, args.verify, context.stop);
   const std::size_t done = plan.shards.size() - state.missing.size();
   const bool complete = state.missing.empty();
   if (args.json) {
@@ -166,9 +171,9 @@ int run_shards_status(const ShardsStateArgs& args) {
   return complete ? 0 : kGateFailed;
 }
 
-int run_shards_missing(const ShardsStateArgs& args) {
+int run_shards_missing(const ShardsStateArgs& args, const Context& context) {
   const ShardPlan plan = read_shard_plan(args.plan);
-  const PlanState state = state_of_plan(plan, args.verify);
+  const PlanState state = state_of_plan(plan, args.verify, context.stop);
   for (const std::string& damage : state.damages) fmt::print(stderr, "{}\n", damage);
   if (state.missing.empty()) return 0;
   fmt::print("{}\n", array_expression(state.missing));
@@ -183,6 +188,11 @@ void add_shards_plan(CLI::App& shards, Context& context) {
   verb->add_option("--shards", args->shards,
                    "how many at most; auto: of 1 to 5 minutes here, by mining some rows")
       ->capture_default_str();
+  verb->add_option(
+          "--shard-seconds", args->shard_seconds,
+          "with --shards auto: seconds of mining in a shard; 0: 60 to 300, by what loading takes")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 86400.0));
   verb->add_option("--shard-folder", args->outputs,
                    "where the shards will lie; default: beside the plan, <plan>.shards");
   verb->add_option("--rows-per-shard", args->rows_per_shard,
@@ -211,9 +221,12 @@ void add_shards_state(CLI::App& shards, Context& context) {
     verb->add_flag("--verify", args->verify, "read every byte: damaged shards are missing too");
   }
   status->add_flag("--json", args->json, "JSON on stdout");
-  status->callback([&context, args] { context.run = [args] { return run_shards_status(*args); }; });
-  missing->callback(
-      [&context, args] { context.run = [args] { return run_shards_missing(*args); }; });
+  status->callback([&context, args] {
+    context.run = [&context, args] { return run_shards_status(*args, context); };
+  });
+  missing->callback([&context, args] {
+    context.run = [&context, args] { return run_shards_missing(*args, context); };
+  });
 }
 
 void add_shards_join(CLI::App& shards, Context& context) {

@@ -13,7 +13,8 @@ class App;
 
 namespace quarry {
 
-/// Exit code of a verb that found what it was asked to judge wanting; errors are thrown.
+/// Exit code of a verb that found what it was asked to judge wanting (shards of a plan: not all
+/// there); errors are thrown.
 inline constexpr int kGateFailed = 8;
 
 /// What the verbs share: the outcome of the run, and the request to stop.
