@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from program import check, finish, manifest_of, quarry, rows_of, shards_of, text_of
+from program import check, finish, manifest_of, quarry, read_npy, rows_of, shards_of, text_of, write_npy
 
 SHARDS = 16
 GATE_FAILED, USAGE, BAD_DATA, STOPPED = 8, 2, 3, 75
@@ -348,6 +348,33 @@ def test_slurm_script(c):
     check(task(1).returncode == 0 and c.missing("slurm.json") == "", "the last task")
 
 
+def test_left_out(c):
+    """Vectors that cannot be scored, ids that are not known and rows beyond a limit: what shards leave out and count adds up."""
+    for table, bad in (("items", (7, 300)), ("users", (3, 4, 90))):
+        numbers, shape = read_npy(c.path(table + ".npy"))
+        numbers = list(numbers)
+        for row in bad:
+            numbers[row * shape[1]] = float("nan")
+        write_npy(c.path(f"bad_{table}.npy"), numbers, shape)
+    with open(c.path("strange.csv"), "w", encoding="utf-8") as file:
+        file.write(text_of(c.path("events.csv")) + "no_such_user,5,1600000000,purchase,\n3,no_such_item,1600000000,purchase,\n")
+    inputs = list(c.inputs)
+    for flag, name in (("--items", "bad_items.npy"), ("--users", "bad_users.npy"), ("--events", "strange.csv")):
+        inputs[inputs.index(flag) + 1] = c.path(name)
+    inputs[inputs.index("--recipe") + 1] = "nv-perc"
+    inputs += ["--bad-rows", "drop", "--unknown-ids", "drop", "--limit-rows", 700, "--seed", 11, "--set", "k=5"]
+    odd = Cluster(c.program, c.folder, inputs)
+    plan = odd.plan("odd.json", 7)
+    check(plan["work"]["rows"] == 700, f"rows of the plan: {plan['work']['rows']}")
+    quarry(c.program, "mine", *inputs, "--rows-per-shard", plan["work"]["rows_per_shard"], "--out", c.path("odd_single"))
+    for shard in reversed(range(len(plan["shards"]))):
+        odd.mine("odd.json", shard)
+    quarry(c.program, "shards", "join", c.path("odd.json"), "--out", c.path("odd"))
+    dropped = manifest_of(c.path("odd_single"))["run"]["dropped"]
+    check(dropped["bad_rows"] > 0 and dropped["bad_items"] == 2, f"nothing is left out: {dropped}")
+    same_set(c.path("odd_single"), c.path("odd"), "with rows left out")
+
+
 def test_approximate(c):
     """An index that all search alike: made once, with the plan, and the same for all."""
     refused = c.plan("ivf.json", 3, "--retriever", "IVF4,Flat", ok=(USAGE,))
@@ -386,6 +413,7 @@ def main():
         test_mixed_plans(c)
         test_usage(c)
         test_slurm_script(c)
+        test_left_out(c)
         test_approximate(c)
     finish()
 

@@ -146,6 +146,8 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
   check_unchanged(inputs);
   run.facts.bad_rows = feed.bad_rows();
   const PartCommit done = writer.commit(run.report(recall, feed.unknown_segments()), part.dump());
+  for (const std::string& warning : run.facts.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
   tell_shard(plan, id, done.content_hash, done.was_there, seconds_since(start), json);
   return 0;
 }
