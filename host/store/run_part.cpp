@@ -29,6 +29,8 @@ using Json = nlohmann::ordered_json;
 
 /// A lock in a writer's folder. Beside the columns, so that it goes with them.
 constexpr const char* kWriterLock = "/WRITER";
+/// The hash of the manifest, which holds counters that no column tells.
+constexpr const char* kSeal = "/seal";
 
 std::string host_name() {
   char name[256] = {};
@@ -36,6 +38,12 @@ std::string host_name() {
   std::string text = name;
   for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return text;
+}
+
+std::string seal_of(const std::string& manifest) {
+  DigestStream stream;
+  stream.update(manifest.data(), manifest.size());
+  return stream.digest().hex() + "\n";
 }
 
 std::string hidden_prefix(const std::string& name) { return "." + name + ".partial-"; }
@@ -165,9 +173,10 @@ PartCommit PartWriter::commit(const std::string& run_json, const std::string& pa
   part["bases"] = Json::array();
   for (const std::string& entry : s.bases) part["bases"].push_back(Json::parse(entry));
   const Json more = {{"part", std::move(part)}};
-  write_new_file(
-      (s.hidden / "manifest.json").string(),
-      set_manifest(s.schema, s.rows, done.content_hash, s.shards, run_json, more.dump()));
+  const std::string manifest =
+      set_manifest(s.schema, s.rows, done.content_hash, s.shards, run_json, more.dump());
+  write_new_file((s.hidden / "manifest.json").string(), manifest);
+  write_new_file(s.hidden.string() + kSeal, seal_of(manifest));
   sync_folder(s.hidden.string());
   try {
     // Fails where something lies there, but for an empty folder: the first one stays.
@@ -205,6 +214,11 @@ RunPart::RunPart(const std::string& folder, const std::string& name, bool verify
   } catch (const nlohmann::json::exception&) {
     throw InputError(set_.manifest_path() + ": is of a set, not of a part of a run");
   }
+  std::error_code error;
+  const std::string seal = set_.path() + kSeal;
+  if (!fs::is_regular_file(seal, error) || read_text(seal, 64) != seal_of(set_.manifest_json()))
+    throw InputError(set_.manifest_path() + ": does not have the hash in " + seal +
+                     "; the file is damaged");
   if (bases_.size() != shards_.size())
     throw InputError(set_.manifest_path() + ": 'part.bases' does not fit 'shards'; it is damaged");
   for (std::size_t n = 0; verify && n < bases_.size(); ++n) basis(n);

@@ -162,13 +162,13 @@ class VersionMaker {
     for (std::uint64_t p = 0; p < parts_->count; ++p) {
       const RunPart part = parts_->open(p);
       const std::uint64_t first = n, last = n + part.shards().size() - 1;
-      Json counted = Json::parse(part.about());
-      counted = {{"report", counted.at("report")},
-                 {"bad_rows", counted.at("bad_rows")},
-                 {"unknown_segments", counted.at("unknown_segments")},
-                 {"mined", part.set().rows() - counted.at("bad_rows").get<std::uint64_t>()},
-                 {"seconds", counted.at("seconds")},
-                 {"counts_from", first}};
+      const Json told = Json::parse(part.about());
+      const Json counted = {{"report", told.at("report")},
+                            {"bad_rows", told.at("bad_rows")},
+                            {"unknown_segments", told.at("unknown_segments")},
+                            {"mined", part.set().rows() - told.at("bad_rows").get<std::uint64_t>()},
+                            {"seconds", told.at("seconds")},
+                            {"counts_from", first}};
       for (std::size_t shard = 0; shard < part.shards().size(); ++shard, ++n) {
         if (context_.stop->load()) throw Cancelled("stopped while joining");
         const FinishedShard& from = part.shards()[shard];
