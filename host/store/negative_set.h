@@ -22,6 +22,7 @@ struct SetSchema {
 };
 
 class ContentHash;
+class NegativeSet;
 
 /// What the rows of a batch are. Borrowed.
 struct SetRows {
@@ -71,6 +72,10 @@ class SetWriter {
   /// Cancelled.
   void append(const NegativeBatch& batch, const SetRows& rows,
               const std::atomic<bool>* stop = nullptr);
+  /// All rows of a finished set of the same schema, its shards linked or copied as they are
+  /// (host/store/shard_copy.h); shards of appended rows are to be full. Its bytes should have been
+  /// verified. Throws InputError where the schema differs.
+  void append_set(const NegativeSet& set, const std::atomic<bool>* stop = nullptr);
   /// Adds `run_json` (an object: recipe, seeds, inputs, counters ...) to the manifest, syncs,
   /// renames. Returns the content hash (XXH3-128 hex over ids, scores, strata and fill codes in row
   /// order, independent of the sharding).

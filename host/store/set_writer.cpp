@@ -14,6 +14,7 @@
 #include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
 #include "host/store/set_manifest.h"
+#include "host/store/shard_copy.h"
 #include "host/store/shard_writer.h"
 #include "kernels/core/errors.h"
 
@@ -125,23 +126,39 @@ struct SetWriter::State {
 
   fs::path open_folder() const { return partial / "shard"; }
 
+  void check_room() const {
+    if (shards.size() < kMaxShards) return;
+    throw ConfigError("a set holds at most " + std::to_string(kMaxShards) + " shards; " +
+                      std::to_string(rows_per_shard) +
+                      " rows per shard are too few for these rows");
+  }
+
   void start_shard() {
-    if (shards.size() >= kMaxShards) {
-      throw ConfigError("a set holds at most " + std::to_string(kMaxShards) + " shards; " +
-                        std::to_string(rows_per_shard) +
-                        " rows per shard are too few for these rows");
-    }
+    check_room();
     shard.emplace(open_folder().string(), schema);
+  }
+
+  std::string next_name(const ShardFacts& facts) const {
+    char number[16];
+    std::snprintf(number, sizeof(number), "%08llu", static_cast<unsigned long long>(shards.size()));
+    return std::string("s") + number + "-" + facts.digest.hex().substr(0, 16);
   }
 
   void close_shard() {
     const ShardFacts facts = shard->finish();
     shard.reset();
-    char number[16];
-    std::snprintf(number, sizeof(number), "%08llu", static_cast<unsigned long long>(shards.size()));
-    const std::string name = std::string("s") + number + "-" + facts.digest.hex().substr(0, 16);
+    const std::string name = next_name(facts);
     rename_path(open_folder().string(), (partial / name).string());
     shards.push_back(shard_entry(name, rows - facts.rows, facts));
+  }
+
+  void take_shard(const FinishedShard& from, const NegativeSet::Row& first) {
+    check_room();
+    const std::string name = next_name(from.facts);
+    copy_shard(from.folder, (partial / name).string());
+    shards.push_back(shard_entry(name, rows, from.facts));
+    content->update(from.facts.rows, first.item, first.score, first.stratum, first.fill);
+    rows += from.facts.rows;
   }
 
   void move_into_place();
@@ -207,6 +224,22 @@ void SetWriter::append(const NegativeBatch& batch, const SetRows& rows,
     begin += count;
     s.rows += count;
     if (s.shard->rows() == s.rows_per_shard) s.close_shard();
+  }
+}
+
+void SetWriter::append_set(const NegativeSet& set, const std::atomic<bool>* stop) {
+  State& s = *state_;
+  QUARRY_CHECK(!s.shard);
+  const SetSchema& of = set.schema();
+  if (of.k != s.schema.k || of.num_items != s.schema.num_items ||
+      of.branches != s.schema.branches || of.strata != s.schema.strata) {
+    throw InputError(set.path() + ": has another k, other branches, strata or items than the set " +
+                     "that it is to be a part of");
+  }
+  for (const FinishedShard& shard : shards_of(set)) {
+    if (stop != nullptr && stop->load())
+      throw Cancelled("stopped while joining; nothing was written to " + s.target.string());
+    s.take_shard(shard, set.row(shard.first_row));  // its columns lie row after row from there on
   }
 }
 

@@ -163,9 +163,16 @@ std::vector<std::string> with_config(const CLI::App& app, const std::vector<std:
   if (path.empty() || args.empty()) return args;
   const auto verbs =
       app.get_subcommands([&](const CLI::App* verb) { return verb->check_name(args.front()); });
-  if (verbs.empty() || verbs.front()->get_option_no_throw("--config") == nullptr) return args;
+  if (verbs.empty()) return args;
+  const CLI::App* verb = verbs.front();
+  if (args.size() > 1) {  // shards plan
+    const auto inner =
+        verb->get_subcommands([&](const CLI::App* v) { return v->check_name(args[1]); });
+    if (!inner.empty()) verb = inner.front();
+  }
+  if (verb->get_option_no_throw("--config") == nullptr) return args;
   std::vector<std::string> all = args;
-  for (std::string& extra : ConfigReader(app, *verbs.front(), path, args).read())
+  for (std::string& extra : ConfigReader(app, *verb, path, args).read())
     all.push_back(std::move(extra));
   return all;
 }

@@ -187,7 +187,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 2 usage, 3 bad data, 4 locked, 5 files, 6 out of memory, 7 device, 8 a "
-      "gate failed, 75 stopped (nothing is left, or with --store what is complete; run it again), "
+      "gate failed or shards are missing, 75 stopped (nothing is left, or with --store what is "
+      "complete; run it again), "
       "1 a fault of "
       "quarry itself.");
   app.set_version_flag("--version", std::string("quarry ") + kVersion);
@@ -216,6 +217,7 @@ int run(int argc, char** argv) {
   add_report(app, context);
   add_review(app, context);
   add_feedback(app, context);
+  add_shards(app, context);
   try {
     check_verb(app, args);
     std::vector<std::string> all = with_config(app, args);

@@ -14,6 +14,7 @@
 #include "tools/quarry/audit_run.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/mine_into_store.h"
+#include "tools/quarry/mine_shard.h"
 #include "tools/quarry/mining_run.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/row_feed.h"
@@ -29,6 +30,7 @@ using Clock = std::chrono::steady_clock;
 struct MineArgs {
   RunOptions run;
   StoreOptions store;
+  ShardArgs shard;
   std::string out;
   AuditWish audit;
   bool overwrite = false;
@@ -161,7 +163,10 @@ void mine_into_folder(const MineArgs& args, const Context& context) {
   }
 }
 
-int run_mine(const MineArgs& args, const Context& context) {
+int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context) {
+  if (!args.shard.plan.empty())
+    return mine_planned_shard(args.shard, args.run, args.json, verb, context);
+  if (args.shard.recheck) throw ConfigError("--recheck is for a shard of a plan: give --plan");
   check_place(args);
   check_audit_wish(args.audit);
   if (!args.store.store.empty()) {
@@ -195,10 +200,12 @@ void add_mine(CLI::App& app, Context& context) {
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   add_audit_wish(*verb, args->audit);
+  add_shard_options(*verb, args->shard);
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
   add_config_option(*verb);
-  verb->callback(
-      [&context, args] { context.run = [&context, args] { return run_mine(*args, context); }; });
+  verb->callback([&context, args, verb] {
+    context.run = [&context, args, verb] { return run_mine(*args, *verb, context); };
+  });
 }
 
 }  // namespace quarry

@@ -10,9 +10,11 @@
 #include <utility>
 
 #include "host/store/digest.h"
+#include "host/store/shard_copy.h"
 #include "host/store/shard_writer.h"
 #include "host/store/store_run.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/join_shards.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/report_json.h"
 #include "tools/quarry/row_feed.h"
@@ -32,39 +34,6 @@ Json words_of(const Snapshot& snapshot) {
   stream.update(snapshot.popularity.data(), snapshot.popularity.size() * sizeof(std::uint32_t));
   return {stream.digest().hex(), snapshot.num_items, snapshot.as_of,
           snapshot.positive_users ? Json(*snapshot.positive_users) : Json()};
-}
-
-/// A hash of everything that decides what the negatives are and how they lie in shards.
-std::string run_identity(const StoreOptions& options, const RunRequest& request,
-                         const Inputs& inputs, const std::string& store) {
-  Json json = Json::parse(options_to_json(request.options, store));
-  for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
-    json.erase(key);
-  // Files count by what is in them, wherever they lie; of FILE:column the column counts.
-  for (const char* key :
-       {"items", "users", "events", "more-events", "catalogue", "rows", "recipe", "snapshot"})
-    json.erase(key);
-  for (const char* key : {"item-ids", "user-ids", "pairs", "feature", "item-list"}) {
-    if (!json.contains(key)) continue;
-    Json columns = Json::array();
-    for (const Json& value : json[key].is_array() ? json[key] : Json::array({json[key]})) {
-      const std::string text = value.get<std::string>();
-      columns.push_back({text.substr(0, text.find('=') == std::string::npos ? 0 : text.find('=')),
-                         text.rfind(':') == std::string::npos ? "" : text.substr(text.rfind(':'))});
-    }
-    json[key] = std::move(columns);
-  }
-  for (const InputFile& file : inputs.files)
-    json["files"].push_back({file.role, file.bytes, file.xxh3_128});
-  json["recipe-text"] = request.recipe.text;
-  json["rows"] = {inputs.first_row, inputs.end_row, options.rows_per_shard};
-  json["model"] = options.model;
-  if (request.snapshot) json["snapshot"] = words_of(*request.snapshot);
-  json["format"] = {kFormatVersion, kVersion, "with basis"};
-  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  DigestStream stream;
-  stream.update(text.data(), text.size());
-  return stream.digest().hex();
 }
 
 /// Which version of this program mined a set.
@@ -128,6 +97,11 @@ class VersionMaker {
     return make();
   }
 
+  Stored join(const MadeParts& parts) {
+    parts_ = &parts;
+    return make();
+  }
+
   Stored make() {
     const auto there = run_.version_there();
     // One that is damaged is mined again: its shards are put in place of those that are not whole.
@@ -135,13 +109,21 @@ class VersionMaker {
     if (there && !damaged) return finish_there(*there);
     // The sample that tells an approximate retriever's recall would miss the rows of earlier
     // shards.
-    run_.begin(!mining_.miner->exact() || damaged);
-    count_done_shards();
-    sample_.emplace(mining_.miner->exact() ? 0 : mining_.request.options.recall_rows);
-    progress_.emplace("rows", mining_.rows());
-    for (std::uint64_t n = 0; n < stored_.shards;) n = is_done(n) ? n + 1 : make_shards(n);
-    const MeasuredRecall recall = measure_recall(
-        *sample_, *mining_.inputs, mining_.inputs->first_row, *mining_.miner, context_.stop);
+    run_.begin(!mining_.miner->exact() || damaged || parts_ != nullptr);
+    MeasuredRecall recall;
+    if (parts_ != nullptr) {
+      take_parts();
+      count_done_shards();
+      stored_.shards_resumed = 0;
+      recall = recall_of_parts(*mining_.miner);
+    } else {
+      count_done_shards();
+      sample_.emplace(mining_.miner->exact() ? 0 : mining_.request.options.recall_rows);
+      progress_.emplace("rows", mining_.rows());
+      for (std::uint64_t n = 0; n < stored_.shards;) n = is_done(n) ? n + 1 : make_shards(n);
+      recall = measure_recall(*sample_, *mining_.inputs, mining_.inputs->first_row, *mining_.miner,
+                              context_.stop);
+    }
     if (context_.stop->load()) throw Cancelled("stopped after the last row");
     stored_.run_json = mining_.report(recall, unknown_segments_);
     if (damaged) {
@@ -172,6 +154,32 @@ class VersionMaker {
                    inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr,
                    takeover_ ? options_.rows_per_shard : 0,
                    mining_.request.miner.host_memory / kStretchShare);
+  }
+
+  /// Shards of a part count together, by the last of them.
+  void take_parts() {
+    std::uint64_t n = 0;
+    for (std::uint64_t p = 0; p < parts_->count; ++p) {
+      const RunPart part = parts_->open(p);
+      const std::uint64_t first = n, last = n + part.shards().size() - 1;
+      const Json told = Json::parse(part.about());
+      const Json counted = {{"report", told.at("report")},
+                            {"bad_rows", told.at("bad_rows")},
+                            {"unknown_segments", told.at("unknown_segments")},
+                            {"mined", part.set().rows() - told.at("bad_rows").get<std::uint64_t>()},
+                            {"seconds", told.at("seconds")},
+                            {"counts_from", first}};
+      for (std::size_t shard = 0; shard < part.shards().size(); ++shard, ++n) {
+        if (context_.stop->load()) throw Cancelled("stopped while joining");
+        const FinishedShard& from = part.shards()[shard];
+        QUARRY_CHECK(from.facts.rows == rows_of(n));
+        remove_folder(run_.part_folder());
+        copy_shard(from.folder, run_.part_folder());
+        Json about = n == last ? counted : Json{{"counted_by", last}};
+        keep_shard(n, from.facts, part.basis(shard), std::move(about));
+      }
+    }
+    QUARRY_CHECK(n == stored_.shards);
   }
 
   /// Shards that were made together count together, by the last of them: without it the others are
@@ -290,10 +298,16 @@ class VersionMaker {
       run_.abandon();
       throw InputError(std::string(error.what()) + "; what this run had made is dropped");
     }
-    about["basis"] = Json::parse(keep_rows(
-        store_, run_.draft_file(), fmt::format("{}-{}", identity_, part.number), part.basis));
-    const std::uint64_t first = part.number * options_.rows_per_shard;
-    stored_.shards_shared += run_.keep(part.number, first, shard, about.dump()) ? 1 : 0;
+    keep_shard(part.number, shard, part.basis, std::move(about));
+  }
+
+  /// The shard in the run's part folder.
+  void keep_shard(std::uint64_t number, const ShardFacts& facts, const std::vector<RowBasis>& basis,
+                  Json about) {
+    about["basis"] = Json::parse(
+        keep_rows(store_, run_.draft_file(), fmt::format("{}-{}", identity_, number), basis));
+    const std::uint64_t first = number * options_.rows_per_shard;
+    stored_.shards_shared += run_.keep(number, first, facts, about.dump()) ? 1 : 0;
   }
 
   Json basis() {
@@ -348,16 +362,54 @@ class VersionMaker {
   std::optional<RecallSample> sample_;
   std::optional<Progress> progress_;
   std::uint64_t unknown_segments_ = 0;
-  bool mends_ = false;  ///< a version that is damaged is made again because of that
+  const MadeParts* parts_ = nullptr;  ///< to take instead of mining
+  bool mends_ = false;                ///< a version that is damaged is made again because of that
   Json parents_ = Json::array();
   Stored stored_;
 };
 
 }  // namespace
 
+std::string run_identity(const StoreOptions& options, const RunRequest& request,
+                         const Inputs& inputs, const std::string& folder) {
+  Json json = Json::parse(options_to_json(request.options, folder));
+  for (const char* key : {"threads", "tile", "host-memory", "device", "index-cache", "recall-rows"})
+    json.erase(key);
+  // Files count by what is in them, wherever they lie; of FILE:column the column counts.
+  for (const char* key :
+       {"items", "users", "events", "more-events", "catalogue", "rows", "recipe", "snapshot"})
+    json.erase(key);
+  for (const char* key : {"item-ids", "user-ids", "pairs", "feature", "item-list"}) {
+    if (!json.contains(key)) continue;
+    Json columns = Json::array();
+    for (const Json& value : json[key].is_array() ? json[key] : Json::array({json[key]})) {
+      const std::string text = value.get<std::string>();
+      columns.push_back({text.substr(0, text.find('=') == std::string::npos ? 0 : text.find('=')),
+                         text.rfind(':') == std::string::npos ? "" : text.substr(text.rfind(':'))});
+    }
+    json[key] = std::move(columns);
+  }
+  for (const InputFile& file : inputs.files)
+    json["files"].push_back({file.role, file.bytes, file.xxh3_128});
+  json["recipe-text"] = request.recipe.text;
+  json["rows"] = {inputs.first_row, inputs.end_row, options.rows_per_shard};
+  json["model"] = options.model;
+  if (request.snapshot) json["snapshot"] = words_of(*request.snapshot);
+  json["format"] = {kFormatVersion, kVersion, "with basis"};
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  DigestStream stream;
+  stream.update(text.data(), text.size());
+  return stream.digest().hex();
+}
+
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context, const EarlierRun& earlier) {
   return VersionMaker(store, options, mining, context, earlier).make();
+}
+
+Stored join_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
+                       const Context& context, const MadeParts& parts) {
+  return VersionMaker(store, options, mining, context, {}).join(parts);
 }
 
 Stored repair_in_store(const Store& store, std::uint64_t version, const StoreOptions& options,

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "host/store/run_part.h"
 #include "host/store/store.h"
 #include "host/store/version_basis.h"
 #include "tools/quarry/mining_run.h"
@@ -45,11 +47,26 @@ struct EarlierRun {
   std::optional<MatrixView> items;  ///< its item embeddings, where they are at hand
 };
 
+/// A hash of everything that decides what the negatives of a loaded run are and how they lie in
+/// shards; of the options rows per shard and model. folder: what paths are relative to.
+std::string run_identity(const StoreOptions& options, const RunRequest& request,
+                         const Inputs& inputs, const std::string& folder);
+
+/// Shards that were made elsewhere, a part at a time, each of whole shards.
+struct MadeParts {
+  std::uint64_t count = 0;
+  std::function<RunPart(std::uint64_t)> open;  ///< in the order of the rows; verified
+};
+
 /// Mines the chosen rows into a new version. The caller holds the store's lock. Throws what mining
 /// throws; after Cancelled the shards that are complete stay. Completes `mining.facts` where rows
 /// were mined.
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
                        const Context& context, const EarlierRun& earlier = {});
+/// The same of rows that were mined elsewhere: `mining` mines none. A version of the same run that
+/// is there stays. Throws InputError where a part is damaged.
+Stored join_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
+                       const Context& context, const MadeParts& parts);
 /// Mines a version again whose files are damaged, and puts the shards and arrays that are not whole
 /// in place anew. Throws InputError where `mining` is not the run that made it.
 Stored repair_in_store(const Store& store, std::uint64_t version, const StoreOptions& options,

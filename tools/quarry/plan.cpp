@@ -15,6 +15,7 @@
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recall_report.h"
 #include "tools/quarry/row_feed.h"
+#include "tools/quarry/row_probe.h"
 #include "tools/quarry/run_report.h"
 #include "tools/quarry/verbs.h"
 
@@ -33,54 +34,6 @@ struct PlanArgs {
   double probe_seconds = 1.5;
   bool json = false;
 };
-
-struct Probe {
-  std::uint64_t rows = 0;
-  double rows_per_second = 0;
-  double fill = 1;  ///< share of slots filled
-  std::uint64_t bad_rows = 0;
-};
-
-/// Mines the first two tiles as a run would, which take the memory that a run takes, and then
-/// growing samples from all over the rows until the time is used up; the last gives the rate. At
-/// least one tile is mined. Of the first tile rows are offered to `sample`.
-Probe probe(const Inputs& inputs, Miner& miner, const Recipe& recipe, double seconds,
-            RecallSample& sample_of_first, const Context& context) {
-  Probe result;
-  const std::uint64_t total = inputs.end_row - inputs.first_row;
-  if (total == 0 || seconds <= 0) return result;
-  const Clock::time_point start = Clock::now();
-  std::uint64_t filled = 0;
-  const std::uint64_t tile = std::max<std::uint64_t>(miner.plan(total).tile_rows, 1);
-  std::uint64_t sample = std::min(total, tile);
-  std::uint64_t begin = inputs.first_row;
-  for (std::uint64_t turn = 0;; ++turn) {
-    RowFeed feed(inputs, miner, recipe.k, begin, begin + sample);
-    const Clock::time_point turn_start = Clock::now();
-    feed.mine(
-        [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
-          if (turn == 0) sample_of_first.offer(batch, rows.key, first);
-          for (std::uint32_t row = 0; row < batch.num_rows; ++row) filled += batch.count[row];
-        },
-        context.stop);
-    const double turn_seconds = std::chrono::duration<double>(Clock::now() - turn_start).count();
-    result.rows += sample;
-    result.bad_rows += feed.bad_rows();
-    result.rows_per_second = static_cast<double>(sample) / std::max(turn_seconds, 1e-9);
-    const double used = std::chrono::duration<double>(Clock::now() - start).count();
-    if (sample == total) break;
-    if (turn == 0 && used < seconds) {  // the second tile
-      begin = inputs.first_row + sample;
-      sample = std::min(total - sample, tile);
-      continue;
-    }
-    if (used + 2 * turn_seconds > seconds) break;
-    sample = std::min(total, std::max(sample, tile) * 2);
-    begin = inputs.first_row + (total - sample) * (turn % 3) / 2;
-  }
-  result.fill = static_cast<double>(filled) / (static_cast<double>(result.rows) * recipe.k);
-  return result;
-}
 
 /// Positives of all rows, by those of the first.
 std::uint64_t positives_of(const Inputs& inputs) {
@@ -109,7 +62,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
       std::chrono::duration<double>(Clock::now() - prepare_start).count();
   const std::uint64_t rows = inputs.end_row - inputs.first_row;
   RecallSample sample(miner.exact() ? 0 : args.run.recall_rows);
-  const Probe measured = probe(inputs, miner, request.recipe, args.probe_seconds, sample, context);
+  const RowProbe measured =
+      probe_rows(inputs, miner, request.recipe, args.probe_seconds, sample, context);
   const MeasuredRecall recall =
       measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   const MinePlan plan = miner.plan(rows);  // knows what the probe needed

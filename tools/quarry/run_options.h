@@ -151,7 +151,7 @@ void each_option(Options& o, Visit&& visit) {
   visit("--allow-inert", o.allow_inert, R::kPlain, U::kMine,
         "mine though a safety filter knows nothing; recorded as a warning");
   visit("--shard", o.shard, R::kPlain, U::kMine,
-        "i/n: mine the i-th of n equal parts of the rows, i from 0");
+        "i/n: mine the i-th of n equal parts of the rows, i from 0; with --plan a number, or env");
   visit("--limit-rows", o.limit_rows, R::kPlain, U::kMine,
         "mine only the first so many rows; 0: all");
 }

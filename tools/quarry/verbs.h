@@ -13,7 +13,8 @@ class App;
 
 namespace quarry {
 
-/// Exit code of a verb that found what it was asked to judge wanting; errors are thrown.
+/// Exit code of a verb that found what it was asked to judge wanting (shards of a plan: not all
+/// there); errors are thrown.
 inline constexpr int kGateFailed = 8;
 
 /// What the verbs share: the outcome of the run, and the request to stop.
@@ -56,6 +57,7 @@ void add_compare(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
 void add_review(CLI::App& app, Context& context);
 void add_feedback(CLI::App& app, Context& context);
+void add_shards(CLI::App& app, Context& context);
 
 // Subcommands of feedback.
 void add_feedback_model(CLI::App& feedback, Context& context);

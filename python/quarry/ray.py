@@ -1,0 +1,385 @@
+"""Mining on a Ray cluster: plan, mine, join. Needs Ray for mine() only (pip install "quarry[ray]"); docs/cluster.md is the guide.
+
+Ray places actors and says when one is dead; all else is the program's: a shard is mined by `quarry mine --plan`, which commits it once
+on storage that all nodes see. So whatever Ray loses, mine() called again goes on from the shards that are there."""
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Iterable
+
+from ._errors import Cancelled, ConfigError, DeviceError, Error, InputError, IoError, LockedError, OutOfMemory
+from ._program import program as _package_program
+
+__all__ = ["Plan", "Run", "ShardError", "StallError", "gpus", "join", "mine", "plan", "status"]
+
+_ERRORS = {2: ConfigError, 3: InputError, 4: LockedError, 5: IoError, 6: OutOfMemory, 7: DeviceError, 75: Cancelled}
+_NEVER_AGAIN = (1, 2, 3)  # a fault of the program, usage, data: another try ends the same way
+_INCOMPLETE = 8
+_PROGRESS_SECONDS = 10.0
+_REPORT_SECONDS = 10.0  # for what Ray says of itself when it may not answer any more
+
+
+class ShardError(Error, RuntimeError):
+    """A shard failed for good. `shard`, `exit_code` (of the program; None: its actor died) and the program's words."""
+
+    def __init__(self, words: str, shard: int, exit_code: int | None):
+        super().__init__(words)
+        self.shard = shard
+        self.exit_code = exit_code
+
+
+class StallError(Error, RuntimeError):
+    """No shard was finished for stall_timeout seconds. What is committed stays; mine() again goes on from there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1."""
+    path: str
+    plan_hash: str
+    shards: int
+    rows: int
+
+    @staticmethod
+    def read(path: Any) -> "Plan":
+        """Of a plan's file. Raises IoError, InputError."""
+        name = os.path.abspath(os.fspath(path))
+        try:
+            with open(name, encoding="utf-8") as file:
+                text = json.load(file)
+            return Plan(name, text["plan_hash"], len(text["shards"]), text["work"]["rows"])
+        except OSError as error:
+            raise IoError(f"{name}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{name}: is no shard plan ({error}); quarry.ray.plan makes one") from error
+
+
+@dataclasses.dataclass
+class Run:
+    """What mine() did. done: shards mined now. skipped: there before. retried: tries that failed and were made again, as
+    (shard, reason). seconds: of all; rows: of the shards mined now."""
+    plan: Plan
+    done: list[int]
+    skipped: list[int]
+    retried: list[tuple[int, str]]
+    rows: int
+    seconds: float
+
+    def report(self) -> str:
+        """A sentence."""
+        rate = self.rows / self.seconds if self.seconds > 0 else 0.0
+        return (f"{len(self.done)} shards mined, {len(self.skipped)} were there, {len(self.retried)} tries again; {self.rows} rows in "
+                f"{self.seconds:.1f} s ({rate:.0f} rows/s)")
+
+
+def _run(program: str | None, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, str]:
+    done = subprocess.run([program or _package_program(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          errors="replace")
+    if done.returncode not in ok:
+        words = done.stderr.strip() or f"the program ended with {done.returncode}"
+        raise _ERRORS.get(done.returncode, Error)(words)
+    return done.returncode, done.stdout
+
+
+def _flags(options: dict[str, Any]) -> list[str]:
+    """items="x.npy", set=["k=4"], allow_inert=True, pairs={"teacher": "t.csv"} as on the command line."""
+    flags = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            flags.append(flag)
+        elif isinstance(value, dict):
+            flags += [f"{flag}={key}={entry}" for key, entry in value.items()]
+        elif isinstance(value, (list, tuple)):
+            flags += [f"{flag}={entry}" for entry in value]
+        else:
+            flags.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
+    return flags
+
+
+def plan(out: Any, *, shards: int | str = "auto", config: Any = None, program: str | None = None, **options: Any) -> Plan:
+    """Writes a plan to `out`: `quarry shards plan`.
+
+    shards: how many at most, or "auto": of 1 to 5 minutes on this machine. config: a TOML file of flags. options: the flags of
+    `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
+    events="events.csv", recipe="balanced", set=["k=8"]). Inputs and `out` must be seen by all nodes at the same place beside each other.
+    Loads the inputs here. Raises what the program says: ConfigError, InputError, IoError ..."""
+    name = os.path.abspath(os.fspath(out))
+    if config is not None:
+        options = {**options, "config": config}
+    _run(program, "shards", "plan", "--out", name, "--shards", str(shards), *_flags(options))
+    return Plan.read(name)
+
+
+def _plan_of(plan: Any) -> Plan:
+    return plan if isinstance(plan, Plan) else Plan.read(plan)
+
+
+def status(plan: Any, *, verify: bool = False, program: str | None = None) -> dict[str, Any]:
+    """What `quarry shards status --json` says: complete (bool), missing (list of int), rows_done, damages, unfinished ...
+
+    verify: reads every byte, and counts what is damaged as missing."""
+    arguments = ["shards", "status", _plan_of(plan).path, "--json"] + (["--verify"] if verify else [])
+    return json.loads(_run(program, *arguments, ok=(0, _INCOMPLETE))[1])
+
+
+def join(plan: Any, *, out: Any = None, store: Any = None, overwrite: bool = False, clean: bool = False,
+         program: str | None = None, **options: Any) -> dict[str, Any]:
+    """One set at `out`, or a version of `store`, of all shards: `quarry shards join --json`, whose object is returned (content_hash,
+    set or store and version, run). options: tag, parent, model, note. clean: removes the shards afterwards.
+
+    Raises ConfigError while shards are missing or damaged, naming them, and InputError where inputs changed."""
+    target = _flags({"out": out, "store": store, "overwrite": overwrite, "clean": clean, **options})
+    path = _plan_of(plan).path
+    code, text = _run(program, "shards", "join", path, "--json", *target, ok=(0, _INCOMPLETE))
+    if code == _INCOMPLETE:
+        missing = status(plan, verify=True, program=program)
+        raise ConfigError(f"{path}: not joined, shards are missing or damaged: {missing['array']}; quarry.ray.mine makes them")
+    return json.loads(text)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError('quarry.ray.mine needs Ray: pip install "quarry[ray]"') from error
+    return ray
+
+
+def gpus() -> int:
+    """GPUs of the cluster that this process is connected to."""
+    return int(_ray().cluster_resources().get("GPU", 0))
+
+
+def _die_with_parent() -> None:
+    """In the program's process: SIGTERM when its actor is killed, so that no shard is mined for nobody."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+
+
+class _Miner:
+    """An actor. Holds nothing: inputs are mapped by the program, once per node in the page cache."""
+
+    def where(self) -> tuple[str, int]:
+        return os.uname().nodename, os.getpid()
+
+    def mine(self, program: str | None, plan: str, shard: int, flags: list[str]) -> dict[str, Any]:
+        command = [program or _package_program(), "mine", "--plan", plan, "--shard", str(shard), "--json", *flags]
+        start = time.monotonic()
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                              preexec_fn=_die_with_parent)
+        return {"exit_code": done.returncode, "out": done.stdout, "words": done.stderr.strip()[-4000:],
+                "seconds": time.monotonic() - start}
+
+
+@dataclasses.dataclass
+class _Task:
+    actor: Any
+    shard: int
+    start: float
+
+
+class _Driver:
+    """Hands shards to actors, replaces dead ones, and knows when nothing moves any more."""
+
+    def __init__(self, ray: Any, plan: Plan, program: str | None, flags: list[str], options: dict[str, Any], workers: int, retries: int,
+                 stall_timeout: float, progress: Callable[[str], None]):
+        self.ray, self.plan, self.program, self.flags = ray, plan, program, flags
+        self.remote = ray.remote(_Miner).options(**options)
+        self.workers, self.retries, self.stall_timeout, self.progress = workers, retries, stall_timeout, progress
+        self.idle: deque[Any] = deque()
+        self.tasks: dict[Any, _Task] = {}
+        self.actors: set[Any] = set()
+        self.tries: dict[int, int] = {}
+        self.retried: list[tuple[int, str]] = []
+        self.rows = 0
+
+    def mine(self, shards: Iterable[int]) -> list[int]:
+        waiting = deque(shards)
+        wanted, done, start = len(waiting), [], time.monotonic()
+        for _ in range(min(self.workers, wanted)):
+            self._add_actor()
+        moved = said = start
+        try:
+            while len(done) < wanted:
+                while waiting and self.idle:
+                    self._hand_out(self.idle.popleft(), waiting.popleft())
+                left = moved + self.stall_timeout - time.monotonic()
+                ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=max(0.0, min(left, 1.0)))
+                now = time.monotonic()
+                for ref in ready:
+                    task = self.tasks.pop(ref)
+                    if self._finish(ref, task):
+                        done.append(task.shard)
+                        moved = now
+                    else:
+                        waiting.append(task.shard)
+                if now - said >= _PROGRESS_SECONDS or (len(done) == wanted and ready):
+                    said = now
+                    self._say(len(done), wanted, now - start)
+                if not ready and now - moved >= self.stall_timeout:
+                    raise StallError(self._stalled(now, waiting))
+        finally:
+            for actor in self.actors:
+                self.ray.kill(actor, no_restart=True)
+        return done
+
+    def _add_actor(self) -> None:
+        actor = self.remote.remote()
+        self.actors.add(actor)
+        self.idle.append(actor)
+
+    def _hand_out(self, actor: Any, shard: int) -> None:
+        self.tries[shard] = self.tries.get(shard, 0) + 1
+        ref = actor.mine.remote(self.program, self.plan.path, shard, self.flags)
+        self.tasks[ref] = _Task(actor, shard, time.monotonic())
+
+    def _finish(self, ref: Any, task: _Task) -> bool:
+        """True: the shard is committed. False: it is to be tried again."""
+        try:
+            result = self.ray.get(ref)
+        except self.ray.exceptions.RayError as error:  # the actor or its node died
+            self.actors.discard(task.actor)
+            self._add_actor()
+            return self._again(task.shard, None, f"its actor died ({type(error).__name__})", str(error).strip()[-2000:])
+        self.idle.append(task.actor)
+        code = result["exit_code"]
+        if code == 0:
+            told = json.loads(result["out"])
+            self.rows += told["end_row"] - told["first_row"]
+            return True
+        reason = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code in _NEVER_AGAIN:
+            raise ShardError(f"shard {task.shard}: {reason}: {result['words']}", task.shard, code)
+        return self._again(task.shard, code, reason, result["words"])
+
+    def _again(self, shard: int, code: int | None, reason: str, words: str) -> bool:
+        if self.tries[shard] > self.retries:
+            raise ShardError(f"shard {shard}: {reason} at try {self.tries[shard]} (retries={self.retries}): {words}", shard, code)
+        self.retried.append((shard, reason))
+        self.progress(f"shard {shard}: {reason}; tried again")
+        return False
+
+    def _say(self, done: int, wanted: int, seconds: float) -> None:
+        rate = self.rows / seconds if seconds > 0 else 0.0
+        left = f", about {seconds / done * (wanted - done):.0f} s left" if 0 < done < wanted else ""
+        self.progress(f"{done} of {wanted} shards, {rate:.0f} rows/s{left}")
+
+    def _stalled(self, now: float, waiting: Iterable[int]) -> str:
+        lines = [f"no shard was finished for {self.stall_timeout:.0f} s; what is committed stays, mine() again goes on from there"]
+        for task in self.tasks.values():
+            lines.append(f"  actor {task.actor._actor_id.hex()[:12]}: shard {task.shard} for {now - task.start:.0f} s")
+        lines.append(f"  shards without an actor: {list(waiting)}; actors asked for: {len(self.actors)}")
+        lines.append("  " + self._resources())
+        self.progress("\n".join(lines))
+        return "\n".join(lines)
+
+    def _resources(self) -> str:
+        """A cluster that has lost its head may not answer: it is not waited for."""
+        told: list[str] = []
+
+        def ask() -> None:
+            nodes = sum(1 for node in self.ray.nodes() if node.get("Alive"))
+            told.append(f"cluster: {nodes} nodes alive, resources {self.ray.cluster_resources()}, free {self.ray.available_resources()}")
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(_REPORT_SECONDS)
+        return told[0] if told else f"the cluster does not answer within {_REPORT_SECONDS:.0f} s"
+
+
+def _say_on_stderr(words: str) -> None:
+    print(f"quarry.ray: {words}", file=sys.stderr, flush=True)
+
+
+def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus: float | None = None, threads: int | None = None,
+         retries: int = 3, stall_timeout: float = 600, address: str | None = None, program: str | None = None,
+         progress: Callable[[str], None] | None = None) -> Run:
+    """Mines the shards of a plan that are missing, on actors of a Ray cluster. Returns when all are committed; join() follows.
+
+    plan: a Plan, or its path. workers: actors; default: one per GPU, or one per node where there is none. num_cpus, num_gpus: what Ray sets
+    aside for an actor; num_gpus defaults to 1 where the cluster has GPUs. With num_cpus=0 an actor never waits for a CPU that another
+    holds; actors that do hang a small cluster. threads: of each; default: the cluster's CPUs over the workers. retries: further tries of a
+    shard whose actor died or which ended with 4 to 7, 75 or a signal. stall_timeout: seconds without a finished shard (longer than the longest
+    shard) until StallError. address: of the cluster, where ray.init() was not called; None: $RAY_ADDRESS, else this machine.
+    program: path of `quarry` on the nodes; default: that of the package there. progress: gets lines; default: standard error.
+
+    Raises ShardError, StallError, and what `quarry shards status` raises. In each case what is committed stays."""
+    if retries < 0 or stall_timeout <= 0 or (workers is not None and workers < 1) or (threads is not None and threads < 1):
+        raise ConfigError("retries must be 0 or more, workers, threads and stall_timeout above 0")
+    the_plan = _plan_of(plan)
+    say = progress or _say_on_stderr
+    start = time.monotonic()
+    missing = [int(shard) for shard in status(the_plan, program=program)["missing"]]
+    skipped = sorted(set(range(the_plan.shards)) - set(missing))
+    if not missing:
+        return Run(the_plan, [], skipped, [], 0, time.monotonic() - start)
+    ray = _ray()
+    own = not ray.is_initialized()
+    if own:
+        ray.init(address=address, log_to_driver=False)
+    try:
+        there = ray.cluster_resources()
+        if num_gpus is None:
+            num_gpus = 1 if there.get("GPU", 0) >= 1 else 0
+        if workers is None:
+            workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else sum(1 for node in ray.nodes() if node.get("Alive"))
+        workers = max(1, min(workers, len(missing)))
+        if threads is None:
+            threads = max(1, int(there.get("CPU", 1)) // workers)
+        flags = ["--threads", str(threads), "--device", "cuda:0" if num_gpus > 0 else "cpu"]
+        options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        driver = _Driver(ray, the_plan, program, flags, options, workers, retries, stall_timeout, say)
+        done = driver.mine(missing)
+        return Run(the_plan, sorted(done), skipped, driver.retried, driver.rows, time.monotonic() - start)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def main() -> int:
+    """python -m quarry.ray PLAN ...: mine() and join(); returns an exit code, 75 for what another call goes on from."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m quarry.ray", description="Mines the missing shards of a plan on Ray, then joins.")
+    parser.add_argument("plan")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--num-cpus", type=float, default=0)
+    parser.add_argument("--num-gpus", type=float)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--retries", type=int, default=3)
+    parser.add_argument("--stall-timeout", type=float, default=600)
+    parser.add_argument("--address")
+    parser.add_argument("--program")
+    parser.add_argument("--out")
+    parser.add_argument("--store")
+    args = parser.parse_args()
+    try:
+        run = mine(args.plan, workers=args.workers, num_cpus=args.num_cpus, num_gpus=args.num_gpus, threads=args.threads,
+                   retries=args.retries, stall_timeout=args.stall_timeout, address=args.address, program=args.program)
+        print(run.report())
+        if args.out or args.store:
+            print(join(args.plan, out=args.out, store=args.store, program=args.program)["content_hash"])
+        return 0
+    except StallError:
+        return 75  # its words are said already
+    except ShardError as error:
+        _say_on_stderr(str(error))
+        return error.exit_code if error.exit_code is not None and error.exit_code > 0 else 75
+    except Error as error:
+        _say_on_stderr(str(error))
+        return next((code for code, kind in _ERRORS.items() if type(error) is kind), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,445 @@
+#!/usr/bin/env python3
+"""`quarry shards`: the rows of a run mined in shards by processes that are doubled, killed, late, or on other inputs, joined into the set
+that one process writes. The oracle is that process.
+
+  tests/cluster_test.py PROGRAM
+"""
+import ctypes
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from program import check, finish, manifest_of, quarry, read_npy, rows_of, shards_of, text_of, write_npy
+
+SHARDS = 16
+GATE_FAILED, USAGE, BAD_DATA, STOPPED = 8, 2, 3, 75
+ARRAY = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX")
+SUMS = ("fill", "strata", "branches", "dropped", "events", "recipe", "rows", "warnings", "seed", "as_of", "latest_event", "inputs")
+
+
+def json_of(words):
+    return json.loads(words)
+
+
+def flip_byte(path, at):
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+class Xxh128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+def seal(folder):
+    """Makes the seal of a part fit its manifest."""
+    hasher = ctypes.CDLL("libxxhash.so.0").XXH3_128bits
+    hasher.restype, hasher.argtypes = Xxh128, [ctypes.c_char_p, ctypes.c_size_t]
+    raw = text_of(os.path.join(folder, "manifest.json")).encode()
+    digest = hasher(raw, len(raw))
+    os.chmod(os.path.join(folder, "seal"), 0o600)
+    with open(os.path.join(folder, "seal"), "w", encoding="utf-8") as file:
+        file.write(f"{digest.high:016x}{digest.low:016x}\n")
+
+
+class Cluster:
+    """A plan and the processes that work at it."""
+
+    def __init__(self, program, folder, inputs):
+        self.program, self.folder, self.inputs = program, folder, inputs
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def plan(self, name, shards, *more, ok=(0,)):
+        file = self.path(name)
+        done = quarry(self.program, "shards", "plan", *self.inputs, "--shards", shards, "--probe-seconds", 0, "--out", file, *more, ok=ok)
+        return json.loads(text_of(file)) if done.returncode == 0 else done
+
+    def start(self, plan, shard=None, array=None, number=None, more=(), **env):
+        """A worker; with `array` its number comes from the environment."""
+        clean = {name: value for name, value in os.environ.items() if name not in ARRAY}
+        if array:
+            clean[array] = str(number)
+        command = [self.program, "mine", "--plan", self.path(plan), "--shard", "env" if array else str(shard), "--threads", "1",
+                   *map(str, more)]
+        return subprocess.Popen(command, env={**clean, **{k: str(v) for k, v in env.items()}}, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    def mine(self, plan, shard, ok=(0,), **more):
+        process = self.start(plan, shard, **more)
+        _, words = process.communicate()
+        if process.returncode not in ok:
+            sys.exit(f"shard {shard} of {plan}: exit {process.returncode}, not {ok}\n{words}")
+        return words
+
+    def missing(self, plan, *more):
+        done = quarry(self.program, "shards", "missing", self.path(plan), *more, ok=(0, GATE_FAILED))
+        check((done.returncode == 0) == (done.stdout == ""), f"missing of {plan}: exit {done.returncode} beside {done.stdout!r}")
+        return done.stdout.strip()
+
+    def status(self, plan):
+        return json_of(quarry(self.program, "shards", "status", self.path(plan), "--json", ok=(0, GATE_FAILED)).stdout)
+
+    def output(self, plan, shard):
+        text = json.loads(text_of(self.path(plan)))
+        return os.path.join(self.folder, text["outputs"], text["shards"][shard]["output"])
+
+
+def same_set(one, other, words):
+    """Row for row, column for column, and what the manifests count."""
+    (rows, manifest), (other_rows, other_manifest) = rows_of(one), rows_of(other)
+    check(manifest["content_hash"] == other_manifest["content_hash"], f"{words}: content hash")
+    check(len(rows) == len(other_rows), f"{words}: {len(rows)} and {len(other_rows)} rows")
+    differ = [r for r, pair in enumerate(zip(rows, other_rows)) if repr(pair[0]) != repr(pair[1])]
+    check(not differ, f"{words}: rows {differ[:10]} differ")
+    check([s["path"] for s in manifest["shards"]] == [s["path"] for s in other_manifest["shards"]], f"{words}: shards' names")
+    for key in SUMS:
+        check(manifest["run"].get(key) == other_manifest["run"].get(key),
+              f"{words}: run.{key} is {manifest['run'].get(key)} and {other_manifest['run'].get(key)}")
+    check(manifest["run"]["search"]["certified_rows"] == other_manifest["run"]["search"]["certified_rows"], f"{words}: certified rows")
+
+
+def test_union(c, single):
+    """Slurm's and Kubernetes' environment, three processes at a time, any order, one doubled and one killed."""
+    plan = c.plan("plan.json", SHARDS)
+    check(len(plan["shards"]) == SHARDS, f"{len(plan['shards'])} shards")
+    check(plan["shards"][0]["first_row"] == 0 and plan["shards"][-1]["end_row"] == plan["work"]["rows"], "the plan's rows")
+    check(all(a["end_row"] == b["first_row"] for a, b in zip(plan["shards"], plan["shards"][1:])), "a gap in the plan")
+    again = c.plan("again.json", SHARDS, "--shard-folder", c.path("plan.shards"))
+    check(again["plan_hash"] == plan["plan_hash"] and again["shards"] == plan["shards"], "a plan made twice differs")
+    check(c.missing("plan.json") == f"0-{SHARDS - 1}", "all are missing before")
+
+    order = [(7 * i + 3) % SHARDS for i in range(SHARDS) if (7 * i + 3) % SHARDS != 5]
+    running = []
+    for i, shard in enumerate(order + [3]):  # 3 is the first: doubled below
+        if i == 0:
+            running += [c.start("plan.json", array=ARRAY[0], number=shard), c.start("plan.json", array=ARRAY[1], number=shard)]
+        elif shard != 3:
+            running.append(c.start("plan.json", array=ARRAY[i % 2], number=shard))
+        while len(running) >= 3:
+            process = running.pop(0)
+            _, words = process.communicate()
+            check(process.returncode == 0, f"a worker ended with {process.returncode}: {words}")
+    for process in running:
+        process.communicate()
+        check(process.returncode == 0, f"a worker ended with {process.returncode}")
+    check(c.missing("plan.json") == "5", f"missing is {c.missing('plan.json')}")
+    refused = quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("joined"), ok=(GATE_FAILED,))
+    check("1 of 16 shards are missing: 5" in refused.stderr and not os.path.exists(c.path("joined")), "a join that is not complete")
+
+    c.mine("plan.json", 5, ok=(-signal.SIGKILL,), QUARRY_CRASH_AT=30)
+    check(c.missing("plan.json") == "5", "what a killed worker leaves is taken for a shard")
+    check(len(c.status("plan.json")["unfinished"]) == 1, "a killed worker left nothing to see")
+    quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("joined"), ok=(GATE_FAILED,))
+    c.mine("plan.json", 5)
+    state = c.status("plan.json")
+    check(state["complete"] and state["unfinished"] == [] and state["rows_done"] == plan["work"]["rows"], f"the rest is done: {state}")
+    check("there already" in c.mine("plan.json", 5), "a second time")
+    check("there already" in c.mine("plan.json", 5, more=["--recheck"]), "a second time, mined again")
+
+    joined = json_of(quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("joined"), "--json").stdout)
+    check(joined["content_hash"] == manifest_of(single)["content_hash"], "the joined set's hash is not the single run's")
+    same_set(single, c.path("joined"), "joined")
+    quarry(c.program, "show", c.path("joined"))
+    quarry(c.program, "audit", c.path("joined"))
+    done = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "..", "tools", "check_set"), c.path("joined"),
+                           "--ranked-rows", "20"], capture_output=True, text=True)
+    if "No module named" not in done.stderr:  # it needs NumPy
+        check(done.returncode == 0, f"check_set on the joined set: {done.stdout}{done.stderr}")
+
+
+def test_store(c, options):
+    """A version: that of a single process in a store of its own, which refresh and mine know."""
+    one, many = c.path("one_store"), c.path("many_store")
+    quarry(c.program, "mine", *c.inputs, "--store", one, *options)
+    told = json_of(quarry(c.program, "shards", "join", c.path("plan.json"), "--store", many, "--tag", "cluster", "--json").stdout)
+    check(told["version"] == 1 and not told["was_there"], f"a version: {told['version']}")
+    a, b = manifest_of(one, 1), manifest_of(many, 1)
+    check(shards_of(one, 1) == shards_of(many, 1), "the version's shards")
+    check(a["store"]["identity"] == b["store"]["identity"], "the version's identity")
+    for key in ("common", "items", "snapshot", "num_items", "exact", "as_of"):
+        check(a["store"]["basis"][key] == b["store"]["basis"][key], f"the version's basis: {key}")
+    for key in SUMS:
+        if key != "inputs":  # their paths are relative to another folder
+            check(a["run"].get(key) == b["run"].get(key), f"the version's run.{key}")
+    quarry(c.program, "verify", many)
+    there = json_of(quarry(c.program, "mine", *c.inputs, "--store", many, *options, "--json").stdout)
+    check(there["was_there"] and there["version"] == 1, "mine does not know the joined version")
+    check(json_of(quarry(c.program, "shards", "join", c.path("plan.json"), "--store", many, "--json").stdout)["was_there"], "joined twice")
+    # What rows stand on came along: a new event touches its user's rows alone.
+    user, item = text_of(c.path("events.csv")).splitlines()[1].split(",")[:2]
+    with open(c.path("more.csv"), "w", encoding="utf-8") as file:
+        file.write(text_of(c.path("events.csv")).splitlines()[0] + f"\n{user},{item},1600000000,hide,\n")
+    for store in (one, many):
+        quarry(c.program, "refresh", store, "--more-events", c.path("more.csv"))
+    a, b = manifest_of(one, 2), manifest_of(many, 2)
+    check(shards_of(one, 2) == shards_of(many, 2), "refreshed versions differ")
+    check(a["store"]["taken"]["mined"] == b["store"]["taken"]["mined"] < b["store"]["taken"]["rows"],
+          f"refresh took over {b['store']['taken']} and {a['store']['taken']}")
+
+
+def test_every_crash(c):
+    """Ended at a step on disk, wherever: afterwards the shard is there whole or not at all, and the next worker makes it so."""
+    plan = c.plan("crash.json", 4, "--rows-per-shard", "100")
+    check(len(plan["shards"]) <= 4, "shards")
+    crashes, step, committed = 0, 1, 0
+    while True:
+        shutil.rmtree(c.path("crash.shards"), ignore_errors=True)
+        process = c.start("crash.json", 0, QUARRY_CRASH_AT=f"{step}{'+' if step % 2 else ''}")
+        process.communicate()
+        if process.returncode == 0:
+            break
+        crashes += 1
+        check(process.returncode == -signal.SIGKILL, f"step {step}: exit {process.returncode}")
+        is_there = "0" not in c.missing("crash.json").split("-")[0].split(",")
+        committed += is_there
+        check(("there already" in c.mine("crash.json", 0)) == is_there, f"step {step}: the next worker")
+        check(c.missing("crash.json", "--verify") == "1-3", f"step {step}: {c.missing('crash.json', '--verify')} are missing")
+        step += 3
+    check(crashes >= 20 and committed >= 1, f"{crashes} crashes, {committed} behind the commit")
+
+
+def test_stop(c):
+    """SIGTERM while rows are mined: exit code 75, nothing is left."""
+    c.plan("stop.json", 1)
+    process = c.start("stop.json", 0, more=["--tile", "1"])
+    end = time.monotonic() + 60
+    while not glob.glob(c.path("stop.shards", ".*.partial-*")) and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate()
+    check(process.returncode == STOPPED, f"SIGTERM: exit {process.returncode}: {words}")
+    check(os.listdir(c.path("stop.shards")) == [], f"left behind: {os.listdir(c.path('stop.shards'))}")
+    check(c.missing("stop.json") == "0", "a stopped shard is there")
+
+
+def test_changed_inputs(c):
+    c.plan("changed.json", 3)
+    c.mine("changed.json", 0)
+    events, text = c.path("events.csv"), text_of(c.path("events.csv"))
+    lines = text.splitlines(keepends=True)
+    swapped = "".join([lines[0], lines[2], lines[1], *lines[3:]])
+    for change, words in ((text + lines[-1], "bytes and had"), (swapped, "not as when")):
+        with open(events, "w", encoding="utf-8", newline="") as file:
+            file.write(change)
+        said = c.mine("changed.json", 1, ok=(BAD_DATA,))
+        check("events.csv" in said and words in said, f"changed events: {said}")
+    check(c.missing("changed.json") == "1-2", "a shard of changed inputs is kept")
+    with open(events, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    c.mine("changed.json", 1)
+    c.mine("changed.json", 2)
+    with open(events, "w", encoding="utf-8", newline="") as file:
+        file.write(swapped)
+    quarry(c.program, "shards", "join", c.path("changed.json"), "--out", c.path("changed"), ok=(BAD_DATA,))
+    with open(events, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    check(not os.path.exists(c.path("changed")), "joined of changed inputs")
+
+
+def test_damage(c, single):
+    """Flipped bytes: in an answer, in what a row stands on, in the manifest."""
+    c.plan("damage.json", 3)
+    for shard in range(3):
+        c.mine("damage.json", shard)
+    columns = glob.glob(os.path.join(c.output("damage.json", 1), "s*", "score.npy"))
+    flip_byte(columns[0], 140)
+    check(c.missing("damage.json") == "", "a damage that nobody looked for")
+    check(c.missing("damage.json", "--verify") == "1", "a damage that was looked for")
+    refused = quarry(c.program, "shards", "join", c.path("damage.json"), "--out", c.path("damage"), ok=(GATE_FAILED,))
+    check("score.npy" in refused.stderr and "damaged: 1" in refused.stderr, f"join of a damaged shard: {refused.stderr}")
+    check(not os.path.exists(c.path("damage")), "joined of a damaged shard")
+    said = c.mine("damage.json", 1)
+    check("is damaged" in said and "mined again" in said, f"a damaged shard: {said}")
+    flip_byte(glob.glob(os.path.join(c.output("damage.json", 2), "bases", "*"))[0], 150)
+    check(c.missing("damage.json", "--verify") == "2", "a damaged basis")
+    c.mine("damage.json", 2)
+    counters = os.path.join(c.output("damage.json", 0), "manifest.json")
+    flip_byte(counters, re.compile(r"\d").search(text_of(counters), text_of(counters).rindex('"numbers": [')).start())
+    json.loads(text_of(counters))  # another number, no other fault
+    check(c.missing("damage.json", "--verify") == "0", "a damaged counter")
+    check("mined again" in c.mine("damage.json", 0), "a damaged counter is kept")
+    os.remove(os.path.join(c.output("damage.json", 0), "manifest.json"))
+    check(c.missing("damage.json") == "0", "a shard without manifest")
+    c.mine("damage.json", 0)
+    quarry(c.program, "shards", "join", c.path("damage.json"), "--out", c.path("damage"), "--clean")
+    check(manifest_of(c.path("damage"))["content_hash"] == manifest_of(single)["content_hash"], "mended and joined")
+    check(not os.path.exists(c.path("damage.shards")), "--clean left the shards")
+    quarry(c.program, "show", c.path("damage"))
+
+
+def test_mixed_plans(c):
+    """Two plans in one folder, and a shard of one in the place of the other's."""
+    folder = ["--shard-folder", c.path("mixed")]
+    c.plan("one.json", 2, *folder)
+    c.plan("two.json", 2, *folder, "--seed", 1)
+    for shard in range(2):
+        c.mine("two.json", shard)
+    check(c.missing("one.json") == "0-1", "another plan's shards count")
+    place, other = c.output("one.json", 0), c.output("two.json", 0)
+    shutil.copytree(other, place)
+    for command in (["shards", "missing", c.path("one.json")], ["shards", "join", c.path("one.json"), "--out", c.path("mixture")]):
+        check("of another plan" in quarry(c.program, *command, ok=(BAD_DATA,)).stderr, f"{command[1]} of a foreign shard")
+    check("of another plan" in c.mine("one.json", 0, ok=(BAD_DATA,)) and os.path.exists(place), "a foreign shard is mined over")
+    # One that says it is this plan's, as a worker that computes otherwise would write.
+    forged = manifest_of(place)
+    forged["part"]["plan"] = json.loads(text_of(c.path("one.json")))["plan_hash"]
+    os.chmod(os.path.join(place, "manifest.json"), 0o600)
+    with open(os.path.join(place, "manifest.json"), "w", encoding="utf-8") as file:
+        json.dump(forged, file)
+    seal(place)
+    said = c.mine("one.json", 0, ok=(BAD_DATA,), more=["--recheck"])
+    check("differs from what was made now in the negatives" in said, f"a shard of other answers: {said}")
+    check(glob.glob(c.path("mixed", ".*")) == [], "the refused shard is left behind")
+
+
+def test_usage(c):
+    c.mine("plan.json", SHARDS, ok=(USAGE,))
+    c.mine("plan.json", "x", ok=(USAGE,))
+    check("is set" in c.mine("plan.json", "env", ok=(USAGE,)), "no number in the environment")
+    said = c.mine("plan.json", 0, ok=(USAGE,), more=["--seed", 3, "--recipe", "random"])
+    check("--seed" in said and "--recipe" in said, f"flags beside a plan: {said}")
+    quarry(c.program, "mine", "--plan", c.path("plan.json"), ok=(USAGE,))
+    for shards in ("0", "3401", "many"):
+        c.plan("no.json", shards, ok=(USAGE,))
+    check(not os.path.exists(c.path("no.json")), "a plan of a wrong number of shards")
+    quarry(c.program, "shards", "join", c.path("plan.json"), ok=(USAGE,))
+    quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("joined"), ok=(5,))
+    edited = json.loads(text_of(c.path("plan.json")))
+    edited["run"]["options"]["seed"] = 7
+    with open(c.path("edited.json"), "w", encoding="utf-8") as file:
+        json.dump(edited, file)
+    check("was edited" in c.mine("edited.json", 0, ok=(BAD_DATA,)), "an edited plan")
+    moved = json.loads(text_of(c.path("plan.json")))
+    moved["shards"][3]["first_row"] += 1
+    with open(c.path("edited.json"), "w", encoding="utf-8") as file:
+        json.dump(moved, file)
+    c.mine("edited.json", 0, ok=(BAD_DATA,))
+    auto = c.plan("auto.json", "auto")
+    check(len(auto["shards"]) == 1 and auto["estimate"]["mine_seconds"] < 60, f"a second of work is cut: {auto['estimate']}")
+    auto = c.plan("auto.json", "auto", "--shard-seconds", auto["estimate"]["mine_seconds"] / 10)
+    check(2 <= len(auto["shards"]) <= 200, f"{len(auto['shards'])} shards of a tenth of the time")
+    c.plan("auto.json", 3, "--shard-seconds", 1, ok=(USAGE,))
+    # A plan reached by a link, from which ".." leads elsewhere.
+    os.mkdir(c.path("sub"))
+    c.plan(os.path.join("sub", "plan.json"), 2)
+    os.makedirs(c.path("far", "away"))
+    os.symlink(c.path("sub"), c.path("far", "away", "link"))
+    c.mine(os.path.join("far", "away", "link", "plan.json"), 0)
+    check(c.missing(os.path.join("sub", "plan.json")) == "1", "a shard of a plan behind a link")
+    with open(c.path("flags.toml"), "w", encoding="utf-8") as file:
+        file.write("".join(f"{flag[2:]} = {json.dumps(value)}\n" for flag, value in zip(c.inputs[::2], c.inputs[1::2])))
+    quarry(c.program, "shards", "plan", "--config", c.path("flags.toml"), "--shards", SHARDS, "--out", c.path("toml.json"), "--shard-folder",
+           c.path("plan.shards"))
+    check(c.missing("toml.json") == "", "a plan of a config file is another one")
+
+
+def test_slurm_script(c):
+    """examples/slurm/mine.sbatch, with commands that stand for Slurm's."""
+    c.plan("slurm.json", 3)
+    os.mkdir(c.path("bin"))
+    for name, text in (("srun", 'exec "$@"'), ("scontrol", f'echo "$@" >> {c.path("requeued")}'), ("quarry", f'exec {c.program} "$@"')):
+        with open(c.path("bin", name), "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n{text}\n")
+        os.chmod(c.path("bin", name), 0o700)
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "slurm", "mine.sbatch")
+
+    def task(number, **env):
+        env = {**os.environ, "PATH": c.path("bin") + ":" + os.environ["PATH"], "PLAN": c.path("slurm.json"), "SLURM_ARRAY_JOB_ID": "9",
+               "SLURM_ARRAY_TASK_ID": str(number), "SLURM_CPUS_PER_TASK": "1", **env}
+        return subprocess.run(["bash", script], env=env, capture_output=True, text=True)
+
+    for number in (0, 2):
+        done = task(number)
+        check(done.returncode == 0, f"task {number}: {done.returncode}: {done.stderr}")
+    check(c.missing("slurm.json") == "1", "tasks of an array")
+    check(task(7).returncode == USAGE and not os.path.exists(c.path("requeued")), "a wrong number is tried again")
+    check(task(1, QUARRY_FAIL_AT="9").returncode == 5 and text_of(c.path("requeued")) == "requeue 9_1\n", "a full disk is not tried again")
+    check(task(1, QUARRY_FAIL_AT="9", SLURM_RESTART_COUNT="3").returncode == 5, "a full disk")
+    check(text_of(c.path("requeued")) == "requeue 9_1\n", "tried for ever")
+    check(task(1).returncode == 0 and c.missing("slurm.json") == "", "the last task")
+
+
+def test_left_out(c):
+    """Vectors that cannot be scored, ids that are not known and rows beyond a limit: what shards leave out and count adds up."""
+    for table, bad in (("items", (7, 300)), ("users", (3, 4, 90))):
+        numbers, shape = read_npy(c.path(table + ".npy"))
+        numbers = list(numbers)
+        for row in bad:
+            numbers[row * shape[1]] = float("nan")
+        write_npy(c.path(f"bad_{table}.npy"), numbers, shape)
+    with open(c.path("strange.csv"), "w", encoding="utf-8") as file:
+        file.write(text_of(c.path("events.csv")) + "no_such_user,5,1600000000,purchase,\n3,no_such_item,1600000000,purchase,\n")
+    inputs = list(c.inputs)
+    for flag, name in (("--items", "bad_items.npy"), ("--users", "bad_users.npy"), ("--events", "strange.csv")):
+        inputs[inputs.index(flag) + 1] = c.path(name)
+    inputs[inputs.index("--recipe") + 1] = "nv-perc"
+    inputs += ["--bad-rows", "drop", "--unknown-ids", "drop", "--limit-rows", 700, "--seed", 11, "--set", "k=5"]
+    odd = Cluster(c.program, c.folder, inputs)
+    plan = odd.plan("odd.json", 7)
+    check(plan["work"]["rows"] == 700, f"rows of the plan: {plan['work']['rows']}")
+    quarry(c.program, "mine", *inputs, "--rows-per-shard", plan["work"]["rows_per_shard"], "--out", c.path("odd_single"))
+    for shard in reversed(range(len(plan["shards"]))):
+        odd.mine("odd.json", shard)
+    quarry(c.program, "shards", "join", c.path("odd.json"), "--out", c.path("odd"))
+    dropped = manifest_of(c.path("odd_single"))["run"]["dropped"]
+    check(dropped["bad_rows"] > 0 and dropped["bad_items"] == 2, f"nothing is left out: {dropped}")
+    same_set(c.path("odd_single"), c.path("odd"), "with rows left out")
+
+
+def test_approximate(c):
+    """An index that all search alike: made once, with the plan, and the same for all."""
+    refused = c.plan("ivf.json", 3, "--retriever", "IVF4,Flat", ok=(USAGE,))
+    check("--index-cache" in refused.stderr, f"an index of each worker's own: {refused.stderr}")
+    index = ["--retriever", "IVF4,Flat", "--nprobe", 2, "--index-cache", c.path("index.faiss")]
+    quarry(c.program, "mine", *c.inputs, *index, "--out", c.path("ivf_single"))
+    c.plan("ivf.json", 3, *index)
+    for shard in range(3):
+        c.mine("ivf.json", shard)
+    joined = json_of(quarry(c.program, "shards", "join", c.path("ivf.json"), "--out", c.path("ivf"), "--json").stdout)
+    check(joined["content_hash"] == manifest_of(c.path("ivf_single"))["content_hash"], "shards of an approximate index")
+    check("its own rows" in joined["run"]["recall"]["why"], f"recall: {joined['run']['recall']}")
+    check(manifest_of(c.output("ivf.json", 1))["run"]["recall"]["rows"] > 0, "recall of a shard")
+    flip_byte(c.path("index.faiss"), os.path.getsize(c.path("index.faiss")) - 9)
+    shutil.rmtree(c.output("ivf.json", 2))
+    check("another index" in c.mine("ivf.json", 2, ok=(BAD_DATA,)), "another index")
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        quarry(program, "synth", "--out", folder, "--users", 150, "--items", 600, "--dim", 16, "--force")
+        path = lambda name: os.path.join(folder, name)  # noqa: E731
+        inputs = ["--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--catalogue",
+                  path("catalogue.csv"), "--as-of", 1631536000, "--recipe", "balanced"]
+        c = Cluster(program, folder, inputs)
+        rows_per_shard = c.plan("sizes.json", SHARDS)["work"]["rows_per_shard"]
+        single = path("single")
+        quarry(program, "mine", *inputs, "--rows-per-shard", rows_per_shard, "--out", single)
+        test_union(c, single)
+        test_store(c, ["--rows-per-shard", rows_per_shard])
+        test_every_crash(c)
+        test_stop(c)
+        test_changed_inputs(c)
+        test_damage(c, single)
+        test_mixed_plans(c)
+        test_usage(c)
+        test_slurm_script(c)
+        test_left_out(c)
+        test_approximate(c)
+    finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""quarry.ray on one machine: two actors, of which one is killed and one stalls; what is joined is what one process mines, nothing hangs,
+and a second call goes on.
+
+  tests/ray_test.py PROGRAM
+
+Run it with a Python that has the package and Ray (pip install ".[ray]"); else it ends with 77, which means skipped."""
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray asks for it in a warning
+try:
+    import ray
+
+    import quarry
+    import quarry.ray
+except ImportError as error:
+    print(f"ray_test: skipped, {sys.executable} lacks Ray or the package: {error}")
+    sys.exit(77)
+
+from program import manifest_of, rows_of
+from program import quarry as run_program
+
+SHARDS = 16
+AS_OF = 1631536000
+PROGRAM = ""
+
+# Stands between the actors and the program. Files in FAULTS say what is to happen to a shard, once each.
+WRAPPER = """#!{python}
+import os, signal, sys, time
+if "--shard" not in sys.argv:
+    os.execv({program!r}, [{program!r}] + sys.argv[1:])
+shard = sys.argv[sys.argv.index("--shard") + 1]
+def once(fault):
+    try:
+        os.remove(os.path.join({faults!r}, fault + shard))
+        return True
+    except FileNotFoundError:
+        return False
+if once("kill_actor"):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+if once("crash"):
+    os.environ["QUARRY_CRASH_AT"] = "20"
+if once("stall"):
+    open(os.path.join({faults!r}, "stalling"), "w").write(str(os.getpid()))
+    time.sleep(600)
+if once("bad_data"):
+    sys.stderr.write("quarry: bad data: planted\\n")
+    sys.exit(3)
+if once("stop"):
+    sys.exit(75)
+open(os.path.join({faults!r}, "run"), "a").write(shard + "\\n")
+os.execv({program!r}, [{program!r}] + sys.argv[1:])
+"""
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class RayTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.root = cls.dir.name
+        run_program(PROGRAM, "synth", "--out", cls.root, "--users", 150, "--items", 600, "--dim", 16, "--force")
+        cls.faults = cls.path("faults")
+        os.mkdir(cls.faults)
+        cls.wrapper = cls.path("wrapper")
+        with open(cls.wrapper, "w", encoding="utf-8") as file:
+            file.write(WRAPPER.format(python=sys.executable, faults=cls.faults, program=PROGRAM))
+        os.chmod(cls.wrapper, os.stat(cls.wrapper).st_mode | stat.S_IXUSR)
+        cls.inputs = {"items": cls.path("items.npy"), "users": cls.path("users.npy"), "events": cls.path("events.csv"),
+                      "catalogue": cls.path("catalogue.csv"), "as_of": AS_OF, "recipe": "balanced"}
+        run_program(PROGRAM, "mine", *[f"--{name.replace('_', '-')}={value}" for name, value in cls.inputs.items()], "--out",
+                    cls.path("single"))
+        ray.init(num_cpus=2, log_to_driver=False)  # one cluster for all: each start costs seconds
+
+    @classmethod
+    def tearDownClass(cls):
+        ray.shutdown()
+        cls.dir.cleanup()
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.root, name)
+
+    def fault(self, name):
+        open(os.path.join(self.faults, name), "w").close()
+
+    def plan(self, name, shards=SHARDS):
+        return quarry.ray.plan(self.path(name), shards=shards, probe_seconds=0, program=PROGRAM, **self.inputs)
+
+    def mine(self, plan, **more):
+        self.words = []
+        options = {"workers": 2, "threads": 1, "program": self.wrapper, "progress": self.words.append, **more}
+        return quarry.ray.mine(plan, **options)
+
+    def ran(self):
+        """Shards that the program was started for since the last call."""
+        path = os.path.join(self.faults, "run")
+        if not os.path.exists(path):
+            return []
+        with open(path) as file:
+            shards = [int(line) for line in file]
+        os.remove(path)
+        return shards
+
+    def test_killed_workers(self):
+        """An actor dies in a shard, a program in another, one is stopped: same set, no shard missing."""
+        plan = self.plan("killed.json")
+        self.assertEqual(plan.shards, SHARDS)
+        for name in ("kill_actor4", "crash9", "stop11"):
+            self.fault(name)
+        with self.assertRaisesRegex(quarry.ConfigError, "0-15"):
+            quarry.ray.join(plan, out=self.path("joined"), program=PROGRAM)
+        run = self.mine(plan)
+        self.assertEqual(run.done, list(range(SHARDS)))
+        self.assertEqual(run.skipped, [])
+        self.assertEqual(sorted(shard for shard, _ in run.retried), [4, 9, 11])
+        reasons = dict(run.retried)
+        self.assertIn("actor died", reasons[4])
+        self.assertIn("signal 9", reasons[9])
+        self.assertIn("75", reasons[11])
+        self.assertTrue(any("16 of 16 shards" in words for words in self.words), self.words)
+        joined = quarry.ray.join(plan, out=self.path("joined"), program=PROGRAM)
+        self.assertEqual(joined["content_hash"], manifest_of(self.path("single"))["content_hash"])
+        self.assertEqual(repr(rows_of(self.path("joined"))[0]), repr(rows_of(self.path("single"))[0]))
+        self.ran()
+        again = self.mine(plan)
+        self.assertEqual((again.done, again.skipped), ([], list(range(SHARDS))))
+        self.assertEqual(self.ran(), [], "shards that are there were started again")
+
+    def test_stalled_worker(self):
+        """One shard never ends: the others are done, the watchdog speaks, the program behind the actor is gone, and a second call
+        mines that shard alone."""
+        plan = self.plan("stalled.json")
+        self.fault("stall6")
+        start = time.monotonic()
+        with self.assertRaises(quarry.ray.StallError) as caught:
+            self.mine(plan, stall_timeout=15)
+        self.assertLess(time.monotonic() - start, 150)
+        words = str(caught.exception)
+        self.assertIn("shard 6 for", words)
+        self.assertIn("resources", words)
+        self.assertIn(words, self.words)
+        self.assertEqual(quarry.ray.status(plan, program=PROGRAM)["missing"], [6])
+        with open(os.path.join(self.faults, "stalling")) as file:
+            stalled = int(file.read())
+        end = time.monotonic() + 20
+        while is_alive(stalled) and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertFalse(is_alive(stalled), "a program goes on though its actor was killed")
+        self.ran()
+        run = self.mine(plan)
+        self.assertEqual(run.done, [6])
+        self.assertEqual(len(run.skipped), SHARDS - 1)
+        self.assertEqual(self.ran(), [6])
+        joined = quarry.ray.join(plan, store=self.path("store"), tag="ray", program=PROGRAM)
+        self.assertEqual(joined["content_hash"], manifest_of(self.path("single"))["content_hash"])
+
+    def test_failures_for_good(self):
+        """Data that is wrong is not tried again; an actor that always dies ends the run; neither loses what is committed."""
+        plan = self.plan("failing.json", 4)
+        self.fault("bad_data1")
+        with self.assertRaises(quarry.ray.ShardError) as caught:
+            self.mine(plan)
+        self.assertEqual((caught.exception.shard, caught.exception.exit_code), (1, 3))
+        self.assertIn("planted", str(caught.exception))
+        missing = quarry.ray.status(plan, program=PROGRAM)["missing"]
+        self.assertIn(1, missing)
+        dies = missing[0]
+        self.fault(f"kill_actor{dies}")
+        with self.assertRaises(quarry.ray.ShardError) as caught:
+            self.mine(plan, retries=0)
+        self.assertEqual((caught.exception.shard, caught.exception.exit_code), (dies, None))
+        left = quarry.ray.status(plan, program=PROGRAM)["missing"]
+        self.assertIn(dies, left)
+        self.assertEqual(self.mine(plan).done, left)
+        self.assertTrue(quarry.ray.status(plan, verify=True, program=PROGRAM)["complete"])
+
+    def test_shell(self):
+        """python -m quarry.ray on the cluster that is there: mines, joins, and has exit codes."""
+        plan = self.plan("shell.json", 2)
+        address = ray.get_runtime_context().gcs_address
+        command = [sys.executable, "-m", "quarry.ray", plan.path, "--program", self.wrapper, "--threads", "1", "--address", address, "--out",
+                   self.path("shell")]
+        self.fault("bad_data1")
+        failed = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(failed.returncode, 3, failed.stderr)
+        self.assertIn("planted", failed.stderr)
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(manifest_of(self.path("single"))["content_hash"], done.stdout)
+        missing = subprocess.run([*command[:3], self.path("no_such.json")], capture_output=True, text=True)
+        self.assertEqual(missing.returncode, 5, missing.stderr)
+
+    def test_no_room_for_actors(self):
+        """Actors that ask for more than the cluster has never start: the watchdog says so instead of waiting."""
+        plan = self.plan("room.json", 2)
+        with self.assertRaisesRegex(quarry.ray.StallError, "resources"):
+            self.mine(plan, num_cpus=64, stall_timeout=5)
+        self.assertEqual(quarry.ray.status(plan, program=PROGRAM)["missing"], [0, 1])
+
+    def test_requests(self):
+        for wrong in ({"retries": -1}, {"workers": 0}, {"stall_timeout": 0}, {"threads": 0}):
+            with self.assertRaises(quarry.ConfigError):
+                self.mine(self.path("killed.json"), **wrong)
+        with self.assertRaisesRegex(quarry.ConfigError, "--shards"):
+            quarry.ray.plan(self.path("no.json"), shards=0, program=PROGRAM, **self.inputs)
+        with self.assertRaisesRegex(quarry.IoError, "no_such"):
+            quarry.ray.mine(self.path("no_such.json"), program=PROGRAM)
+        with self.assertRaisesRegex(quarry.InputError, "no shard plan"):
+            quarry.ray.mine(self.path("catalogue.csv"), program=PROGRAM)
+        with open(self.path("flags.toml"), "w", encoding="utf-8") as file:
+            file.write("".join(f"{name.replace('_', '-')} = {json.dumps(value)}\n" for name, value in self.inputs.items()))
+        planned = quarry.ray.plan(self.path("config.json"), shards=3, config=self.path("flags.toml"), probe_seconds=0, program=PROGRAM)
+        self.assertEqual(planned.shards, 3)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("tests/ray_test.py PROGRAM")
+    PROGRAM = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=2)

@@ -1,0 +1,185 @@
+// Joining the shards of a plan.
+#include "tools/quarry/join_shards.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "host/store/decisions.h"
+#include "host/store/files.h"
+#include "host/store/set_lock.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/planned_parts.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/report_json.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Joined {
+  std::string place, content_hash, run_json, words;
+  std::uint64_t version = 0;  ///< of a store
+  bool was_there = false;
+};
+
+void check_join_place(const JoinArgs& args) {
+  if (args.out.empty() == args.store.store.empty())
+    throw ConfigError("give --out SET or --store STORE, where the joined set is to be");
+  const bool versioned = !args.store.tags.empty() || !args.store.parents.empty() ||
+                         !args.store.model.empty() || !args.store.note.empty();
+  if (args.store.store.empty() && versioned)
+    throw ConfigError("--tag, --parent, --model and --note are of a version: give --store");
+  if (!args.store.store.empty() && args.overwrite)
+    throw ConfigError("--overwrite is for --out; a store keeps its versions");
+  for (const std::string& name : args.store.tags) Store::check_tag_name(name);
+}
+
+/// Every byte of every shard; nothing is joined of damaged ones.
+bool all_is_there(const ShardPlan& plan, const std::atomic<bool>* stop) {
+  const PlanState state = state_of_plan(plan, true, stop);
+  for (const std::string& damage : state.damages) fmt::print(stderr, "{}\n", damage);
+  if (state.missing.empty()) return true;
+  fmt::print(stderr,
+             "not joined: {} of {} shards are missing{}: {}\n  quarry mine --plan {} --shard ID "
+             "mines one\n",
+             state.missing.size(), plan.shards.size(), state.damages.empty() ? "" : " or damaged",
+             array_expression(state.missing), plan.file);
+  return false;
+}
+
+RunPart open_planned(const ShardPlan& plan, std::uint64_t id) {
+  RunPart part(plan.outputs, plan.shards[id].name, false);  // all_is_there() has read all of it
+  check_part(plan, id, part);
+  return part;
+}
+
+/// Adds what the worker counted to the run.
+std::uint64_t count_part(const RunPart& part, MiningRun& run) {
+  try {
+    const Json about = Json::parse(part.about());
+    run.miner->count_earlier(report_from_json(about.at("report")));
+    run.facts.bad_rows += about.at("bad_rows").get<std::uint64_t>();
+    run.facts.mine_seconds += about.at("seconds").get<double>();
+    return about.at("unknown_segments").get<std::uint64_t>();
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError(fmt::format("{}: 'part' is damaged ({}); delete the folder and mine it again",
+                                 part.set().manifest_path(), error.what()));
+  }
+}
+
+Joined join_into_folder(const JoinArgs& args, const ShardPlan& plan, const CLI::App& verb,
+                        const Context& context) {
+  const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
+  check_set_target(args.out, existing);
+  const SetLock lock(args.out);
+  MiningRun run(plan.request(verb, {}), plan.rows_per_shard, args.out, context);
+  plan.check_inputs(run);
+  SetWriter writer(args.out, run.schema(), plan.rows_per_shard, existing);
+  std::uint64_t unknown_segments = 0;
+  Progress progress("shards", plan.shards.size());
+  for (std::uint64_t id = 0; id < plan.shards.size(); ++id) {
+    const RunPart part = open_planned(plan, id);
+    writer.append_set(part.set(), context.stop);
+    unknown_segments += count_part(part, run);
+    progress.update(id + 1);
+  }
+  if (context.stop->load()) throw Cancelled("stopped; nothing was written to " + args.out);
+  check_unchanged(*run.inputs);
+  Joined joined;
+  joined.place = args.out;
+  joined.run_json = run.report(recall_of_parts(*run.miner), unknown_segments);
+  joined.content_hash = writer.finish(joined.run_json);
+  joined.words = run_to_words(run.facts);
+  if (!writer.moved_aside().empty())
+    joined.words += fmt::format("the set that was there is now {}\n", writer.moved_aside());
+  return joined;
+}
+
+Joined join_into_a_store(const JoinArgs& args, const ShardPlan& plan, const CLI::App& verb,
+                         const Context& context) {
+  const Store store = Store::create(args.store.store);
+  const StoreLock lock(store.path());
+  read_policy(store);
+  for (const std::string& name : args.store.tags) check_free_tag(store, name);
+  for (const std::string& parent : args.store.parents) store.resolve(parent);
+  store.events();
+  MiningRun run(plan.request(verb, {}), plan.rows_per_shard, store.path(), context);
+  plan.check_inputs(run);
+  StoreOptions options = args.store;
+  options.rows_per_shard = plan.rows_per_shard;
+  const MadeParts parts{plan.shards.size(),
+                        [&](std::uint64_t id) { return open_planned(plan, id); }};
+  const Stored stored = join_into_store(store, options, run, context, parts);
+  Joined joined;
+  joined.place = fmt::format("{}@{}", args.store.store, stored.version);
+  joined.version = stored.version;
+  joined.was_there = stored.was_there;
+  joined.content_hash = stored.content_hash;
+  joined.run_json = stored.run_json;
+  if (!stored.was_there) joined.words = run_to_words(run.facts);
+  if (!may_be_latest(store, stored.version)) {
+    joined.words += fmt::format("note: latest stays where it is, the store's policy asks for {}\n",
+                                words_of(read_policy(store)));
+  }
+  return joined;
+}
+
+/// The shards' folders and what killed workers left, and the folder if nothing else is in it.
+void clean_outputs(const ShardPlan& plan) {
+  for (const PlannedShard& shard : plan.shards) {
+    remove_folder(plan.outputs + "/" + shard.name);
+    for (int n = 1; n <= 100; ++n) {
+      const std::string damaged = fmt::format("{}/{}.damaged-{}", plan.outputs, shard.name, n);
+      std::error_code error;
+      if (!std::filesystem::exists(damaged, error)) break;
+      remove_folder(damaged);
+    }
+  }
+  for (const std::string& path : unfinished_parts(plan.outputs, plan.hash.substr(0, 16) + "-"))
+    remove_folder(path);
+  std::error_code error;
+  if (std::filesystem::is_empty(plan.outputs, error)) remove_path(plan.outputs);
+}
+
+}  // namespace
+
+MeasuredRecall recall_of_parts(const Miner& miner) {
+  if (miner.exact()) return {};
+  return {{}, "mined in shards, each of which measured its own rows (run.recall of its manifest)"};
+}
+
+int join_shards(const JoinArgs& args, const CLI::App& verb, const Context& context) {
+  check_join_place(args);
+  const ShardPlan plan = read_shard_plan(args.plan);
+  if (!all_is_there(plan, context.stop)) return kGateFailed;
+  plan.check_sizes();
+  const Joined joined = args.out.empty() ? join_into_a_store(args, plan, verb, context)
+                                         : join_into_folder(args, plan, verb, context);
+  std::fputs(joined.words.c_str(), stderr);
+  fmt::print(stderr, "{} {}, joined of {} shards  content hash {}\n",
+             joined.was_there ? "there already:" : "wrote", joined.place, plan.shards.size(),
+             joined.content_hash);
+  if (args.clean) clean_outputs(plan);
+  if (args.json) {
+    Json out = {{"plan_hash", plan.hash}, {"shards", plan.shards.size()}};
+    if (args.out.empty()) {
+      out["store"] = args.store.store;
+      out["version"] = joined.version;
+      out["was_there"] = joined.was_there;
+    } else {
+      out["set"] = args.out;
+    }
+    out["content_hash"] = joined.content_hash;
+    out["run"] = Json::parse(joined.run_json);
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  }
+  return 0;
+}
+
+}  // namespace quarry

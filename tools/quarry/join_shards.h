@@ -1,0 +1,31 @@
+// The shards of a plan joined into what one process would have written.
+#pragma once
+
+#include <string>
+
+#include "tools/quarry/mine_into_store.h"
+#include "tools/quarry/recall_report.h"
+#include "tools/quarry/shard_plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace quarry {
+
+struct JoinArgs {
+  std::string plan, out;
+  StoreOptions store;
+  bool overwrite = false;
+  bool clean = false;  ///< remove the shards' folders behind it
+  bool json = false;
+};
+
+/// Joins, or says what is missing and returns kGateFailed. `verb`: whose command line this is.
+/// Throws InputError where a shard is damaged or inputs changed.
+int join_shards(const JoinArgs& args, const CLI::App& verb, const Context& context);
+
+/// Of a run whose rows other processes mined: they measured it, each on its own rows.
+MeasuredRecall recall_of_parts(const Miner& miner);
+
+}  // namespace quarry

@@ -1,0 +1,84 @@
+// What is there of a plan.
+#include "tools/quarry/planned_parts.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "host/store/files.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t kMostPartBytes = 256ull << 20;
+
+/// `part` of a manifest, compared with the plan.
+double check_part_json(const ShardPlan& plan, std::uint64_t id, const std::string& where,
+                       const Json& part) {
+  if (!part.is_object() || part.value("plan", Json()) != plan.hash ||
+      part.value("shard", Json()) != id) {
+    throw ForeignPart(fmt::format(
+        "{}: is not shard {} of {} but of another plan, or another shard; nothing of it is used, "
+        "move it away",
+        where, id, plan.file));
+  }
+  const Json seconds = part.value("seconds", Json());
+  return seconds.is_number() ? seconds.get<double>() : 0;
+}
+
+}  // namespace
+
+void check_part(const ShardPlan& plan, std::uint64_t id, const RunPart& part) {
+  check_part_json(plan, id, part.set().path(), Json::parse(part.about()));
+  const PlannedShard& shard = plan.shards[id];
+  if (part.set().rows() != shard.end_row - shard.first_row || part.set().k() != plan.k) {
+    throw InputError(fmt::format("{}: has {} rows of {} negatives, the plan's shard has {} of {}",
+                                 part.set().path(), part.set().rows(), part.set().k(),
+                                 shard.end_row - shard.first_row, plan.k));
+  }
+}
+
+PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bool>* stop) {
+  PlanState state;
+  for (std::uint64_t id = 0; id < plan.shards.size(); ++id) {
+    if (stop->load()) throw Cancelled("stopped while looking at shards; nothing was written");
+    const PlannedShard& shard = plan.shards[id];
+    if (!RunPart::is_there(plan.outputs, shard.name)) {
+      state.missing.push_back(id);
+      continue;
+    }
+    try {
+      const std::string path = plan.outputs + "/" + shard.name;
+      const std::string file = path + "/manifest.json";
+      const Json manifest = Json::parse(read_text(file, kMostPartBytes), nullptr, false);
+      if (!manifest.is_object()) throw InputError(file + ": is not JSON; it is damaged");
+      const double seconds =
+          check_part_json(plan, id, path, manifest.value("part", Json::object()));
+      if (verify) check_part(plan, id, RunPart(plan.outputs, shard.name, true));
+      state.seconds += seconds;
+      state.rows_done += shard.end_row - shard.first_row;
+    } catch (const ForeignPart&) {
+      throw;
+    } catch (const std::runtime_error& error) {  // damaged, or not to be read
+      state.damages.push_back(fmt::format("shard {}: {}", id, error.what()));
+      state.missing.push_back(id);
+    }
+  }
+  state.unfinished = unfinished_parts(plan.outputs, plan.hash.substr(0, 16) + "-");
+  return state;
+}
+
+std::string array_expression(const std::vector<std::uint64_t>& ids) {
+  std::string text;
+  for (std::size_t i = 0; i < ids.size();) {
+    std::size_t end = i + 1;
+    while (end < ids.size() && ids[end] == ids[end - 1] + 1) ++end;
+    text += (text.empty() ? "" : ",") + std::to_string(ids[i]);
+    if (end > i + 1) text += "-" + std::to_string(ids[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+}  // namespace quarry

@@ -1,0 +1,314 @@
+// Work lists.
+#include "tools/quarry/shard_plan.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "host/store/digest.h"
+#include "host/store/files.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/file_identity.h"
+#include "tools/quarry/item_names.h"
+#include "tools/quarry/mine_into_store.h"
+#include "tools/quarry/recorded_run.h"
+#include "tools/quarry/run_report.h"
+#include "tools/quarry/version.h"
+
+namespace quarry {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kPlanFormat = "quarry.shard_plan";
+constexpr std::uint64_t kPlanVersion = 1;
+constexpr std::uint64_t kMostPlanBytes = 64ull << 20;
+constexpr std::uint64_t kUsualRowsPerShard = 65536;
+constexpr const char* kIndexRole = "index-cache";
+
+std::string folder_of(const std::string& file) {
+  // Without links: paths go up from it by "..".
+  return fs::weakly_canonical(fs::absolute(file).lexically_normal().parent_path()).string();
+}
+
+std::string dump_plan(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Over all that decides what the shards are.
+std::string hash_of_plan(const Json& plan) {
+  const std::string text =
+      dump_plan({plan.at("format_version"), plan.at("run"), plan.at("work")}, -1);
+  DigestStream stream;
+  stream.update(text.data(), text.size());
+  return stream.digest().hex();
+}
+
+std::string part_name(const std::string& hash, std::uint64_t id) {
+  return fmt::format("{}-{:08}", hash.substr(0, 16), id);
+}
+
+struct Cut {
+  std::uint64_t rows_per_shard, rows_per_part;
+};
+
+Cut cut_of(const ShardCut& wish, std::uint64_t rows) {
+  const auto up = [](std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; };
+  const std::uint64_t part = up(rows, std::min(wish.shards, rows));
+  Cut cut{};
+  // A plan's shard is of whole shards of the set, so that the set is the one that one process
+  // writes, file by file.
+  if (wish.rows_per_shard > 0) {
+    cut.rows_per_shard = wish.rows_per_shard;
+  } else {
+    cut.rows_per_shard = up(part, up(part, kUsualRowsPerShard));
+  }
+  cut.rows_per_part = up(part, cut.rows_per_shard) * cut.rows_per_shard;
+  if (up(rows, cut.rows_per_shard) > kMaxShards) {
+    throw ConfigError(
+        fmt::format("--shards: {} shards of {} rows make a set of {} shards, at most {} are "
+                    "allowed; give fewer "
+                    "--shards or more --rows-per-shard",
+                    wish.shards, rows, up(rows, cut.rows_per_shard), kMaxShards));
+  }
+  return cut;
+}
+
+/// Paths are bytes and JSON is UTF-8: another path would be looked for by whoever reads the plan.
+void check_paths(const std::string& options) {
+  if (options.find("\xEF\xBF\xBD") != std::string::npos) {
+    throw ConfigError(
+        "the path of an input is not UTF-8, so that a plan cannot name it; give it another name, "
+        "or "
+        "a link to it");
+  }
+}
+
+Json files_json(const MiningRun& run, const std::string& folder) {
+  Json files = Json::array();
+  for (const InputFile& file : run.inputs->files) {
+    files.push_back({{"role", file.role},
+                     {"path", path_from(folder, file.path)},
+                     {"bytes", file.bytes},
+                     {"xxh3_128", file.xxh3_128}});
+  }
+  if (!run.miner->exact()) {
+    const FileDigest index = digest_file(run.request.options.index_cache);
+    files.push_back({{"role", kIndexRole},
+                     {"path", path_from(folder, run.request.options.index_cache)},
+                     {"bytes", index.bytes},
+                     {"xxh3_128", index.digest.hex()}});
+  }
+  return files;
+}
+
+[[noreturn]] void fail_plan(const std::string& file, const std::string& why) {
+  throw InputError(fmt::format("{}: {}; quarry shards plan makes another", file, why));
+}
+
+std::vector<PlannedShard> shards_of_plan(const std::string& file, const Json& json,
+                                         const std::string& hash) {
+  const Json& work = json.at("work");
+  const auto first = work.at("first_row").get<std::uint64_t>();
+  const auto rows = work.at("rows").get<std::uint64_t>();
+  const auto each = work.at("rows_per_part").get<std::uint64_t>();
+  std::vector<PlannedShard> shards;
+  if (rows == 0 || each == 0) fail_plan(file, "it has no rows");
+  for (std::uint64_t at = 0; at < rows; at += each) {
+    shards.push_back(
+        {first + at, first + std::min(at + each, rows), part_name(hash, shards.size())});
+    const std::size_t id = shards.size() - 1;
+    const Json& listed = json.at("shards").at(id);
+    if (listed != Json{{"id", id},
+                       {"first_row", shards[id].first_row},
+                       {"end_row", shards[id].end_row},
+                       {"output", shards[id].name}})
+      fail_plan(file, fmt::format("shard {} is not the one that its hash stands for", id));
+    if (shards.size() > kMaxShards) fail_plan(file, "it has too many shards");
+  }
+  if (json.at("shards").size() != shards.size()) fail_plan(file, "it lists too many shards");
+  return shards;
+}
+
+}  // namespace
+
+std::string make_shard_plan(const std::string& file, const std::string& outputs,
+                            const ShardCut& wish, const MiningRun& run,
+                            const std::string& command_line, const std::string& estimate_json) {
+  const std::string folder = folder_of(file);
+  const RunRequest& request = run.request;
+  const Cut cut = cut_of(wish, run.rows());
+  const std::string options = options_to_json(request.options, folder);
+  check_paths(options);
+  check_paths(fs::path(outputs).generic_string());
+  StoreOptions store;
+  store.rows_per_shard = cut.rows_per_shard;
+  Json plan = {{"format", kPlanFormat}, {"format_version", kPlanVersion}, {"plan_hash", ""}};
+  plan["command_line"] = command_line;
+  plan["estimate"] = Json::parse(estimate_json);
+  // As in the manifest of a set.
+  plan["run"] = {{"options", Json::parse(options)},
+                 {"recipe",
+                  {{"name", request.recipe.name},
+                   {"hash", fmt::format("{:016x}", request.recipe.hash)},
+                   {"overrides", request.options.overrides},
+                   {"text", request.recipe.text}}},
+                 {"seed", request.options.seed},
+                 {"round", request.options.round},
+                 {"inputs", files_json(run, folder)},
+                 {"rows", {{"in_all", run.inputs->rows.size()}}}};
+  plan["work"] = {{"program", kVersion},
+                  {"identity", run_identity(store, request, *run.inputs, folder)},
+                  {"exact", run.miner->exact()},
+                  {"k", request.recipe.k},
+                  {"first_row", run.inputs->first_row},
+                  {"rows", run.rows()},
+                  {"rows_per_shard", cut.rows_per_shard},
+                  {"rows_per_part", cut.rows_per_part}};
+  plan["outputs"] = path_from(folder, outputs);
+  const std::string hash = hash_of_plan(plan);
+  plan["plan_hash"] = hash;
+  plan["shards"] = Json::array();
+  for (std::uint64_t at = 0, id = 0; at < run.rows(); at += cut.rows_per_part, ++id) {
+    const std::uint64_t first = run.inputs->first_row + at;
+    plan["shards"].push_back({{"id", id},
+                              {"first_row", first},
+                              {"end_row", std::min(first + cut.rows_per_part, run.inputs->end_row)},
+                              {"output", part_name(hash, id)}});
+  }
+  return dump_plan(plan, 2) + "\n";
+}
+
+ShardPlan read_shard_plan(const std::string& file) {
+  ShardPlan plan;
+  plan.file = file;
+  plan.json = read_text(file, kMostPlanBytes);
+  const Json json = Json::parse(plan.json, nullptr, false);
+  if (!json.is_object() || json.value("format", Json()) != kPlanFormat)
+    fail_plan(file, "is no shard plan");
+  if (json.value("format_version", Json()) != kPlanVersion)
+    fail_plan(file, fmt::format("its 'format_version' is not {}", kPlanVersion));
+  try {
+    plan.hash = json.at("plan_hash").get<std::string>();
+    if (plan.hash != hash_of_plan(json))
+      fail_plan(file, "does not have the hash that it names: it is damaged or was edited");
+    const Json& work = json.at("work");
+    const auto program = work.at("program").get<std::string>();
+    if (program != kVersion) {
+      throw ConfigError(fmt::format(
+          "{}: was made by quarry {}, this is {}; all of a plan's shards are mined by one version",
+          file, program, kVersion));
+    }
+    plan.identity = work.at("identity").get<std::string>();
+    plan.exact = work.at("exact").get<bool>();
+    plan.k = work.at("k").get<std::uint32_t>();
+    plan.rows_per_shard = work.at("rows_per_shard").get<std::uint64_t>();
+    plan.shards = shards_of_plan(file, json, plan.hash);
+    const fs::path folder = folder_of(file);
+    plan.outputs = (folder / json.at("outputs").get<std::string>()).lexically_normal().string();
+    for (const Json& entry : json.at("run").at("inputs")) {
+      plan.files.push_back(
+          {entry.at("role").get<std::string>(),
+           (folder / entry.at("path").get<std::string>()).lexically_normal().string(),
+           entry.at("bytes").get<std::uint64_t>(), entry.at("xxh3_128").get<std::string>()});
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail_plan(file, fmt::format("it is damaged ({})", error.what()));
+  }
+  return plan;
+}
+
+RunRequest ShardPlan::request(const CLI::App& verb, const RunOptions& flags) const {
+  const RecordedText text{folder_of(file), file, json};
+  RunOptions options = recorded_options(text, verb, flags);
+  options.shard.clear();
+  RunRequest checked = check_run_options(options, recorded_recipe(text, options.round));
+  checked.miner.faiss.save = false;  // an index is made once, with the plan
+  return checked;
+}
+
+void ShardPlan::check_sizes() const {
+  for (const PlannedFile& planned : files) {
+    const std::uint64_t bytes = identity_of(planned.path).bytes;
+    if (bytes == planned.bytes) continue;
+    throw InputError(
+        fmt::format("{}: has {} bytes and had {} when {} was made; shards of changed inputs do not "
+                    "fit together. "
+                    "Put the file back, or plan anew",
+                    planned.path, bytes, planned.bytes, file));
+  }
+  for (const PlannedFile& planned : files) {
+    if (planned.role != kIndexRole) continue;
+    if (digest_file(planned.path).digest.hex() != planned.xxh3_128) {
+      throw InputError(
+          fmt::format("{}: is another index than when {} was made; put it back, or plan anew",
+                      planned.path, file));
+    }
+  }
+}
+
+void ShardPlan::check_inputs(const MiningRun& run) const {
+  std::vector<std::string> changed;
+  for (const InputFile& used : run.inputs->files) {
+    const auto planned = std::find_if(files.begin(), files.end(), [&](const PlannedFile& entry) {
+      return entry.role == used.role;
+    });
+    if (planned == files.end() || planned->bytes != used.bytes ||
+        planned->xxh3_128 != used.xxh3_128)
+      changed.push_back(fmt::format("{} ({})", used.path, used.role));
+  }
+  if (!changed.empty()) {
+    throw InputError(fmt::format(
+        "{}: not as when {} was made; shards of changed inputs do not fit together. Put them back, "
+        "or plan anew",
+        fmt::join(changed, ", "), file));
+  }
+  StoreOptions store;
+  store.rows_per_shard = rows_per_shard;
+  if (run_identity(store, run.request, *run.inputs, folder_of(file)) != identity) {
+    throw InputError(
+        fmt::format("{}: the run that it describes is another one here, though all files are the "
+                    "same (a version "
+                    "of --snapshot that a tag named?); plan anew",
+                    file));
+  }
+}
+
+std::uint64_t shard_number(const std::string& text, const ShardPlan& plan) {
+  std::string number = text, from = "--shard";
+  if (text == "env") {
+    number.clear();
+    for (const char* name :
+         {"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}) {
+      const char* value = std::getenv(name);
+      if (value == nullptr || *value == '\0') continue;
+      if (!number.empty() && number != value) {
+        throw ConfigError(fmt::format("--shard env: {} is {} and {} is {}; give --shard ID", from,
+                                      number, name, value));
+      }
+      number = value;
+      from = name;
+    }
+    if (number.empty()) {
+      throw ConfigError(
+          "--shard env: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and "
+          "AWS_BATCH_JOB_ARRAY_INDEX is set; give --shard ID");
+    }
+  }
+  std::uint64_t id = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id);
+  if (error != std::errc() || end != number.data() + number.size() || id >= plan.shards.size()) {
+    throw ConfigError(fmt::format("{}: '{}' is no shard of {}, which has shards 0 to {}", from,
+                                  number, plan.file, plan.shards.size() - 1));
+  }
+  return id;
+}
+
+}  // namespace quarry

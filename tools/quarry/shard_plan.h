@@ -1,0 +1,70 @@
+// A work list: the rows of one mining run cut into shards that any machines may mine in any order,
+// and all that makes them come out alike.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/quarry/mining_run.h"
+
+namespace CLI {
+class App;
+}
+
+namespace quarry {
+
+/// Rows [first, end) of the run.
+struct PlannedShard {
+  std::uint64_t first_row = 0, end_row = 0;
+  std::string name;  ///< of its folder, made of the plan's hash and its number
+};
+
+/// An input, as it must be when a shard is mined.
+struct PlannedFile {
+  std::string role, path;
+  std::uint64_t bytes = 0;
+  std::string xxh3_128;
+};
+
+struct ShardPlan {
+  std::string file;  ///< where it lies
+  std::string json;  ///< its text
+  std::string hash;  ///< of all that decides, 32 hex digits
+  std::string identity;
+  std::uint64_t rows_per_shard = 0;  ///< of the set that is joined
+  std::uint32_t k = 0;
+  bool exact = true;
+  std::vector<PlannedFile> files;
+  std::vector<PlannedShard> shards;
+  std::string outputs;  ///< folder of the shards' folders
+
+  std::uint64_t rows() const { return shards.back().end_row - shards.front().first_row; }
+  /// The run's request, flags of `verb` in their place. Throws ConfigError.
+  RunRequest request(const CLI::App& verb, const RunOptions& flags) const;
+  /// Before anything is loaded: throws InputError where a file has another size, IoError where it
+  /// is not there.
+  void check_sizes() const;
+  /// Of a run that is loaded: throws InputError naming the files that are not those of the plan.
+  void check_inputs(const MiningRun& run) const;
+};
+
+/// How the rows are cut.
+struct ShardCut {
+  std::uint64_t shards = 0;          ///< wished
+  std::uint64_t rows_per_shard = 0;  ///< of the set; 0: not given
+};
+
+/// The plan of a loaded run, for a file that will lie at `file`. estimate_json: an object. Throws
+/// ConfigError where the run cannot be mined in shards, or not in so many.
+std::string make_shard_plan(const std::string& file, const std::string& outputs,
+                            const ShardCut& cut, const MiningRun& run,
+                            const std::string& command_line, const std::string& estimate_json);
+/// Throws InputError where it is damaged or was edited, ConfigError where another version of this
+/// program made it.
+ShardPlan read_shard_plan(const std::string& file);
+
+/// A shard's number: as written, or with "env" that of the task in a job array. Throws ConfigError.
+std::uint64_t shard_number(const std::string& text, const ShardPlan& plan);
+
+}  // namespace quarry

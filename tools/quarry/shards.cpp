@@ -1,0 +1,264 @@
+// quarry shards: a run cut into shards for a cluster: planned, watched, joined.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "host/store/files.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/config_file.h"
+#include "tools/quarry/join_shards.h"
+#include "tools/quarry/output_file.h"
+#include "tools/quarry/planned_parts.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/row_probe.h"
+#include "tools/quarry/shard_plan.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Shards of "auto": so long that loading the inputs, which each worker does, is a tenth of the
+/// time, and no longer than a scheduler's queue or a preempted machine makes pleasant.
+constexpr double kLoadsPerShard = 9;
+constexpr double kShortestSeconds = 60, kLongestSeconds = 300;
+
+struct ShardsPlanArgs {
+  RunOptions run;
+  std::string shards = "auto";
+  std::uint64_t rows_per_shard = 0;
+  std::string out, outputs;
+  double probe_seconds = 3;
+  double shard_seconds = 0;
+  bool json = false;
+};
+
+struct ShardsStateArgs {
+  std::string plan;
+  bool verify = false;
+  bool json = false;
+};
+
+std::uint64_t wished_shards(const std::string& text) {
+  std::uint64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size() || count < 1 || count > kMaxShards) {
+    throw ConfigError(
+        fmt::format("--shards: '{}' is neither auto nor a number from 1 to {}", text, kMaxShards));
+  }
+  return count;
+}
+
+/// What a worker with other devices or threads might choose otherwise is written down: all search
+/// the same index in the same way.
+void pin_search(MiningRun& run) {
+  RunOptions& options = run.request.options;
+  const RetrieverChoice& choice = run.miner->choice();
+  if (options.retriever == "auto" && options.recall < 1 && !choice.rule.empty()) {
+    options.retriever = choice.chosen.retriever;
+    if (options.nprobe == 0) options.nprobe = choice.chosen.nprobe;
+    if (options.ef_search == 0) options.ef_search = choice.chosen.ef_search;
+  }
+  if (run.miner->exact()) return;
+  if (options.index_cache.empty()) {
+    throw ConfigError(fmt::format(
+        "--retriever: {} is an approximate index, which is made once and searched by all workers: "
+        "give --index-cache FILE, or --retriever exact",
+        run.miner->plan(1).retriever));
+  }
+  options.tile = run.miner->plan(run.rows()).tile_rows;
+}
+
+int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
+  check_required(args.run, {{&args.out, "--out"}});
+  if (!args.run.shard.empty()) throw ConfigError("--shard: a plan is of all rows; take it out");
+  ShardCut cut{0, args.rows_per_shard};
+  const bool by_time = args.shards == "auto";
+  if (!by_time && args.shard_seconds > 0)
+    throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
+  if (!by_time) cut.shards = wished_shards(args.shards);
+  const std::string outputs =
+      !args.outputs.empty() ? args.outputs
+                            : std::filesystem::path(args.out).replace_extension(".shards").string();
+  OutputFile file(args.out, "--out");
+  // Rows per shard are chosen when the rows are known.
+  MiningRun run(check_run_options(args.run), std::uint64_t{1} << 40, args.out, context);
+  pin_search(run);
+  const double starting = run.facts.load_seconds + run.facts.prepare_seconds;
+  RecallSample unused(0);
+  const RowProbe probe = probe_rows(
+      *run.inputs, *run.miner, run.request.recipe,
+      by_time ? std::max(args.probe_seconds, 1e-3) : args.probe_seconds, unused, context);
+  if (context.stop->load()) throw Cancelled("stopped while planning; nothing was written");
+  const double mining =
+      probe.rows_per_second > 0 ? static_cast<double>(run.rows()) / probe.rows_per_second : 0;
+  if (by_time) {
+    const double each = args.shard_seconds > 0 ? args.shard_seconds
+                                               : std::clamp(kLoadsPerShard * starting,
+                                                            kShortestSeconds, kLongestSeconds);
+    cut.shards = static_cast<std::uint64_t>(
+        std::clamp(std::ceil(mining / each), 1.0, static_cast<double>(kMaxShards)));
+  }
+  check_unchanged(*run.inputs);
+  const Json estimate = {{"rows_per_second", probe.rows_per_second},
+                         {"load_and_prepare_seconds", starting},
+                         {"mine_seconds", mining}};
+  const std::string text =
+      make_shard_plan(args.out, outputs, cut, run, context.command_line, estimate.dump());
+  file.write(text);
+  const ShardPlan plan = read_shard_plan(args.out);
+  const double shards = static_cast<double>(plan.shards.size());
+  fmt::print(stderr, "{} rows in {} shards of {}, numbered 0 to {}\n", words_of_count(plan.rows()),
+             plan.shards.size(),
+             words_of_count(plan.shards.front().end_row - plan.shards.front().first_row),
+             plan.shards.size() - 1);
+  if (!by_time && plan.shards.size() != cut.shards) {
+    fmt::print(stderr,
+               "note: {} shards were asked for; each is of whole shards of the set, of {} "
+               "rows\n",
+               cut.shards, words_of_count(plan.rows_per_shard));
+  }
+  if (mining > 0) {
+    fmt::print(stderr, "a shard takes about {} to load and {} to mine here\n",
+               words_of_seconds(starting), words_of_seconds(mining / shards));
+    if (starting > mining / shards && plan.shards.size() > 1) {
+      fmt::print(stderr, "warning: loading takes longer than mining; fewer shards waste less\n");
+    }
+  }
+  fmt::print(stderr, "wrote {}  plan hash {}\n", args.out, plan.hash);
+  if (args.json) std::fputs(plan.json.c_str(), stdout);
+  return 0;
+}
+
+int run_shards_status(const ShardsStateArgs& args, const Context& context) {
+  const ShardPlan plan = read_shard_plan(args.plan);
+  const PlanState state = state_of_plan(plan, args.verify, context.stop);
+  const std::size_t done = plan.shards.size() - state.missing.size();
+  const bool complete = state.missing.empty();
+  if (args.json) {
+    const Json out = {{"plan_hash", plan.hash},
+                      {"shards", plan.shards.size()},
+                      {"done", done},
+                      {"complete", complete},
+                      {"rows", plan.rows()},
+                      {"rows_done", state.rows_done},
+                      {"seconds", state.seconds},
+                      {"missing", state.missing},
+                      {"array", array_expression(state.missing)},
+                      {"damages", state.damages},
+                      {"unfinished", state.unfinished},
+                      {"outputs", plan.outputs}};
+    std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    return complete ? 0 : kGateFailed;
+  }
+  fmt::print("{} of {} shards, {} of {} rows\n", done, plan.shards.size(),
+             words_of_count(state.rows_done), words_of_count(plan.rows()));
+  for (const std::string& damage : state.damages) fmt::print("damaged: {}\n", damage);
+  if (!state.unfinished.empty()) {
+    fmt::print("{} unfinished, of workers at work or killed\n",
+               words_of_count(state.unfinished.size(), "shard"));
+  }
+  if (!complete) fmt::print("missing: {}\n", array_expression(state.missing));
+  return complete ? 0 : kGateFailed;
+}
+
+int run_shards_missing(const ShardsStateArgs& args, const Context& context) {
+  const ShardPlan plan = read_shard_plan(args.plan);
+  const PlanState state = state_of_plan(plan, args.verify, context.stop);
+  for (const std::string& damage : state.damages) fmt::print(stderr, "{}\n", damage);
+  if (state.missing.empty()) return 0;
+  fmt::print("{}\n", array_expression(state.missing));
+  return kGateFailed;
+}
+
+void add_shards_plan(CLI::App& shards, Context& context) {
+  auto args = std::make_shared<ShardsPlanArgs>();
+  CLI::App* verb = shards.add_subcommand("plan", "cut a run into shards: writes the work list");
+  add_run_options(*verb, args->run);
+  verb->add_option("--out", args->out, "file of the plan, JSON");
+  verb->add_option("--shards", args->shards,
+                   "how many at most; auto: of 1 to 5 minutes here, by mining some rows")
+      ->capture_default_str();
+  verb->add_option(
+          "--shard-seconds", args->shard_seconds,
+          "with --shards auto: seconds of mining in a shard; 0: 60 to 300, by what loading takes")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 86400.0));
+  verb->add_option("--shard-folder", args->outputs,
+                   "where the shards will lie; default: beside the plan, <plan>.shards");
+  verb->add_option("--rows-per-shard", args->rows_per_shard,
+                   "rows per shard of the set that is joined; 0: at most 65536, to fit --shards")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 40));
+  verb->add_option("--probe-seconds", args->probe_seconds,
+                   "time for trying rows; 0: do not try, unless --shards is auto")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 60.0));
+  verb->add_flag("--json", args->json, "print the plan on stdout too");
+  add_config_option(*verb);
+  verb->callback([&context, args] {
+    context.run = [&context, args] { return run_shards_plan(*args, context); };
+  });
+}
+
+void add_shards_state(CLI::App& shards, Context& context) {
+  auto args = std::make_shared<ShardsStateArgs>();
+  CLI::App* status = shards.add_subcommand(
+      "status", "what is done and what is missing; exit code 8 until all is done");
+  CLI::App* missing = shards.add_subcommand(
+      "missing", "numbers of the missing shards, as --array= takes them; exit code 8 if any is");
+  for (CLI::App* verb : {status, missing}) {
+    verb->add_option("plan", args->plan, "the plan")->required();
+    verb->add_flag("--verify", args->verify, "read every byte: damaged shards are missing too");
+  }
+  status->add_flag("--json", args->json, "JSON on stdout");
+  status->callback([&context, args] {
+    context.run = [&context, args] { return run_shards_status(*args, context); };
+  });
+  missing->callback([&context, args] {
+    context.run = [&context, args] { return run_shards_missing(*args, context); };
+  });
+}
+
+void add_shards_join(CLI::App& shards, Context& context) {
+  auto args = std::make_shared<JoinArgs>();
+  CLI::App* verb = shards.add_subcommand(
+      "join", "one set of all shards, the one that a single process would have written");
+  verb->add_option("plan", args->plan, "the plan")->required();
+  verb->add_option("--out", args->out, "folder of the set");
+  verb->add_flag("--overwrite", args->overwrite,
+                 "replace the set at --out; the old one is kept as <out>.old");
+  verb->add_option("--store", args->store.store, "instead of --out: adds a version to a store");
+  verb->add_option("--tag", args->store.tags, "with --store: tags to move to the new version");
+  verb->add_option("--model", args->store.model, "with --store: name of the model of the vectors");
+  verb->add_option("--parent", args->store.parents,
+                   "with --store: versions that this one comes from");
+  verb->add_option("--note", args->store.note, "with --store: words kept with the version");
+  verb->add_flag("--clean", args->clean, "then remove the shards' folders");
+  verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
+  verb->callback([&context, args, verb] {
+    context.run = [&context, args, verb] { return join_shards(*args, *verb, context); };
+  });
+}
+
+}  // namespace
+
+void add_shards(CLI::App& app, Context& context) {
+  CLI::App* verb = app.add_subcommand(
+      "shards", "mine on many machines: plan, status, missing, join (docs/cluster.md)");
+  verb->require_subcommand(1);
+  add_shards_plan(*verb, context);
+  add_shards_state(*verb, context);
+  add_shards_join(*verb, context);
+}
+
+}  // namespace quarry
