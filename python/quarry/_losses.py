@@ -1,7 +1,7 @@
 """Losses that need what a set or a Miner knows of its negatives. Needs torch."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import torch
 
@@ -67,8 +67,9 @@ def inclusion_weights(log_weight: torch.Tensor, kappa: torch.Tensor) -> torch.Te
         raise InputError(f"log_weight: has shape {tuple(log_weight.shape)}; [rows, n] is needed")
     _same_shape("kappa", kappa, (log_weight.shape[0],))
     bound = kappa.to(log_weight)[:, None]
-    q = -torch.expm1(-torch.exp(log_weight - bound))
-    return torch.where(torch.isnan(bound), torch.ones_like(q), 1.0 / q)
+    all_taken = torch.isnan(bound)
+    q = -torch.expm1(-torch.exp(log_weight - torch.where(all_taken, torch.zeros_like(bound), bound)))  # no NaN, whose gradient is one
+    return torch.where(all_taken, torch.ones_like(q), 1.0 / q)
 
 
 class MiningCollate:
@@ -92,7 +93,7 @@ class MiningCollate:
         if torch.utils.data.get_worker_info() is not None:
             raise InputError("MiningCollate: a worker of a DataLoader cannot mine; use num_workers=0, and Miner.prefetch to mine ahead")
         batch = self.collate(rows)
-        if not isinstance(batch, dict):
+        if not isinstance(batch, Mapping):
             raise InputError(f"MiningCollate: a batch is a {type(batch).__name__}; a dict of columns is needed (collate=)")
         lacking = [column for column in self.columns.values() if column not in batch]
         if lacking:
