@@ -942,7 +942,13 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
                 single = quarry.torch.sampled_softmax_loss(torch.tensor(positive, dtype=torch.float32), torch.tensor(given, dtype=torch.float32),
                                                            reduction="sum", **call)
                 np.testing.assert_allclose(float(single), np.sum(wanted), rtol=1e-4)
-        for bad in ({"logq": torch.zeros(2, 2)}, {"count": torch.zeros(3)}, {"temperature": 0}, {"reduction": "max"}, {"positive_logq": torch.zeros(1)}):
+        mined = self.miner("nv-sample").mine(*self.batch)  # as its columns are
+        user, score = torch.zeros(150), torch.from_numpy(mined.score).nan_to_num()
+        wanted = np.log1p((np.exp(score.numpy().astype(np.float64) - np.nan_to_num(mined.logq)) * (mined.item >= 0)).sum(1))
+        for count in (mined.count, torch.from_numpy(mined.count)):
+            loss = quarry.torch.sampled_softmax_loss(user, score, logq=mined.logq, count=count, reduction="none")
+            np.testing.assert_allclose(loss.numpy(), wanted, rtol=1e-5)
+        for bad in ({"logq": torch.zeros(2, 2)}, {"count": torch.zeros(3)}, {"temperature": 0}, {"temperature": torch.ones(2)}, {"reduction": "max"}, {"positive_logq": torch.zeros(1)}):
             with self.assertRaises(quarry.InputError):
                 quarry.torch.sampled_softmax_loss(a, b, **bad)
         p = random.random((3, 4)) * 0.02
@@ -951,7 +957,7 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
         np.testing.assert_allclose(quarry.mixed_logq(p, 30, 70, 200), np.log(0.3 * p + 0.7 / 200), rtol=1e-12)
         self.assertEqual((quarry.in_batch_logq([0.0, 1.0], 3).tolist(), quarry.mixed_logq(0.0, 1, 0, 5).tolist()), ([-np.inf, 0.0], -np.inf))
         for bad in (lambda: quarry.in_batch_logq([0.5, 1.5], 3), lambda: quarry.in_batch_logq(0.5, 0), lambda: quarry.mixed_logq(0.5, 0, 0, 9),
-                    lambda: quarry.in_batch_logq(np.nan, 2)):
+                    lambda: quarry.in_batch_logq(np.nan, 2), lambda: quarry.in_batch_logq("a", 2)):
             with self.assertRaises(quarry.InputError):
                 bad()
 

@@ -9,7 +9,10 @@ from ._errors import InputError
 
 
 def _shares(value: Any, name: str) -> np.ndarray:
-    p = np.asarray(value, np.float64)
+    try:
+        p = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: is no array of numbers ({error})") from None
     wrong = ~((p >= 0) & (p <= 1))
     if wrong.any():
         place = int(np.argmax(wrong.reshape(-1)))

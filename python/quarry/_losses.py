@@ -3,18 +3,26 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+import numpy as np
 import torch
 
 from ._errors import InputError
 
 
-def _same_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+def _same_shape(name: str, tensor: torch.Tensor | np.ndarray, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise InputError(f"{name}: has shape {tuple(tensor.shape)}; {shape} is needed")
 
 
-def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Tensor, *, logq: torch.Tensor | None = None,
-                         count: torch.Tensor | None = None, positive_logq: torch.Tensor | None = None, temperature: float = 1.0,
+def _tensor(value: Any, dtype: torch.dtype, beside: torch.Tensor) -> torch.Tensor:
+    """What is known of negatives, on the device of their scores. Also of NumPy, whose uint16 (`Negatives.count`) torch hardly computes with."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value.astype(np.int64 if value.dtype.kind in "iu" else np.float64))
+    return value.to(device=beside.device, dtype=dtype)
+
+
+def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Tensor, *, logq: torch.Tensor | np.ndarray | None = None,
+                         count: torch.Tensor | np.ndarray | None = None, positive_logq: torch.Tensor | np.ndarray | None = None, temperature: float = 1.0,
                          reduction: str = "mean") -> torch.Tensor:
     """-log(exp(s+) / (exp(s+) + sum of exp(s_j) over the negatives)), s = score / temperature - logq: sampled softmax with the logQ
     correction of Bengio and Senecal, "Adaptive importance sampling to accelerate training of a neural probabilistic language model", IEEE
@@ -27,12 +35,12 @@ def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Ten
     positive_logq: [B], that of the positive as if it had been drawn; None: it is always there, and is not corrected.
     reduction: "mean", "sum" or "none" ([B]). A row without a negative has a loss of 0.
 
-    In the dtype of the scores; differentiable by them. Raises InputError for shapes that do not fit."""
+    Scores are tensors, the rest tensors or the arrays of `Negatives`. In the dtype of the scores; differentiable by them. Raises InputError for shapes that do not fit."""
     if negative_score.ndim != 2:
         raise InputError(f"negative_score: has shape {tuple(negative_score.shape)}; [rows, n] is needed")
     rows, n = negative_score.shape
     _same_shape("positive_score", positive_score, (rows,))
-    if not temperature > 0:
+    if isinstance(temperature, torch.Tensor) and temperature.numel() != 1 or not temperature > 0:
         raise InputError(f"temperature: {temperature} is out of range; more than 0")
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction: {reduction!r} is not one of mean, sum, none")
@@ -40,15 +48,15 @@ def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Ten
     used = torch.ones_like(negative, dtype=torch.bool)
     if count is not None:
         _same_shape("count", count, (rows,))
-        used = torch.arange(n, device=negative.device)[None, :] < count.to(negative.device)[:, None]
+        used = torch.arange(n, device=negative.device)[None, :] < _tensor(count, torch.int64, negative)[:, None]
     if logq is not None:
         _same_shape("logq", logq, (rows, n))
-        logq = logq.to(negative)
+        logq = _tensor(logq, negative.dtype, negative)
         used = used & ~torch.isneginf(logq)
         negative = negative - torch.where(used, torch.nan_to_num(logq, nan=0.0), torch.zeros_like(logq))
     if positive_logq is not None:
         _same_shape("positive_logq", positive_logq, (rows,))
-        positive = positive - positive_logq.to(positive)
+        positive = positive - _tensor(positive_logq, positive.dtype, positive)
     negative = torch.where(used, negative, torch.full_like(negative, -torch.inf))  # also what is NaN in an empty slot
     loss = torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive
     return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
