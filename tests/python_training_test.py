@@ -280,6 +280,11 @@ class TrainingTest(unittest.TestCase):
         for k in (2, 3, None):
             self.assert_same(miner.mine(*self.batch, k=k), fresh.mine(*self.batch, k=k))
         self.assertEqual(miner._miner.num_miners, 3)
+        miner.mine(*self.batch, k=2)
+        for wanted in (4, 1):  # as used since the last update: each k, then none but the recipe's
+            miner.mine(*self.batch, k=5) if wanted == 4 else None
+            miner.update_items(self.later[1])
+            self.assertEqual(miner._miner.num_miners, wanted)
         scheduled = self.miner(CURRICULUM)
         for number in (2, 5):  # of each batch, as in the loop of the guide; the Miner's stays 0
             scheduled.mine(*self.batch, round=number)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "kernels/core/errors.h"
@@ -89,7 +90,7 @@ void Edition::check_events(const LaterEvents& events) const {
 Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& pause) const {
   MinerRequest request = request_;
   request.round = round;
-  Made made{k, round_of(round), loaded_, nullptr, 0};
+  Made made{k, round_of(round), loaded_, nullptr, 0, false};
   std::vector<std::string> overrides;
   Recipe recipe = recipe_of(request);
   if (recipe.k != k) recipe = recipe_of(request, {"k=" + std::to_string(k)});
@@ -117,12 +118,12 @@ Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& p
   return made;
 }
 
-/// Under mining_.
-std::shared_ptr<Miner> Edition::find(std::uint32_t round, std::uint32_t k) {
+/// Under mining_, for as long as it is used.
+Edition::Made* Edition::find(std::uint32_t round, std::uint32_t k) {
   for (Made& made : made_) {
     if (made.k != k || made.round != round_of(round)) continue;
     made.last_use = ++uses_;
-    return made.miner;
+    return &made;
   }
   return nullptr;
 }
@@ -163,7 +164,8 @@ void Edition::prepare_like(Edition& former, const Pause& pause) {
   std::vector<Made> wanted;
   {
     const std::lock_guard<std::mutex> lock(former.mining_);
-    wanted = former.made_;
+    std::copy_if(former.made_.begin(), former.made_.end(), std::back_inserter(wanted),
+                 [](const Made& made) { return made.mined; });
   }
   std::sort(wanted.begin(), wanted.end(),
             [](const Made& a, const Made& b) { return a.last_use < b.last_use; });
@@ -183,8 +185,9 @@ void Edition::mine(const RowsView& rows, std::uint32_t round, std::uint32_t k, c
     bool there = false;
     {
       const std::lock_guard<std::mutex> lock(mining_);
-      if (const std::shared_ptr<Miner> miner = find(round, k)) {
-        there = true;
+      if (Made* const made = find(round, k)) {
+        there = made->mined = true;
+        Miner* const miner = made->miner.get();
         if (!loaded_->recipe.has_schedules) miner->set_round(round);
         const std::uint64_t tile = std::max<std::uint32_t>(1, miner->plan(rows.num_rows).tile_rows);
         const std::uint64_t count = std::min(tile, rows.num_rows - first);

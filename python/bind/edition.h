@@ -58,13 +58,14 @@ class Edition {
     std::shared_ptr<const LoadedInputs> loaded;
     std::shared_ptr<Miner> miner;
     std::uint64_t last_use = 0;
+    bool mined = false;
   };
 
   std::uint32_t round_of(std::uint32_t round) const {
     return loaded_->recipe.has_schedules ? round : 0;
   }
   Made make(std::uint32_t round, std::uint32_t k, const Pause& pause) const;
-  std::shared_ptr<Miner> find(std::uint32_t round, std::uint32_t k);
+  Made* find(std::uint32_t round, std::uint32_t k);
   void keep(Made made);
 
   MinerRequest request_;  ///< what it keeps alive: the caller's arrays

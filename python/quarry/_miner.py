@@ -272,9 +272,9 @@ class Miner:
         wait: False returns a Future of the version at once; an update that cannot be made is raised by its result(). Updates are made one
             after the other, in the order asked for.
 
-        Miners of another k or round that batches were mined with are made too. Returns the version. Where it raises (as the Miner does,
-        InputError for fewer rows, KeyboardInterrupt) nothing has changed. While it runs both
-        tables are in memory with what is prepared of them; it takes `threads` threads, as mining does."""
+        Miners of another k or round that batches were mined with since the last update are made too. Returns the version. Where it raises
+        (as the Miner does, InputError for fewer rows, KeyboardInterrupt) nothing has changed. While it runs both tables are in memory with
+        what is prepared of them; it takes `threads` threads, as mining does."""
         return self._update(items_update(items, users, item_ids, user_ids, features, None if version is None else _version(version)), wait)
 
     def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
