@@ -15,15 +15,15 @@ def _same_shape(name: str, tensor: torch.Tensor | np.ndarray, shape: tuple[int, 
 
 
 def _tensor(value: Any, dtype: torch.dtype, beside: torch.Tensor) -> torch.Tensor:
-    """What is known of negatives, on the device of their scores. Also of NumPy, whose uint16 (`Negatives.count`) torch hardly computes with."""
+    """What is known of negatives, on the device of their scores. Also of NumPy, whose uint16 (`Negatives.count`) torch hardly knows."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(value.astype(np.int64 if value.dtype.kind in "iu" else np.float64))
     return value.to(device=beside.device, dtype=dtype)
 
 
 def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Tensor, *, logq: torch.Tensor | np.ndarray | None = None,
-                         count: torch.Tensor | np.ndarray | None = None, positive_logq: torch.Tensor | np.ndarray | None = None, temperature: float = 1.0,
-                         reduction: str = "mean") -> torch.Tensor:
+                         count: torch.Tensor | np.ndarray | None = None, positive_logq: torch.Tensor | np.ndarray | None = None,
+                         temperature: float = 1.0, reduction: str = "mean") -> torch.Tensor:
     """-log(exp(s+) / (exp(s+) + sum of exp(s_j) over the negatives)), s = score / temperature - logq: sampled softmax with the logQ
     correction of Bengio and Senecal, "Adaptive importance sampling to accelerate training of a neural probabilistic language model", IEEE
     Trans. Neural Networks 2008, as used for retrieval by Yi et al., RecSys 2019.
@@ -35,7 +35,8 @@ def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Ten
     positive_logq: [B], that of the positive as if it had been drawn; None: it is always there, and is not corrected.
     reduction: "mean", "sum" or "none" ([B]). A row without a negative has a loss of 0.
 
-    Scores are tensors, the rest tensors or the arrays of `Negatives`. In the dtype of the scores; differentiable by them. Raises InputError for shapes that do not fit."""
+    Scores are tensors, the rest tensors or the arrays of `Negatives`. In the dtype of the scores; differentiable by them.
+    Raises InputError for shapes that do not fit."""
     if negative_score.ndim != 2:
         raise InputError(f"negative_score: has shape {tuple(negative_score.shape)}; [rows, n] is needed")
     rows, n = negative_score.shape
