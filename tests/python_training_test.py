@@ -4,11 +4,14 @@ losses of quarry.torch, each against a fresh Miner or NumPy by brute force.
 
   tests/python_training_test.py [PROGRAM]     PROGRAM: what makes the data; default: the one in the package
 
-QUARRY_SOAK=1 adds a run of 10,000 batches with updates and prefetch that watches memory. Run it with a Python that has the package
+Run it with a Python that has the package
 (tools/check_python makes one); else it ends with 77, which means skipped."""
+import collections
+import copy
 import csv
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -225,6 +228,79 @@ class TrainingTest(unittest.TestCase):
                 self.assert_same(negatives, fresh[negatives.version])
         self.assertGreater(len({negatives.version for own in mined for negatives in own}), 1)
 
+    def test_prefetch_beside_updates_loses_and_repeats_none(self):
+        for retriever in ("auto", "IVF8,Flat")[:2 if self.has_faiss() else 1]:
+            with self.subTest(retriever=retriever):
+                miner = self.miner("nv-sample", retriever=retriever)
+                fresh = [self.miner("nv-sample", items=items, retriever=retriever) for items in (self.items, *self.later)]
+                batches = [{"users": (np.arange(40) + step) % 200, "positives": (np.arange(40) + 3 * step) % 600,
+                            "keys": np.arange(40, dtype=np.uint64) + 40 * step} for step in range(400)]
+                updates, got = [], []
+                for step, (batch, negatives) in enumerate(miner.prefetch(iter(batches), 3)):
+                    got.append((batch, negatives))
+                    if step % 40 == 0 and len(updates) < 6:
+                        updates.append(miner.update_items(self.later[len(updates)], wait=False))
+                    if step % 40 == 30:
+                        updates[-1].result(timeout=60)
+                self.assertEqual([update.result() for update in updates], [1, 2, 3, 4, 5, 6])
+                self.assertEqual(len(got), 400)
+                versions = [negatives.version for _, negatives in got]
+                self.assertEqual((versions, sorted(set(versions))), (sorted(versions), list(range(7))))
+                for (batch, negatives), wanted in zip(got, batches):
+                    self.assertIs(batch, wanted)
+                    np.testing.assert_array_equal(negatives.key, wanted["keys"])
+                    self.assert_same(negatives, fresh[negatives.version].mine(**wanted))
+
+    def test_tables_of_files_stay_until_they_are_updated(self):
+        """Another checkpoint under the same name is none of update_events' business, nor of a round's."""
+        for recipe in ("nv-perc", CURRICULUM):
+            with self.subTest(recipe=recipe[:10]):
+                np.save("now_items.npy", self.items), np.save("now_users.npy", self.users)
+                miner = self.miner(recipe, items="now_items.npy", users="now_users.npy")
+                for name, table in (("items", self.later[0]), ("users", self.later_users)):
+                    np.save(f"next_{name}.npy", table)
+                    os.rename(f"next_{name}.npy", f"now_{name}.npy")
+                miner.update_events([3], [17], [5], "view")
+                wanted = self.miner(recipe)
+                wanted.update_events([3], [17], [5], "view")
+                self.assert_same(miner.mine(*self.batch), wanted.mine(*self.batch))
+                self.assert_same(miner.mine(*self.batch, round=7), wanted.mine(*self.batch, round=7))
+                self.assertEqual(miner.update_items("now_items.npy", users="now_users.npy"), 1)
+                wanted.update_items(self.later[0], users=self.later_users)
+                self.assert_same(miner.mine(*self.batch), wanted.mine(*self.batch))
+
+    def test_an_update_prepares_what_batches_ask_for(self):
+        """Else the first of them would wait, as for an index to be built."""
+        miner = self.miner("nv-sample")
+        for k in (2, 3):
+            miner.mine(*self.batch, k=k)
+        miner.update_items(self.later[0])
+        self.assertEqual(miner._miner.num_miners, 3)
+        fresh = self.miner("nv-sample", items=self.later[0])
+        for k in (2, 3, None):
+            self.assert_same(miner.mine(*self.batch, k=k), fresh.mine(*self.batch, k=k))
+        self.assertEqual(miner._miner.num_miners, 3)
+        miner.mine(*self.batch, k=2)
+        for wanted in (4, 1):  # as used since the last update: each k, then none but the recipe's
+            miner.mine(*self.batch, k=5) if wanted == 4 else None
+            miner.update_items(self.later[1])
+            self.assertEqual(miner._miner.num_miners, wanted)
+        scheduled = self.miner(CURRICULUM)
+        for number in (2, 5):  # of each batch, as in the loop of the guide; the Miner's stays 0
+            scheduled.mine(*self.batch, round=number)
+        scheduled.update_items(self.later[0])
+        self.assertEqual(scheduled._miner.num_miners, 2)
+        self.assert_same(scheduled.mine(*self.batch, round=5), self.miner(CURRICULUM, round=5, items=self.later[0]).mine(*self.batch))
+        self.assertEqual(scheduled._miner.num_miners, 2)
+
+    def test_miners_of_many_sizes_are_let_go(self):
+        miner = self.miner("random")
+        wanted = miner.mine(*self.batch, k=1)
+        for k in range(1, 31):
+            self.assertEqual(miner.mine(*self.batch, k=k).k, k)
+        self.assertEqual(miner._miner.num_miners, 16)
+        self.assert_same(miner.mine(*self.batch, k=1), wanted)
+
     def test_versions_that_are_stale(self):
         miner = self.miner("random")
         miner.update_items(self.later[0], version=3)
@@ -351,6 +427,16 @@ class TrainingTest(unittest.TestCase):
         with open("r.toml", "w") as file:
             file.write("nonsense")
         self.assert_same(miner.mine(*self.batch, round=5), other.mine(*self.batch))
+        with open("unnamed.toml", "w") as file:
+            file.write(CURRICULUM.replace('name = "curriculum"\n', "", 1))
+        miner = self.miner("./unnamed.toml")
+        miner.update_events([3], [17], [5], "view")
+        self.assertIn("recipe 'unnamed'", repr(miner))
+
+    def test_a_miner_is_not_pickled(self):
+        for call in (pickle.dumps, copy.deepcopy):
+            with self.assertRaisesRegex(TypeError, "Make one in each process"):
+                call(self.miner("random"))
 
     # --- prefetch ---------------------------------------------------------------------------------
     def test_prefetch_keeps_order(self):
@@ -399,6 +485,92 @@ class TrainingTest(unittest.TestCase):
         time.sleep(0.3)
         self.assertEqual([thread.name for thread in threading.enumerate() if "prefetch" in thread.name], [])
 
+    def test_prefetch_serves_several_threads(self):
+        miner = self.miner("nv-perc", threads=1)
+        batches = [((np.arange(5) + step) % 200, (np.arange(5) * 7 + step) % 600) for step in range(300)]
+        ahead, taken, failures = miner.prefetch(iter(batches), 4), [], []
+
+        def take():
+            try:
+                for batch, negatives in ahead:
+                    taken.append((batch, negatives))
+            except BaseException as error:  # noqa: B902 (told below)
+                failures.append(error)
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        place = {id(batch): step for step, batch in enumerate(batches)}
+        self.assertEqual(sorted(place[id(batch)] for batch, _ in taken), list(range(300)))
+        for batch, negatives in taken:
+            self.assert_same(negatives, miner.mine(*batch))
+
+    def test_prefetch_closed_by_another_thread_ends(self):
+        miner = self.miner("nv-perc", threads=1)
+        users = np.arange(60_000) % 200
+        for pause in (0.0, 0.05, 0.2):
+            released = []
+
+            class Batches:
+                def __iter__(self):
+                    while True:
+                        yield {"users": users, "keys": np.arange(60_000)}
+
+                def __del__(self):
+                    released.append(True)
+            source = Batches()
+            ahead, ended = miner.prefetch(source, 2), []
+
+            def consume():
+                try:
+                    for _ in ahead:
+                        pass
+                    ended.append(None)
+                except BaseException as error:  # noqa: B902 (told below)
+                    ended.append(error)
+            thread = threading.Thread(target=consume)
+            thread.start()
+            time.sleep(pause)
+            begin = time.monotonic()
+            ahead.close()
+            thread.join(timeout=60)
+            self.assertEqual(ended, [None])
+            self.assertLess(time.monotonic() - begin, 30)
+            del source
+            gc.collect()
+            self.assertEqual(released, [True])  # workers of a DataLoader end with it, though `ahead` is there
+
+    def test_prefetch_names_what_mine_does_not_take(self):
+        miner = self.miner("nv-perc")
+        with self.assertRaisesRegex(quarry.InputError, r"a batch: has 'user', which mine\(\) does not take; it takes users, positives, .*arguments="):
+            next(miner.prefetch([{"user": [1], "item": [2]}]))
+        with self.assertRaisesRegex(quarry.InputError, "has 'rounds'"):
+            miner.prefetch([self.batch], rounds=3)
+
+    def test_prefetch_keeps_the_queue_of_a_checkpoint(self):
+        """What was mined ahead and not trained on is mined again behind a restart, alike."""
+        recipe = SHARED % ('{ kind = "queue", depth = 30 }', '"top"')
+        batches = [((np.arange(8) + 9 * step) % 200, (np.arange(8) * 7 + 31 * step) % 600) for step in range(24)]
+        straight = [self.miner(recipe)]
+        wanted = [straight[0].mine(*batch) for batch in batches]
+        miner = self.miner(recipe)
+        with miner.prefetch(batches, 5) as ahead:
+            for stop, (_, negatives) in enumerate(ahead):
+                self.assert_same(negatives, wanted[stop])
+                if stop == 10:
+                    break
+            time.sleep(0.3)
+            kept = ahead.queue
+        self.assertEqual(len(kept[0]), 31)
+        resumed = self.miner(recipe)
+        resumed.queue = kept
+        for step, (_, negatives) in enumerate(resumed.prefetch(batches[11:], 5), 11):
+            self.assert_same(negatives, wanted[step])
+        plain = self.miner("nv-perc")
+        self.assertEqual(plain.prefetch([]).queue[0].tolist(), [0])
+
     def test_prefetch_mines_while_the_caller_works(self):
         miner = self.miner("nv-perc", threads=1)
         started = []
@@ -424,7 +596,21 @@ class TrainingTest(unittest.TestCase):
 import sys, time, numpy as np, quarry
 random = np.random.default_rng(1)
 what = sys.argv[1]
-if what == "build":
+if what == "update":
+    items = random.standard_normal((60000, 64), np.float32)
+    miner = quarry.Miner(items[:20000].copy(), "naive", threads=1, allow_inert=True, retriever="IVF1024,Flat")
+    miner.update_items(items[20000:40000].copy(), wait=False).result()
+    print("ready", flush=True)
+    try:
+        for number in range(2, 1000):
+            miner.update_items(items[:20000].copy(), version=number)
+    except KeyboardInterrupt:
+        version = miner.version
+        time.sleep(4)  # the one that was ended does not come later
+        print("interrupted", 0 if miner.version == version else "but changed")
+        miner.update_items(items[40000:].copy(), version=5000)
+        print("usable" if miner.version == 5000 else "unusable")
+elif what == "build":
     items = random.standard_normal((200000, 96), np.float32)
     print("ready", flush=True)
     start = time.monotonic()
@@ -447,7 +633,7 @@ else:
         miner.mine(queries=queries[:3], keys=np.arange(3))
         print("usable")
 """
-        for what in ("prefetch", "build")[:2 if self.has_faiss() else 1]:
+        for what in ("prefetch", "build", "update")[:3 if self.has_faiss() else 1]:
             with self.subTest(what=what):
                 child = subprocess.Popen([sys.executable, "-c", code, what], stdout=subprocess.PIPE, text=True)
                 self.assertEqual(child.stdout.readline(), "ready\n")
@@ -723,6 +909,14 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
             data[len(data)]
         with self.assertRaises(IndexError):
             data.__getitems__([0, len(data)])
+        for wrong in (np.ones(len(data), bool), [True, False], [1.5, 2.0], np.array([[1], [2]])):  # never rows 1 and 0 in their place
+            with self.assertRaises(quarry.InputError):
+                data.batch(wrong)
+        with self.assertRaises(TypeError):
+            data[1.5]
+        with self.assertRaisesRegex(quarry.InputError, "users: is bool"):
+            self.miner("nv-perc").mine([True, False])
+        self.assertEqual(data.batch(torch.tensor([3, 1]))["row"].tolist(), [3, 1])
 
     @unittest.skipIf(torch is None, "no torch")
     def test_losses(self):
@@ -753,7 +947,13 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
                 single = quarry.torch.sampled_softmax_loss(torch.tensor(positive, dtype=torch.float32), torch.tensor(given, dtype=torch.float32),
                                                            reduction="sum", **call)
                 np.testing.assert_allclose(float(single), np.sum(wanted), rtol=1e-4)
-        for bad in ({"logq": torch.zeros(2, 2)}, {"count": torch.zeros(3)}, {"temperature": 0}, {"reduction": "max"}, {"positive_logq": torch.zeros(1)}):
+        mined = self.miner("nv-sample").mine(*self.batch)  # as its columns are
+        user, score = torch.zeros(150), torch.from_numpy(mined.score).nan_to_num()
+        wanted = np.log1p((np.exp(score.numpy().astype(np.float64) - np.nan_to_num(mined.logq)) * (mined.item >= 0)).sum(1))
+        for count in (mined.count, torch.from_numpy(mined.count)):
+            loss = quarry.torch.sampled_softmax_loss(user, score, logq=mined.logq, count=count, reduction="none")
+            np.testing.assert_allclose(loss.numpy(), wanted, rtol=1e-5)
+        for bad in ({"logq": torch.zeros(2, 2)}, {"count": torch.zeros(3)}, {"temperature": 0}, {"temperature": torch.ones(2)}, {"reduction": "max"}, {"positive_logq": torch.zeros(1)}):
             with self.assertRaises(quarry.InputError):
                 quarry.torch.sampled_softmax_loss(a, b, **bad)
         p = random.random((3, 4)) * 0.02
@@ -762,7 +962,7 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
         np.testing.assert_allclose(quarry.mixed_logq(p, 30, 70, 200), np.log(0.3 * p + 0.7 / 200), rtol=1e-12)
         self.assertEqual((quarry.in_batch_logq([0.0, 1.0], 3).tolist(), quarry.mixed_logq(0.0, 1, 0, 5).tolist()), ([-np.inf, 0.0], -np.inf))
         for bad in (lambda: quarry.in_batch_logq([0.5, 1.5], 3), lambda: quarry.in_batch_logq(0.5, 0), lambda: quarry.mixed_logq(0.5, 0, 0, 9),
-                    lambda: quarry.in_batch_logq(np.nan, 2)):
+                    lambda: quarry.in_batch_logq(np.nan, 2), lambda: quarry.in_batch_logq("a", 2)):
             with self.assertRaises(quarry.InputError):
                 bad()
 
@@ -787,6 +987,9 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
         alike = (value[item] * len(allowed) / 4).sum(1)
         self.assertGreater(abs(alike.mean() - value[allowed].sum()), 5 * alike.std() / np.sqrt(len(alike)))  # with equal weights it is not
         self.assertEqual(quarry.torch.inclusion_weights(torch.zeros(1, 3), torch.tensor([np.nan])).tolist(), [[1.0, 1.0, 1.0]])
+        logits = torch.zeros(2, 3, requires_grad=True)
+        quarry.torch.inclusion_weights(logits, torch.tensor([np.nan, 0.5])).sum().backward()
+        self.assertTrue(torch.isfinite(logits.grad).all() and (logits.grad[0] == 0).all() and (logits.grad[1] < 0).all())
         with self.assertRaises(quarry.InputError):
             quarry.torch.inclusion_weights(torch.zeros(2, 3), torch.zeros(3))
 
@@ -807,6 +1010,9 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
                                                                     lambda rows: {"u": torch.tensor([0]), "i": torch.tensor([1]), "item": 1}})):
             with self.assertRaisesRegex(quarry.InputError, words):
                 quarry.torch.MiningCollate(miner, **more)(rows)
+        other = quarry.torch.MiningCollate(miner, users="u", positives="i", collate=lambda rows: collections.UserDict(
+            torch.utils.data.default_collate(rows)))(rows[:40])  # as tokenizers give
+        np.testing.assert_array_equal(other["negative_item"].numpy(), miner.mine(self.batch[0][:40], self.batch[1][:40]).item)
         forked = torch.utils.data.DataLoader(rows, batch_size=9, num_workers=1, collate_fn=quarry.torch.MiningCollate(miner, users="u", positives="i"))
         with self.assertRaisesRegex(quarry.InputError, "num_workers=0"):
             next(iter(forked))
@@ -828,8 +1034,7 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
         self.assertEqual(miner.update_items(self.items, version=9), 9)  # behind that of the loop
 
     # --- a long run -------------------------------------------------------------------------------
-    @unittest.skipUnless(os.environ.get("QUARRY_SOAK"), "QUARRY_SOAK is not set")
-    def test_soak(self):
+    def test_ten_thousand_batches_leak_nothing(self):
         miner, sizes = self.miner(SHARED % ('{ kind = "queue", depth = 300 }', '"top"')), []
         batches = ((self.batch[0][:64], (self.batch[1][:64] + step) % 600) for step in range(10_000))
         for step, _ in enumerate(miner.prefetch(batches)):

@@ -126,8 +126,8 @@ std::int64_t BoundMiner::update(const Update& update, const Pause& pause) {
   const auto replace = [&](MatrixSource& table, const MatrixSource& by, std::uint64_t rows,
                            const std::string& name) {
     if (!by.given()) return;
-    const std::uint64_t given =
-        by.path.empty() ? by.view.rows : Embeddings::open(by.path).view().rows;
+    table = mapped(by);
+    const std::uint64_t given = table.view.rows;
     if (given < rows) {
       throw InputError(name + ": " + std::to_string(given) + " rows, where the Miner has " +
                        std::to_string(rows) +
@@ -135,7 +135,6 @@ std::int64_t BoundMiner::update(const Update& update, const Pause& pause) {
                        "name the others by number. Make another Miner for fewer");
     }
     reload = reload || given != rows;
-    table = by;
   };
   replace(request.items, update.items, former->loaded().inputs.items.rows, "items");
   replace(request.users, update.users, former->loaded().inputs.users.rows, "users");
@@ -154,6 +153,7 @@ std::int64_t BoundMiner::update(const Update& update, const Pause& pause) {
              : std::make_shared<Edition>(*former, std::move(request), version);
   const std::uint32_t current = round();
   next->prepare(current, next->k_at(current), pause);
+  next->prepare_like(*former, pause);
   const std::lock_guard<std::mutex> lock(state_);
   current_ = next;
   return version;
@@ -231,6 +231,14 @@ std::vector<std::vector<std::uint32_t>> BoundMiner::rows_of(const RowsView& rows
   sorted.reserve(order.size());
   for (const std::uint64_t r : order) sorted.push_back(std::move(lists[r]));
   return sorted;
+}
+
+bool BoundMiner::has_queue() const {
+  const std::shared_ptr<Edition> current = edition();
+  const auto& branches = current->loaded().recipe.branches;
+  return std::any_of(branches.begin(), branches.end(), [](const BranchSpec& branch) {
+    return branch.source.kind == SourceKind::kQueue;
+  });
 }
 
 void BoundMiner::enqueue(std::vector<std::vector<std::uint32_t>> rows) {

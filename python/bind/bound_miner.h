@@ -66,6 +66,8 @@ class BoundMiner {
   /// the version. Throws InputError for fewer items or users than there are.
   std::int64_t update(const Update& update, const Pause& pause);
 
+  /// The recipe has a source `queue`.
+  bool has_queue() const;
   /// The positives of the rows mined before, oldest first, as far back as the recipe's sources
   /// `queue` look.
   Lists queue() const;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "kernels/core/errors.h"
@@ -11,7 +12,9 @@ namespace quarry {
 namespace {
 
 /// Miners that are kept of a recipe with schedules, whose rounds go by.
-constexpr std::size_t kMostMiners = 4;
+constexpr std::size_t kMostRounds = 4;
+/// Of another recipe: one for each k that was asked for.
+constexpr std::size_t kMostSizes = 16;
 /// The year 2100: later ones are looked at twice.
 constexpr std::int64_t kSurelyATime = 4'102'444'800;
 
@@ -28,17 +31,25 @@ Picks part_of(const Picks& all, std::uint64_t first, std::uint32_t k, std::uint3
   return part;
 }
 
+MinerRequest mapped(MinerRequest request) {
+  request.items = mapped(request.items);
+  request.users = mapped(request.users);
+  for (auto& [name, table] : request.features) table = mapped(table);
+  return request;
+}
+
 bool same(const ExposureRules& a, const ExposureRules& b) { return a.window == b.window; }
 
 }  // namespace
 
 Edition::Edition(MinerRequest request, const MinerOptions& options, std::int64_t version,
                  const Pause& pause)
-    : request_(std::move(request)),
+    : request_(mapped(std::move(request))),
       loaded_(std::make_shared<const LoadedInputs>(request_, options.exec.threads, pause)),
       options_(options),
       version_(version) {
   // The file of a recipe may change while a training runs; the recipe does not.
+  if (!request_.recipe_is_text) request_.recipe_file = request_.recipe;
   request_.recipe = loaded_->recipe.text;
   request_.recipe_is_text = true;
   request_.overrides.clear();
@@ -55,6 +66,7 @@ std::shared_ptr<const Recipe> Edition::recipe_at(std::uint32_t round) const {
   MinerRequest request;
   request.recipe = request_.recipe;
   request.recipe_is_text = true;
+  request.recipe_file = request_.recipe_file;
   request.round = round;
   return std::make_shared<const Recipe>(recipe_of(request));
 }
@@ -78,7 +90,7 @@ void Edition::check_events(const LaterEvents& events) const {
 Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& pause) const {
   MinerRequest request = request_;
   request.round = round;
-  Made made{k, round_of(round), loaded_, nullptr, 0};
+  Made made{k, round_of(round), loaded_, nullptr, 0, false};
   std::vector<std::string> overrides;
   Recipe recipe = recipe_of(request);
   if (recipe.k != k) recipe = recipe_of(request, {"k=" + std::to_string(k)});
@@ -106,12 +118,12 @@ Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& p
   return made;
 }
 
-/// Under mining_.
-std::shared_ptr<Miner> Edition::find(std::uint32_t round, std::uint32_t k) {
+/// Under mining_, for as long as it is used.
+Edition::Made* Edition::find(std::uint32_t round, std::uint32_t k) {
   for (Made& made : made_) {
     if (made.k != k || made.round != round_of(round)) continue;
     made.last_use = ++uses_;
-    return made.miner;
+    return &made;
   }
   return nullptr;
 }
@@ -121,9 +133,10 @@ void Edition::keep(Made made) {
   made.last_use = ++uses_;
   if (!first_) {
     first_ = made.miner;
+    first_loaded_ = made.loaded;
     retriever_ = first_->plan(1).retriever;  // asked for while another thread mines
   }
-  if (loaded_->recipe.has_schedules && made_.size() == kMostMiners) {
+  if (made_.size() == (loaded_->recipe.has_schedules ? kMostRounds : kMostSizes)) {
     made_.erase(std::min_element(made_.begin(), made_.end(), [](const Made& a, const Made& b) {
       return a.last_use < b.last_use;
     }));
@@ -142,6 +155,26 @@ void Edition::prepare(std::uint32_t round, std::uint32_t k, const Pause& pause) 
   if (!find(round, k)) keep(std::move(made));
 }
 
+std::size_t Edition::num_miners() {
+  const std::lock_guard<std::mutex> lock(mining_);
+  return made_.size();
+}
+
+void Edition::prepare_like(Edition& former, const Pause& pause) {
+  std::vector<Made> wanted;
+  {
+    const std::lock_guard<std::mutex> lock(former.mining_);
+    std::copy_if(former.made_.begin(), former.made_.end(), std::back_inserter(wanted),
+                 [](const Made& made) { return made.mined; });
+  }
+  std::sort(wanted.begin(), wanted.end(),
+            [](const Made& a, const Made& b) { return a.last_use < b.last_use; });
+  // Rounds go by; that of the last batch is likely that of the next.
+  if (loaded_->recipe.has_schedules && wanted.size() > 1)
+    wanted.erase(wanted.begin(), wanted.end() - 1);
+  for (const Made& made : wanted) prepare(made.round, made.k, pause);
+}
+
 void Edition::mine(const RowsView& rows, std::uint32_t round, std::uint32_t k, const Picks& out,
                    const Pause& pause) {
   const auto branches = static_cast<std::uint32_t>(loaded_->recipe.branches.size());
@@ -152,8 +185,9 @@ void Edition::mine(const RowsView& rows, std::uint32_t round, std::uint32_t k, c
     bool there = false;
     {
       const std::lock_guard<std::mutex> lock(mining_);
-      if (const std::shared_ptr<Miner> miner = find(round, k)) {
-        there = true;
+      if (Made* const made = find(round, k)) {
+        there = made->mined = true;
+        Miner* const miner = made->miner.get();
         if (!loaded_->recipe.has_schedules) miner->set_round(round);
         const std::uint64_t tile = std::max<std::uint32_t>(1, miner->plan(rows.num_rows).tile_rows);
         const std::uint64_t count = std::min(tile, rows.num_rows - first);

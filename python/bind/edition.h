@@ -20,7 +20,8 @@ using Pause = std::function<void()>;
 /// end with it. Threads take turns tile by tile.
 class Edition {
  public:
-  /// Reads all tables. `version`: of the items, as the caller counts them.
+  /// Reads all tables; those of vectors are mapped, and stay what they are when another file takes
+  /// the name. `version`: of the items, as the caller counts them.
   Edition(MinerRequest request, const MinerOptions& options, std::int64_t version,
           const Pause& pause);
   /// Other vectors over the tables of `former`; as many items and users.
@@ -28,6 +29,8 @@ class Edition {
 
   /// Makes the miner of a round and k, without keeping others from mining.
   void prepare(std::uint32_t round, std::uint32_t k, const Pause& pause);
+  /// Makes the miners of what was mined with `former`, so that no batch has to wait for them.
+  void prepare_like(Edition& former, const Pause& pause);
   /// Mines the rows, which are checked and named, into `out`, tile by tile; `floor` of it may be
   /// null.
   void mine(const RowsView& rows, std::uint32_t round, std::uint32_t k, const Picks& out,
@@ -40,6 +43,8 @@ class Edition {
   void check_events(const LaterEvents& events) const;
   const MinerOptions& options() const { return options_; }
   const MinerRequest& request() const { return request_; }
+  /// How many miners are kept, each with prepared tables.
+  std::size_t num_miners();
   const LoadedInputs& loaded() const { return *loaded_; }
   std::int64_t version() const { return version_; }
   /// Of the first miner that was prepared: names of branches, strata and so on.
@@ -53,13 +58,14 @@ class Edition {
     std::shared_ptr<const LoadedInputs> loaded;
     std::shared_ptr<Miner> miner;
     std::uint64_t last_use = 0;
+    bool mined = false;
   };
 
   std::uint32_t round_of(std::uint32_t round) const {
     return loaded_->recipe.has_schedules ? round : 0;
   }
   Made make(std::uint32_t round, std::uint32_t k, const Pause& pause) const;
-  std::shared_ptr<Miner> find(std::uint32_t round, std::uint32_t k);
+  Made* find(std::uint32_t round, std::uint32_t k);
   void keep(Made made);
 
   MinerRequest request_;  ///< what it keeps alive: the caller's arrays
@@ -67,6 +73,7 @@ class Edition {
   MinerOptions options_;
   std::int64_t version_;
   std::shared_ptr<Miner> first_;
+  std::shared_ptr<const LoadedInputs> first_loaded_;  ///< what it refers to
   std::string retriever_;
   std::vector<Made> made_;
   std::uint64_t uses_ = 0;

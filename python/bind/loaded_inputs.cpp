@@ -35,11 +35,19 @@ IdMap ids_of(const IdSource& source, const char* default_column, std::uint64_t r
 
 }  // namespace
 
+MatrixSource mapped(const MatrixSource& source) {
+  if (source.path.empty()) return source;
+  const auto file = std::make_shared<const Embeddings>(Embeddings::open(source.path));
+  if (file->view().rows == 0)
+    throw InputError(source.path + ": has no rows; one or more are needed");
+  return {"", file->view(), file};
+}
+
 Recipe recipe_of(const MinerRequest& request, const std::vector<std::string>& more) {
   std::vector<std::string> overrides = request.overrides;
   overrides.insert(overrides.end(), more.begin(), more.end());
   if (request.recipe_is_text)
-    return parse_recipe_with(request.recipe, "recipe", request.round, overrides);
+    return parse_recipe_with(request.recipe, request.recipe_file, request.round, overrides);
   return load_recipe(request.recipe, request.round, overrides);
 }
 
@@ -76,11 +84,10 @@ LoadedInputs::LoadedInputs(const std::shared_ptr<const LoadedInputs>& base,
 }
 
 MatrixView LoadedInputs::open(const MatrixSource& source, const std::string& name) {
-  MatrixView view = source.view;
-  if (!source.path.empty()) view = files_.emplace_back(Embeddings::open(source.path)).view();
+  const MatrixView& view = source.view;
   if (view.rows == 0 || view.rows > kMostRows || view.dim == 0) {
-    throw InputError((source.path.empty() ? name : source.path) + ": has " +
-                     std::to_string(view.rows) + " rows of " + std::to_string(view.dim) +
+    throw InputError(name + ": has " + std::to_string(view.rows) + " rows of " +
+                     std::to_string(view.dim) +
                      " numbers; 1 to 4294967294 rows of 1 to 65536 numbers are supported");
   }
   return view;

@@ -16,8 +16,8 @@ namespace quarry {
 
 /// Stays where it is made: `inputs` refers to other members.
 struct LoadedInputs {
-  /// Reads what the request names and checks it as `quarry mine` does. `pause` is called between
-  /// files and may throw. Throws ConfigError, InputError, IoError.
+  /// Reads what the request names, of which vectors are mapped, and checks it as `quarry mine`
+  /// does. `pause` is called between files and may throw. Throws ConfigError, InputError, IoError.
   LoadedInputs(const MinerRequest& request, int threads, const std::function<void()>& pause);
   /// The tables of `base` with other vectors: as many items and users, with the ids that they have.
   /// Throws InputError for vectors that the constructor above would refuse.
@@ -34,7 +34,7 @@ struct LoadedInputs {
   std::vector<std::string> warnings;  ///< what is doubtful, in sentences
 
  private:
-  MatrixView open(const MatrixSource& source, const std::string& name);
+  static MatrixView open(const MatrixSource& source, const std::string& name);
   void open_tables(const MinerRequest& request);
   void name_rows(const MinerRequest& request);
   void read_tables(const MinerRequest& request, int threads, const std::function<void()>& pause);
@@ -44,11 +44,14 @@ struct LoadedInputs {
   const IdMap& counted_users_for(const char* what) const;
 
   std::shared_ptr<const LoadedInputs> base_;  ///< whose tables `inputs` refers to; null: its own
-  std::vector<Embeddings> files_;
   std::map<std::string, PairValues> pairs_;
   Lists known_positives_;
   Snapshot snapshot_;
 };
+
+/// The same table, of which a path is mapped: what takes the file's name later is another table.
+/// Throws InputError, IoError.
+MatrixSource mapped(const MatrixSource& source);
 
 /// The recipe of a request, with `more` overrides behind its own. Throws ConfigError, IoError.
 Recipe recipe_of(const MinerRequest& request, const std::vector<std::string>& more = {});

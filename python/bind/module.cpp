@@ -73,10 +73,18 @@ void hear_signals() {
 template <class T>
 using Table = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-/// Ends a batch from another thread, which signals do not reach.
+/// Ends a batch or an update in another thread, which signals do not reach.
 struct StopFlag {
   std::atomic<bool> asked{false};
 };
+
+/// `stop` may be null.
+Pause pause_of(const StopFlag* stop) {
+  return [stop] {
+    hear_signals();
+    if (stop != nullptr && stop->asked) throw Cancelled("stopped on request");
+  };
+}
 
 template <class T>
 const T* data_or_null(const std::optional<InColumn<T>>& column, std::size_t size,
@@ -198,10 +206,7 @@ nb::dict mine(BoundMiner& miner, std::size_t rows, std::optional<std::uint32_t> 
     view.segment = codes.data();
   }
   const std::size_t branches = edition->loaded().recipe.branches.size();
-  const auto pause = [stop] {
-    hear_signals();
-    if (stop != nullptr && stop->asked) throw Cancelled("stopped on request");
-  };
+  const auto pause = pause_of(stop);
   Columns columns;
   {
     const nb::gil_scoped_release free;
@@ -399,7 +404,7 @@ void set_queue(BoundMiner& miner, const InColumn<std::uint64_t>& offsets,
 }
 
 void bind_miner(nb::module_& m) {
-  nb::class_<StopFlag>(m, "StopFlag", "Ends batches of other threads.")
+  nb::class_<StopFlag>(m, "StopFlag", "Ends batches and updates of other threads.")
       .def(nb::init<>())
       .def("set", [](StopFlag& flag) { flag.asked = true; });
   nb::class_<BoundMiner>(m, "Miner", "quarry.Miner without the conversions.")
@@ -417,11 +422,12 @@ void bind_miner(nb::module_& m) {
            "Mines `rows` rows; columns as in RowsView, shapes of the result as in Picks.")
       .def(
           "update",
-          [](BoundMiner& b, const Update& update) {
+          [](BoundMiner& b, const Update& update, const StopFlag* stop) {
+            const auto pause = pause_of(stop);
             const nb::gil_scoped_release free;
-            return b.update(update, hear_signals);
+            return b.update(update, pause);
           },
-          "update"_a)
+          "update"_a, "stop"_a.none())
       .def(
           "set_round",
           [](BoundMiner& b, std::uint32_t round) {
@@ -432,6 +438,7 @@ void bind_miner(nb::module_& m) {
       .def("synthesize", &synthesize, "round"_a, "version"_a.none(), "key"_a.noconvert(),
            "item"_a.noconvert(), "positive_offsets"_a.noconvert(), "positives"_a.noconvert(),
            "vectors"_a)
+      .def_prop_ro("has_queue", &BoundMiner::has_queue)
       .def("queue", &queue_of)
       .def("set_queue", &set_queue, "offsets"_a.noconvert(), "items"_a.noconvert())
       .def_prop_ro("k", [](const BoundMiner& b) { return b.edition()->k_at(b.round()); })
@@ -446,6 +453,13 @@ void bind_miner(nb::module_& m) {
                      return ids ? ids->size() : 0;
                    })
       .def_prop_ro("version", [](const BoundMiner& b) { return b.edition()->version(); })
+      .def_prop_ro(
+          "num_miners",
+          [](const BoundMiner& b) {
+            const nb::gil_scoped_release free;
+            return b.edition()->num_miners();
+          },
+          "How many k and rounds have prepared tables.")
       .def_prop_ro("threads", &BoundMiner::threads)
       .def_prop_ro("seed", &BoundMiner::seed)
       .def_prop_ro("round", &BoundMiner::round)

@@ -34,6 +34,7 @@ struct IdSource {
 struct MinerRequest {
   std::string recipe;  ///< a name, a path, or the TOML itself
   bool recipe_is_text = false;
+  std::string recipe_file = "recipe";  ///< what a text came from: its name where it has none
   std::vector<std::string> overrides;
   std::uint32_t seed = 0, round = 0;
   int threads = 0;  ///< 0: the default of set_num_threads

@@ -75,7 +75,7 @@ def host_array(value: Any, name: str) -> np.ndarray:
 
 def integers(value: Any, name: str, low: int, high: int, dtype: Any, ndims: Sequence[int] = (1,)) -> np.ndarray:
     """Whole numbers of low ... high as contiguous `dtype`; in place where they are that already."""
-    if isinstance(value, (list, tuple)) and value and all(isinstance(one, int) for one in value):
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, int) and not isinstance(one, bool) for one in value):
         # NumPy makes floats of a list with numbers on both sides of 2^63.
         wrong = next((place for place, one in enumerate(value) if not low <= one <= high), None)
         if wrong is not None:

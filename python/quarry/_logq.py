@@ -9,7 +9,10 @@ from ._errors import InputError
 
 
 def _shares(value: Any, name: str) -> np.ndarray:
-    p = np.asarray(value, np.float64)
+    try:
+        p = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: is no array of numbers ({error})") from None
     wrong = ~((p >= 0) & (p <= 1))
     if wrong.any():
         place = int(np.argmax(wrong.reshape(-1)))
@@ -27,8 +30,9 @@ def _whole(value: Any, name: str, low: int) -> int:
 def in_batch_logq(probability: Any, batch: int) -> np.ndarray:
     """log(1 - (1 - p)^B), float64 of the shape of `probability`: the logarithm of the probability that an item is among the B positives of
     a batch, where each is drawn by itself and is that item with probability p (its share of the positives). It is the correction for a
-    softmax over the distinct items of a batch, as of a recipe's source `batch` with select `top` and no pool; for small p it is the
-    log(B p) of Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019, to a constant.
+    softmax over all distinct items of a batch, as of a recipe's source `batch` whose k is at least their number. The hardest k of more are no
+    sample, and no logQ corrects for them. A row's own positive is there in any case, so of its negatives B - 1 draws decide: give B - 1 where
+    that matters. For small p it is the log(B p) of Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019, to a constant.
 
     probability: numbers of 0 to 1, any shape, such as popularity[negatives.item] / popularity.sum(). batch: rows B, from 1 on. -inf where
     p is 0. Raises InputError."""

@@ -1,21 +1,29 @@
 """Losses that need what a set or a Miner knows of its negatives. Needs torch."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
+import numpy as np
 import torch
 
 from ._errors import InputError
 
 
-def _same_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+def _same_shape(name: str, tensor: torch.Tensor | np.ndarray, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise InputError(f"{name}: has shape {tuple(tensor.shape)}; {shape} is needed")
 
 
-def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Tensor, *, logq: torch.Tensor | None = None,
-                         count: torch.Tensor | None = None, positive_logq: torch.Tensor | None = None, temperature: float = 1.0,
-                         reduction: str = "mean") -> torch.Tensor:
+def _tensor(value: Any, dtype: torch.dtype, beside: torch.Tensor) -> torch.Tensor:
+    """What is known of negatives, on the device of their scores. Also of NumPy, whose uint16 (`Negatives.count`) torch hardly knows."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value.astype(np.int64 if value.dtype.kind in "iu" else np.float64))
+    return value.to(device=beside.device, dtype=dtype)
+
+
+def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Tensor, *, logq: torch.Tensor | np.ndarray | None = None,
+                         count: torch.Tensor | np.ndarray | None = None, positive_logq: torch.Tensor | np.ndarray | None = None,
+                         temperature: float = 1.0, reduction: str = "mean") -> torch.Tensor:
     """-log(exp(s+) / (exp(s+) + sum of exp(s_j) over the negatives)), s = score / temperature - logq: sampled softmax with the logQ
     correction of Bengio and Senecal, "Adaptive importance sampling to accelerate training of a neural probabilistic language model", IEEE
     Trans. Neural Networks 2008, as used for retrieval by Yi et al., RecSys 2019.
@@ -27,12 +35,13 @@ def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Ten
     positive_logq: [B], that of the positive as if it had been drawn; None: it is always there, and is not corrected.
     reduction: "mean", "sum" or "none" ([B]). A row without a negative has a loss of 0.
 
-    In the dtype of the scores; differentiable by them. Raises InputError for shapes that do not fit."""
+    Scores are tensors, the rest tensors or the arrays of `Negatives`. In the dtype of the scores; differentiable by them.
+    Raises InputError for shapes that do not fit."""
     if negative_score.ndim != 2:
         raise InputError(f"negative_score: has shape {tuple(negative_score.shape)}; [rows, n] is needed")
     rows, n = negative_score.shape
     _same_shape("positive_score", positive_score, (rows,))
-    if not temperature > 0:
+    if isinstance(temperature, torch.Tensor) and temperature.numel() != 1 or not temperature > 0:
         raise InputError(f"temperature: {temperature} is out of range; more than 0")
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction: {reduction!r} is not one of mean, sum, none")
@@ -40,15 +49,15 @@ def sampled_softmax_loss(positive_score: torch.Tensor, negative_score: torch.Ten
     used = torch.ones_like(negative, dtype=torch.bool)
     if count is not None:
         _same_shape("count", count, (rows,))
-        used = torch.arange(n, device=negative.device)[None, :] < count.to(negative.device)[:, None]
+        used = torch.arange(n, device=negative.device)[None, :] < _tensor(count, torch.int64, negative)[:, None]
     if logq is not None:
         _same_shape("logq", logq, (rows, n))
-        logq = logq.to(negative)
+        logq = _tensor(logq, negative.dtype, negative)
         used = used & ~torch.isneginf(logq)
         negative = negative - torch.where(used, torch.nan_to_num(logq, nan=0.0), torch.zeros_like(logq))
     if positive_logq is not None:
         _same_shape("positive_logq", positive_logq, (rows,))
-        positive = positive - positive_logq.to(positive)
+        positive = positive - _tensor(positive_logq, positive.dtype, positive)
     negative = torch.where(used, negative, torch.full_like(negative, -torch.inf))  # also what is NaN in an empty slot
     loss = torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive
     return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
@@ -67,8 +76,9 @@ def inclusion_weights(log_weight: torch.Tensor, kappa: torch.Tensor) -> torch.Te
         raise InputError(f"log_weight: has shape {tuple(log_weight.shape)}; [rows, n] is needed")
     _same_shape("kappa", kappa, (log_weight.shape[0],))
     bound = kappa.to(log_weight)[:, None]
-    q = -torch.expm1(-torch.exp(log_weight - bound))
-    return torch.where(torch.isnan(bound), torch.ones_like(q), 1.0 / q)
+    all_taken = torch.isnan(bound)
+    q = -torch.expm1(-torch.exp(log_weight - torch.where(all_taken, torch.zeros_like(bound), bound)))  # no NaN, whose gradient is one
+    return torch.where(all_taken, torch.ones_like(q), 1.0 / q)
 
 
 class MiningCollate:
@@ -92,7 +102,7 @@ class MiningCollate:
         if torch.utils.data.get_worker_info() is not None:
             raise InputError("MiningCollate: a worker of a DataLoader cannot mine; use num_workers=0, and Miner.prefetch to mine ahead")
         batch = self.collate(rows)
-        if not isinstance(batch, dict):
+        if not isinstance(batch, Mapping):
             raise InputError(f"MiningCollate: a batch is a {type(batch).__name__}; a dict of columns is needed (collate=)")
         lacking = [column for column in self.columns.values() if column not in batch]
         if lacking:

@@ -187,6 +187,10 @@ class Miner:
         self._lock = threading.Lock()
         self._updater: concurrent.futures.ThreadPoolExecutor | None = None
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Miner cannot be pickled or copied: it has threads and tables of this process. Make one in each process, as from "
+                        "files, or mine in the one that has it (DataLoader: num_workers=0 and Miner.prefetch)")
+
     def __repr__(self) -> str:
         return (f"<quarry.Miner of {self.num_items} items of {self.dim} numbers and {self.num_users} users, recipe {self._miner.recipe_name!r}, "
                 f"k {self.k}, {self.retriever}, {self.threads} threads, version {self.version}, seed {self.seed}, round {self.round}>")
@@ -206,7 +210,8 @@ class Miner:
         segments: B texts, the value of the recipe's segment column that each row belongs to.
         keys: integers [B] of 0 to 2^64 - 1, a different one per row of a run. None: the command line's keys, which are made of user,
             positives and time, so that the answers are the command line's. Equal keys draw alike.
-        k: negatives per row; None: the recipe's. Another one makes a second miner, with tables of its own, when first asked for.
+        k: negatives per row; None: the recipe's. Another one makes a second miner, with tables of its own, when first asked for; sixteen are
+            kept.
         round: as of the Miner, for this batch; None: the Miner's (`set_round`). The answers are those of a Miner made with it.
         version: that of the items that the batch counts on, as of the model that made its queries; None: any. Where the Miner's is another
             one, stale="error" raises StaleError before anything is mined; stale="warn" mines with the items that there are, warns
@@ -260,14 +265,16 @@ class Miner:
         twice or mined with both. Batches that begin afterwards get what a Miner made with the new vectors gives, bit for bit.
 
         items, users: as of the Miner; None: they stay. Not copied, so give a copy of what a training goes on changing
-            (weight.detach().clone()). As many rows as there are, or more behind them, with which all files are read again, and need
+            (weight.detach().clone()). Files are mapped: write the next one beside and rename it, since one that is written over changes, or
+            ends, under the batches in work. As many rows as there are, or more behind them, with which all files are read again, and need
             item_ids, user_ids, features of as many where they were given.
         version: a whole number that batches and `Negatives.version` speak of; None: one more.
         wait: False returns a Future of the version at once; an update that cannot be made is raised by its result(). Updates are made one
             after the other, in the order asked for.
 
-        Returns the version. Where it raises (as the Miner does, and InputError for fewer rows) nothing has changed. While it runs both
-        tables are in memory with what is prepared of them; it takes `threads` threads, as mining does."""
+        Miners of another k or round that batches were mined with since the last update are made too. Returns the version. Where it raises
+        (as the Miner does, InputError for fewer rows, KeyboardInterrupt) nothing has changed. While it runs both tables are in memory with
+        what is prepared of them; it takes `threads` threads, as mining does."""
         return self._update(items_update(items, users, item_ids, user_ids, features, None if version is None else _version(version)), wait)
 
     def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
@@ -280,21 +287,31 @@ class Miner:
         files: further files of events, read with the Miner's event_columns.
 
         Events later than the Miner's `as_of` do not exist, as ever; without an as_of the latest event of all moves it, and with it the ages
-        of events. The files are read again, so they must be there and unchanged: it costs what making a Miner costs, beside mining.
+        of events. Events, catalogue, pairs and ids are read again from their files, which must be there and unchanged (vectors are not: they
+        stay those of `version`): it costs what making a Miner costs, beside mining.
         Returns the version of the items, which stays. wait and errors: as of update_items."""
         return self._update(log_update(users, items, times, kinds, values, files, self._miner.fixed_kind), wait)
 
     def _update(self, update: Any, wait: bool) -> int | concurrent.futures.Future[int]:
         if self._process != os.getpid():
-            return self._miner.update(update)  # which says what is wrong: the thread is not in this process
+            return self._miner.update(update, None)  # which says what is wrong: the thread is not in this process
         with self._lock:
             if self._updater is None and not wait:
                 self._updater = concurrent.futures.ThreadPoolExecutor(1, "quarry-update")
             updater = self._updater
         if updater is None:
-            return self._miner.update(update)
-        done = updater.submit(self._miner.update, update)  # behind those that were asked for before
-        return done.result() if wait else done
+            return self._miner.update(update, None)
+        stop = _quarry.StopFlag()
+        done = updater.submit(self._miner.update, update, stop)  # behind those that were asked for before
+        if not wait:
+            return done
+        try:
+            return done.result()
+        except BaseException:  # Ctrl-C, which the other thread does not hear
+            stop.set()
+            done.cancel()
+            concurrent.futures.wait([done])
+            raise
 
     def synthesize(self, negatives: Negatives, positives: Any, *, vectors: bool = False) -> Synthetic:
         """Synthetic negatives by interpolation: each negative moved toward a positive of its row, coefficient * positive + (1 - coefficient) *
@@ -328,8 +345,10 @@ class Miner:
         fixed: keywords of mine() for all.
 
         `batches` is iterated in the thread that asks, up to `depth` ahead of it, so queries that a model makes there are up to `depth`
-        steps old; arrays of a batch must stay as they are until it comes back. What it or mine() raises is raised when its batch is due. Close it (close(), `with`, or its last batch) to stop early;
-        Ctrl-C is heard while waiting. Raises ConfigError for a depth outside of 1 to 1024."""
+        steps old; arrays of a batch must stay as they are until it comes back. What it or mine() raises is raised when its batch is due. Close it
+        (close(), `with`, or its last batch) to stop early; Ctrl-C is heard while waiting. Several threads may take from it. For checkpoints of a
+        recipe with a source `queue` take its `queue`. Raises ConfigError for a depth outside of 1 to 1024, InputError for keywords that mine()
+        does not take."""
         return Prefetcher(self, batches, depth, arguments, fixed)
 
     @property
@@ -353,10 +372,16 @@ class Miner:
         return self._miner.num_users
 
     @property
+    def _has_queue(self) -> bool:
+        """The recipe has a source `queue`."""
+        return self._miner.has_queue
+
+    @property
     def queue(self) -> tuple[np.ndarray, np.ndarray]:
         """(offsets uint64 [rows + 1], items uint32): the positives of the rows mined before, oldest first, as far back as the recipe's
         sources `queue` look. Row r has items[offsets[r]:offsets[r + 1]]. Set it to what it was to go on where another process ended; None
-        empties it. The rows of a batch come in the order of their keys, and only when all of it is mined. Raises InputError."""
+        empties it. The rows of a batch come in the order of their keys, and only when all of it is mined. While batches are mined ahead they
+        are in it too: checkpoints take `Prefetcher.queue`. Raises InputError."""
         return self._miner.queue()
 
     @queue.setter

@@ -2,6 +2,7 @@
 MiningCollate, which mines per batch; losses that need what is known of the negatives. Needs torch."""
 from __future__ import annotations
 
+import operator
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ except ModuleNotFoundError as error:
     raise ImportError("quarry.torch needs PyTorch: pip install torch", name="torch") from None
 
 from . import _sets
-from ._convert import path_text
+from ._convert import integers, path_text
 from ._errors import ConfigError, InputError
 from ._losses import MiningCollate, inclusion_weights, sampled_softmax_loss
 
@@ -74,7 +75,7 @@ class NegativeDataset(torch.utils.data.Dataset):
         return len(self.set)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        index = int(index)
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         index %= len(self)
@@ -86,10 +87,11 @@ class NegativeDataset(torch.utils.data.Dataset):
         return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
     def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The same as the default collate function makes of ds[i] for i in indices, without the way through single rows."""
-        places = np.asarray(indices, np.int64)
-        if len(places) == 0:
+        """The same as the default collate function makes of ds[i] for i in indices, integers [B], without the way through single
+        rows. Raises IndexError; InputError for what is no row numbers, such as a mask."""
+        if len(indices) == 0:
             raise IndexError("no rows are asked for")
+        places = integers(indices, "indices", -2**63, 2**63 - 1, np.int64)
         return self._choose(self.set[places], np.where(places < 0, places + len(self), places))
 
     def _choose(self, rows: _sets.Rows, places: np.ndarray) -> dict[str, torch.Tensor]:
