@@ -266,10 +266,7 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
     args.lists.exact = exact_.data();
     args.lists.passed = passed_.data();
     args.lists.needed = needed_.data();
-    if (pass.goal->dismisses) {
-      args.lists.others = others_.data();
-      args.lists.last_place = pass.goal->last_place;
-    }
+    if (pass.goal->dismisses) args.lists.others = others_.data();
     args.lists.least = least_.data();
     prepare_goal(*pass.goal);
   }

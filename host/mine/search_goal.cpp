@@ -112,13 +112,14 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled) : compiled_
             });
   settles_ = has_ceiling_ && std::all_of(branches_.begin(), branches_.end(),
                                          [&](const Branch* b) { return settles(plan, world, *b); });
-  const std::uint32_t last_place = std::min(branches_[0]->max_rank, world.num_items);
+  // Where the last rank of one branch is within the lists of another, what is ahead of it has an
+  // order; lists are no longer than the last rank of all.
+  const std::uint32_t last_rank = std::min(branches_[0]->max_rank, world.num_items);
   dismisses_ =
       !scanned.empty() && std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
         return dismisses(plan, *b, is_scanned) &&
-               std::min(b->max_rank, world.num_items) == last_place;
+               std::min(b->max_rank, world.num_items) == last_rank;
       });
-  if (dismisses_) last_place_ = last_place;
   complete_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {
@@ -146,7 +147,6 @@ SearchGoal SearchGoals::of(const RowBatch& rows, const std::uint32_t* users, std
   goal.wanted = wanted;
   goal.eligible = eligible_.empty() ? nullptr : eligible_.data();
   goal.dismisses = dismisses_;
-  goal.last_place = last_place_;
   if (has_ceiling_) {
     find_ceilings(rows);
     goal.ceiling = ceiling_.data();

@@ -57,7 +57,6 @@ class SearchGoals {
   bool has_ceiling_ = false;
   bool settles_ = false;    ///< what is above every ceiling need not be scored again or ordered
   bool dismisses_ = false;  ///< filters that a scan applies reject whatever the score
-  std::uint32_t last_place_ = 0xFFFFFFFFu;
   bool passes_ = false;  ///< what is above every ceiling is rejected by it and need not be listed
   std::uint32_t reach_ = 1;
   std::uint32_t skipped_ = 0;

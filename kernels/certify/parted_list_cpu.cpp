@@ -57,7 +57,7 @@ class PartedList {
     if (!certify_rest()) return;
     if (num_dismissed_ > 0) {
       find_gaps();
-      order_gaps_that_end_inside();
+      order_gap_at_the_end();
       place_all();
     }
     const std::uint32_t row = args_.rows != nullptr ? args_.rows[l_] : args_.first_row + l_;
@@ -218,16 +218,13 @@ class PartedList {
     return first;
   }
 
-  /// The order of what is dismissed matters where the list, or what its places are read for, ends
-  /// among it. The last entry of a list is the worst, for its score says how far down the list
-  /// goes.
-  void order_gaps_that_end_inside() {
-    const std::uint32_t last_place = lists_.last_place > passed_ ? lists_.last_place - passed_ : 0;
+  /// The order of what is dismissed matters where the list ends among it. The last entry of a list
+  /// is the worst, for its score says how far down the list goes.
+  void order_gap_at_the_end() {
     std::uint32_t begin = settled_;
     for (std::uint32_t gap = 0; gap <= count_ && is_written(gap); ++gap) {
       const std::uint32_t end = begin + scratch_.next[gap];
-      if ((begin < args_.k && args_.k <= end) || (begin < last_place && last_place < end))
-        order_gap(gap);
+      if (begin < args_.k && args_.k <= end) return order_gap(gap);
       begin = end + 1;  // and the entry behind the gap
     }
   }

@@ -103,9 +103,6 @@ struct TopkGoal {
   bool dismisses = false;
   /// Of `skips` the one of which this is not true; kMaxTopkSkips: it is true of all.
   std::uint32_t not_dismissed = kMaxTopkSkips;
-  /// Nor does it matter which of them are among the first so many places, what is passed over
-  /// included; of the places before it does.
-  std::uint32_t last_place = 0xFFFFFFFFu;
 };
 
 /// A row of topk_toward on its way through the items.
