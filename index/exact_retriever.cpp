@@ -1,5 +1,6 @@
 // Exact search by this project's own top-k kernel under the certificate.
 #include <algorithm>
+#include <bit>
 
 #include "index/certificate.h"
 #include "index/retriever.h"
@@ -109,20 +110,25 @@ class ExactRetriever final : public Retriever, private CandidateSource {
   void choose_sample(const Exec& exec, const std::uint32_t* eligible, TopkItems& table) {
     const std::uint32_t n = items_.num_items;
     if (table.scoring != TopkScoring::kInt8 || n < kLeastSampled) return;
-    if (eligible != nullptr && !sample_of_some_.is_of(eligible, n))
-      take(exec, table, eligible, sample_of_some_);
-    const bool few = eligible != nullptr && sample_of_some_.population() <= n / kFewCount;
-    if (!few && sample_.size() == 0) take(exec, table, nullptr, sample_);
+    const std::uint32_t population = eligible != nullptr ? number_of(eligible, n) : n;
+    const bool few = population <= n / kFewCount;
+    if (few && !sample_of_some_.is_of(eligible, n))
+      take(exec, table, eligible, population, sample_of_some_);
+    if (!few && sample_.size() == 0) take(exec, table, nullptr, n, sample_);
     table.int8_sample = few ? &sample_of_some_ : &sample_;
   }
+  /// Items of n whose bits are set.
+  static std::uint32_t number_of(const std::uint32_t* some, std::uint32_t n) {
+    std::uint32_t count = 0;
+    for (std::uint32_t w = 0; w < n / 32; ++w)
+      count += static_cast<std::uint32_t>(std::popcount(some[w]));
+    if (n % 32 == 0) return count;
+    return count + static_cast<std::uint32_t>(std::popcount(some[n / 32] & ((1u << n % 32) - 1)));
+  }
+  /// population: items that it is taken of.
   static void take(const Exec& exec, const TopkItems& table, const std::uint32_t* eligible,
-                   Int8Sample& sample) {
+                   std::uint32_t population, Int8Sample& sample) {
     const std::uint32_t n = table.num_items;
-    std::uint32_t population = n;
-    if (eligible != nullptr) {
-      population = 0;
-      for (std::uint32_t i = 0; i < n; ++i) population += eligible[i / 32] >> (i % 32) & 1u;
-    }
     const std::uint32_t most = std::min(kMostSampled, n / kLeastStride);
     std::uint32_t stride = 1;
     while (population / stride > most) stride *= 2;

@@ -66,8 +66,9 @@ class Retriever {
   /// As search with k = most, but each list may end behind the entry by which the goal is reached,
   /// rarely before it, may begin with what goal.settled_above says, in no order, with
   /// kSettledScore (kernels/certify/candidate_lists.h), and may hold what goal.dismisses says in no
-  /// order between the other entries, which stand at their ranks. Costs one pass for rows that
-  /// reach it at any depth below `most`. Only where follows_goals().
+  /// order between the other entries, which stand at their ranks. The last entry behind what is
+  /// settled, of a list that is not complete, is the worst and has its exact score. Costs one pass
+  /// for rows that reach it at any depth below `most`. Only where follows_goals().
   virtual void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
                              std::uint32_t most, const SearchGoal& goal, const SearchResult& out);
   virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;

@@ -250,6 +250,12 @@ void judge_dismissed(Retriever& retriever, const Tables& t, const Ranking& truth
       std::sort(best.begin(), best.end());
       return held == best;
     };
+    // How far down a list goes is told by the score of its last entry, whether that counts or not.
+    if (front < count && count < t.num_items) {
+      const auto& [best, item] = truth[q][count - 1];
+      good = good && items[count - 1] == item &&
+             bits_of_float(scores[count - 1]) == bits_of_float(best);
+    }
     // A list that ends among what is above the ceiling holds any of that.
     if (front < count)
       good = good && hold_the_best(count) && hold_the_best(std::min(count, of.last_place));

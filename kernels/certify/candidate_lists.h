@@ -40,9 +40,10 @@ struct CandidateLists {
   /// [num_lists] Of the first so many entries those whose scores in the list are not above
   /// `ceiling` and that are not `kept` are dismissed: only where they stand is asked for. Their
   /// scores stay as they are, and between two of the other entries they stand in no order, but for
-  /// where the first `last_place` entries of the result end, those passed included. With `least`,
-  /// the key of the last of the entries that are needed. Only for kApproximate on the CPU; null:
-  /// none is.
+  /// where the first `last_place` entries of the result end, those passed included, and for the
+  /// last entry of a list that is not complete, which is the worst, with its exact score. With
+  /// `least`, the key of the last of the entries that are needed. Only for kApproximate on the CPU;
+  /// null: none is.
   const std::uint32_t* others = nullptr;
   const float* ceiling = nullptr;        ///< [num_lists] in scores of the list; null: none
   const std::uint64_t* least = nullptr;  ///< [num_lists]

@@ -14,6 +14,8 @@ namespace {
 constexpr std::uint32_t kFewestDismissed = 4;
 /// Scores that are off by so much may be beyond what fp32 holds, and are judged by what they are.
 constexpr double kLargestError = 1e28;
+/// Rows asked for in advance of the one that is scored.
+constexpr std::uint32_t kAhead = 6;
 
 struct Scratch {
   std::uint64_t* keys;       ///< [length] of the rest: what certify_row works with
@@ -148,6 +150,11 @@ class PartedList {
     const float* row = args_.items + std::uint64_t{item} * args_.bound.dim;
     return score_key(exact_score(args_.bound.metric, query(), row, args_.bound.dim), item);
   }
+  /// The row that exact_key will read.
+  void prefetch(std::uint64_t key) const {
+    if (is_exact()) return;
+    prefetch_row(args_.items + std::uint64_t{item_of_key(key)} * args_.bound.dim, args_.bound.dim);
+  }
   /// How many of `ranked` are ahead of a key.
   std::uint32_t ahead_of(std::uint64_t key) const {
     return static_cast<std::uint32_t>(
@@ -179,19 +186,24 @@ class PartedList {
       high[i] = std::nextafter(static_cast<float>(score + error), kNone);
       low[i] = std::nextafter(static_cast<float>(score - error), -kNone);
     }
+    std::uint32_t open = 0;
     for (std::uint32_t d = 0; d < num_dismissed_; ++d) {
       std::uint64_t& key = scratch_.dismissed[d];
       const float score = score_of_key(key);
-      std::uint32_t ahead = above(low, score);
-      if (ahead == count_ || score > high[ahead]) {
-        const auto whole = static_cast<float>(double{score} + bound_.offset);
-        key = score_key(clear_negative_zero(whole), item_of_key(key));
-      } else {
-        key = exact_key(key);
-        ahead = ahead_of(key);
+      const std::uint32_t ahead = above(low, score);
+      if (ahead < count_ && !(score > high[ahead])) {
+        scratch_.keys[open++] = d;
+        continue;
       }
-      scratch_.gap[d] = ahead;
-      ++scratch_.next[ahead];
+      const auto whole = static_cast<float>(double{score} + bound_.offset);
+      key = score_key(clear_negative_zero(whole), item_of_key(key));
+      ++scratch_.next[scratch_.gap[d] = ahead];
+    }
+    for (std::uint32_t i = 0; i < open; ++i) {
+      if (i + kAhead < open) prefetch(scratch_.dismissed[scratch_.keys[i + kAhead]]);
+      const auto d = static_cast<std::uint32_t>(scratch_.keys[i]);
+      scratch_.dismissed[d] = exact_key(scratch_.dismissed[d]);
+      ++scratch_.next[scratch_.gap[d] = ahead_of(scratch_.dismissed[d])];
     }
   }
   /// How many of low[0, count_), descending, are above the score. Without a branch that depends on
@@ -207,25 +219,28 @@ class PartedList {
   }
 
   /// The order of what is dismissed matters where the list, or what its places are read for, ends
-  /// among it.
+  /// among it. The last entry of a list is the worst, for its score says how far down the list
+  /// goes.
   void order_gaps_that_end_inside() {
     const std::uint32_t last_place = lists_.last_place > passed_ ? lists_.last_place - passed_ : 0;
     std::uint32_t begin = settled_;
-    for (std::uint32_t gap = 0; gap <= count_; ++gap) {
+    for (std::uint32_t gap = 0; gap <= count_ && is_written(gap); ++gap) {
       const std::uint32_t end = begin + scratch_.next[gap];
-      for (const std::uint32_t place : {args_.k, last_place}) {
-        if (begin < place && place < end) {
-          order_gap(gap);
-          break;
-        }
-      }
+      if ((begin < args_.k && args_.k <= end) || (begin < last_place && last_place < end))
+        order_gap(gap);
       begin = end + 1;  // and the entry behind the gap
     }
   }
+  /// What is dismissed behind the rest belongs to a list that leaves nothing out.
+  bool is_written(std::uint32_t gap) const { return gap < count_ || complete_ != 0; }
   void order_gap(std::uint32_t gap) {
     std::uint32_t n = 0;
     for (std::uint32_t d = 0; d < num_dismissed_; ++d)
-      if (scratch_.gap[d] == gap) scratch_.keys[n++] = exact_key(scratch_.dismissed[d]);
+      if (scratch_.gap[d] == gap) scratch_.keys[n++] = scratch_.dismissed[d];
+    for (std::uint32_t i = 0; i < n; ++i) {
+      if (i + kAhead < n) prefetch(scratch_.keys[i + kAhead]);
+      scratch_.keys[i] = exact_key(scratch_.keys[i]);
+    }
     std::sort(scratch_.keys, scratch_.keys + n, std::greater<>());
     n = 0;
     for (std::uint32_t d = 0; d < num_dismissed_; ++d)
@@ -237,18 +252,17 @@ class PartedList {
     args_.out.items[to_ + place] = item_of_key(key);
     args_.out.scores[to_ + place] = score_of_key(key);
   }
-  /// What is dismissed behind the rest belongs to a list that leaves nothing out.
   void place_all() {
     std::uint64_t place = settled_;
     for (std::uint32_t gap = 0; gap <= count_; ++gap) {
-      const std::uint32_t here = gap < count_ || complete_ != 0 ? scratch_.next[gap] : 0;
+      const std::uint32_t here = is_written(gap) ? scratch_.next[gap] : 0;
       scratch_.next[gap] = static_cast<std::uint32_t>(place);
       place += here;
       if (gap < count_) write(place++, scratch_.ranked[gap]);
     }
     for (std::uint32_t d = 0; d < num_dismissed_; ++d) {
       const std::uint32_t gap = scratch_.gap[d];
-      if (gap < count_ || complete_ != 0) write(scratch_.next[gap]++, scratch_.dismissed[d]);
+      if (is_written(gap)) write(scratch_.next[gap]++, scratch_.dismissed[d]);
     }
     if (place > args_.k) complete_ = 0;
     count_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(place, args_.k)) - settled_;
