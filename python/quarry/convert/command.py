@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> str:
     """Converts, and returns what was done in a sentence. Raises quarry.Error, ImportError."""
     from . import catalogue, embeddings, embeddings_to_parquet, events, negatives, pairs, rows
     from .sets import check_to
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_intermixed_args(arguments)  # flags may stand between names
     if args.help:
         return _HELP.rstrip("\n")
     names = list(args.names)
