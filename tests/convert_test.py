@@ -322,6 +322,11 @@ class OddInputTest(Folder):
         command("events", "in.parquet", "--columns", "user=uid", "--time-unit", "ms", "out.csv")
         self.assertEqual(read("out.csv"), (["user", "item", "time"], [["a", "1", "1970-01-01 00:00:02Z"]]))
 
+    def test_standard_output_that_is_full(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([sys.executable, "-m", "quarry", "convert", "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, "standard output" in done.stderr, "Traceback" in done.stderr), (5, True, False), done.stderr)
+
     def test_a_folder_that_is_not_there_is_named(self):
         write("in.parquet", pa.table({"user": ["a"], "item": [1], "time": [2]}))
         with self.assertRaises(quarry.IoError) as caught:
