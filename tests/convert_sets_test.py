@@ -116,6 +116,15 @@ class SetsTest(Folder):
         convert.negatives("negatives", "out", overwrite=True)
         self.assertEqual(sorted(os.listdir("out")), ["README.md", "data", "quarry_manifest.json"])
 
+    def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(self):
+        convert.negatives("negatives", "real")
+        os.symlink("real", "link")
+        rows = convert.negatives("negatives", "link", overwrite=True)
+        self.assertFalse(os.path.islink("link"))
+        self.assertEqual(pq.read_table("link/data").num_rows, rows)
+        self.assertEqual(pq.read_table("real/data").num_rows, rows)
+        self.assertEqual([name for name in os.listdir(".") if name.startswith(".")], [])
+
     def test_ids_that_do_not_belong(self):
         self.refused(["item_ids", "149", "150"], convert.negatives, "negatives", "out", item_ids=[str(n) for n in range(149)])
         self.refused(["user_ids", "has 5 ids"], convert.negatives, "negatives", "out", user_ids=[str(n) for n in range(5)])

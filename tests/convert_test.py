@@ -25,7 +25,7 @@ except ImportError as error:
     print(f"convert_test: skipped, {sys.executable} lacks {error.name}: pip install pyarrow, or tools/check_python")
     sys.exit(77)
 
-from arrow_tables import ODD_IDS, VECTORS, Folder, lists, read, write
+from arrow_tables import ODD_IDS, VECTORS, Folder, command, lists, read, write
 
 
 class EmbeddingsTest(Folder):
@@ -304,6 +304,70 @@ class TablesTest(Folder):
         write("b.parquet", pa.table(good))
         self.refused(["b.parquet", "'kind'", "a.parquet"], convert.events, ["a.parquet", "b.parquet"], "o.csv")
         self.refused(["a.parquet", "no column 'kind'"], convert.events, ["b.parquet", "a.parquet"], "o.csv")
+
+
+
+class OddInputTest(Folder):
+    def test_what_is_no_matrix(self):
+        np.savez("many.npz", VECTORS)
+        open("empty.npy", "wb").close()
+        tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS.reshape(len(VECTORS), 2, 3))
+        write("tensor.arrow", pa.table({"embedding": tensor}))
+        self.refused(["many.npz", "archive"], convert.embeddings_to_parquet, "many.npz", "out.parquet")
+        self.refused(["empty.npy"], convert.embeddings_to_parquet, "empty.npy", "out.parquet")
+        self.refused(["tensor.arrow", "embedding", "one dimension"], convert.embeddings, "tensor.arrow", "out.npy")
+
+    def test_flags_between_names(self):
+        write("in.parquet", pa.table({"uid": ["a"], "item": [1], "time": [2000]}))
+        command("events", "in.parquet", "--columns", "user=uid", "--time-unit", "ms", "out.csv")
+        self.assertEqual(read("out.csv"), (["user", "item", "time"], [["a", "1", "1970-01-01 00:00:02Z"]]))
+
+    def test_standard_output_that_is_full(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([sys.executable, "-m", "quarry", "convert", "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, "standard output" in done.stderr, "Traceback" in done.stderr), (5, True, False), done.stderr)
+
+    def test_a_folder_that_is_not_there_is_named(self):
+        write("in.parquet", pa.table({"user": ["a"], "item": [1], "time": [2]}))
+        with self.assertRaises(quarry.IoError) as caught:
+            convert.events("in.parquet", os.path.join("nowhere", "out.csv"))
+        self.assertIn(os.path.abspath("nowhere"), str(caught.exception))
+        self.assertNotIn("partial", str(caught.exception))
+
+    def test_instants_before_1970_are_labels(self):
+        times = [datetime.datetime(1938, 4, 24, 22, 13, 20), None, datetime.datetime(1969, 12, 31, 23, 59, 59, 500000)]
+        for unit in ("ms", "us", "ns"):
+            write("in.parquet", pa.table({"item": ["a", "b", "c"], "born": pa.array(times, pa.timestamp(unit))}))
+            convert.catalogue("in.parquet", "out.csv", overwrite=True)
+            self.assertEqual([record[1] for record in read("out.csv")[1]], ["1938-04-24 22:13:20Z", "", "1969-12-31 23:59:59Z"])
+        self.refused(["in.parquet: row 0", "1970"], convert.catalogue, "in.parquet", "more.csv", columns={"first_seen": "born"})
+
+    def test_empty_texts_where_something_is_needed(self):
+        write("in.parquet", pa.table({"user": ["a", "b"], "item": [1, 2], "time": ["2024-01-01", ""], "score": ["1", ""]}))
+        self.refused(["in.parquet: row 1", "time is empty"], convert.events, "in.parquet", "out.csv")
+        self.refused(["in.parquet: row 1", "score is empty"], convert.pairs, "in.parquet", "out.csv")
+
+    def test_names_that_the_program_would_cut_to_one(self):
+        write("in.parquet", pa.table({"item": ["a"], "price:eur": [1], "price:usd": [2]}))
+        self.refused(["price:eur", "colon"], convert.catalogue, "in.parquet", "out.csv", kind=quarry.ConfigError)
+        self.assertEqual(convert.catalogue("in.parquet", "out.csv", drop=["price:usd"]), 1)
+
+    def test_a_link_at_the_name_of_the_file_aside_is_not_followed(self):
+        write("in.parquet", pa.table({"user": ["a"], "item": [1], "time": [2]}))
+        with open("other", "w", encoding="utf-8") as file:
+            file.write("stays")
+        os.symlink("other", f".out.csv.partial-{os.getpid()}")
+        convert.events("in.parquet", "out.csv")
+        with open("other", encoding="utf-8") as file:
+            self.assertEqual(file.read(), "stays")
+
+    def test_memory_that_arrow_lacks_is_no_wrong_input(self):
+        from unittest import mock
+        write("in.parquet", pa.table({"user": ["a"], "item": [1], "time": [2]}))
+        with mock.patch("quarry.convert.sources.Source._batches", side_effect=pa.ArrowMemoryError("malloc of size 1 failed")):
+            with self.assertRaises(MemoryError):
+                convert.events("in.parquet", "out.csv")
+        self.assertFalse(os.path.exists("out.csv"))
 
 
 if __name__ == "__main__":

@@ -452,6 +452,27 @@ class TextTest(unittest.TestCase):
         if datasets is not None:
             self.assertIsInstance(mine(ONE), datasets.Dataset)
 
+    def test_tables_that_could_be_misread(self):
+        vectors = np.random.default_rng(3).standard_normal((2, 4)).astype(np.float32)
+        given = {"corpus": ["a", "b"], "query_embeddings": vectors, "corpus_embeddings": vectors, "verbose": False, "num_negatives": 1}
+        with self.assertRaisesRegex(quarry.InputError, "two rows or two columns"):
+            quarry.mine_hard_negatives([("q0", "a"), ("q1", "b")], **given)
+        with self.assertRaisesRegex(quarry.InputError, "x: row 1 .*surrogate"):
+            quarry.mine_hard_negatives({"x": ["q0", "\ud800"], "y": ["a", "b"]}, **given)
+
+    def test_frames_with_numbered_or_repeated_columns(self):
+        try:
+            import pandas
+        except ImportError:
+            self.skipTest("pandas is not installed")
+        vectors = np.random.default_rng(3).standard_normal((2, 4)).astype(np.float32)
+        given = {"corpus": ["a", "b"], "query_embeddings": vectors, "corpus_embeddings": vectors, "verbose": False, "num_negatives": 1,
+                 "as_negatives": True}
+        mined = quarry.mine_hard_negatives(pandas.DataFrame([("q0", "a"), ("q1", "b")]), **given)
+        self.assertEqual((mined.anchor_column, mined.queries, mined.negatives.item.tolist()), ("0", ["q0", "q1"], [[1], [0]]))
+        with self.assertRaisesRegex(quarry.InputError, "'x' 2 times"):
+            quarry.mine_hard_negatives(pandas.DataFrame([("q0", "a"), ("q1", "b")], columns=["x", "x"]), **given)
+
 
 if __name__ == "__main__":
     unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests

@@ -27,6 +27,9 @@ class Pairs:
 
 def columns_of(dataset: Any, anchor: str | None, positive: str | None) -> tuple[str, str, list[Any], list[Any]]:
     """Names and contents of the two columns. Raises ConfigError for a name that is none, InputError for what is no table."""
+    if isinstance(dataset, list) and len(dataset) == 2 and all(isinstance(part, tuple) for part in dataset):
+        raise InputError("dataset: is a list of two tuples, which may be two rows or two columns; give the columns as two lists: "
+                         "([anchors], [positives])")
     if isinstance(dataset, (tuple, list)) and len(dataset) == 2 and not any(isinstance(part, (dict, str)) for part in dataset):
         names, take = ["anchor", "positive"], lambda name: dataset[0] if name == "anchor" else dataset[1]
     elif isinstance(dataset, (tuple, list)):
@@ -50,12 +53,16 @@ def columns_of(dataset: Any, anchor: str | None, positive: str | None) -> tuple[
             kind = "a DatasetDict; choose a split of it" if isinstance(found, dict) else f"a {type(dataset).__name__}"
             raise InputError(f"dataset: is {kind}; a datasets.Dataset, a dict of columns, a list of dicts, two lists, or a table of "
                              "pyarrow or pandas is needed")
-        names, take = [str(name) for name in found], lambda name: dataset[name]
+        own = {str(name): name for name in found}  # pandas numbers columns that nobody named
+        names, take = [str(name) for name in found], lambda name: dataset[own[name]]
     if len(names) < 2 and (anchor is None or positive is None):
         raise InputError(f"dataset: has the columns {names}; two are needed, of anchors and of positives")
     for what, name in (("anchor_column_name", anchor), ("positive_column_name", positive)):
         if name is not None and name not in names:
             raise ConfigError(f"{what}: there is no column {name!r}; the dataset has {', '.join(names)}")
+    twice = next((name for name in names if names.count(name) > 1 and (name in (anchor, positive) or None in (anchor, positive))), None)
+    if twice is not None:
+        raise InputError(f"dataset: has the column {twice!r} {names.count(twice)} times; give each a name of its own")
     if anchor is None:
         anchor = next(name for name in names if name != positive)
     if positive is None:
@@ -81,6 +88,11 @@ def _list(column: Any) -> list[Any]:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where} is {value!r:.60}; texts are needed")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where} is {value!r:.60}, which holds half a surrogate pair at place {error.start} and is no Unicode; mend the text, or "
+                         "leave the row out") from None
     return value
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> str:
     """Converts, and returns what was done in a sentence. Raises quarry.Error, ImportError."""
     from . import catalogue, embeddings, embeddings_to_parquet, events, negatives, pairs, rows
     from .sets import check_to
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_intermixed_args(arguments)  # flags may stand between names
     if args.help:
         return _HELP.rstrip("\n")
     names = list(args.names)
@@ -96,8 +97,14 @@ def main(arguments: list[str]) -> int:
     """Exit code."""
     codes = ((ConfigError, 2), (InputError, 3), (IoError, 5), (MemoryError, 6), (Error, 1), (ImportError, 2))
     try:
-        print(run(arguments))
-        return 0
+        told = run(arguments)
     except (Error, ImportError, MemoryError) as error:
         print(f"quarry convert: {error or type(error).__name__}", file=sys.stderr)
         return next(code for kind, code in codes if isinstance(error, kind))
+    try:
+        print(told, flush=True)
+    except OSError as error:  # a pipe whose reader left, a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again when it ends
+        print(f"quarry convert: standard output: {error.strerror}", file=sys.stderr)
+        return 5
+    return 0

@@ -17,6 +17,9 @@ def target(path: Any, overwrite: bool, endings: tuple[str, ...] = ()) -> str:
         raise ConfigError(f"out: {text} does not end in {' or '.join(endings)}")
     if os.path.lexists(text) and not overwrite:
         raise ConfigError(f"out: {text} is there already; give another name, or overwrite (--overwrite)")
+    folder = os.path.dirname(os.path.abspath(text))
+    if not os.path.isdir(folder):
+        raise IoError(f"out: {text}: there is no folder {folder}; make it first")
     if os.path.isdir(text) and endings:
         raise ConfigError(f"out: {text} is a folder; give the name of a file")
     return text
@@ -44,7 +47,9 @@ def whole_files(*paths: str) -> Iterator[list[Any]]:
     try:
         try:
             for one in asides:
-                files.append(os.fdopen(os.open(one, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w+b"))
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(one)  # of a killed process of this number
+                files.append(os.fdopen(os.open(one, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w+b"))
             yield files
             for one in files:
                 one.flush()
@@ -87,10 +92,10 @@ def whole_folder(path: str) -> Iterator[str]:
             os.rename(path, old)
         os.rename(aside, path)
         _sync(os.path.dirname(os.path.abspath(path)))
-        if os.path.isdir(old):
+        if os.path.isdir(old) and not os.path.islink(old):
             shutil.rmtree(old)
         elif os.path.lexists(old):
-            os.unlink(old)
+            os.unlink(old)  # a link to a folder, which stays
     except IoError:
         raise
     except OSError as error:

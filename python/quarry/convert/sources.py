@@ -74,6 +74,8 @@ class Source:
                 self.schema = self._file.schema
         except OSError as error:
             raise IoError(f"{path}: {error}") from None
+        except MemoryError:  # Arrow's is an ArrowException too
+            raise
         except pa.ArrowException as error:
             raise InputError(f"{path}: cannot be read as {'Parquet' if self._parquet else 'Arrow IPC'}: {error}") from None
 
@@ -93,6 +95,8 @@ class Source:
                     row += part.num_rows
         except OSError as error:
             raise IoError(f"{self.path}: behind row {row}: {error}") from None
+        except MemoryError:
+            raise
         except pa.ArrowException as error:
             raise InputError(f"{self.path}: behind row {row}: {error}") from None
 

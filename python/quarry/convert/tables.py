@@ -99,6 +99,11 @@ def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, 
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"columns: two columns would be called {twice!r}; drop or rename one")
+    bare = [name[:name.rfind(":")] if ":" in name else name for name in names]  # as the program reads a header
+    twice = next((name for name, one in zip(names, bare) if bare.count(one) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"columns: the program cuts what stands behind a colon, so {twice!r} would be {bare[names.index(twice)]!r}, which is another "
+                          "column's name too; drop or rename one")
     wanted = list(dict.fromkeys(source for source, _, _ in chosen))
     schema = pa.schema([(name, pa.large_string()) for name in names])
     options = csv.WriteOptions(delimiter="," if path.endswith(".csv") else "\t")

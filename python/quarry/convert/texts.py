@@ -90,6 +90,8 @@ def time_text(part: Part, name: str, array: Any, unit: str, required: bool) -> A
     if required:
         part.refuse(array.is_null(), f"{name} is null; every row needs a time")
     if _is_text(kind) or pa.types.is_null(kind):
+        if required:
+            part.refuse(pc.equal(array, ""), f"{name} is empty; every row needs a time")
         return array.cast(pa.large_string())
     if pa.types.is_date(kind):
         array, kind = array.cast(pa.timestamp("s") if pa.types.is_date32(kind) else pa.timestamp("ms")), pa.timestamp("s")
@@ -112,6 +114,13 @@ def time_text(part: Part, name: str, array: Any, unit: str, required: bool) -> A
                 f"{name} is after 9999; allowed are 1970 to 9999. If these are milliseconds, say so: time_unit ms (--time-unit ms)")
     if unit == "s" and not pa.types.is_timestamp(array.type):
         return seconds.cast(pa.large_string())  # the program still refuses 20240501
+    return _instant(seconds)
+
+
+def _instant(seconds: Any) -> Any:
+    """ISO 8601 in UTC."""
+    pa = pyarrow()
+    import pyarrow.compute as pc
     texts = seconds.cast(pa.timestamp("s")).cast(pa.large_string())
     return pc.binary_join_element_wise(texts, pa.scalar("Z", pa.large_string()), pa.scalar("", pa.large_string()))
 
@@ -136,6 +145,8 @@ def number_text(part: Part, name: str, array: Any, required: bool) -> Any:
     if required:
         part.refuse(array.is_null(), f"{name} is null; every row needs a number")
     if _is_text(kind) or pa.types.is_null(kind):
+        if required:
+            part.refuse(pc.equal(array, ""), f"{name} is empty; every row needs a number")
         return array.cast(pa.large_string())
     if pa.types.is_floating(kind):
         numbers = array.cast(pa.float64())
@@ -158,7 +169,7 @@ def any_text(part: Part, name: str, array: Any, required: bool = False) -> Any:
     if pa.types.is_floating(kind):
         return number_text(part, name, array, False)
     if pa.types.is_timestamp(kind):
-        return time_text(part, name, array, "s", False)
+        return _instant(_floor(array.cast(pa.int64()), UNITS[kind.unit]))  # a label, which no year bounds
     if not (_is_text(kind) or pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind) or
             pa.types.is_decimal(kind)):
         raise InputError(f"{part.path}: column {name} is {kind}, which is no single text; leave it out (drop, --drop)")

@@ -88,6 +88,8 @@ def _block(part: Part, column: str, dim: int, kind: Any, dtype: str | None, keep
     import pyarrow.compute as pc
     array = part.batch.column(column)
     if isinstance(array, pa.ExtensionArray):
+        if len(getattr(array.type, "shape", [0])) != 1:
+            raise InputError(f"{part.path}: column {column} is {array.type}; tensors of one dimension are needed")
         array = array.storage
     types, given = pa.types, array.type
     if not (types.is_fixed_size_list(given) or types.is_list(given) or types.is_large_list(given)):
@@ -149,8 +151,11 @@ def embeddings_to_parquet(vectors: Any, out: Any, *, ids: Any = None, column: st
         array = np.load(source, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise IoError(f"{source}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:  # EOFError: of an empty file
         raise InputError(f"{source}: is no .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputError(f"{source}: is an archive of arrays (.npz); save the one that is meant as .npy: np.save(\"x.npy\", np.load(...)[NAME])")
     if array.ndim != 2 or array.dtype.str not in ("<f4", "<f2") or not array.flags.c_contiguous:
         raise InputError(f"{source}: is {array.dtype.str} of shape {array.shape}; float32 or float16 [rows, dim] in C order is needed")
     if array.size == 0:
