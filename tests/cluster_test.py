@@ -3,14 +3,18 @@
 that one process writes. The oracle is that process.
 
   tests/cluster_test.py PROGRAM
+
+QUARRY_TEST_SCALE above 1 ends and fails workers at more of their steps on disk.
 """
 import ctypes
+import errno
 import glob
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +23,7 @@ import time
 from program import check, finish, manifest_of, quarry, read_npy, rows_of, shards_of, text_of, write_npy
 
 SHARDS = 16
+FULL = float(os.environ.get("QUARRY_TEST_SCALE", "1")) > 1
 GATE_FAILED, USAGE, BAD_DATA, STOPPED = 8, 2, 3, 75
 ARRAY = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX")
 SUMS = ("fill", "strata", "branches", "dropped", "events", "recipe", "rows", "warnings", "seed", "as_of", "latest_event", "inputs")
@@ -41,15 +46,49 @@ class Xxh128(ctypes.Structure):
     _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
 
 
-def seal(folder):
-    """Makes the seal of a part fit its manifest."""
+def hash_of(raw):
     hasher = ctypes.CDLL("libxxhash.so.0").XXH3_128bits
     hasher.restype, hasher.argtypes = Xxh128, [ctypes.c_char_p, ctypes.c_size_t]
-    raw = text_of(os.path.join(folder, "manifest.json")).encode()
     digest = hasher(raw, len(raw))
+    return f"{digest.high:016x}{digest.low:016x}"
+
+
+def seal(folder):
+    """Makes the seal of a part fit its manifest."""
     os.chmod(os.path.join(folder, "seal"), 0o600)
     with open(os.path.join(folder, "seal"), "w", encoding="utf-8") as file:
-        file.write(f"{digest.high:016x}{digest.low:016x}\n")
+        file.write(hash_of(text_of(os.path.join(folder, "manifest.json")).encode()) + "\n")
+
+
+def reseal_plan(file, plan):
+    """Writes a plan with the hash, and the names, that it has after a change."""
+    plan["plan_hash"] = hash_of(json.dumps([plan["format_version"], plan["run"], plan["work"]], separators=(",", ":"),
+                                           ensure_ascii=False).encode())
+    for shard in plan["shards"]:
+        shard["output"] = f"{plan['plan_hash'][:16]}-{shard['id']:08}"
+    with open(file, "w", encoding="utf-8") as out:
+        json.dump(plan, out)
+
+
+def without_locks():
+    """For preexec_fn: flock answers ENOSYS from here on, as on a Lustre that is mounted without locks. None where that cannot be had."""
+    number = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
+    if number is None:
+        return None
+    filters = b"".join(struct.pack("<HBBI", *one) for one in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | errno.ENOSYS), (0x06, 0, 0, 0x7fff0000)))  # number; is it; no; yes
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filters", ctypes.c_char_p)]
+
+    program, libc = Program(len(filters) // 8, filters), ctypes.CDLL(None)
+
+    def deny():
+        libc.prctl(38, 1, 0, 0, 0)  # no new privileges
+        if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:
+            os._exit(99)
+
+    return deny
 
 
 class Cluster:
@@ -189,25 +228,129 @@ def test_store(c, options):
           f"refresh took over {b['store']['taken']} and {a['store']['taken']}")
 
 
+def crash_at(c, step, behind):
+    """False: there is no such step. True, and whether the shard is there."""
+    shutil.rmtree(c.path("crash.shards"), ignore_errors=True)
+    process = c.start("crash.json", 0, QUARRY_CRASH_AT=f"{step}{'+' if behind else ''}")
+    process.communicate()
+    if process.returncode == 0:
+        return False, True
+    check(process.returncode == -signal.SIGKILL, f"step {step}: exit {process.returncode}")
+    is_there = "0" not in c.missing("crash.json").split("-")[0].split(",")
+    check(("there already" in c.mine("crash.json", 0)) == is_there, f"step {step}: the next worker")
+    check(c.missing("crash.json", "--verify") == "1-3", f"step {step}: {c.missing('crash.json', '--verify')} are missing")
+    return True, is_there
+
+
 def test_every_crash(c):
-    """Ended at a step on disk, wherever: afterwards the shard is there whole or not at all, and the next worker makes it so."""
+    """Ended at a step on disk, wherever: afterwards the shard is there whole or not at all, and the next worker makes it so.
+    Returns how many steps there are."""
     plan = c.plan("crash.json", 4, "--rows-per-shard", "100")
     check(len(plan["shards"]) <= 4, "shards")
+    every = 3 if FULL else 11
     crashes, step, committed = 0, 1, 0
-    while True:
-        shutil.rmtree(c.path("crash.shards"), ignore_errors=True)
-        process = c.start("crash.json", 0, QUARRY_CRASH_AT=f"{step}{'+' if step % 2 else ''}")
-        process.communicate()
-        if process.returncode == 0:
+    while True:  # the last steps, about the commit, one by one
+        crashed, is_there = crash_at(c, step, crashes % 2)
+        if not crashed and every == 1:
             break
+        if not crashed:
+            step, every = step - every + 1, 1
+            continue
         crashes += 1
-        check(process.returncode == -signal.SIGKILL, f"step {step}: exit {process.returncode}")
-        is_there = "0" not in c.missing("crash.json").split("-")[0].split(",")
         committed += is_there
-        check(("there already" in c.mine("crash.json", 0)) == is_there, f"step {step}: the next worker")
-        check(c.missing("crash.json", "--verify") == "1-3", f"step {step}: {c.missing('crash.json', '--verify')} are missing")
-        step += 3
-    check(crashes >= 20 and committed >= 1, f"{crashes} crashes, {committed} behind the commit")
+        step += every
+    check(crashes >= 12 and committed >= 2, f"{crashes} crashes, {committed} behind the commit")
+    return step - 1
+
+
+def test_every_failure(c, steps):
+    """A step on disk fails, or is done and says that it failed, as NFS does when an answer is lost: exit code 5 or 0, nothing between
+    a shard and none, and nothing left aside."""
+    ended = set()
+    for step in range(1 if FULL else steps - 7, steps + 1):
+        for behind in ("", "+"):
+            shutil.rmtree(c.path("crash.shards"), ignore_errors=True)
+            words = c.mine("crash.json", 0, ok=(0, 5, BAD_DATA), QUARRY_FAIL_AT=f"{step}{behind}:{errno.EIO}")
+            is_there = os.path.exists(c.output("crash.json", 0))
+            failed = "quarry: " in words
+            check(is_there or "quarry: I/O" in words, f"step {step}{behind} fails: {words}")
+            check(not failed or "planted" in words, f"step {step}{behind} fails: {words}")
+            check(c.missing("crash.json", "--verify") == ("1-3" if is_there else "0-3"), f"step {step}{behind} fails: half a shard")
+            check(glob.glob(c.path("crash.shards", ".*")) == [], f"step {step}{behind} fails: something is left")
+            ended.add((is_there, failed))
+    check(ended == {(False, True), (True, True), (True, False)}, f"failures ended as {ended}")
+
+
+def test_other_machine(c):
+    """The folder of a worker on a node with the same host name, as two pods of a shard have, is not removed: its lock cannot be seen."""
+    c.plan("namesake.json", 1)
+    name = os.path.basename(c.output("namesake.json", 0))
+    host = re.sub(r"[^A-Za-z0-9]", "_", os.uname().nodename)
+    folder = c.path("namesake.shards", f".{name}.partial-{host}-00000000-1-0")
+    os.makedirs(folder)
+    open(os.path.join(folder, "WRITER"), "w").close()
+    c.mine("namesake.json", 0)
+    check(os.path.exists(os.path.join(folder, "WRITER")), "a folder of another machine's worker was removed")
+
+
+def test_no_locks(c):
+    """On a file system without locks, shards are made as elsewhere; only what is left of killed workers stays."""
+    deny = without_locks()
+    if deny is None:
+        return
+    c.plan("unlocked.json", 2)
+    command = [c.program, "mine", "--plan", c.path("unlocked.json"), "--shard", "0", "--threads", "1"]
+    subprocess.run(command, env={**os.environ, "QUARRY_CRASH_AT": "30"}, preexec_fn=deny, capture_output=True)
+    done = subprocess.run(command, preexec_fn=deny, capture_output=True, text=True)
+    check(done.returncode == 0, f"without locks: exit {done.returncode}: {done.stderr}")
+    check(len(os.listdir(c.path("unlocked.shards"))) == 2, f"without locks: {os.listdir(c.path('unlocked.shards'))[:9]}")
+    check(c.missing("unlocked.json", "--verify") == "1", "a shard made without locks")
+    c.mine("unlocked.json", 1)
+    quarry(c.program, "shards", "join", c.path("unlocked.json"), "--out", c.path("unlocked"), "--clean")
+    check(not os.path.exists(c.path("unlocked.shards")), "--clean left something")
+
+
+def test_places(c):
+    """Plans behind links, and folders for shards that cannot be."""
+    first = c.plan("linked.json", 2)
+    os.mkdir(c.path("links"))
+    link = os.path.join("links", "plan.json")
+    os.symlink(os.path.join("..", "linked.json"), c.path(link))
+    c.mine(link, 0)
+    check(c.missing("linked.json") == c.missing(link) == "1", "a plan that is a link")
+    again = c.plan(link, 2)
+    check(os.path.islink(c.path(link)) and json.loads(text_of(c.path("linked.json")))["plan_hash"] == first["plan_hash"] == again["plan_hash"],
+          "a plan written through a link")
+    check(c.missing("linked.json") == "1", "shards of a plan written through a link")
+    os.mkdir(c.path("deep"))
+    os.mkdir(c.path("deep", "er"))
+    os.symlink(c.path("deep", "er"), c.path("up"))
+    c.plan(os.path.join("up", "..", "plan.json"), 2)  # in deep, not here
+    c.mine(os.path.join("deep", "plan.json"), 1)
+    check(c.missing(os.path.join("deep", "plan.json")) == "0", "a plan above a link's folder")
+    c.plan("called.shards", 2)
+    c.mine("called.shards", 0)
+    check(c.missing("called.shards") == "1", "a plan that is called .shards")
+    for folder in ("no/such", "items.npy", "never.json"):
+        refused = c.plan("never.json", 2, "--shard-folder", c.path(folder), ok=(5,))
+        check("--shard-folder" in refused.stderr and not os.path.exists(c.path("never.json")), f"shards in {folder}: {refused.stderr}")
+    c.plan("slash.json", 2, "--shard-folder", c.path("slashed") + "/")
+    c.mine("slash.json", 0)
+    check(c.missing("slash.json") == "1" and os.path.exists(c.path("slashed")), "a folder with a slash behind")
+
+
+def test_other_device(c, single):
+    """A plan of workers with GPUs is joined where there is none."""
+    plan = c.plan("gpu.json", 2)
+    plan["run"]["options"]["device"] = "cuda:0"
+    reseal_plan(c.path("gpu.json"), plan)
+    for shard in range(2):
+        c.mine("gpu.json", shard, more=["--device", "cpu"])
+    quarry(c.program, "shards", "join", c.path("gpu.json"), "--out", c.path("gpu"))
+    quarry(c.program, "shards", "join", c.path("gpu.json"), "--store", c.path("gpu_store"))
+    for manifest in (manifest_of(c.path("gpu")), manifest_of(c.path("gpu_store"), 1)):
+        check(manifest["content_hash"] == manifest_of(single)["content_hash"], "joined on another device")
+        check(manifest["run"]["options"]["device"] == "cuda:0", f"the run's device: {manifest['run']['options']['device']}")
 
 
 def test_stop(c):
@@ -368,7 +511,12 @@ def test_slurm_script(c):
     check(task(1, QUARRY_FAIL_AT="9").returncode == 5 and text_of(c.path("requeued")) == "requeue 9_1\n", "a full disk is not tried again")
     check(task(1, QUARRY_FAIL_AT="9", SLURM_RESTART_COUNT="3").returncode == 5, "a full disk")
     check(text_of(c.path("requeued")) == "requeue 9_1\n", "tried for ever")
-    check(task(1).returncode == 0 and c.missing("slurm.json") == "", "the last task")
+    with open(c.path("bin", "srun"), "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\nexit 75\n")
+    check(task(1).returncode == STOPPED and text_of(c.path("requeued")) == "requeue 9_1\n", "what scancel stopped comes back")
+    with open(c.path("bin", "srun"), "w", encoding="utf-8") as file:
+        file.write('#!/bin/sh\nexec "$@"\n')
+    check(task(0, OFFSET="1").returncode == 0 and c.missing("slurm.json") == "", "the last task, beyond the numbers of an array")
 
 
 def test_left_out(c):
@@ -429,7 +577,11 @@ def main():
         quarry(program, "mine", *inputs, "--rows-per-shard", rows_per_shard, "--out", single)
         test_union(c, single)
         test_store(c, ["--rows-per-shard", rows_per_shard])
-        test_every_crash(c)
+        test_every_failure(c, test_every_crash(c))
+        test_other_machine(c)
+        test_no_locks(c)
+        test_places(c)
+        test_other_device(c, single)
         test_stop(c)
         test_changed_inputs(c)
         test_damage(c, single)

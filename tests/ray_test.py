@@ -203,8 +203,14 @@ class RayTest(unittest.TestCase):
         done = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(manifest_of(self.path("single"))["content_hash"], done.stdout)
+        self.assertTrue(os.path.exists(self.path("shell.shards")))
+        cleaned = subprocess.run([*command[:-2], "--store", self.path("shell_store"), "--clean"], capture_output=True, text=True)
+        self.assertEqual(cleaned.returncode, 0, cleaned.stderr)
+        self.assertFalse(os.path.exists(self.path("shell.shards")))
         missing = subprocess.run([*command[:3], self.path("no_such.json")], capture_output=True, text=True)
         self.assertEqual(missing.returncode, 5, missing.stderr)
+        unjoined = subprocess.run([*command[:-2], "--clean"], capture_output=True, text=True)
+        self.assertEqual(unjoined.returncode, 2, unjoined.stderr)
 
     def test_no_room_for_actors(self):
         """Actors that ask for more than the cluster has never start: the watchdog says so instead of waiting."""
@@ -213,7 +219,37 @@ class RayTest(unittest.TestCase):
             self.mine(plan, num_cpus=64, stall_timeout=5)
         self.assertEqual(quarry.ray.status(plan, program=PROGRAM)["missing"], [0, 1])
 
+    def test_threads(self):
+        """A worker never gets more threads than its node has CPUs, however few shards are left; a head without CPUs holds none."""
+        def threads(nodes, workers, num_gpus=0):
+            nodes = [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {}}]
+            places = quarry.ray._places(nodes, num_gpus)
+            return len(places), quarry.ray._threads(places, workers, num_gpus)
+
+        self.assertEqual(threads([{"CPU": 16.0}] * 4, 1), (4, 16))
+        self.assertEqual(threads([{"CPU": 16.0}] * 4, 6), (4, 8))
+        self.assertEqual(threads([{"CPU": 4.0}, {"CPU": 64.0}], 2), (2, 4))
+        self.assertEqual(threads([{"memory": 1.0}, {"CPU": 8.0}, {"CPU": 8.0}], 2), (2, 8))
+        self.assertEqual(threads([{"CPU": 32.0}, {"CPU": 32.0, "GPU": 4.0}], 4, 1), (1, 8))
+        self.assertEqual(threads([{"CPU": 32.0, "GPU": 4.0}], 1, 1), (1, 32))
+        self.assertEqual(threads([{"memory": 1.0}], 3), (1, 1))
+        self.assertEqual(threads([node["Resources"] for node in ray.nodes()], 2), (1, 1))  # of two CPUs
+
+    def test_program_is_missing(self):
+        """A program that a node lacks is said to be missing there; its actor is not called dead."""
+        plan = self.plan("lacking.json", 2)
+        command = self.path("gone_later")
+        with open(command, "w", encoding="utf-8") as file:  # status runs here, workers find nothing
+            file.write(f"#!/bin/sh\nrm -f {command}\nexec {PROGRAM} \"$@\"\n")
+        os.chmod(command, 0o700)
+        with self.assertRaises(quarry.ray.ShardError) as caught:
+            self.mine(plan, program=command, retries=1)
+        self.assertIn("could not run the program", str(caught.exception))
+        self.assertIn("gone_later", str(caught.exception))
+
     def test_requests(self):
+        with self.assertRaisesRegex(quarry.ConfigError, "0 GPUs"):
+            self.mine(self.plan("no_gpu.json", 2), workers=None, num_gpus=1)
         for wrong in ({"retries": -1}, {"workers": 0}, {"stall_timeout": 0}, {"threads": 0}):
             with self.assertRaises(quarry.ConfigError):
                 self.mine(self.path("killed.json"), **wrong)

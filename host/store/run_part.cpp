@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -32,12 +33,15 @@ constexpr const char* kWriterLock = "/WRITER";
 /// The hash of the manifest, which holds counters that no column tells.
 constexpr const char* kSeal = "/seal";
 
-std::string host_name() {
+/// Of the running kernel, within which a lock tells who is alive. The host's name alone does not
+/// do: pods of one shard on two nodes share it.
+std::string machine_name() {
   char name[256] = {};
-  if (::gethostname(name, sizeof(name) - 1) != 0) return "host";
-  std::string text = name;
+  std::string text = ::gethostname(name, sizeof(name) - 1) == 0 ? name : "host";
   for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
-  return text;
+  std::string boot;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+  return text + "-" + boot.substr(0, 8);
 }
 
 std::string seal_of(const std::string& manifest) {
@@ -103,9 +107,9 @@ struct PartWriter::State {
     basis.clear();
   }
 
-  /// Removes what writers of this part left who were killed on this machine: the kernel has dropped
-  /// their locks. Those of other machines are left alone; not every file system carries locks
-  /// between them.
+  /// Removes what writers of this part left who were killed on this machine since it was started:
+  /// the kernel has dropped their locks. Those of other machines are left alone; not every file
+  /// system carries locks between them.
   void remove_litter(const std::string& prefix) const {
     for (const std::string& path : unfinished_parts(folder.string(), prefix)) {
       bool taken = false;
@@ -115,15 +119,44 @@ struct PartWriter::State {
     }
   }
 
+  /// False: another writer that is tidying up came in between; it removes the folder.
+  bool hold_hidden() {
+    const std::string path = hidden.string() + kWriterLock;
+    lock = create_file(path);
+    const bool taken = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+    // A file system without locks (Lustre unless mounted with them) leaves what killed writers left
+    // to join --clean: nobody's lock can be taken there.
+    return (taken || errno != EWOULDBLOCK) && ::access(path.c_str(), F_OK) == 0;
+  }
+
+  /// False: something lies at the place, and was there first.
+  bool put_in_place() {
+    try {
+      // Fails where something lies there, but for an empty folder.
+      rename_path(hidden.string(), target.string());
+    } catch (const IoError&) {
+      if (!RunPart::is_there(folder.string(), target.filename().string())) throw;
+      // NFS sends a request again whose answer was lost: then it is done and reported as failed.
+      std::error_code error;
+      if (fs::symlink_status(hidden, error).type() != fs::file_type::not_found) return false;
+    }
+    hidden.clear();
+    lock = FileHandle();
+    try {
+      remove_path(target.string() + kWriterLock);
+    } catch (const IoError&) {
+      // The part is in place; an empty file more in it is no harm.
+    }
+    return true;
+  }
+
   void make_hidden(const std::string& name) {
-    const std::string prefix = hidden_prefix(name) + host_name() + "-";
+    const std::string prefix = hidden_prefix(name) + machine_name() + "-";
     remove_litter(prefix.substr(1));
     for (int n = 0; n < 1000; ++n) {
       hidden = folder / (prefix + std::to_string(::getpid()) + "-" + std::to_string(n));
       if (!make_folder(hidden.string())) continue;
-      lock = create_file(hidden.string() + kWriterLock);
-      // Another writer that is tidying up may have come in between; it removes the folder.
-      if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return;
+      if (hold_hidden()) return;
     }
     hidden.clear();
     throw IoError(folder.string() +
@@ -178,16 +211,7 @@ PartCommit PartWriter::commit(const std::string& run_json, const std::string& pa
   write_new_file((s.hidden / "manifest.json").string(), manifest);
   write_new_file(s.hidden.string() + kSeal, seal_of(manifest));
   sync_folder(s.hidden.string());
-  try {
-    // Fails where something lies there, but for an empty folder: the first one stays.
-    rename_path(s.hidden.string(), s.target.string());
-    s.hidden.clear();
-    s.lock = FileHandle();
-    remove_path(s.target.string() + kWriterLock);
-  } catch (const IoError&) {
-    if (!RunPart::is_there(s.folder.string(), s.target.filename().string())) throw;
-    done.was_there = true;
-  }
+  done.was_there = !s.put_in_place();
   sync_folder(s.folder.string());
   if (!done.was_there) return done;
   const RunPart there(s.folder.string(), s.target.filename().string(), true);
@@ -245,7 +269,11 @@ std::string move_damaged_part_aside(const std::string& folder, const std::string
     const fs::path aside = fs::path(folder) / (name + ".damaged-" + std::to_string(n));
     std::error_code error;
     if (fs::symlink_status(aside, error).type() != fs::file_type::not_found) continue;
-    rename_path((fs::path(folder) / name).string(), aside.string());
+    try {
+      rename_path((fs::path(folder) / name).string(), aside.string());
+    } catch (const IoError&) {
+      if (RunPart::is_there(folder, name)) throw;  // else another worker was quicker
+    }
     return aside.string();
   }
 }

@@ -248,6 +248,9 @@ class _Driver:
         """True: the shard is committed. False: it is to be tried again."""
         try:
             result = self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:  # it lives: the program could not be started there
+            self.idle.append(task.actor)
+            return self._again(task.shard, None, "its actor could not run the program", str(error).strip()[-2000:])
         except self.ray.exceptions.RayError as error:  # the actor or its node died
             self.actors.discard(task.actor)
             self._add_actor()
@@ -298,6 +301,23 @@ class _Driver:
         return told[0] if told else f"the cluster does not answer within {_REPORT_SECONDS:.0f} s"
 
 
+def _places(nodes: list[dict[str, Any]], num_gpus: float) -> list[dict[str, float]]:
+    """Resources of the nodes that are alive and can hold an actor; of ray.nodes(). A head without CPUs is none, unless all are."""
+    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
+    fit = [one for one in alive if one.get("GPU", 0) >= num_gpus] if num_gpus > 0 else [one for one in alive if one.get("CPU", 0) >= 1]
+    return fit or alive
+
+
+def _threads(places: list[dict[str, float]], workers: int, num_gpus: float) -> int:
+    """Threads of an actor, so that those of a node fit its CPUs: the fewest of any node, for Ray spreads actors as it likes."""
+    each = -(-workers // max(1, len(places)))
+    threads = []
+    for place in places:
+        most = min(workers, int(place.get("GPU", 0) // num_gpus)) if num_gpus > 0 else each
+        threads.append(int(place.get("CPU", 1)) // max(1, most))
+    return max(1, min(threads, default=1))
+
+
 def _say_on_stderr(words: str) -> None:
     print(f"quarry.ray: {words}", file=sys.stderr, flush=True)
 
@@ -309,7 +329,7 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
 
     plan: a Plan, or its path. workers: actors; default: one per GPU, or one per node where there is none. num_cpus, num_gpus: what Ray sets
     aside for an actor; num_gpus defaults to 1 where the cluster has GPUs. With num_cpus=0 an actor never waits for a CPU that another
-    holds; actors that do hang a small cluster. threads: of each; default: the cluster's CPUs over the workers. retries: further tries of a
+    holds; actors that do hang a small cluster. threads: of each; default: a node's CPUs over the actors that it gets. retries: further tries of a
     shard whose actor died or which ended with 4 to 7, 75 or a signal. stall_timeout: seconds without a finished shard (longer than the longest
     shard) until StallError. address: of the cluster, where ray.init() was not called; None: $RAY_ADDRESS, else this machine.
     program: path of `quarry` on the nodes; default: that of the package there. progress: gets lines; default: standard error.
@@ -332,11 +352,15 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
         there = ray.cluster_resources()
         if num_gpus is None:
             num_gpus = 1 if there.get("GPU", 0) >= 1 else 0
+        if workers is None and num_gpus > there.get("GPU", 0):
+            raise ConfigError(f"num_gpus={num_gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs; give workers where it will get more, or "
+                              "num_gpus=0")
+        places = _places(ray.nodes(), num_gpus)
         if workers is None:
-            workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else sum(1 for node in ray.nodes() if node.get("Alive"))
+            workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else len(places)
         workers = max(1, min(workers, len(missing)))
         if threads is None:
-            threads = max(1, int(there.get("CPU", 1)) // workers)
+            threads = _threads(places, workers, num_gpus)
         flags = ["--threads", str(threads), "--device", "cuda:0" if num_gpus > 0 else "cpu"]
         options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         driver = _Driver(ray, the_plan, program, flags, options, workers, retries, stall_timeout, say)
@@ -361,16 +385,24 @@ def main() -> int:
     parser.add_argument("--stall-timeout", type=float, default=600)
     parser.add_argument("--address")
     parser.add_argument("--program")
-    parser.add_argument("--out")
-    parser.add_argument("--store")
+    parser.add_argument("--out", help="folder of the joined set; without it and --store nothing is joined")
+    parser.add_argument("--store", help="instead of --out: adds a version to a store")
+    parser.add_argument("--clean", action="store_true", help="then remove the shards' folders")
     args = parser.parse_args()
+    if args.out and args.store:
+        parser.error("--out and --store: give one of the two")
+    if args.clean and not (args.out or args.store):
+        parser.error("--clean is for --out or --store: shards that are not joined are not removed")
     try:
         run = mine(args.plan, workers=args.workers, num_cpus=args.num_cpus, num_gpus=args.num_gpus, threads=args.threads,
                    retries=args.retries, stall_timeout=args.stall_timeout, address=args.address, program=args.program)
         print(run.report())
         if args.out or args.store:
-            print(join(args.plan, out=args.out, store=args.store, program=args.program)["content_hash"])
+            print(join(args.plan, out=args.out, store=args.store, clean=args.clean, program=args.program)["content_hash"])
         return 0
+    except ImportError as error:
+        _say_on_stderr(str(error))
+        return 2
     except StallError:
         return 75  # its words are said already
     except ShardError as error:

@@ -16,23 +16,33 @@ namespace {
 
 class FileFaults final : public FileObserver {
  public:
-  FileFaults(unsigned long crash_at, bool crash_behind, unsigned long fail_at, int fail_with)
-      : crash_at_(crash_at), crash_behind_(crash_behind), fail_at_(fail_at), with_(fail_with) {}
+  FileFaults(unsigned long crash_at, bool crash_behind, unsigned long fail_at, bool fail_behind,
+             int fail_with)
+      : crash_at_(crash_at),
+        crash_behind_(crash_behind),
+        fail_at_(fail_at),
+        fail_behind_(fail_behind),
+        with_(fail_with) {}
   void before(const FileStep& step) override {
     ++steps_;
     if (steps_ == crash_at_ && !crash_behind_) ::raise(SIGKILL);
-    if (steps_ != fail_at_) return;
-    errno = with_;
-    throw IoError(io_message(step.path, "cannot do what was asked (planted)"));
+    if (steps_ == fail_at_ && !fail_behind_) fail(step);
   }
-  void after(const FileStep&) override {
+  void after(const FileStep& step) override {
     if (steps_ == crash_at_ && crash_behind_) ::raise(SIGKILL);
+    if (steps_ == fail_at_ && fail_behind_) fail(step);
   }
 
  private:
+  void fail(const FileStep& step) const {
+    errno = with_;
+    throw IoError(io_message(step.path, "cannot do what was asked (planted)"));
+  }
+
   unsigned long crash_at_;
   bool crash_behind_;
   unsigned long fail_at_;
+  bool fail_behind_;
   int with_;
   unsigned long steps_ = 0;
 };
@@ -47,8 +57,10 @@ void plant_file_faults() {
   const unsigned long crash_at = crash != nullptr ? std::strtoul(crash, &end, 10) : 0;
   const bool behind = crash != nullptr && *end == '+';
   const unsigned long fail_at = fail != nullptr ? std::strtoul(fail, &end, 10) : 0;
+  const bool done = fail != nullptr && *end == '+';
+  if (done) ++end;
   const int with = fail != nullptr && *end == ':' ? std::atoi(end + 1) : EIO;
-  static FileFaults faults(crash_at, behind, fail_at, with);
+  static FileFaults faults(crash_at, behind, fail_at, done, with);
   observe_files(&faults);
 }
 

@@ -78,7 +78,7 @@ Joined join_into_folder(const JoinArgs& args, const ShardPlan& plan, const CLI::
   const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
   check_set_target(args.out, existing);
   const SetLock lock(args.out);
-  MiningRun run(plan.request(verb, {}), plan.rows_per_shard, args.out, context);
+  MiningRun run(plan.request_without_device(verb), plan.rows_per_shard, args.out, context);
   plan.check_inputs(run);
   SetWriter writer(args.out, run.schema(), plan.rows_per_shard, existing);
   std::uint64_t unknown_segments = 0;
@@ -109,7 +109,7 @@ Joined join_into_a_store(const JoinArgs& args, const ShardPlan& plan, const CLI:
   for (const std::string& name : args.store.tags) check_free_tag(store, name);
   for (const std::string& parent : args.store.parents) store.resolve(parent);
   store.events();
-  MiningRun run(plan.request(verb, {}), plan.rows_per_shard, store.path(), context);
+  MiningRun run(plan.request_without_device(verb), plan.rows_per_shard, store.path(), context);
   plan.check_inputs(run);
   StoreOptions options = args.store;
   options.rows_per_shard = plan.rows_per_shard;

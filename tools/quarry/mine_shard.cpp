@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -101,7 +102,8 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
   }
   const std::uint64_t id = shard_number(flags.shard, plan);
   const PlannedShard& shard = plan.shards[id];
-  make_folder(plan.outputs);
+  if (make_folder(plan.outputs))
+    sync_folder(std::filesystem::path(plan.outputs).parent_path().string());
   if (const std::optional<RunPart> there = shard_there(plan, id); there && !args.recheck) {
     tell_shard(plan, id, there->set().content_hash(), true, seconds_since(start), json);
     return 0;

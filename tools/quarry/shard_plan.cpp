@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "host/store/digest.h"
 #include "host/store/files.h"
@@ -34,8 +35,7 @@ constexpr std::uint64_t kUsualRowsPerShard = 65536;
 constexpr const char* kIndexRole = "index-cache";
 
 std::string folder_of(const std::string& file) {
-  // Without links: paths go up from it by "..".
-  return fs::weakly_canonical(fs::absolute(file).lexically_normal().parent_path()).string();
+  return fs::path(file_of_plan(file)).parent_path().string();
 }
 
 std::string dump_plan(const Json& json, int indent) {
@@ -113,6 +113,13 @@ Json files_json(const MiningRun& run, const std::string& folder) {
   throw InputError(fmt::format("{}: {}; quarry shards plan makes another", file, why));
 }
 
+RunRequest checked_request(const RecordedText& text, RunOptions options) {
+  options.shard.clear();
+  RunRequest checked = check_run_options(options, recorded_recipe(text, options.round));
+  checked.miner.faiss.save = false;  // an index is made once, with the plan
+  return checked;
+}
+
 std::vector<PlannedShard> shards_of_plan(const std::string& file, const Json& json,
                                          const std::string& hash) {
   const Json& work = json.at("work");
@@ -186,10 +193,17 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
   return dump_plan(plan, 2) + "\n";
 }
 
+std::string file_of_plan(const std::string& path) {
+  std::error_code error;
+  // Without links, also in its folders: paths go up from there by "..".
+  const fs::path real = fs::weakly_canonical(fs::absolute(path), error);
+  return error ? fs::absolute(path).string() : real.string();
+}
+
 ShardPlan read_shard_plan(const std::string& file) {
   ShardPlan plan;
   plan.file = file;
-  plan.json = read_text(file, kMostPlanBytes);
+  plan.json = read_text(file_of_plan(file), kMostPlanBytes);
   const Json json = Json::parse(plan.json, nullptr, false);
   if (!json.is_object() || json.value("format", Json()) != kPlanFormat)
     fail_plan(file, "is no shard plan");
@@ -227,10 +241,15 @@ ShardPlan read_shard_plan(const std::string& file) {
 
 RunRequest ShardPlan::request(const CLI::App& verb, const RunOptions& flags) const {
   const RecordedText text{folder_of(file), file, json};
-  RunOptions options = recorded_options(text, verb, flags);
-  options.shard.clear();
-  RunRequest checked = check_run_options(options, recorded_recipe(text, options.round));
-  checked.miner.faiss.save = false;  // an index is made once, with the plan
+  return checked_request(text, recorded_options(text, verb, flags));
+}
+
+RunRequest ShardPlan::request_without_device(const CLI::App& verb) const {
+  const RecordedText text{folder_of(file), file, json};
+  RunOptions options = recorded_options(text, verb, {});
+  std::string device = std::exchange(options.device, "cpu");
+  RunRequest checked = checked_request(text, options);
+  checked.options.device = std::move(device);  // what a refresh of the set is to use
   return checked;
 }
 

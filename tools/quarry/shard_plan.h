@@ -42,6 +42,9 @@ struct ShardPlan {
   std::uint64_t rows() const { return shards.back().end_row - shards.front().first_row; }
   /// The run's request, flags of `verb` in their place. Throws ConfigError.
   RunRequest request(const CLI::App& verb, const RunOptions& flags) const;
+  /// The same for a process that mines no row: on the CPU, whatever device the plan names for
+  /// workers.
+  RunRequest request_without_device(const CLI::App& verb) const;
   /// Before anything is loaded: throws InputError where a file has another size, IoError where it
   /// is not there.
   void check_sizes() const;
@@ -63,6 +66,9 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
 /// Throws InputError where it is damaged or was edited, ConfigError where another version of this
 /// program made it.
 ShardPlan read_shard_plan(const std::string& file);
+
+/// The file itself, where the path is a link to it: a plan's paths are relative to where it lies.
+std::string file_of_plan(const std::string& path);
 
 /// A shard's number: as written, or with "env" that of the task in a job array. Throws ConfigError.
 std::uint64_t shard_number(const std::string& text, const ShardPlan& plan);

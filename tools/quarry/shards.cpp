@@ -58,6 +58,31 @@ std::uint64_t wished_shards(const std::string& text) {
   return count;
 }
 
+/// Where shards will lie: workers make it, in a folder that is there.
+std::string shard_folder(const ShardsPlanArgs& args) {
+  namespace fs = std::filesystem;
+  const fs::path plan = file_of_plan(args.out);
+  fs::path folder = args.outputs;
+  if (!folder.empty() && !folder.has_filename()) folder = folder.parent_path();  // "folder/"
+  if (folder.empty()) {
+    folder = plan;
+    if (plan.extension() != ".shards") folder.replace_extension();
+    folder += ".shards";
+  }
+  std::error_code error;
+  const fs::file_status there = fs::status(folder, error);
+  if ((fs::exists(there) && !fs::is_directory(there)) || file_of_plan(folder.string()) == plan) {
+    throw IoError(fmt::format("--shard-folder: {} is a file; choose another folder for the shards",
+                              folder.string()));
+  }
+  const fs::path parent = fs::path(file_of_plan(folder.string())).parent_path();
+  if (!fs::exists(there) && !fs::is_directory(parent, error)) {
+    throw IoError(fmt::format("--shard-folder: cannot be made by workers: make the folder {} first",
+                              parent.string()));
+  }
+  return folder.string();
+}
+
 /// What a worker with other devices or threads might choose otherwise is written down: all search
 /// the same index in the same way.
 void pin_search(MiningRun& run) {
@@ -86,9 +111,7 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   if (!by_time && args.shard_seconds > 0)
     throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
   if (!by_time) cut.shards = wished_shards(args.shards);
-  const std::string outputs =
-      !args.outputs.empty() ? args.outputs
-                            : std::filesystem::path(args.out).replace_extension(".shards").string();
+  const std::string outputs = shard_folder(args);
   OutputFile file(args.out, "--out");
   // Rows per shard are chosen when the rows are known.
   MiningRun run(check_run_options(args.run), std::uint64_t{1} << 40, args.out, context);
