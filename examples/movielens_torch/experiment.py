@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Are mined negatives better than tuned random ones? MovieLens-100k, an honest protocol, one command:
 
-  experiment.py DATA [--out FILE]       DATA: folder for the data, fetched where it is empty
-  experiment.py DATA --quick            in small, to see that it runs: its figures mean nothing
-  experiment.py --table FILE            what a run wrote, as a table
+  experiment.py DATA [--out FILE]           DATA: folder for the data, fetched where it is empty
+  experiment.py DATA --beyond [--out FILE]  trials beyond the grids, on validation alone
+  experiment.py DATA --quick                in small, to see that it runs: its figures mean nothing
+  experiment.py --table FILE                what a run wrote, as a table
 
 Both arms get as many trials, seeds and epochs to be tuned in, on validation alone; each run ends with the epoch that is best on validation; test is
 looked at once per run. Then the same data show what must go wrong: negatives from a frozen top 10 alone, and a mask that knew the test set, which
@@ -35,6 +36,11 @@ GRIDS = {  # of the same length: random gets a finer grid of rate and l2, mined 
     "mined": [Options(recipe, overrides, rate, l2)
               for recipe, overrides in (("dns", ("branch.dns.source.n=4",)), ("dns", ("branch.dns.source.n=8",)), (TOP100, ()))
               for rate in (0.004, 0.008) for l2 in (0.01, 0.02)],
+}
+BEYOND = {  # around what GRIDS chose, at whose edge it stands: --beyond, to see on validation whether a wider grid would have mattered
+    "random": [Options("random", (), rate, l2, epochs=150) for rate, l2 in ((0.001, 0.007), (0.001, 0.01), (0.002, 0.007), (0.002, 0.014))],
+    "mined": [Options("dns", ("branch.dns.source.n=8",), rate, l2, epochs=150)
+              for rate, l2 in ((0.002, 0.02), (0.002, 0.03), (0.004, 0.03), (0.004, 0.04))],
 }
 TUNING_SEEDS = (1001, 1002)  # none of those that are reported
 
@@ -213,6 +219,12 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def write_json(path: str, result: dict) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+        file.write("\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?")
@@ -220,6 +232,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--shown-seeds", type=int, default=5, help="of what must go wrong")
     parser.add_argument("--resamples", type=int, default=10_000)
+    parser.add_argument("--beyond", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--table", metavar="FILE")
     args = parser.parse_args()
@@ -236,6 +249,11 @@ def main() -> int:
     torch.set_num_threads(1)
     data = MovieLens(fetch(args.data))
     begin = time.perf_counter()
+    if args.beyond:
+        beyond = {name: tune(data, grid, TUNING_SEEDS)[1] for name, grid in BEYOND.items()}
+        if args.out:
+            write_json(args.out, {"what": "trials beyond the grids of experiment.py, on validation alone", "tuning_seeds": list(TUNING_SEEDS), "tuning": beyond})
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = experiment(args, data, folder)
     result = {"what": "MovieLens-100k: BPR matrix factorisation, one negative per positive and epoch, full ranking, epoch chosen on validation",
@@ -245,9 +263,7 @@ def main() -> int:
               "items": data.num_items, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
               "threads": 1, "load": os.getloadavg()[0], "seconds": round(time.perf_counter() - begin), **figures}
     if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+        write_json(args.out, result)
     print("\n" + table(result))
     return 0
 
