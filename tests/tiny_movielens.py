@@ -1,11 +1,11 @@
-"""Tables like those of tools/prepare_movielens, small and made up: users like films of their own kind more."""
+"""Tables like those of tools/prepare_movielens, small and made up: users see films of their own kind more often, and like them more."""
 import os
 import random
 
 from program import write_csv
 
 
-def write_tables(folder, users=160, items=120, ratings=40, seed=3):
+def write_tables(folder, users=160, items=160, ratings=40, seed=3):
     """events.csv, heldout.csv, catalogue.csv, users.csv. Ids are no row numbers, so that a mix-up is seen."""
     chance = random.Random(seed)
     os.makedirs(folder, exist_ok=True)
@@ -13,10 +13,12 @@ def write_tables(folder, users=160, items=120, ratings=40, seed=3):
     user_ids = [900 + 2 * user for user in range(users)]
     events, held_out = [], []
     for user in range(users):
-        films = chance.sample(range(items), ratings)
+        kinds = [[item for item in range(items) if (item % 4 == user % 4) == own] for own in (True, False)]
+        films = chance.sample(kinds[0], 3 * ratings // 5) + chance.sample(kinds[1], ratings - 3 * ratings // 5)
+        chance.shuffle(films)
         for place, item in enumerate(films):
             liked = chance.random() < (0.85 if item % 4 == user % 4 else 0.35)
-            row = [user_ids[user], item_ids[item], 1_000_000 * (user + 1) + 60 * place, "rating", chance.choice((4, 5)) if liked else chance.choice((1, 2, 3))]
+            row = [user_ids[user], item_ids[item], 1_200_000_000 + 86_400 * user + 60 * place, "rating", chance.choice((4, 5)) if liked else chance.choice((1, 2, 3))]
             if place < 0.7 * ratings:
                 events.append(row)
             else:

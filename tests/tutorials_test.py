@@ -221,7 +221,7 @@ class Tutorials(unittest.TestCase):
 
 def main():
     global PROGRAM
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+    if len(sys.argv) > 1 and os.path.exists(sys.argv[1]):
         PROGRAM = os.path.abspath(sys.argv.pop(1))
     else:
         try:

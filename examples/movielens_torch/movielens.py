@@ -45,7 +45,7 @@ class Split:
 
     def ndcg10(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> np.ndarray:
         """NDCG@10 of the inner products, float64 [users]; NaN for users of whom nothing is held out. All items are ranked but those seen
-        before, equal scores by item number."""
+        before, equal scores by item number (of those equal to the tenth any may be among the ten)."""
         scores = user_vectors.astype(np.float32) @ item_vectors.astype(np.float32).T
         scores[self.seen] = -np.inf
         relevant = self.positives & ~self.seen
