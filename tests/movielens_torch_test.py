@@ -85,7 +85,8 @@ class Example(unittest.TestCase):
         self.assertEqual(int(split.users.sum()), int((~np.isnan(got)).sum()))
         different = 0
         for user in np.nonzero(split.users)[0]:
-            scores = {item: sum(float(a) * float(b) for a, b in zip(users[user], items[item])) for item in range(len(items)) if not split.seen[user, item]}
+            scores = {item: sum(float(a) * float(b) for a, b in zip(users[user], items[item])) for item in range(len(items))
+                      if not split.seen[user, item]}
             tenth = sorted(scores.values(), reverse=True)[9]
             if sum(score >= tenth for score in scores.values()) > 10:
                 continue  # equal scores across the boundary: any of them may be among the ten
@@ -179,7 +180,8 @@ class Example(unittest.TestCase):
             self.assertAlmostEqual(arm["mean"], sum(run["ndcg10"] for run in arm["runs"]) / len(arm["runs"]), places=12)
             self.assertFalse({run["seed"] for run in arm["runs"]} & set(result["tuning_seeds"]))
         self.assertEqual({run["held_out_share"] for run in result["arms"]["leaky"]["runs"]}, {0.0})
-        self.assertAlmostEqual(result["against_random"]["mined"]["gain"], result["arms"]["mined"]["mean"] - result["arms"]["random"]["mean"], places=9)
+        gain = result["arms"]["mined"]["mean"] - result["arms"]["random"]["mean"]
+        self.assertAlmostEqual(result["against_random"]["mined"]["gain"], gain, places=9)
 
     def test_committed_figures(self):
         with open(os.path.join(RESULTS, "training_movielens.json"), encoding="utf-8") as file:

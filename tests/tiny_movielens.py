@@ -18,7 +18,8 @@ def write_tables(folder, users=160, items=160, ratings=40, seed=3):
         chance.shuffle(films)
         for place, item in enumerate(films):
             liked = chance.random() < (0.85 if item % 4 == user % 4 else 0.35)
-            row = [user_ids[user], item_ids[item], 1_200_000_000 + 86_400 * user + 60 * place, "rating", chance.choice((4, 5)) if liked else chance.choice((1, 2, 3))]
+            rating = chance.choice((4, 5)) if liked else chance.choice((1, 2, 3))
+            row = [user_ids[user], item_ids[item], 1_200_000_000 + 86_400 * user + 60 * place, "rating", rating]
             if place < 0.7 * ratings:
                 events.append(row)
             else:

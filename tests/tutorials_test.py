@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Every command and snippet of docs/tutorials is run, in small: the blocks of a page one after the other, in a home of their own, where `quarry` is the
-program under test and `sbatch` a stand-in that loses a task. Blocks that say needs=PACKAGE are skipped, with words, where it is missing.
+"""Every command and snippet of docs/tutorials is run, in small: the blocks of a page one after the other, in a home of their own, where
+`quarry` is the program under test and `sbatch` a stand-in that loses a task. Blocks that say needs=PACKAGE are skipped, with words, where it
+is missing.
 
   tests/tutorials_test.py [PROGRAM]      default: the program of the package `quarry`"""
 import glob
@@ -40,7 +41,7 @@ lost = not os.path.exists(os.path.expanduser("~/lost"))
 open(os.path.expanduser("~/lost"), "a").write(f"{{numbers}}\\n")
 given = dict(pair.split("=", 1) for pair in export.split(",")[1:])
 for number in numbers[:-1] if lost else numbers:
-    env = dict(os.environ, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID=str(number), SLURM_ARRAY_TASK_MIN=str(min(numbers)), SLURM_CPUS_PER_TASK="1", **given)
+    env = dict(os.environ, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID=str(number), SLURM_CPUS_PER_TASK="1", **given)
     code = subprocess.run(["bash", sys.argv[-1]], env=env).returncode
     if code:
         sys.exit(f"task {{number}}: exit code {{code}}")
@@ -195,8 +196,9 @@ class Tutorials(unittest.TestCase):
         self.assertEqual(len(calls), 2)  # the lost task was found, and submitted again alone
         self.assertEqual(calls[1], "[7]")
         self.assertEqual(len(json.loads(text_of(path("big", "plan.json")))["shards"]), 8)
-        self.quarry("mine", *[word for name, file in (("items", "items.npy"), ("users", "users.npy"), ("events", "events.csv"), ("catalogue", "catalogue.csv"))
-                              for word in (f"--{name}", path("big", "data", file))], "--recipe", "balanced", "--out", path("big", "whole"))
+        inputs = [f"--{name}={path('big', 'data', file)}" for name, file in (("items", "items.npy"), ("users", "users.npy"), ("events", "events.csv"),
+                                                                             ("catalogue", "catalogue.csv"))]
+        self.quarry("mine", *inputs, "--recipe", "balanced", "--out", path("big", "whole"))
         self.quarry("diff", path("big", "negatives"), path("big", "whole"), "--fail-if-different")
         self.assertIn("load_share", text_of(path("big", "cluster.json")))
         self.assertIn("PASS", said)

@@ -61,7 +61,8 @@ def tune(data: MovieLens, grid: list[Options], seeds: tuple[int, ...]) -> tuple[
         runs = [train(data, options, mined(data, options.recipe, options.overrides, seed), seed) for seed in seeds]
         valid = [run.valid for run in runs]
         trials.append({**described(options), "valid": valid, "best_epoch": [run.epoch for run in runs], "mean": float(np.mean(valid))})
-        print(f"  {name_of(options)} rate {options.rate} l2 {options.l2}: {trials[-1]['mean']:.4f}, best epochs {trials[-1]['best_epoch']}", flush=True)
+        print(f"  {name_of(options)} rate {options.rate} l2 {options.l2}: {trials[-1]['mean']:.4f}, best epochs {trials[-1]['best_epoch']}",
+              flush=True)
     return grid[int(np.argmax([trial["mean"] for trial in trials]))], trials
 
 
@@ -175,7 +176,8 @@ def experiment(args: argparse.Namespace, data: MovieLens, folder: str) -> dict:
     print("test, once per run", flush=True)
     options = chosen["mined"]
     arms = {"random": Arm("random", chosen["random"]), "mined": Arm("mined", options),
-            "top10": Arm("frozen top 10 alone", dataclasses.replace(options, recipe=TOP10, overrides=())), "leaky": Arm("mask that knew the test set", options)}
+            "top10": Arm("frozen top 10 alone", dataclasses.replace(options, recipe=TOP10, overrides=())),
+            "leaky": Arm("mask that knew the test set", options)}
     sets = Sets(data, folder)
     teacher = None
     for seed in range(args.seeds):
@@ -192,7 +194,8 @@ def experiment(args: argparse.Namespace, data: MovieLens, folder: str) -> dict:
     popularity = np.ones((data.num_users, 1), np.float32), data.popularity()[:, None]
     return {"tuning": tuning, "popularity": float(np.nanmean(data.test.ndcg10(*popularity))),
             "arms": {name: arm.result() for name, arm in arms.items()},
-            "against_random": {name: bootstrap(arms[name], arms["random"], args.resamples) for name in ("mined", "top10", "leaky")}, "audits": audits}
+            "against_random": {name: bootstrap(arms[name], arms["random"], args.resamples) for name in ("mined", "top10", "leaky")},
+            "audits": audits}
 
 
 def table(result: dict) -> str:
@@ -252,7 +255,8 @@ def main() -> int:
     if args.beyond:
         beyond = {name: tune(data, grid, TUNING_SEEDS)[1] for name, grid in BEYOND.items()}
         if args.out:
-            write_json(args.out, {"what": "trials beyond the grids of experiment.py, on validation alone", "tuning_seeds": list(TUNING_SEEDS), "tuning": beyond})
+            write_json(args.out, {"what": "trials beyond the grids of experiment.py, on validation alone", "tuning_seeds": list(TUNING_SEEDS),
+                                  "tuning": beyond})
         return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = experiment(args, data, folder)
