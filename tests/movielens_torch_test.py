@@ -22,7 +22,6 @@ try:
     import numpy as np
     import torch
 
-    import quarry
     import experiment
     import movielens
     import train

@@ -24,7 +24,7 @@ BLOCK = re.compile(r"^```(\w*)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 # Sizes of the pages, and those of the test. Each must be there.
 SMALL = {
     "nightly.md": [("--users 2000 --items 5000", "--users 300 --items 800")],
-    "cluster.md": [("--users 100000 --items 20000 --leaks 0", "--users 900 --items 400 --dim 16 --leaks 0"),
+    "cluster.md": [("--users 20000 --items 10000 --leaks 0", "--users 900 --items 400 --dim 16 --leaks 0"),
                    ("--users 100000 --items 20000 --shards 16", "--users 900 --items 400 --dim 16 --shards 4")],
     "text.md": [], "training.md": [],
 }

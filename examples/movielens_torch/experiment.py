@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import quarry
-from movielens import MovieLens, Split, fetch
+from movielens import MovieLens, fetch
 from train import BATCH, DIM, Options, Trained, frozen, mined, save, train
 
 RECIPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recipes")
