@@ -43,8 +43,8 @@ class ExactRetriever final : public Retriever, private CandidateSource {
                      std::uint32_t most, const SearchGoal& goal, const SearchResult& out) override {
     certified_.search_toward(exec, *this, queries, num_queries, most, goal, out);
   }
-  bool follows_goals(const Exec& exec, std::uint32_t num_queries) const override {
-    return exec.device == Device::kCpu && topk_toward_pays(exec, num_queries);
+  bool follows_goals(const Exec& exec, std::uint32_t num_queries, bool far) const override {
+    return exec.device == Device::kCpu && topk_toward_pays(exec, num_queries, far);
   }
   bool exact() const override { return true; }
   std::string description() const override { return name_of(pass_); }

@@ -8,7 +8,7 @@ void Retriever::search_toward(const Exec& exec, const float* queries, std::uint3
   search(exec, queries, num_queries, most, out);
 }
 
-bool Retriever::follows_goals(const Exec&, std::uint32_t) const { return false; }
+bool Retriever::follows_goals(const Exec&, std::uint32_t, bool) const { return false; }
 
 std::optional<FirstPass> exact_kind(const std::string& name) {
   for (const FirstPass pass :

@@ -71,7 +71,9 @@ class Retriever {
   /// for rows that reach it at any depth below `most`. Only where follows_goals().
   virtual void search_toward(const Exec& exec, const float* queries, std::uint32_t num_queries,
                              std::uint32_t most, const SearchGoal& goal, const SearchResult& out);
-  virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries) const;
+  /// Whether that is faster than search, by which results are the same; far: as for
+  /// topk_toward_pays.
+  virtual bool follows_goals(const Exec& exec, std::uint32_t num_queries, bool far) const;
   /// True if results equal brute force with the exact score.
   virtual bool exact() const = 0;
   /// As written in the manifest: an exact_kind(), or FAISS's index string with

@@ -277,7 +277,7 @@ void judge(const Tables& t, const Ranking& truth, const std::string& kind, unsig
   const auto retriever = make(kind, t);
   Exec exec;
   exec.threads = threads_for(t);
-  if (retriever->follows_goals(exec, t.num_queries)) {
+  if (retriever->follows_goals(exec, t.num_queries, false)) {
     for (const bool settles : {false, true}) judge_goals(*retriever, t, truth, settles, judged);
     judge_settled(*retriever, t, truth, judged);
     judge_dismissed(*retriever, t, truth, kDismissed[turn % std::size(kDismissed)], judged);

@@ -228,7 +228,7 @@ void Miner::prepare_searches() {
   s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);
   s.tile = make_tile(s);
   const SearchGoals& goals = s.tile->goals();
-  if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows)) {
+  if (goals.any() && s.retriever->follows_goals(options.exec, kMaxTileRows, false)) {
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
     make_room_in_lists(s, options.host_memory);
   }

@@ -135,8 +135,9 @@ void Tile::load_queries(const TileJob& job, const TileRows& rows) {
 
 void Tile::retrieve(SearchDepth depth) {
   const std::uint32_t n = batch_.num_queries;
+  const bool far = goals_.rejected() > 1 || goals_.skipped() > depth.wanted;
   const bool toward =
-      depth.most > depth.wanted && goals_.any() && c_.retriever->follows_goals(c_.exec, n);
+      depth.most > depth.wanted && goals_.any() && c_.retriever->follows_goals(c_.exec, n, far);
   stride_ = toward ? depth.most : depth.plain;
   found_items_.resize(c_.exec, std::size_t{n} * stride_);
   found_scores_.resize(c_.exec, std::size_t{n} * stride_);

@@ -166,7 +166,9 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);
 /// False where the item table had better be split among the workers, which topk alone does.
-bool topk_toward_pays(const Exec& exec, std::uint32_t rows);
+/// far: what is wanted may rank far down, so that searching without a goal costs several searches
+/// or all scores; then few rows and idle workers are worth it.
+bool topk_toward_pays(const Exec& exec, std::uint32_t rows, bool far = false);
 
 /// Work areas of topk_gpu, kept by the caller like TopkWorkspace.
 struct TopkDeviceWorkspace {

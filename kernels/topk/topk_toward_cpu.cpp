@@ -17,6 +17,9 @@ namespace {
 
 /// Fewer rows per worker leave the GEMM so slow that searching again, deeper, costs less.
 constexpr std::uint32_t kMinGoalRows = 16;
+/// Of rows whose goals are far: rows in all, and workers for one that has rows.
+constexpr std::uint32_t kMinFarRows = 2;
+constexpr std::uint32_t kMostIdle = 8;
 
 /// Entries that count beyond what is kept, between two cuts: a list that is cut back often costs
 /// sorting, one that is cut back late keeps a low threshold, which costs more where what reaches it
@@ -404,8 +407,11 @@ void reserve(const Exec& exec, const Job& job) {
 
 }  // namespace
 
-bool topk_toward_pays(const Exec& exec, std::uint32_t rows) {
-  return exec.threads <= 1 || rows / static_cast<std::uint32_t>(exec.threads) >= kMinGoalRows;
+bool topk_toward_pays(const Exec& exec, std::uint32_t rows, bool far) {
+  if (exec.threads <= 1) return true;
+  const auto threads = static_cast<std::uint32_t>(exec.threads);
+  if (far) return rows >= kMinFarRows && rows >= threads / kMostIdle;
+  return rows / threads >= kMinGoalRows;
 }
 
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
