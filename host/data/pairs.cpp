@@ -6,6 +6,19 @@
 #include "host/data/tables.h"
 
 namespace quarry {
+void sort_pairs(std::vector<PairEntry>& entries) {
+  std::sort(entries.begin(), entries.end(), [](const PairEntry& a, const PairEntry& b) {
+    return a.pair != b.pair ? a.pair < b.pair : a.row < b.row;
+  });
+}
+
+const PairEntry* first_repeat(const std::vector<PairEntry>& entries) {
+  const auto repeat =
+      std::adjacent_find(entries.begin(), entries.end(),
+                         [](const PairEntry& a, const PairEntry& b) { return a.pair == b.pair; });
+  return repeat == entries.end() ? nullptr : &*repeat;
+}
+
 PairValues pair_values(const std::vector<PairEntry>& entries, std::uint64_t num_users) {
   PairValues pairs;
   pairs.offsets.assign(num_users + 1, 0);
@@ -50,13 +63,8 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
     }
   }
   unknown_ids.finish();
-  std::sort(entries.begin(), entries.end(), [](const PairEntry& a, const PairEntry& b) {
-    return a.pair != b.pair ? a.pair < b.pair : a.row < b.row;
-  });
-  const auto repeat =
-      std::adjacent_find(entries.begin(), entries.end(),
-                         [](const PairEntry& a, const PairEntry& b) { return a.pair == b.pair; });
-  if (repeat != entries.end()) {
+  sort_pairs(entries);
+  if (const PairEntry* const repeat = first_repeat(entries)) {
     const auto user = static_cast<std::uint32_t>(repeat->pair >> 32);
     const auto item = static_cast<std::uint32_t>(repeat->pair);
     throw_input_error(at_line(scan.name(), scan.line_of(repeat[1].row)), ": user ",

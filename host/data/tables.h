@@ -205,6 +205,10 @@ struct PairEntry {
   std::uint64_t row = 0;
   float value = 0.0f;
 };
+/// Ascending by pair, then by row.
+void sort_pairs(std::vector<PairEntry>& entries);
+/// The first of two sorted entries of the same pair; null: there is none.
+const PairEntry* first_repeat(const std::vector<PairEntry>& entries);
 /// entries: ascending by pair, each once.
 PairValues pair_values(const std::vector<PairEntry>& entries, std::uint64_t num_users);
 /// Repeated pairs and non-finite values throw InputError.

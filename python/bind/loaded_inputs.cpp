@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/data/field.h"
 #include "host/data/table.h"
 #include "host/recipe/reparse.h"
 #include "index/index_name.h"
@@ -176,11 +177,16 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     left_out("catalogue (rows)", catalogue->unknown_ids);
     pause();
   }
-  for (const auto& [name, path] : request.pairs) {
+  for (const auto& [name, path] : request.pair_files) {
     pairs_[name] =
         read_pairs(path, request.pair_columns, counted_users_for("pairs"), *item_ids, unknown);
     inputs.pairs[name] = &pairs_[name];
     left_out("pairs '" + name + "' (rows)", pairs_[name].unknown_ids);
+    pause();
+  }
+  for (const auto& [name, arrays] : request.pairs) {
+    pairs_[name] = pairs_of(*arrays, "pairs['" + name + "']");
+    inputs.pairs[name] = &pairs_[name];
     pause();
   }
   for (const auto& [name, source] : request.features) {
@@ -209,21 +215,47 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
   }
 }
 
+std::vector<PairEntry> LoadedInputs::number_pairs(const std::vector<std::uint32_t>& users,
+                                                  const std::vector<std::uint32_t>& items,
+                                                  const std::string& what) const {
+  const std::uint64_t num_users = counted_users_for(what.c_str()).size();
+  std::vector<PairEntry> pairs;
+  pairs.reserve(users.size());
+  for (std::size_t i = 0; i < users.size(); ++i) {
+    if (users[i] >= num_users || items[i] >= inputs.items.rows) {
+      throw InputError(what + ": pair " + std::to_string(i) + " is of user " +
+                       std::to_string(users[i]) + " and item " + std::to_string(items[i]) +
+                       "; there are " + std::to_string(num_users) + " users and " +
+                       std::to_string(inputs.items.rows) + " items, numbered from 0");
+    }
+    pairs.push_back({std::uint64_t{users[i]} << 32 | items[i], i, 0.0f});
+  }
+  return pairs;
+}
+
+PairValues LoadedInputs::pairs_of(const PairArrays& arrays, const std::string& what) const {
+  std::vector<PairEntry> pairs = number_pairs(arrays.users, arrays.items, what);
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    pairs[i].value = check_float(arrays.values[i], "value", what + ", pair " + std::to_string(i));
+  sort_pairs(pairs);
+  if (const PairEntry* const repeat = first_repeat(pairs)) {
+    throw InputError(what + ": pair " + std::to_string(repeat[1].row) + ", of user " +
+                     std::to_string(repeat->pair >> 32) + " and item " +
+                     std::to_string(static_cast<std::uint32_t>(repeat->pair)) +
+                     ", stands already at " + std::to_string(repeat->row) +
+                     "; a pair has one value. Take one of them out");
+  }
+  return pair_values(pairs, counted_users_for(what.c_str()).size());
+}
+
 void LoadedInputs::know_positives(const MinerRequest& request) {
   if (request.known_users.empty()) return;
   const std::uint64_t num_users = counted_users_for("known_positives").size();
   std::vector<std::uint64_t> pairs;
   pairs.reserve(request.known_users.size());
-  for (std::size_t i = 0; i < request.known_users.size(); ++i) {
-    if (request.known_users[i] >= num_users || request.known_items[i] >= inputs.items.rows) {
-      throw InputError("known_positives: pair " + std::to_string(i) + " is of user " +
-                       std::to_string(request.known_users[i]) + " and item " +
-                       std::to_string(request.known_items[i]) + "; there are " +
-                       std::to_string(num_users) + " users and " +
-                       std::to_string(inputs.items.rows) + " items, numbered from 0");
-    }
-    pairs.push_back(std::uint64_t{request.known_users[i]} << 32 | request.known_items[i]);
-  }
+  for (const PairEntry& entry :
+       number_pairs(request.known_users, request.known_items, "known_positives"))
+    pairs.push_back(entry.pair);
   std::sort(pairs.begin(), pairs.end());
   pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
   known_positives_.offsets.assign(num_users + 1, 0);

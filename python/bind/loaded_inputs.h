@@ -38,6 +38,11 @@ struct LoadedInputs {
   void open_tables(const MinerRequest& request);
   void name_rows(const MinerRequest& request);
   void read_tables(const MinerRequest& request, int threads, const std::function<void()>& pause);
+  /// Pairs of row numbers in their order, each with its place; values 0. `what` names them.
+  std::vector<PairEntry> number_pairs(const std::vector<std::uint32_t>& users,
+                                      const std::vector<std::uint32_t>& items,
+                                      const std::string& what) const;
+  PairValues pairs_of(const PairArrays& arrays, const std::string& what) const;
   void know_positives(const MinerRequest& request);
   void check_filters(const MinerRequest& request);
   const IdMap& users_for(const char* what) const;

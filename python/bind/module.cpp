@@ -247,34 +247,15 @@ nb::tuple open_set(const std::string& name, bool verify) {
   return nb::make_tuple(set.path(), set.manifest_json(), set.content_hash());
 }
 
-void bind_request(nb::module_& m) {
-  using R = MinerRequest;
-  nb::class_<R>(m, "Request", "What a Miner is made from; fields as in python/bind/request.h.")
-      .def(nb::init<>())
-      .def_rw("recipe", &R::recipe)
-      .def_rw("recipe_is_text", &R::recipe_is_text)
-      .def_rw("overrides", &R::overrides)
-      .def_rw("seed", &R::seed)
-      .def_rw("round", &R::round)
-      .def_rw("threads", &R::threads)
-      .def_rw("retriever", &R::retriever)
-      .def_rw("events", &R::events)
-      .def_rw("catalogue", &R::catalogue)
-      .def_rw("pairs", &R::pairs)
-      .def_rw("item_list_files", &R::item_list_files)
-      .def_rw("as_of", &R::as_of)
-      .def_rw("drop_unknown_ids", &R::drop_unknown_ids)
-      .def_rw("allow_inert", &R::allow_inert)
-      .def("set_item_list",
-           [](R& r, const std::string& name, const InColumn<std::uint32_t>& items) {
-             r.item_lists[name].assign(items.data(), items.data() + items.size());
-           })
-      .def("set_known_positives",
-           [](R& r, const InColumn<std::uint32_t>& users, const InColumn<std::uint32_t>& items) {
-             r.known_users.assign(users.data(), users.data() + users.size());
-             r.known_items.assign(items.data(), items.data() + items.size());
-           })
-      .def("set_items", [](R& r, const nb::object& a) { r.items = matrix_of(a, "items"); })
+template <class To, class Column>
+void take(To& to, const Column& from) {
+  to.assign(from.data(), from.data() + from.size());
+}
+
+/// Tables of vectors with their ids, which a Miner is made from and an update replaces.
+template <class R>
+void bind_tables(nb::class_<R>& request) {
+  request.def("set_items", [](R& r, const nb::object& a) { r.items = matrix_of(a, "items"); })
       .def("set_items_file", [](R& r, const std::string& path) { r.items.path = path; })
       .def("set_users", [](R& r, const nb::object& a) { r.users = matrix_of(a, "users"); })
       .def("set_users_file", [](R& r, const std::string& path) { r.users.path = path; })
@@ -289,10 +270,46 @@ void bind_request(nb::module_& m) {
               const std::vector<std::string>& ids) {
              r.item_ids = {path, column, ids};
            })
-      .def("set_user_ids",
-           [](R& r, const std::string& path, const std::string& column,
-              const std::vector<std::string>& ids) {
-             r.user_ids = {path, column, ids};
+      .def("set_user_ids", [](R& r, const std::string& path, const std::string& column,
+                              const std::vector<std::string>& ids) {
+        r.user_ids = {path, column, ids};
+      });
+}
+
+void bind_request(nb::module_& m) {
+  using R = MinerRequest;
+  nb::class_<R> request(m, "Request",
+                        "What a Miner is made from; fields as in python/bind/request.h.");
+  bind_tables(request);
+  request.def(nb::init<>())
+      .def_rw("recipe", &R::recipe)
+      .def_rw("recipe_is_text", &R::recipe_is_text)
+      .def_rw("overrides", &R::overrides)
+      .def_rw("seed", &R::seed)
+      .def_rw("round", &R::round)
+      .def_rw("threads", &R::threads)
+      .def_rw("retriever", &R::retriever)
+      .def_rw("events", &R::events)
+      .def_rw("catalogue", &R::catalogue)
+      .def_rw("pair_files", &R::pair_files)
+      .def_rw("item_list_files", &R::item_list_files)
+      .def_rw("as_of", &R::as_of)
+      .def_rw("drop_unknown_ids", &R::drop_unknown_ids)
+      .def_rw("allow_inert", &R::allow_inert)
+      .def("set_item_list",
+           [](R& r, const std::string& name, const InColumn<std::uint32_t>& items) {
+             take(r.item_lists[name], items);
+           })
+      .def("set_pairs",
+           [](R& r, const std::string& name, const InColumn<std::uint32_t>& users,
+              const InColumn<std::uint32_t>& items, const InColumn<float>& values) {
+             auto pairs = std::make_shared<PairArrays>();
+             take(pairs->users, users), take(pairs->items, items), take(pairs->values, values);
+             r.pairs[name] = std::move(pairs);
+           })
+      .def("set_known_positives",
+           [](R& r, const InColumn<std::uint32_t>& users, const InColumn<std::uint32_t>& items) {
+             take(r.known_users, users), take(r.known_items, items);
            })
       .def("set_event_columns",
            [](R& r, const std::string& user, const std::string& item, const std::string& time,
@@ -313,39 +330,17 @@ void bind_request(nb::module_& m) {
 
 void bind_update(nb::module_& m) {
   using U = Update;
-  nb::class_<U>(m, "Update", "What changes; fields as in python/bind/bound_miner.h.")
-      .def(nb::init<>())
+  nb::class_<U> request(m, "Update", "What changes; fields as in python/bind/bound_miner.h.");
+  bind_tables(request);
+  request.def(nb::init<>())
       .def_rw("version", &U::version)
       .def_rw("events", &U::events)
-      .def("set_items", [](U& u, const nb::object& a) { u.items = matrix_of(a, "items"); })
-      .def("set_items_file", [](U& u, const std::string& path) { u.items.path = path; })
-      .def("set_users", [](U& u, const nb::object& a) { u.users = matrix_of(a, "users"); })
-      .def("set_users_file", [](U& u, const std::string& path) { u.users.path = path; })
-      .def("set_item_ids",
-           [](U& u, const std::string& path, const std::string& column,
-              const std::vector<std::string>& ids) {
-             u.item_ids = {path, column, ids};
-           })
-      .def("set_user_ids",
-           [](U& u, const std::string& path, const std::string& column,
-              const std::vector<std::string>& ids) {
-             u.user_ids = {path, column, ids};
-           })
-      .def("set_feature",
-           [](U& u, const std::string& name, const nb::object& a) {
-             u.features[name] = matrix_of(a, "features['" + name + "']");
-           })
-      .def("set_feature_file", [](U& u, const std::string& name,
-                                  const std::string& path) { u.features[name].path = path; })
       .def("set_events",
            [](U& u, const InColumn<std::uint32_t>& users, const InColumn<std::uint32_t>& items,
               const InColumn<std::int64_t>& times, const InColumn<std::uint32_t>& kinds,
               const std::vector<std::string>& kind_names,
               const std::optional<InColumn<float>>& values) {
              auto events = std::make_shared<LaterEvents>();
-             const auto take = [](auto& to, const auto& from) {
-               to.assign(from.data(), from.data() + from.size());
-             };
              take(events->users, users), take(events->items, items), take(events->times, times);
              take(events->kinds, kinds);
              events->kind_names = kind_names;

@@ -30,6 +30,12 @@ struct IdSource {
   bool given() const { return !path.empty() || !ids.empty(); }
 };
 
+/// Values of pairs, by row numbers of users and items. Columns of one length.
+struct PairArrays {
+  std::vector<std::uint32_t> users, items;
+  std::vector<float> values;
+};
+
 /// Names and ranges are those of `quarry mine` (docs/inputs.md).
 struct MinerRequest {
   std::string recipe;  ///< a name, a path, or the TOML itself
@@ -47,8 +53,9 @@ struct MinerRequest {
   EventColumns event_columns;
   std::string catalogue;
   CatalogueColumns catalogue_columns;
-  std::map<std::string, std::string> pairs;
-  PairColumns pair_columns;
+  std::map<std::string, std::string> pair_files;
+  PairColumns pair_columns;  ///< of the files
+  std::map<std::string, std::shared_ptr<const PairArrays>> pairs;
   std::map<std::string, MatrixSource> features;
   std::map<std::string, std::string> item_list_files;
   std::map<std::string, std::vector<std::uint32_t>> item_lists;

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -99,6 +99,32 @@ def integers(value: Any, name: str, low: int, high: int, dtype: Any, ndims: Sequ
             place = int(np.argmax((flat < low) | (flat > high)))
             raise InputError(f"{name}: entry {place} is {int(flat[place])}; {low} to {high} are allowed")
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def numbers(value: Any, name: str) -> np.ndarray:
+    """float32 [n], contiguous; what float32 cannot hold is infinite. Raises InputError."""
+    array = host_array(value, name)
+    if array.dtype.kind not in "iuf" or array.ndim != 1:
+        raise InputError(f"{name}: is {array.dtype} of shape {array.shape}; numbers of one dimension are needed")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
+
+
+def put_table(request: Any, name: str, table: Any) -> None:
+    """Items or users, a path or an array, into a request. Raises InputError."""
+    if is_path(table):
+        getattr(request, f"set_{name}_file")(path_text(table, name))
+    else:
+        getattr(request, f"set_{name}")(in_place(table, name))
+
+
+def put_features(request: Any, features: Mapping[str, Any] | None) -> None:
+    """Likewise tables of features by their names."""
+    for name, table in (features or {}).items():
+        if is_path(table):
+            request.set_feature_file(name, path_text(table, f"features[{name!r}]"))
+        else:
+            request.set_feature(name, in_place(table, f"features[{name!r}]"))
 
 
 MOST_INDEX = 2**32 - 2

@@ -12,8 +12,8 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 import numpy as np
 
 from . import _quarry
-from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, integers, is_path, path_text, positives as
-                       positives_of)
+from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, integers, is_path, numbers, path_text, positives as
+                       positives_of, put_features, put_table)
 from ._errors import ConfigError, InputError, StaleWarning
 from ._prefetch import Prefetcher
 from ._synthetic import Synthetic
@@ -87,6 +87,26 @@ class Negatives:
         return Negatives(**fields)
 
 
+def _users_and_items(users: Any, items: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """uint32 [n] each. Raises InputError."""
+    users = integers(users, f"{name}[0] (users)", 0, MOST_INDEX, np.uint32)
+    items = integers(items, f"{name}[1] (items)", 0, MOST_INDEX, np.uint32)
+    if len(users) != len(items):
+        raise InputError(f"{name}: {len(users)} users and {len(items)} items; they are pairs")
+    return users, items
+
+
+def _pairs(table: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """uint32 [n], uint32 [n], float32 [n]. Raises InputError."""
+    if not isinstance(table, (tuple, list)) or len(table) != 3:
+        raise InputError(f"{name}: must be a path, or (users, items, values), arrays of one length")
+    users, items = _users_and_items(table[0], table[1], name)
+    values = numbers(table[2], f"{name}[2] (values)")
+    if len(values) != len(users):
+        raise InputError(f"{name}: {len(users)} pairs and {len(values)} values; a pair has one")
+    return users, items, values
+
+
 class Miner:
     """Mines hard negatives for batches of training rows, on the CPU.
 
@@ -100,7 +120,8 @@ class Miner:
         ids: batches name users and items by row number.
     event_columns: {"user", "item", "time", "kind", "value"} to names; event_kind: every event is of this kind, which needs no column.
     catalogue_columns: {"item", "first_seen", "retired", "title"}; pair_columns: {"user", "item", "value"}.
-    pairs: name to the path of a table of user, item and score. features: name to an array or path, a row per item.
+    pairs: name to the path of a table of user, item and score, or to (users, items, values): integers [n], row numbers, and numbers [n]; each
+        pair once. features: name to an array or path, a row per item.
     item_lists: name to row numbers of items, or to the path of a table with a column `item`.
     known_positives: (users, items), integer arrays of one length: positives that are in no event, kept out of all rows of their users.
         What `quarry mine --rows` takes from its table, where all rows are known before; here batches come one by one.
@@ -123,14 +144,9 @@ class Miner:
                  round: int = 0, threads: int | None = None, retriever: str = "auto", overrides: Sequence[str] = (),
                  unknown_ids: str = "reject", allow_inert: bool = False) -> None:
         r = _quarry.Request()
-        if is_path(items):
-            r.set_items_file(path_text(items, "items"))
-        else:
-            r.set_items(in_place(items, "items"))
-        if is_path(users):
-            r.set_users_file(path_text(users, "users"))
-        elif users is not None:
-            r.set_users(in_place(users, "users"))
+        put_table(r, "items", items)
+        if users is not None:
+            put_table(r, "users", users)
         r.recipe = path_text(recipe, "recipe")
         if isinstance(recipe, os.PathLike) and "/" not in r.recipe:
             r.recipe = "./" + r.recipe  # a path, whatever it looks like
@@ -149,13 +165,12 @@ class Miner:
         r.set_event_columns(c["user"], c["item"], c["time"], c["kind"], c["value"], "value" in (event_columns or {}), event_kind)
         names = {"item": "item", "first_seen": "first_seen", "retired": "retired", "title": "title"}
         r.set_catalogue_columns(*columns_of(catalogue_columns, names, "catalogue_columns").values())
-        r.pairs = {name: path_text(path, f"pairs[{name!r}]") for name, path in (pairs or {}).items()}
+        r.pair_files = {name: path_text(table, f"pairs[{name!r}]") for name, table in (pairs or {}).items() if is_path(table)}
+        for name, table in (pairs or {}).items():
+            if not is_path(table):
+                r.set_pairs(name, *_pairs(table, f"pairs[{name!r}]"))
         r.set_pair_columns(*columns_of(pair_columns, {"user": "user", "item": "item", "value": "score"}, "pair_columns").values())
-        for name, table in (features or {}).items():
-            if is_path(table):
-                r.set_feature_file(name, path_text(table, f"features[{name!r}]"))
-            else:
-                r.set_feature(name, in_place(table, f"features[{name!r}]"))
+        put_features(r, features)
         lists = item_lists or {}
         r.item_list_files = {name: path_text(path, f"item_lists[{name!r}]") for name, path in lists.items() if is_path(path)}
         for name, table in lists.items():
@@ -165,11 +180,7 @@ class Miner:
             if not isinstance(known_positives, (tuple, list)) or len(known_positives) != 2:
                 raise InputError("known_positives: must be (users, items), two integer arrays of one length; of pairs p [n, 2] they are "
                                  "(p[:, 0], p[:, 1])")
-            known_users = integers(known_positives[0], "known_positives[0] (users)", 0, MOST_INDEX, np.uint32)
-            known_items = integers(known_positives[1], "known_positives[1] (items)", 0, MOST_INDEX, np.uint32)
-            if len(known_users) != len(known_items):
-                raise InputError(f"known_positives: {len(known_users)} users and {len(known_items)} items; they are pairs")
-            r.set_known_positives(known_users, known_items)
+            r.set_known_positives(*_users_and_items(*known_positives, "known_positives"))
         r.as_of = _time_text(as_of)
         r.seed, r.round = _u32(seed, "seed"), _u32(round, "round")
         if threads is not None:

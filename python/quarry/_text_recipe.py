@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -83,27 +82,6 @@ def window(range_min: Any, range_max: Any, k: Any, filtered: bool, most_positive
     return int(range_min), last
 
 
-class Tables:
-    """Score tables as files of a folder, in the form that Miner takes."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.paths: dict[str, str] = {}
-
-    def write(self, name: str, table: Table, scores: np.ndarray | None = None) -> str:
-        path = os.path.join(self.folder, f"{name}.csv")
-        scores = np.asarray(table.score if scores is None else scores, np.float32)
-        with open(path, "w", encoding="ascii") as file:
-            file.write("user,item,score\n")
-            for begin in range(0, len(scores), 100_000):
-                part = slice(begin, begin + 100_000)
-                # repr of a double that a float32 became is read back as that float32.
-                file.writelines(f"{q},{d},{s!r}\n" for q, d, s in
-                                zip(table.query[part].tolist(), table.document[part].tolist(), scores[part].tolist()))
-        self.paths[name] = path
-        return name
-
-
 def score_filters(bounds: Bounds) -> list[str]:
     """Filters on the scores of vectors. The order is that in which sentence-transformers counts rejections."""
     out = []
@@ -117,26 +95,29 @@ def score_filters(bounds: Bounds) -> list[str]:
     return out
 
 
-def table_filters(bounds: Bounds, judge: Table, least: np.ndarray, missing: str, tables: Tables) -> list[str]:
+def table_filters(bounds: Bounds, judge: Table, least: np.ndarray, missing: str,
+                  tables: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[str]:
     """Filters on the scores of a table. A recipe's filter of that kind is an upper bound on a value, so the others are upper bounds on
     values made here: the distance to the lower of the margins' ceilings, and the negated score. With the run that is three tables more, as
-    many as a recipe may have. `least`: float32 [queries] least score of each one's positives; NaN: none has one, and margins let
+    many as a recipe may have; they go into `tables`, as Miner takes pairs. `least`: float32 [queries] least score of each one's positives; NaN: none has one, and margins let
     everything through there."""
     out = []
     reject = f', missing = "{missing}"'
+
+    def below(name: str, values: np.ndarray, most: float) -> str:
+        tables[name] = (judge.query, judge.document, values)
+        return f'{{ kind = "column", table = "{name}", max = {most!r}{reject} }}'
     if missing == "reject" and not bounds.any():
-        out.append(f'{{ kind = "column", table = "{tables.write("judge", judge)}", max = 1e30{reject} }}')
+        out.append(below("judge", judge.score, 1e30))
     if bounds.absolute_margin is not None or bounds.relative_margin is not None:
         of_pair = least[judge.query].astype(np.float64)
         ceiling = np.minimum(of_pair - (bounds.absolute_margin or 0.0), of_pair - np.abs(of_pair) * (bounds.relative_margin or 0.0))
         # Every value below 0 passes, 0 does not: as with margins on the scores of vectors.
-        name = tables.write("margin", judge, np.where(np.isnan(ceiling), -1.0, judge.score - ceiling))
-        out.append(f'{{ kind = "column", table = "{name}", max = -1.2e-38{reject} }}')
+        out.append(below("margin", np.where(np.isnan(ceiling), -1.0, judge.score - ceiling), -1.2e-38))
     if bounds.max_score is not None:
-        out.append(f'{{ kind = "column", table = "{tables.write("judge", judge)}", max = {bounds.max_score!r}{reject} }}')
+        out.append(below("judge", judge.score, bounds.max_score))
     if bounds.min_score is not None:
-        name = tables.write("negated", judge, -judge.score)
-        out.append(f'{{ kind = "column", table = "{name}", max = {-bounds.min_score!r}{reject} }}')
+        out.append(below("negated", -judge.score, -bounds.min_score))
     return out
 
 

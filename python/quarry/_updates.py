@@ -6,15 +6,8 @@ from typing import Any, Mapping
 import numpy as np
 
 from . import _quarry
-from ._convert import MOST_INDEX, NO_TIME, host_array, ids_of, in_place, integers, is_path, path_text
+from ._convert import MOST_INDEX, NO_TIME, ids_of, integers, is_path, numbers, path_text, put_features, put_table
 from ._errors import ConfigError, InputError
-
-
-def _table(update: Any, name: str, table: Any) -> None:
-    if is_path(table):
-        getattr(update, f"set_{name}_file")(path_text(table, name))
-    elif table is not None:
-        getattr(update, f"set_{name}")(in_place(table, name))
 
 
 def items_update(items: Any, users: Any, item_ids: Any, user_ids: Any, features: Mapping[str, Any] | None, version: int | None) -> Any:
@@ -22,17 +15,14 @@ def items_update(items: Any, users: Any, item_ids: Any, user_ids: Any, features:
     if items is None and users is None:
         raise ConfigError("update_items: neither items nor users are given; give those that are new")
     update = _quarry.Update()
-    _table(update, "items", items)
-    _table(update, "users", users)
+    for name, table in (("items", items), ("users", users)):
+        if table is not None:
+            put_table(update, name, table)
     if item_ids is not None:
         update.set_item_ids(*ids_of(item_ids, "item_ids"))
     if user_ids is not None:
         update.set_user_ids(*ids_of(user_ids, "user_ids"))
-    for name, table in (features or {}).items():
-        if is_path(table):
-            update.set_feature_file(name, path_text(table, f"features[{name!r}]"))
-        else:
-            update.set_feature(name, in_place(table, f"features[{name!r}]"))
+    put_features(update, features)
     update.version = version
     return update
 
@@ -82,12 +72,9 @@ def log_update(users: Any, items: Any, times: Any, kinds: Any, values: Any, file
     times = integers(times, "times", 0, NO_TIME, np.int64)
     rows = len(users)
     if values is not None:
-        values = host_array(values, "values")
-        if values.dtype.kind not in "iuf" or values.ndim != 1:
-            raise InputError(f"values: is {values.dtype} of shape {values.shape}; numbers [events] are needed, NaN for none")
+        values = numbers(values, "values")
         if np.isinf(values).any():
             raise InputError(f"values: entry {int(np.argmax(np.isinf(values)))} is infinite; a number, or NaN for none")
-        values = np.ascontiguousarray(values, np.float32)
     for name, column in (("items", items), ("times", times), ("values", values)):
         if column is not None and len(column) != rows:
             raise InputError(f"{name}: has {len(column)} entries, users have {rows}; they are columns of one table")

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from typing import Any, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ._errors import ConfigError, InputError
 from ._miner import Miner, Negatives
 from ._text_output import TextNegatives, check_format, check_names, describe
-from ._text_recipe import Bounds, Table, Tables, rank_filters, recipe_text, score_filters, table_filters, window
+from ._text_recipe import Bounds, Table, rank_filters, recipe_text, score_filters, table_filters, window
 from ._text_scores import cross_scores, first_of_each, ids_of_texts, pair_table
 from ._texts import Pairs, check_vectors, encode, loaded, number_texts, rows_of_texts
 
@@ -120,24 +119,24 @@ def mine_hard_negatives(
     work = _Work(pairs, metric, num_negatives, queries, documents, seed, threads)
     if cross_encoder is not None:
         candidates, judge = _rescored(work, cross_encoder, candidates, depth, batch_size, use_multi_process, verbose)
-    with tempfile.TemporaryDirectory(prefix="quarry-text-") as folder:
-        tables = Tables(folder)
-        if candidates is None:
-            limit = "" if depth is None or range_of == "raw" else f", max_rank = {depth}"
-            source = f'{{ kind = "topk"{limit} }}'
-        else:
-            source = f'{{ kind = "run", table = "{tables.write("run", candidates)}" }}'
-        filters = []
-        if candidates is not None and depth is not None and range_of != "raw" and cross_encoder is None:
-            filters += rank_filters(0, depth, raw=True)
-        if judge is None:
-            filters += score_filters(bounds)
-        else:
-            filters += table_filters(bounds, judge, work.least(judge), teacher_missing if teacher_scores is not None else "keep", tables)
-        filters += rank_filters(first, last, raw=range_of == "raw")
-        select = '"sample"' if sampling_strategy == "random" else '{ kind = "top", by = "rank" }'
-        text = recipe_text(metric=metric, k=num_negatives, source=source, filters=filters, select=select, allow_positives=include_positives)
-        negatives, told = work.mine(text, tables.paths, exclude_anchor and not include_positives)
+    tables: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    if candidates is None:
+        limit = "" if depth is None or range_of == "raw" else f", max_rank = {depth}"
+        source = f'{{ kind = "topk"{limit} }}'
+    else:
+        tables["run"] = (candidates.query, candidates.document, candidates.score)
+        source = '{ kind = "run", table = "run" }'
+    filters = []
+    if candidates is not None and depth is not None and range_of != "raw" and cross_encoder is None:
+        filters += rank_filters(0, depth, raw=True)
+    if judge is None:
+        filters += score_filters(bounds)
+    else:
+        filters += table_filters(bounds, judge, work.least(judge), teacher_missing if teacher_scores is not None else "keep", tables)
+    filters += rank_filters(first, last, raw=range_of == "raw")
+    select = '"sample"' if sampling_strategy == "random" else '{ kind = "top", by = "rank" }'
+    text = recipe_text(metric=metric, k=num_negatives, source=source, filters=filters, select=select, allow_positives=include_positives)
+    negatives, told = work.mine(text, tables, exclude_anchor and not include_positives)
     scores = work.scores_of(negatives, judge)
     if sampling_strategy == "random":
         negatives, scores = _best_first(negatives, scores)
@@ -214,7 +213,7 @@ class _Work:
         self.positive = np.concatenate([np.array(some, np.int64) for some in pairs.positives])
         self.offsets = np.concatenate([[0], np.cumsum([len(some) for some in pairs.positives])]).astype(np.uint64)
 
-    def mine(self, recipe: str, tables: dict[str, str], exclude_anchor: bool) -> tuple[Negatives, list[str]]:
+    def mine(self, recipe: str, tables: dict[str, Any], exclude_anchor: bool) -> tuple[Negatives, list[str]]:
         """Negatives of all queries, and the Miner's warnings."""
         known_queries, known_documents = self.of_pair, self.positive
         if exclude_anchor:

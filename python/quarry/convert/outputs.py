@@ -101,4 +101,7 @@ def whole_folder(path: str) -> Iterator[str]:
     except OSError as error:
         raise IoError(f"{error.filename or path}: {error.strerror or error}") from None
     finally:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            with contextlib.suppress(OSError):
+                os.rename(old, path)  # the new one could not take its place
         shutil.rmtree(aside, ignore_errors=True)
