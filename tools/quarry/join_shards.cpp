@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "host/store/decisions.h"
 #include "host/store/files.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
@@ -29,15 +28,9 @@ struct Joined {
 };
 
 void check_join_place(const JoinArgs& args) {
-  if (args.out.empty() == args.store.store.empty())
+  if (args.place.out.empty() && !args.place.in_store())
     throw ConfigError("give --out SET or --store STORE, where the joined set is to be");
-  const bool versioned = !args.store.tags.empty() || !args.store.parents.empty() ||
-                         !args.store.model.empty() || !args.store.note.empty();
-  if (args.store.store.empty() && versioned)
-    throw ConfigError("--tag, --parent, --model and --note are of a version: give --store");
-  if (!args.store.store.empty() && args.overwrite)
-    throw ConfigError("--overwrite is for --out; a store keeps its versions");
-  for (const std::string& name : args.store.tags) Store::check_tag_name(name);
+  check_place(args.place);
 }
 
 /// Every byte of every shard; nothing is joined of damaged ones.
@@ -75,12 +68,12 @@ std::uint64_t count_part(const RunPart& part, MiningRun& run) {
 
 Joined join_into_folder(const JoinArgs& args, const ShardPlan& plan, const CLI::App& verb,
                         const Context& context) {
-  const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
-  check_set_target(args.out, existing);
-  const SetLock lock(args.out);
-  MiningRun run(plan.request_without_device(verb), plan.rows_per_shard, args.out, context);
+  const Existing existing = args.place.overwrite ? Existing::kReplace : Existing::kRefuse;
+  check_set_target(args.place.out, existing);
+  const SetLock lock(args.place.out);
+  MiningRun run(plan.request_without_device(verb), plan.rows_per_shard, args.place.out, context);
   plan.check_inputs(run);
-  SetWriter writer(args.out, run.schema(), plan.rows_per_shard, existing);
+  SetWriter writer(args.place.out, run.schema(), plan.rows_per_shard, existing);
   std::uint64_t unknown_segments = 0;
   Progress progress("shards", plan.shards.size());
   for (std::uint64_t id = 0; id < plan.shards.size(); ++id) {
@@ -89,10 +82,10 @@ Joined join_into_folder(const JoinArgs& args, const ShardPlan& plan, const CLI::
     unknown_segments += count_part(part, run);
     progress.update(id + 1);
   }
-  if (context.stop->load()) throw Cancelled("stopped; nothing was written to " + args.out);
+  if (context.stop->load()) throw Cancelled("stopped; nothing was written to " + args.place.out);
   check_unchanged(*run.inputs);
   Joined joined;
-  joined.place = args.out;
+  joined.place = args.place.out;
   joined.run_json = run.report(recall_of_parts(*run.miner), unknown_segments);
   joined.content_hash = writer.finish(joined.run_json);
   joined.words = run_to_words(run.facts);
@@ -103,30 +96,24 @@ Joined join_into_folder(const JoinArgs& args, const ShardPlan& plan, const CLI::
 
 Joined join_into_a_store(const JoinArgs& args, const ShardPlan& plan, const CLI::App& verb,
                          const Context& context) {
-  const Store store = Store::create(args.store.store);
+  const Store store = Store::create(args.place.store.store);
   const StoreLock lock(store.path());
-  read_policy(store);
-  for (const std::string& name : args.store.tags) check_free_tag(store, name);
-  for (const std::string& parent : args.store.parents) store.resolve(parent);
-  store.events();
+  check_new_version(store, args.place.store.tags, args.place.store.parents);
   MiningRun run(plan.request_without_device(verb), plan.rows_per_shard, store.path(), context);
   plan.check_inputs(run);
-  StoreOptions options = args.store;
+  StoreOptions options = args.place.store;
   options.rows_per_shard = plan.rows_per_shard;
   const MadeParts parts{plan.shards.size(),
                         [&](std::uint64_t id) { return open_planned(plan, id); }};
   const Stored stored = join_into_store(store, options, run, context, parts);
   Joined joined;
-  joined.place = fmt::format("{}@{}", args.store.store, stored.version);
+  joined.place = fmt::format("{}@{}", args.place.store.store, stored.version);
   joined.version = stored.version;
   joined.was_there = stored.was_there;
   joined.content_hash = stored.content_hash;
   joined.run_json = stored.run_json;
   if (!stored.was_there) joined.words = run_to_words(run.facts);
-  if (!may_be_latest(store, stored.version)) {
-    joined.words += fmt::format("note: latest stays where it is, the store's policy asks for {}\n",
-                                words_of(read_policy(store)));
-  }
+  joined.words += why_not_latest(store, stored.version);
   return joined;
 }
 
@@ -159,8 +146,8 @@ int join_shards(const JoinArgs& args, const CLI::App& verb, const Context& conte
   const ShardPlan plan = read_shard_plan(args.plan);
   if (!all_is_there(plan, context.stop)) return kGateFailed;
   plan.check_sizes();
-  const Joined joined = args.out.empty() ? join_into_a_store(args, plan, verb, context)
-                                         : join_into_folder(args, plan, verb, context);
+  const Joined joined = args.place.out.empty() ? join_into_a_store(args, plan, verb, context)
+                                               : join_into_folder(args, plan, verb, context);
   std::fputs(joined.words.c_str(), stderr);
   fmt::print(stderr, "{} {}, joined of {} shards  content hash {}\n",
              joined.was_there ? "there already:" : "wrote", joined.place, plan.shards.size(),
@@ -168,12 +155,12 @@ int join_shards(const JoinArgs& args, const CLI::App& verb, const Context& conte
   if (args.clean) clean_outputs(plan);
   if (args.json) {
     Json out = {{"plan_hash", plan.hash}, {"shards", plan.shards.size()}};
-    if (args.out.empty()) {
-      out["store"] = args.store.store;
+    if (args.place.out.empty()) {
+      out["store"] = args.place.store.store;
       out["version"] = joined.version;
       out["was_there"] = joined.was_there;
     } else {
-      out["set"] = args.out;
+      out["set"] = args.place.out;
     }
     out["content_hash"] = joined.content_hash;
     out["run"] = Json::parse(joined.run_json);

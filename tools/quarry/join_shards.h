@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "tools/quarry/mine_into_store.h"
 #include "tools/quarry/recall_report.h"
+#include "tools/quarry/set_place.h"
 #include "tools/quarry/shard_plan.h"
 
 namespace CLI {
@@ -14,9 +14,8 @@ class App;
 namespace quarry {
 
 struct JoinArgs {
-  std::string plan, out;
-  StoreOptions store;
-  bool overwrite = false;
+  std::string plan;
+  SetPlace place;
   bool clean = false;  ///< remove the shards' folders behind it
   bool json = false;
 };

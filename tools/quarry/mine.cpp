@@ -7,18 +7,17 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "host/store/decisions.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
 #include "tools/quarry/config_file.h"
 #include "tools/quarry/mine_into_store.h"
+#include "tools/quarry/mine_rows.h"
 #include "tools/quarry/mine_shard.h"
 #include "tools/quarry/mining_run.h"
-#include "tools/quarry/progress.h"
-#include "tools/quarry/row_feed.h"
 #include "tools/quarry/run_report.h"
+#include "tools/quarry/set_place.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -29,56 +28,36 @@ using Clock = std::chrono::steady_clock;
 
 struct MineArgs {
   RunOptions run;
-  StoreOptions store;
+  SetPlace place;
   ShardArgs shard;
-  std::string out;
   AuditWish audit;
-  bool overwrite = false;
   bool json = false;
 };
-
-/// Mines the chosen rows into the writer.
-void mine_into(SetWriter& writer, RecallSample& sample, RowFeed& feed, const Inputs& inputs,
-               const Context& context) {
-  Progress progress("rows", inputs.end_row - inputs.first_row);
-  feed.mine(
-      [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
-        writer.append(batch, rows, context.stop);
-        sample.offer(batch, rows.key, first);
-        progress.update(first + batch.num_rows);
-      },
-      context.stop);
-}
 
 /// Into a store: a run that was stopped goes on where it was. Returns the version.
 std::uint64_t run_mine_into_store(const MineArgs& args, const Context& context) {
   check_required(args.run);
   RunRequest request = check_run_options(args.run);
-  const Store store = Store::create(args.store.store);
+  const Store store = Store::create(args.place.store.store);
   const StoreLock lock(store.path());  // before the inputs are read: nobody waits for nothing
-  read_policy(store);                  // throws before anything is mined where it is damaged
-  for (const std::string& name : args.store.tags) check_free_tag(store, name);
-  for (const std::string& parent : args.store.parents) store.resolve(parent);
-  store.events();  // a log that is damaged is told now and not after the last row
+  check_new_version(store, args.place.store.tags, args.place.store.parents);
   Stored stored;
   std::string words;
   try {
-    MiningRun run(std::move(request), args.store.rows_per_shard, store.path(), context);
-    stored = mine_into_store(store, args.store, run, context);
+    MiningRun run(std::move(request), args.place.store.rows_per_shard, store.path(), context);
+    stored = mine_into_store(store, args.place.store, run, context);
     if (!stored.was_there) words = run_to_words(run.facts);
   } catch (const Cancelled&) {
-    throw Cancelled("stopped; the shards that are complete are kept in " + args.store.store +
+    throw Cancelled("stopped; the shards that are complete are kept in " + args.place.store.store +
                     ", the same command goes on from there");
   }
-  const bool is_latest = may_be_latest(store, stored.version);
-  if (!is_latest) {
-    fmt::print(stderr, "note: latest stays where it is, the store's policy asks for {}\n",
-               words_of(read_policy(store)));
-  }
+  const std::string not_latest = why_not_latest(store, stored.version);
+  std::fputs(not_latest.c_str(), stderr);
   if (stored.was_there) {
     fmt::print(stderr, "{}: version {} is of the same inputs, recipe and seed; nothing to mine{}\n",
-               args.store.store, stored.version, is_latest ? ", latest means it now" : "");
-    if (!args.store.note.empty() || !args.store.parents.empty())
+               args.place.store.store, stored.version,
+               not_latest.empty() ? ", latest means it now" : "");
+    if (!args.place.store.note.empty() || !args.place.store.parents.empty())
       fmt::print(stderr, "note: --note and --parent were not taken, a version is never changed\n");
   } else {
     if (stored.shards_resumed > 0) {
@@ -87,61 +66,46 @@ std::uint64_t run_mine_into_store(const MineArgs& args, const Context& context) 
     }
     std::fputs(words.c_str(), stderr);
     fmt::print(stderr, "{} {} version {}  content hash {}\n", stored.repaired ? "mended" : "wrote",
-               args.store.store, stored.version, stored.content_hash);
+               args.place.store.store, stored.version, stored.content_hash);
     if (stored.shards_shared > 0) {
       fmt::print(stderr, "{} of {} shards were in the store already\n",
                  words_of_count(stored.shards_shared), words_of_count(stored.shards));
     }
   }
   if (args.json) {
-    const Json out = {{"store", args.store.store},
-                      {"version", stored.version},
-                      {"was_there", stored.was_there},
-                      {"repaired", stored.repaired},
-                      {"content_hash", stored.content_hash},
-                      {"shards", stored.shards},
-                      {"shards_resumed", stored.shards_resumed},
-                      {"shards_shared", stored.shards_shared},
-                      {"run", Json::parse(stored.run_json)}};
+    const Json out = {
+        {"store", args.place.store.store},         {"version", stored.version},
+        {"was_there", stored.was_there},           {"repaired", stored.repaired},
+        {"content_hash", stored.content_hash},     {"shards", stored.shards},
+        {"shards_resumed", stored.shards_resumed}, {"shards_shared", stored.shards_shared},
+        {"run", Json::parse(stored.run_json)}};
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   }
   return stored.version;
 }
 
-void check_place(const MineArgs& args) {
-  if (args.store.store.empty()) {
-    if (!args.store.tags.empty() || !args.store.parents.empty() || !args.store.model.empty() ||
-        !args.store.note.empty())
-      throw ConfigError("--tag, --parent, --model and --note are of a version: give --store");
-    return;
-  }
-  if (!args.out.empty()) throw ConfigError("--out and --store exclude each other");
-  for (const std::string& name : args.store.tags) Store::check_tag_name(name);
-  if (args.overwrite) throw ConfigError("--overwrite is for --out; a store keeps its versions");
-}
-
 void mine_into_folder(const MineArgs& args, const Context& context) {
-  check_required(args.run, {{&args.out, "--out"}});
+  check_required(args.run, {{&args.place.out, "--out"}});
   RunRequest request = check_run_options(args.run);
-  const Existing existing = args.overwrite ? Existing::kReplace : Existing::kRefuse;
-  check_set_target(args.out, existing);
-  const SetLock lock(args.out);
+  const Existing existing = args.place.overwrite ? Existing::kReplace : Existing::kRefuse;
+  check_set_target(args.place.out, existing);
+  const SetLock lock(args.place.out);
   for (const std::string& folder : lock.leftovers()) {
     fmt::print(stderr, "note: {} is left from a run that was killed; it may be deleted\n", folder);
   }
 
-  MiningRun run(std::move(request), args.store.rows_per_shard, args.out, context);
-  SetWriter writer(args.out, run.schema(), args.store.rows_per_shard, existing);
+  MiningRun run(std::move(request), args.place.store.rows_per_shard, args.place.out, context);
+  SetWriter writer(args.place.out, run.schema(), args.place.store.rows_per_shard, existing);
   const Clock::time_point start = Clock::now();
   Inputs& inputs = *run.inputs;
   RowFeed feed(inputs, *run.miner, run.request.recipe.k, inputs.first_row, inputs.end_row);
   RecallSample sample(run.miner->exact() ? 0 : args.run.recall_rows);
-  mine_into(writer, sample, feed, inputs, context);
+  mine_rows(writer, sample, feed, run.rows(), context);
   run.facts.mine_seconds = seconds_since(start);
   const MeasuredRecall recall =
       measure_recall(sample, inputs, inputs.first_row, *run.miner, context.stop);
   if (context.stop->load())
-    throw Cancelled("stopped after the last row; nothing was written to " + args.out);
+    throw Cancelled("stopped after the last row; nothing was written to " + args.place.out);
   check_unchanged(inputs);  // embeddings are read from their mappings up to the last row
 
   run.facts.bad_rows = feed.bad_rows();
@@ -153,9 +117,9 @@ void mine_into_folder(const MineArgs& args, const Context& context) {
     std::fputs(fmt::format("the set that was there is now {}\n", writer.moved_aside()).c_str(),
                stderr);
   }
-  std::fputs(fmt::format("wrote {}  content hash {}\n", args.out, hash).c_str(), stderr);
+  std::fputs(fmt::format("wrote {}  content hash {}\n", args.place.out, hash).c_str(), stderr);
   if (args.json) {
-    const Json out = {{"set", args.out},
+    const Json out = {{"set", args.place.out},
                       {"content_hash", hash},
                       {"moved_aside", writer.moved_aside()},
                       {"run", Json::parse(run_json)}};
@@ -167,16 +131,16 @@ int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context)
   if (!args.shard.plan.empty())
     return mine_planned_shard(args.shard, args.run, args.json, verb, context);
   if (args.shard.recheck) throw ConfigError("--recheck is for a shard of a plan: give --plan");
-  check_place(args);
+  check_place(args.place);
   check_audit_wish(args.audit);
-  if (!args.store.store.empty()) {
+  if (!args.place.in_store()) {
     const std::uint64_t version = run_mine_into_store(args, context);
-    return args.audit.wanted ? audit_finished(fmt::format("{}@{}", args.store.store, version),
+    return args.audit.wanted ? audit_finished(fmt::format("{}@{}", args.place.store.store, version),
                                               args.audit, context)
                              : 0;
   }
   mine_into_folder(args, context);
-  return args.audit.wanted ? audit_finished(args.out, args.audit, context) : 0;
+  return args.audit.wanted ? audit_finished(args.place.out, args.audit, context) : 0;
 }
 
 }  // namespace
@@ -185,18 +149,11 @@ void add_mine(CLI::App& app, Context& context) {
   auto args = std::make_shared<MineArgs>();
   CLI::App* verb = app.add_subcommand("mine", "mine hard negatives into a set on disk");
   add_run_options(*verb, args->run);
-  verb->add_option("--out", args->out, "folder of the new set");
-  verb->add_flag("--overwrite", args->overwrite,
-                 "replace the set at --out; the old one is kept as <out>.old");
-  verb->add_option(
-      "--store", args->store.store,
+  add_place_options(
+      *verb, args->place,
       "instead of --out: adds a version to a store, goes on with a run that was stopped");
-  verb->add_option("--tag", args->store.tags, "with --store: tags to move to the new version");
-  verb->add_option("--model", args->store.model, "with --store: name of the model of the vectors");
-  verb->add_option("--parent", args->store.parents,
-                   "with --store: versions that this one comes from");
-  verb->add_option("--note", args->store.note, "with --store: words kept with the version");
-  verb->add_option("--rows-per-shard", args->store.rows_per_shard, "rows per shard of the set")
+  verb->add_option("--rows-per-shard", args->place.store.rows_per_shard,
+                   "rows per shard of the set")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   add_audit_wish(*verb, args->audit);

@@ -15,10 +15,9 @@
 #include "host/store/files.h"
 #include "host/store/run_part.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/mine_rows.h"
 #include "tools/quarry/planned_parts.h"
-#include "tools/quarry/progress.h"
 #include "tools/quarry/report_json.h"
-#include "tools/quarry/row_feed.h"
 #include "tools/quarry/shard_plan.h"
 #include "tools/quarry/verbs.h"
 
@@ -125,14 +124,7 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
                &dependence);
   RecallSample sample(run.miner->exact() ? 0 : run.request.options.recall_rows);
   const auto mining = std::chrono::steady_clock::now();
-  Progress progress("rows", run.rows());
-  feed.mine(
-      [&](const NegativeBatch& batch, std::uint64_t first, const SetRows& rows) {
-        writer.append(batch, rows, context.stop);
-        sample.offer(batch, rows.key, first);
-        progress.update(first + batch.num_rows);
-      },
-      context.stop);
+  mine_rows(writer, sample, feed, run.rows(), context);
   run.facts.mine_seconds = seconds_since(mining);
   // Of the rows alone: recall is measured with searches of its own.
   const Json part = {{"plan", plan.hash},

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "host/data/table.h"
-#include "host/store/decisions.h"
 #include "host/store/digest.h"
 #include "host/store/set_lock.h"
 #include "host/store/version_basis.h"
@@ -28,6 +27,7 @@
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/refresh_due.h"
 #include "tools/quarry/run_report.h"
+#include "tools/quarry/set_place.h"
 #include "tools/quarry/verbs.h"
 
 namespace quarry {
@@ -186,9 +186,7 @@ class Refresh {
         lock_(store_.path()),
         earlier_(store_, version_of(args, store_)),
         options_(store_options_of(args, store_, earlier_)) {
-    store_.events();
-    read_policy(store_);
-    for (const std::string& name : args.tags) check_free_tag(store_, name);
+    check_new_version(store_, args.tags);
     if (!may_be_due_by_age()) return;
     RunRequest request =
         request_of(args, verb, earlier_, fmt::format("{}@{}", store_.path(), earlier_.number()));
@@ -317,10 +315,7 @@ class Refresh {
     }
     if (from_.version != nullptr) print_words(stored_, *run_, args_.dry_run);
     if (args_.dry_run) return;
-    if (!may_be_latest(store_, stored_.version)) {
-      fmt::print(stderr, "note: latest stays where it is, the store's policy asks for {}\n",
-                 words_of(read_policy(store_)));
-    }
+    std::fputs(why_not_latest(store_, stored_.version).c_str(), stderr);
     std::fputs(run_to_words(run_->facts).c_str(), stderr);
     fmt::print(stderr, "wrote {} version {}  content hash {}\n", store_.path(), stored_.version,
                stored_.content_hash);

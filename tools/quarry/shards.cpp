@@ -257,15 +257,7 @@ void add_shards_join(CLI::App& shards, Context& context) {
   CLI::App* verb = shards.add_subcommand(
       "join", "one set of all shards, the one that a single process would have written");
   verb->add_option("plan", args->plan, "the plan")->required();
-  verb->add_option("--out", args->out, "folder of the set");
-  verb->add_flag("--overwrite", args->overwrite,
-                 "replace the set at --out; the old one is kept as <out>.old");
-  verb->add_option("--store", args->store.store, "instead of --out: adds a version to a store");
-  verb->add_option("--tag", args->store.tags, "with --store: tags to move to the new version");
-  verb->add_option("--model", args->store.model, "with --store: name of the model of the vectors");
-  verb->add_option("--parent", args->store.parents,
-                   "with --store: versions that this one comes from");
-  verb->add_option("--note", args->store.note, "with --store: words kept with the version");
+  add_place_options(*verb, args->place, "instead of --out: adds a version to a store");
   verb->add_flag("--clean", args->clean, "then remove the shards' folders");
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");
   verb->callback([&context, args, verb] {
