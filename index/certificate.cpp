@@ -120,9 +120,10 @@ TopkResult CertifiedSearch::lists() {
   return {keys_.data(), count_.data(), cut_.data(), left_out_.data()};
 }
 
-/// Work areas for a chunk, and what certify is to do with it but for its rows and queries.
+/// Work areas for a chunk, whose lists follow a goal or not, and what certify is to do with it but
+/// for its rows and queries.
 CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& request, ListKind kind,
-                                           std::uint32_t rows, std::uint32_t depth) {
+                                           std::uint32_t rows, std::uint32_t depth, bool toward) {
   const ItemTable& table = items_.table();
   CertifyArgs args;
   args.kind = kind;
@@ -137,10 +138,8 @@ CertifyArgs CertifiedSearch::reserve_lists(const Exec& exec, const Request& requ
   count_.resize(exec, rows);
   cut_.resize(exec, rows);
   left_out_.resize(exec, rows);
-  const bool parted = request.goal != nullptr &&
-                      (request.goal->settled_above != nullptr || request.goal->dismisses);
   scratch_.resize(exec,
-                  certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy, parted));
+                  certify_scratch_size(exec, rows, std::uint64_t{depth} + args.num_heavy, toward));
   args.lists = {keys_.data(), count_.data(), cut_.data(), left_out_.data(), depth};
   args.k = request.k;
   const SearchResult& out = request.out;
@@ -253,19 +252,17 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
       std::uint64_t{request.wanted} + pass.slack, items_.table().num_items));
   const std::uint32_t step = std::min(chunk_rows(depth), request.pending);
   const std::uint32_t* pending = place_pending(exec, request);
-  CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth);
+  const bool toward = pass.goal != nullptr;
+  CertifyArgs args = reserve_lists(exec, request, ListKind::kApproximate, step, depth, toward);
   args.bound = bound_.of(pass.how);
   proven_.resize(exec, request.pending);
-  const bool toward = pass.goal != nullptr;
   if (toward) {
     passed_.resize(exec, step);
-    needed_.resize(exec, step);
     least_.resize(exec, step);
     others_.resize(exec, step);
     exact_.resize(exec, step);
     args.lists.exact = exact_.data();
     args.lists.passed = passed_.data();
-    args.lists.needed = needed_.data();
     if (pass.goal->dismisses) args.lists.others = others_.data();
     args.lists.least = least_.data();
     prepare_goal(*pass.goal);
@@ -281,7 +278,6 @@ void CertifiedSearch::search_pass(const Exec& exec, CandidateSource& source, Req
           goal_of(exec, request, pass, *pass.goal, args.queries, begin, args.num_lists);
       TopkResult found = lists();
       found.passed = passed_.data();
-      found.needed = needed_.data();
       found.least = least_.data();
       found.others = others_.data();
       found.exact = exact_.data();
@@ -361,7 +357,7 @@ void CertifiedSearch::brute_force(const Exec& exec, const Request& request) {
                          .metric = table.metric};
   const std::uint32_t step = std::min(chunk_rows(request.wanted), request.pending);
   const std::uint32_t* pending = place_pending(exec, request);
-  CertifyArgs args = reserve_lists(exec, request, ListKind::kExact, step, request.wanted);
+  CertifyArgs args = reserve_lists(exec, request, ListKind::kExact, step, request.wanted, false);
   for (std::uint32_t begin = 0; begin < request.pending; begin += args.num_lists) {
     args.num_lists = std::min(step, request.pending - begin);
     args.queries = gather(exec, request, pending, begin, args.num_lists);
@@ -426,9 +422,8 @@ std::uint64_t CertifiedSearch::memory_bytes() const {
          (ceiling_.capacity() + pass_above_.capacity() + settled_above_.capacity() +
           margin_.capacity()) *
              sizeof(float) +
-         passed_.capacity_bytes() + needed_.capacity_bytes() + least_.capacity_bytes() +
-         others_.capacity_bytes() + exact_.capacity_bytes() +
-         (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
+         passed_.capacity_bytes() + least_.capacity_bytes() + others_.capacity_bytes() +
+         exact_.capacity_bytes() + (eligible_.capacity() + owners) * sizeof(std::uint32_t) +
          pending_.capacity() * sizeof(std::uint32_t);
 }
 

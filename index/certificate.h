@@ -96,7 +96,7 @@ class CertifiedSearch {
   const float* gather(const Exec& exec, const Request& request, const std::uint32_t* pending,
                       std::uint32_t begin, std::uint32_t count);
   CertifyArgs reserve_lists(const Exec& exec, const Request& request, ListKind kind,
-                            std::uint32_t rows, std::uint32_t depth);
+                            std::uint32_t rows, std::uint32_t depth, bool toward);
   TopkResult lists();
   void prepare_goal(const SearchGoal& goal);
 
@@ -109,7 +109,7 @@ class CertifiedSearch {
   ExecBuffer<std::uint32_t> heavy_;
   ExecBuffer<std::uint64_t> keys_, scratch_;
   ExecBuffer<std::uint32_t> count_;
-  HostBuffer<std::uint32_t> passed_, needed_, others_;
+  HostBuffer<std::uint32_t> passed_, others_;
   HostBuffer<std::uint64_t> least_;
   HostBuffer<std::uint8_t> exact_;
   std::vector<std::uint32_t> eligible_;  ///< of the goal, without heavy items

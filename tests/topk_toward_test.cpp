@@ -136,10 +136,11 @@ Ends check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32
   std::vector<std::uint32_t> count(p.rows);
   std::vector<float> cut(p.rows);
   std::vector<std::uint8_t> left_out(p.rows);
-  std::vector<std::uint32_t> passed(p.rows, 77), needed(p.rows, 78);
+  std::vector<std::uint32_t> passed(p.rows, 77);
+  std::vector<std::uint64_t> least(p.rows, 78);
   topk_toward(
       exec, items, goal, p.queries.data(), p.rows, most, workspace,
-      {keys.data(), count.data(), cut.data(), left_out.data(), passed.data(), needed.data()});
+      {keys.data(), count.data(), cut.data(), left_out.data(), passed.data(), least.data()});
   EXPECT_EQ(keys.back(), kSentinel);
 
   Ends ends;
@@ -192,7 +193,10 @@ Ends check(const Problem& p, const Exec& exec, std::uint32_t wanted, std::uint32
       goal_end = std::max(goal_end, std::min(end, 1u));
     }
     EXPECT_EQ(count[r], end) << "row " << r;
-    EXPECT_EQ(needed[r], std::min(goal_end, end)) << "row " << r;
+    const auto* list = keys.data() + std::size_t{r} * most;
+    const auto needed = static_cast<std::uint32_t>(
+        std::count_if(list, list + count[r], [&](std::uint64_t key) { return key >= least[r]; }));
+    EXPECT_EQ(std::max(needed, std::min(end, 1u)), std::min(goal_end, end)) << "row " << r;
     EXPECT_TRUE(left_out[r] != 0 || end == num_listed) << "row " << r;
     EXPECT_TRUE(left_out[r] == 0 || end < num_listed || reached) << "row " << r;
     if (left_out[r] != 0 && !early) {

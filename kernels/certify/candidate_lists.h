@@ -34,18 +34,20 @@ struct CandidateLists {
   /// [num_lists] entries that are to be proven at least of a list that left something out, up to
   /// args.k; as many more are written as are proven. Null: args.k.
   const std::uint32_t* needed = nullptr;
+  /// [num_lists] Lists that followed a goal (topk_toward), on the CPU: what has a lesser key need
+  /// not be proven. Only for kApproximate, in place of `needed`; null: lists followed none, and the
+  /// rest is not read.
+  const std::uint64_t* least = nullptr;
   /// [num_lists] Entries whose scores in the list are above this come first, as they are, with
-  /// kSettledScore. Only for kApproximate on the CPU; null: none does.
+  /// kSettledScore. Null: none does.
   const float* settled_above = nullptr;
   /// [num_lists] Of the first so many entries those whose scores in the list are not above
   /// `ceiling` and that are not `kept` are dismissed: only where they stand is asked for. Their
-  /// scores stay as they are, and between two of the other entries they stand in no order, but for
-  /// the last entry of a list that is not complete, which is the worst, with its exact score. With
-  /// `least`, the key of the last of the entries that are needed. Only for kApproximate on the CPU;
-  /// null: none is.
+  /// scores keep the bound, and between two of the other entries they stand in no order, but for
+  /// the last entry of a list that is not complete, which is the worst, with its exact score. Null:
+  /// none is.
   const std::uint32_t* others = nullptr;
-  const float* ceiling = nullptr;        ///< [num_lists] in scores of the list; null: none
-  const std::uint64_t* least = nullptr;  ///< [num_lists]
+  const float* ceiling = nullptr;  ///< [num_lists] in scores of the list; null: none
   /// Of list l: from kept_offsets[kept_owner[l]] to that of kept_owner[l] + 1, ascending; null:
   /// none.
   const std::uint32_t* kept = nullptr;

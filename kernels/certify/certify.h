@@ -12,10 +12,10 @@ namespace quarry {
 /// item, and a sort per list.
 void certify(const Exec& exec, const CertifyArgs& args);
 void certify_gpu(const Exec& exec, const CertifyArgs& args);
-/// Numbers of u64 for args.scratch; `length`: lists.depth + num_heavy; parted: lists.settled_above
-/// or lists.others is there.
+/// Numbers of u64 for args.scratch; `length`: lists.depth + num_heavy; toward: lists.least is
+/// there.
 std::uint64_t certify_scratch_size(const Exec& exec, std::uint32_t num_lists, std::uint64_t length,
-                                   bool parted = false);
+                                   bool toward = false);
 
 /// to[r] = from[rows[r]] for r < num_rows. from: [any, dim]; rows: [num_rows]; to: [num_rows, dim].
 void gather_queries(const Exec& exec, const float* from, std::uint32_t dim,

@@ -8,22 +8,22 @@
 
 namespace quarry {
 std::uint64_t certify_scratch_size(const Exec& exec, std::uint32_t num_lists, std::uint64_t length,
-                                   bool parted) {
+                                   bool toward) {
   if (exec.device == Device::kCuda) return num_lists * length;
   return static_cast<std::uint64_t>(std::max(exec.threads, 1)) *
-         (parted ? parted_list_scratch(length) : length);
+         (toward ? parted_list_scratch(length) : length);
 }
 
 void certify(const Exec& exec, const CertifyArgs& args) {
   if (exec.device == Device::kCuda) return certify_gpu(exec, args);
   const std::uint64_t length = std::uint64_t{args.lists.depth} + args.num_heavy;
-  const bool parted = args.lists.settled_above != nullptr || args.lists.others != nullptr;
-  const std::uint64_t size = parted ? parted_list_scratch(length) : length;
+  const bool toward = args.lists.least != nullptr;
+  const std::uint64_t size = toward ? parted_list_scratch(length) : length;
   parallel_for(exec, args.num_lists, 8, [&](std::uint64_t begin, std::uint64_t end) {
     SoloGroup solo;
     std::uint64_t* scratch = args.scratch + static_cast<std::uint64_t>(worker_index()) * size;
     for (auto l = static_cast<std::uint32_t>(begin); l < end; ++l) {
-      if (parted) {
+      if (toward) {
         certify_parted(args, l, length, scratch);
       } else {
         certify_row(solo, args, l, scratch);

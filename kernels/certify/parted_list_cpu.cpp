@@ -53,7 +53,6 @@ class PartedList {
     divide(bound_.error < kLargestError ? others : 0);
     if (num_dismissed_ > 0 && (num_dismissed_ < kFewestDismissed || !rest_reaches_the_goal()))
       divide(0);
-    if (settled_ == 0 && num_dismissed_ == 0) return certify_row(solo_, args_, l_, scratch_.keys);
     if (!certify_rest()) return;
     if (num_dismissed_ > 0) {
       find_gaps();
@@ -102,10 +101,6 @@ class PartedList {
   /// Of a list that left something out, the rest tells how far down it goes.
   bool rest_reaches_the_goal() const { return lists_.left_out[l_] == 0 || needed_of_rest() > 0; }
   std::uint32_t needed_of_rest() const {
-    if (lists_.least == nullptr) {
-      const std::uint32_t needed = lists_.needed != nullptr ? lists_.needed[l_] : args_.k;
-      return needed - std::min(needed, settled_);
-    }
     return static_cast<std::uint32_t>(
         std::count_if(scratch_.rest, scratch_.rest + left_,
                       [&](std::uint64_t key) { return key >= lists_.least[l_]; }));
@@ -117,9 +112,10 @@ class PartedList {
     const std::uint32_t aside = passed_ + settled_ + num_dismissed_;
     complete_ = aside == args_.num_items ? 1 : 0;
     std::uint8_t proven = 1;
-    const std::uint32_t needed = needed_of_rest();
+    std::uint32_t needed = needed_of_rest();
+    if (settled_ == 0) needed = std::max(needed, std::min(left_, 1u));
     // Of a list that ends among them nothing else can be proven.
-    if (settled_ < args_.k && (lists_.left_out[l_] == 0 || needed > 0)) {
+    if (settled_ == 0 || (settled_ < args_.k && (lists_.left_out[l_] == 0 || needed > 0))) {
       CertifyArgs one = args_;
       one.queries += std::uint64_t{l_} * args_.bound.dim;
       one.lists = {scratch_.rest,
@@ -129,7 +125,7 @@ class PartedList {
                    lists_.depth,
                    &aside,
                    lists_.exact != nullptr ? lists_.exact + l_ : nullptr,
-                   lists_.needed != nullptr ? &needed : nullptr};
+                   &needed};
       one.rows = nullptr;
       one.first_row = 0;
       one.k = args_.k - settled_;

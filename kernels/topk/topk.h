@@ -56,10 +56,8 @@ struct TopkResult {
   std::uint8_t* left_out = nullptr;  ///< [rows] 1: some allowed item is not in the list
   std::uint32_t* passed = nullptr;   ///< [rows] of topk_toward: items passed over; neither listed
                                      ///< nor left out. Null: not wanted
-  /// [rows] of topk_toward: entries that are not behind the one by which the goal is reached; if it
-  /// is not, all, or those that can be proven. Null: not wanted.
-  std::uint32_t* needed = nullptr;
-  /// [rows] Likewise the key of the last of these. Null: not wanted.
+  /// [rows] of topk_toward: the key of the entry by which the goal is reached; if it is not, 0, or
+  /// the least key that can be proven. What has a lesser one is not needed. Null: not wanted.
   std::uint64_t* least = nullptr;
   /// [rows] of topk_toward: entries that come first because they do not count. Null: not wanted.
   std::uint32_t* others = nullptr;
@@ -161,7 +159,7 @@ void topk(const Exec& exec, const TopkItems& items, const TopkMask& mask, const 
 /// beyond goal.wanted. `cut` may be above all that was left out. Otherwise as topk with k = most,
 /// whose lists these begin. For rows enough to give every worker a block (topk_toward_pays).
 /// With items.int8_sample at most about one list in 1,000 ends before its goal: its `left_out` is
-/// 1, its `needed` is what can be proven of it, and the rest is found by searching again.
+/// 1, its `least` says what can be proven of it, and the rest is found by searching again.
 void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
                  const float* queries, std::uint32_t rows, std::uint32_t most,
                  TopkWorkspace& workspace, const TopkResult& out);

@@ -358,13 +358,8 @@ void Job::finish_row(TopkWorkspace::Worker& work, std::uint32_t first_row, std::
   if (row.bar != 0) out.cut[at] = score_of_key(row.bar);
   if (out.passed != nullptr) out.passed[at] = row.passed;
   if (out.exact != nullptr) out.exact[at] = scores_are_exact && !row.approximate ? 1 : 0;
-  const std::uint64_t least = least_needed(margin_of(at), row);
-  if (out.least != nullptr) out.least[at] = least;
+  if (out.least != nullptr) out.least[at] = least_needed(margin_of(at), row);
   if (out.others != nullptr) out.others[at] = count == all ? row.others : 0;
-  if (out.needed == nullptr) return;
-  const auto needed =
-      std::count_if(list, list + count, [least](std::uint64_t key) { return key >= least; });
-  out.needed[at] = std::max(static_cast<std::uint32_t>(needed), std::min(count, 1u));
 }
 
 /// Of the sample's list: more of the sample are among the `wanted` best of all in one row of some
@@ -423,7 +418,6 @@ void topk_toward(const Exec& exec, const TopkItems& items, const TopkGoal& goal,
   if (items.num_items == 0) {
     for (std::uint32_t r = 0; r < rows; ++r) out.count[r] = out.left_out[r] = 0;
     if (out.passed != nullptr) std::fill_n(out.passed, rows, 0u);
-    if (out.needed != nullptr) std::fill_n(out.needed, rows, 0u);
     if (out.least != nullptr) std::fill_n(out.least, rows, std::uint64_t{0});
     if (out.others != nullptr) std::fill_n(out.others, rows, 0u);
     if (out.exact != nullptr) std::fill_n(out.exact, rows, std::uint8_t{1});
