@@ -4,19 +4,16 @@
   tests/arrow_test.py
 
 Run it with a Python that has the package and pyarrow (tools/check_python makes one); else it ends with 77, which means skipped."""
-import os
-import sys
 import unittest
 
-try:
+from python_package import main, or_skip
+
+with or_skip("pip install pyarrow, or tools/check_python"):
     import numpy as np
     import pyarrow as pa
 
     import quarry
     from quarry import arrow
-except ImportError as error:
-    print(f"arrow_test: skipped, {sys.executable} lacks {error.name}: pip install pyarrow, or tools/check_python")
-    sys.exit(77)
 
 from arrow_tables import lists
 
@@ -83,4 +80,4 @@ class ArrowTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests
+    main()

@@ -12,18 +12,16 @@ import os
 import stat
 import subprocess
 import sys
-import unittest
 
-try:
+from python_package import main, or_skip
+
+with or_skip("pip install pyarrow, or tools/check_python"):
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     import quarry
     from quarry import arrow, convert
-except ImportError as error:
-    print(f"convert_test: skipped, {sys.executable} lacks {error.name}: pip install pyarrow, or tools/check_python")
-    sys.exit(77)
 
 from arrow_tables import ODD_IDS, VECTORS, Folder, command, lists, read, write
 
@@ -371,4 +369,4 @@ class OddInputTest(Folder):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests
+    main()

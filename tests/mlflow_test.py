@@ -8,16 +8,14 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import unittest
 
-try:
+from python_package import SharedFolder, main, or_skip
+
+with or_skip():
     import numpy as np
 
     import quarry
-except ImportError as error:
-    print(f"mlflow_test: skipped, {sys.executable} lacks the package: {error}")
-    sys.exit(77)
 try:
     import mlflow
 except ImportError:
@@ -47,12 +45,10 @@ def program(*arguments):
     return done.stdout
 
 
-class MlflowTest(unittest.TestCase):
+class MlflowTest(SharedFolder):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.old = os.getcwd()
-        os.chdir(cls.folder.name)
+        super().setUpClass()
         program("synth", "--users", "60", "--items", "150", "--dim", "8", "--out", "data")
         inputs = ["--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--catalogue", "data/catalogue.csv"]
         program("mine", *inputs, "--recipe", "balanced", "--set", "k=140", "--set", "branch.hard.source.pool=140",
@@ -64,11 +60,6 @@ class MlflowTest(unittest.TestCase):
         cls.audit = program("audit", "negatives", "--json")
         with open("audit.json", "w") as file:
             file.write(cls.audit)
-
-    @classmethod
-    def tearDownClass(cls):
-        os.chdir(cls.old)
-        cls.folder.cleanup()
 
     def test_a_set(self):
         client, given = Client(), quarry.open("negatives")
@@ -145,4 +136,4 @@ class MlflowTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests
+    main()

@@ -14,20 +14,19 @@ import sys
 import tempfile
 import unittest
 
+from python_package import main, or_skip
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXAMPLE = os.path.join(ROOT, "examples", "movielens_torch")
 sys.path.insert(0, EXAMPLE)
 sys.dont_write_bytecode = True
-try:
+with or_skip("PACKAGES=torch tools/check_python makes a Python that has it"):
     import numpy as np
     import torch
 
     import experiment
     import movielens
     import train
-except ImportError as error:
-    print(f"movielens_torch_test: skipped, {sys.executable} lacks a package: {error}")
-    sys.exit(77)
 
 from tiny_movielens import write_tables
 
@@ -201,6 +200,4 @@ class Example(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and os.path.exists(sys.argv[1]):
-        del sys.argv[1]
-    unittest.main(verbosity=2)
+    main()

@@ -6,21 +6,17 @@ twice, and go on in new processes: every row is trained on once per epoch, in th
 
 Run it with a Python that has the package and torch (tools/check_python makes one); else it ends with 77, which means skipped."""
 import json
-import os
 import subprocess
 import sys
-import tempfile
-import unittest
 
-try:
+from python_package import SharedFolder, main, or_skip, run
+
+with or_skip("PACKAGES=torch tools/check_python makes a Python that has it"):
     import numpy as np
     import torch
 
     import quarry
     import quarry.torch
-except ImportError as error:
-    print(f"python_loader_test: skipped, {sys.executable} lacks the package or torch: {error}")
-    sys.exit(77)
 
 WORLD, BATCH = 2, 7
 RANK = """
@@ -58,23 +54,14 @@ torch.distributed.destroy_process_group()
 """
 
 
-class LoaderTest(unittest.TestCase):
+class LoaderTest(SharedFolder):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.old = os.getcwd()
-        os.chdir(cls.folder.name)
-        program = PROGRAM or quarry.program()
-        for arguments in (["synth", "--users", 90, "--items", 300, "--dim", 8, "--out", "data"],
-                          ["mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--recipe", "nv-perc",
-                           "--rows-per-shard", 50, "--out", "set"]):
-            subprocess.run([program, *map(str, arguments)], check=True, capture_output=True)
+        super().setUpClass()
+        run("synth", "--users", 90, "--items", 300, "--dim", 8, "--out", "data")
+        run("mine", "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--recipe", "nv-perc",
+            "--rows-per-shard", 50, "--out", "set")
         cls.rows = len(quarry.open("set"))
-
-    @classmethod
-    def tearDownClass(cls):
-        os.chdir(cls.old)
-        cls.folder.cleanup()
 
     def stage(self, name, **more):
         """The logs of both ranks, and the states for the next stage."""
@@ -123,6 +110,5 @@ class LoaderTest(unittest.TestCase):
                 self.assertTrue(set(there) <= set(item[row][:count[row]].tolist()))
 
 
-PROGRAM = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") and os.path.exists(sys.argv[1]) else ""
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    main()

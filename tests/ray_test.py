@@ -14,15 +14,14 @@ import tempfile
 import time
 import unittest
 
+from python_package import or_skip
+
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray asks for it in a warning
-try:
+with or_skip('pip install ".[ray]"'):
     import ray
 
     import quarry
     import quarry.ray
-except ImportError as error:
-    print(f"ray_test: skipped, {sys.executable} lacks Ray or the package: {error}")
-    sys.exit(77)
 
 from program import manifest_of, rows_of
 from program import quarry as run_program

@@ -7,12 +7,12 @@ to be wrong, the right one.
 Run it with a Python that has quarry, sentence-transformers and datasets; else it ends with 77, which means skipped."""
 import contextlib
 import io
-import os
-import sys
 import tempfile
 import unittest
 
-try:
+from python_package import main, or_skip
+
+with or_skip("pip install sentence-transformers datasets"):
     import datasets
     import numpy as np
     import sentence_transformers
@@ -20,9 +20,6 @@ try:
     from sentence_transformers.util import mine_hard_negatives as theirs
 
     import quarry
-except ImportError as error:
-    print(f"text_peer_test: skipped, {sys.executable} lacks {error.name}: pip install sentence-transformers datasets")
-    sys.exit(77)
 
 from text_oracle import CrossEncoder, Model, brute_force, pairs_of, rows_of
 
@@ -234,4 +231,4 @@ class TextPeerTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests
+    main()

@@ -12,13 +12,12 @@ import sys
 import tempfile
 import unittest
 
-try:
+from python_package import main, or_skip
+
+with or_skip():
     import numpy as np
 
     import quarry
-except ImportError as error:
-    print(f"text_test: skipped, {sys.executable} lacks the package: {error}")
-    sys.exit(77)
 try:
     import datasets
     datasets.disable_progress_bars()
@@ -475,4 +474,4 @@ class TextTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[one for one in sys.argv if one == sys.argv[0] or os.sep not in one])  # paths of programs are for other tests
+    main()
