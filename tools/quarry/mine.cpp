@@ -133,7 +133,7 @@ int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context)
   if (args.shard.recheck) throw ConfigError("--recheck is for a shard of a plan: give --plan");
   check_place(args.place);
   check_audit_wish(args.audit);
-  if (!args.place.in_store()) {
+  if (args.place.in_store()) {
     const std::uint64_t version = run_mine_into_store(args, context);
     return args.audit.wanted ? audit_finished(fmt::format("{}@{}", args.place.store.store, version),
                                               args.audit, context)
