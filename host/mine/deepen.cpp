@@ -146,6 +146,17 @@ std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
 }
 
+SearchDepth first_depth_of(const Miner::State& s) {
+  return {std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
+}
+
+SearchDepth first_search_of(Miner::State& s, const TileJob& job, std::uint32_t first,
+                            std::uint32_t num_rows) {
+  if (s.reach > 1 && shares_queries(job, first, num_rows))
+    s.reach = std::max(s.reach, kSharedReach);
+  return first_depth_of(s);
+}
+
 void make_room_in_lists(Miner::State& s, std::uint64_t budget) {
   constexpr std::uint32_t kFewestRows = 64;
   s.reach = s.tile->goals().reach();
@@ -169,9 +180,7 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
   const std::uint64_t cut_short_before = s.tile->cut_short();
   try {
-    if (s.reach > 1 && shares_queries(job, first, num_rows))
-      s.reach = std::max(s.reach, kSharedReach);
-    const SearchDepth start{std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
+    const SearchDepth start = first_search_of(s, job, first, num_rows);
     s.waiting.clear();
     search_once(s, job, {first, num_rows, nullptr}, start, {}, stop);
     while (!s.waiting.empty()) {
@@ -189,7 +198,7 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
-  if (again * 8 > num_rows) {
+  if (again * 8 > num_rows && s.options.found == nullptr) {
     const bool toward = s.retriever->stats().toward > before.toward;
     if (toward && cut_short * 2 > again && s.reach < kMaxReach) {
       s.reach *= 2;

@@ -24,6 +24,12 @@ std::uint32_t rows_within(const Compiled& compiled, std::uint32_t depth, std::ui
 /// How long lists may become at a depth. Not nearly all items: these are found without a scan.
 std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted);
 
+/// What every tile's first search is for, before any row was mined.
+SearchDepth first_depth_of(const Miner::State& s);
+/// The same for some rows of a job, with longer lists where these share queries.
+SearchDepth first_search_of(Miner::State& s, const TileJob& job, std::uint32_t first,
+                            std::uint32_t num_rows);
+
 /// Room in lists for what a recipe lets through seldom and, where that is more than there is room
 /// for anyway, for what users' own lists hold; only so much as leaves a tile a few rows.
 void make_room_in_lists(Miner::State& s, std::uint64_t budget);

@@ -148,7 +148,24 @@ void add(MinerReport& into, const MinerReport& from) {
 
 std::unique_ptr<Tile> make_tile(Miner::State& s) {
   return std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
-                                            s.retriever.get(), s.near_retriever.get()});
+                                            s.retriever.get(), s.near_retriever.get(),
+                                            s.options.slice.has_value(), s.options.found.get()});
+}
+
+FirstPass first_pass(const Miner::State& s) {
+  return exact_kind(s.options.retriever).value_or(FirstPass::kFastest);
+}
+
+/// Slices are searched exactly, on the CPU, by recipes that search.
+void check_slices(const Miner::State& s) {
+  const MinerOptions& options = s.options;
+  if (!options.slice && options.found == nullptr) return;
+  if (options.exec.device != Device::kCpu || !options.more.empty())
+    throw ConfigError("slices of the items are searched on the CPU alone: give --device cpu");
+  if (!exact_kind(s.choice.chosen.retriever)) {
+    throw ConfigError("slices of the items are searched exactly, and the retriever is " +
+                      s.choice.chosen.retriever + "; give --retriever exact");
+  }
 }
 
 [[noreturn]] void throw_no_memory() {
@@ -212,17 +229,18 @@ void Miner::prepare_searches() {
     faiss.max_depth = deepest(*s.compiled);
     faiss.first_depth = first_depth(*s.compiled, faiss.max_depth);
     s.choice = choose(*s.compiled, options, faiss);
+    check_slices(s);
     const RetrieverCost& chosen = s.choice.chosen;
     if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
     if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
     const StageTimer timer(s.build_seconds);
-    s.retriever = make_retriever(options.exec, items, chosen.retriever, faiss);
+    s.retriever = options.slice ? make_slice_retriever(items, *options.slice, first_pass(s))
+                                : make_retriever(options.exec, items, chosen.retriever, faiss);
   }
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
     if (unit.rows == items.rows) unit.device_rows = items.device_rows;
-    s.near_retriever =
-        make_exact_retriever(unit, exact_kind(options.retriever).value_or(FirstPass::kFastest));
+    s.near_retriever = make_exact_retriever(unit, first_pass(s));
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);
@@ -309,6 +327,27 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
     }
     for (std::uint32_t r = 0; r < n; ++r) s.report.certified_rows += s.batch.certified[r];
     sink(s.batch);
+    first += n;
+  }
+}
+
+SearchDepth Miner::first_search() const { return first_depth_of(*state_); }
+
+void Miner::find(const RowsView& rows,
+                 const std::function<void(const FoundLists&, std::uint64_t)>& sink,
+                 const std::atomic<bool>* stop) {
+  State& s = *state_;
+  QUARRY_CHECK(s.options.slice && s.retriever);
+  if (rows.num_rows == 0) return;
+  require_columns(rows, s);
+  check(rows, s);
+  const std::uint32_t dim = s.compiled->world.dim;
+  for (std::uint64_t first = 0; first < rows.num_rows;) {
+    stop_if_asked(stop);
+    const auto n =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
+    const TileJob job = s.host_stage.load(s.options.exec, rows, first, n, dim, s.batch);
+    sink(s.tile->find(job, {0, n, nullptr}, first_search_of(s, job, 0, n)), first);
     first += n;
   }
 }

@@ -5,12 +5,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/mine/inputs.h"
+#include "host/mine/sliced_lists.h"
 #include "host/recipe/recipe.h"
 #include "index/choose_retriever.h"
+#include "index/item_slice.h"
 #include "index/retriever.h"
 #include "kernels/core/exec.h"
 #include "kernels/model/rows.h"
@@ -80,6 +83,11 @@ struct MinerOptions {
   double recall = 1;
   std::uint64_t expected_rows = 0;
   FaissOptions faiss = {};
+  /// Searches are of these items alone, for find(); nothing can be mined. Exact, on the CPU.
+  std::optional<ItemSlice> slice = {};
+  /// What searches of slices found of the rows that will be mined, in the place of first searches.
+  /// Exact, on the CPU.
+  std::shared_ptr<const SlicedLists> found = {};
 };
 
 /// Seconds of wall time and work by stage.
@@ -132,6 +140,14 @@ class Miner {
   /// rows without a candidate, with the codes of any short row.
   void mine(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
             const std::atomic<bool>* stop = nullptr);
+
+  /// Searches options.slice for the rows, tile by tile, and hands each tile's lists to `sink` with
+  /// the place of its first row: what mine() with options.found begins with. Lists are
+  /// as long as first_search() and the recipe's filters say. Rows and errors as mine().
+  void find(const RowsView& rows, const std::function<void(const FoundLists&, std::uint64_t)>& sink,
+            const std::atomic<bool>* stop = nullptr);
+  /// What a search is for to begin with, a fact of recipe and inputs.
+  SearchDepth first_search() const;
 
   /// Mines one batch, as a training step asks for it. Every pointer in `rows` and `out` is memory
   /// of the Miner's device (host memory on the CPU); a column of `out` may be null: not wanted.

@@ -10,13 +10,6 @@
 
 namespace quarry {
 
-/// How deep a tile searches.
-struct SearchDepth {
-  std::uint32_t plain = 0;   ///< candidates of each query where searches follow no goal
-  std::uint32_t wanted = 0;  ///< else: candidates that are not sure to be rejected,
-  std::uint32_t most = 0;    ///< in lists no longer than this
-};
-
 /// The filters that all topk branches have in common and that a scan can apply: lists of items by
 /// user, marked items, and the lowest ceiling of margins and score windows. What it says decides
 /// when a search ends and never what a row gets.
@@ -26,7 +19,9 @@ struct SearchDepth {
 /// filters come before it, what is above is listed for them, in no order.
 class SearchGoals {
  public:
-  SearchGoals(const Exec& exec, const Compiled& compiled);
+  /// lists_all: what a search may leave out of lists, or out of order, is listed in order all the
+  /// same, so that lists can be merged with those of other items.
+  SearchGoals(const Exec& exec, const Compiled& compiled, bool lists_all = false);
   /// False if the recipe has nothing that a search could use.
   bool any() const { return any_; }
   /// True if a scan applies every filter: what counts is what survives, but for the last bits of

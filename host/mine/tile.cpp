@@ -23,19 +23,13 @@ constexpr std::uint32_t kLeastSampleDistance = 16;
 
 void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
                std::vector<ShortRow>& short_rows, MinerReport& report) {
-  num_rows_ = rows.count;
   {
     const StageTimer timer(report.seconds.prepare);
-    load_rows(job, rows);
-    load_queries(job, rows);
-    positive_scores_.resize(c_.exec, std::size_t{num_rows_} * kNumPositiveScores);
-    score_positives(c_.exec, c_.compiled.world, c_.compiled.plan, batch_,
-                    positive_scores_.at(c_.exec));
-    batch_.positive_scores = positive_scores_.at(c_.exec);
+    admit_rows(job, rows);
   }
   if (c_.retriever != nullptr) {
     const StageTimer timer(report.seconds.retrieve);
-    retrieve(depth);
+    if (!take_found(job, rows, depth)) retrieve(depth);
   }
   merge_ = MergeArgs{};
   merge_.world = &c_.compiled.world;
@@ -69,6 +63,26 @@ void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
   }
   const StageTimer timer(report.seconds.retrieve);
   find_lengths(short_rows, first);
+}
+
+FoundLists Tile::find(const TileJob& job, const TileRows& rows, SearchDepth depth) {
+  QUARRY_CHECK(c_.exec.device == Device::kCpu && c_.lists_all);
+  admit_rows(job, rows);
+  retrieve(depth);
+  return {num_rows_,           batch_.num_queries,    stride_,
+          batch_.query,        found_items_.host(),   found_scores_.host(),
+          found_count_.host(), found_complete_.host()};
+}
+
+/// Rows, their queries, and the scores of their positives.
+void Tile::admit_rows(const TileJob& job, const TileRows& rows) {
+  num_rows_ = rows.count;
+  load_rows(job, rows);
+  load_queries(job, rows);
+  positive_scores_.resize(c_.exec, std::size_t{num_rows_} * kNumPositiveScores);
+  score_positives(c_.exec, c_.compiled.world, c_.compiled.plan, batch_,
+                  positive_scores_.at(c_.exec));
+  batch_.positive_scores = positive_scores_.at(c_.exec);
 }
 
 /// The caller's columns in place; only which rows, and whether each is sound, is the tile's own.
@@ -138,17 +152,10 @@ void Tile::retrieve(SearchDepth depth) {
   const bool far = goals_.rejected() > 1 || goals_.skipped() > depth.wanted;
   const bool toward =
       depth.most > depth.wanted && goals_.any() && c_.retriever->follows_goals(c_.exec, n, far);
-  stride_ = toward ? depth.most : depth.plain;
-  found_items_.resize(c_.exec, std::size_t{n} * stride_);
-  found_scores_.resize(c_.exec, std::size_t{n} * stride_);
-  found_count_.resize(c_.exec, n);
-  if (toward) found_passed_.resize(c_.exec, n);
-  found_complete_.resize(c_.exec, n);
-  certified_.resize(c_.exec, n);
+  reserve_found(toward ? depth.most : depth.plain, toward);
   const SearchResult out{found_items_.at(c_.exec), found_scores_.at(c_.exec),
                          found_count_.at(c_.exec), found_complete_.at(c_.exec),
                          certified_.at(c_.exec),   found_passed_.at(c_.exec)};
-  passing_ = toward;
   if (!toward) {
     c_.retriever->search(c_.exec, batch_.queries, n, stride_, out);
     return;
@@ -156,6 +163,50 @@ void Tile::retrieve(SearchDepth depth) {
   const std::uint32_t* users = batch_.query != nullptr ? query_users_.data() : nullptr;
   c_.retriever->search_toward(c_.exec, batch_.queries, n, stride_,
                               goals_.of(batch_, users, depth.wanted), out);
+}
+
+/// Room for lists of `stride` places.
+void Tile::reserve_found(std::uint32_t stride, bool counts_passed) {
+  const std::uint32_t n = batch_.num_queries;
+  stride_ = stride;
+  passing_ = counts_passed;
+  found_items_.resize(c_.exec, std::size_t{n} * stride_);
+  found_scores_.resize(c_.exec, std::size_t{n} * stride_);
+  found_count_.resize(c_.exec, n);
+  if (counts_passed) found_passed_.resize(c_.exec, n);
+  found_complete_.resize(c_.exec, n);
+  certified_.resize(c_.exec, n);
+}
+
+/// Lists that searches of slices left, in the place of a first search. False: there are none, or
+/// it is for rows that they were not enough for.
+bool Tile::take_found(const TileJob& job, const TileRows& rows, SearchDepth depth) {
+  if (c_.found == nullptr || !c_.found->serves(depth)) return false;
+  const std::uint32_t n = batch_.num_queries;
+  if (merged_.size() < n) merged_.resize(n);
+  // A row of each query: which one does not matter, every list holds what is best of its slice.
+  row_of_query_.resize(n);
+  for (std::uint32_t i = 0; i < num_rows_; ++i) row_of_query_[query_of(batch_, i)] = rows.at(i);
+  complete_.resize(n);
+  parallel_for(c_.exec, n, 16, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t q = begin; q < end; ++q) {
+      complete_[q] = c_.found->merge(job.rows.key[row_of_query_[q]],
+                                     std::max(depth.most, depth.plain), merged_[q]);
+    }
+  });
+  std::size_t longest = 1;
+  for (std::uint32_t q = 0; q < n; ++q) longest = std::max(longest, merged_[q].size());
+  reserve_found(static_cast<std::uint32_t>(longest), false);
+  for (std::uint32_t q = 0; q < n; ++q) {
+    found_count_.host()[q] = static_cast<std::uint32_t>(merged_[q].size());
+    found_complete_.host()[q] = complete_[q];
+    certified_.host()[q] = 1;
+    for (std::size_t j = 0; j < merged_[q].size(); ++j) {
+      found_items_.host()[q * longest + j] = item_of_key(merged_[q][j]);
+      found_scores_.host()[q * longest + j] = score_of_key(merged_[q][j]);
+    }
+  }
+  return true;
 }
 
 void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows) {

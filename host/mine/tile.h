@@ -7,7 +7,9 @@
 
 #include "host/mine/compile.h"
 #include "host/mine/miner.h"
+#include "host/mine/search_depth.h"
 #include "host/mine/search_goal.h"
+#include "host/mine/sliced_lists.h"
 #include "kernels/merge/merge.h"
 
 namespace quarry {
@@ -32,8 +34,10 @@ struct TileContext {
   const Exec& exec;
   const Compiled& compiled;
   const MinerInputs& inputs;
-  Retriever* retriever;       ///< null without a topk branch
-  Retriever* near_retriever;  ///< null without a near branch
+  Retriever* retriever;                ///< null without a topk branch
+  Retriever* near_retriever;           ///< null without a near branch
+  bool lists_all = false;              ///< for find(): SearchGoals::lists_all
+  const SlicedLists* found = nullptr;  ///< lists that searches begin with; null: there are none
 };
 
 /// The rows of a call and where their negatives go. `rows` and `out` are memory of the Exec, every
@@ -63,12 +67,17 @@ struct ShortRow {
 
 class Tile {
  public:
-  explicit Tile(const TileContext& context) : c_(context), goals_(context.exec, context.compiled) {}
+  explicit Tile(const TileContext& context)
+      : c_(context), goals_(context.exec, context.compiled, context.lists_all) {}
 
   /// Mines rows at `depth`, writes them to job.out, and appends those that are not final to
   /// `short_rows`. Counts final rows into `report`.
   void run(const TileJob& job, const TileRows& rows, SearchDepth depth,
            std::vector<ShortRow>& short_rows, MinerReport& report);
+
+  /// Only searches, at `depth`: what run() would find of the items that the retriever has, every
+  /// list in order, on the CPU. Valid until the next call.
+  FoundLists find(const TileJob& job, const TileRows& rows, SearchDepth depth);
 
   const SearchGoals& goals() const { return goals_; }
   /// Rows since construction that are not final because their lists were as long as allowed.
@@ -94,7 +103,10 @@ class Tile {
 
   void load_rows(const TileJob& job, const TileRows& rows);
   void load_queries(const TileJob& job, const TileRows& rows);
+  void admit_rows(const TileJob& job, const TileRows& rows);
   void retrieve(SearchDepth depth);
+  void reserve_found(std::uint32_t stride, bool counts_passed);
+  bool take_found(const TileJob& job, const TileRows& rows, SearchDepth depth);
   void gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void gather_listed(std::uint32_t b);
   void gather_pool(std::uint32_t b);
@@ -131,6 +143,9 @@ class Tile {
   TileArray<std::uint32_t> found_items_, found_count_, found_passed_;
   bool passing_ = false;  ///< found_passed_ holds
   TileArray<float> found_scores_;
+  std::vector<std::vector<std::uint64_t>> merged_;  ///< lists of slices, by query
+  std::vector<std::uint32_t> row_of_query_;
+  std::vector<std::uint8_t> complete_;
   TileArray<std::uint8_t> found_complete_, certified_;
   TileArray<std::uint32_t> near_found_, near_count_;
   TileArray<float> near_scores_, near_queries_;

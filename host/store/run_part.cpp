@@ -50,8 +50,6 @@ std::string seal_of(const std::string& manifest) {
   return stream.digest().hex() + "\n";
 }
 
-std::string hidden_prefix(const std::string& name) { return "." + name + ".partial-"; }
-
 FileHandle lock_of(const std::string& unfinished, bool* taken) {
   FileHandle file(::open((unfinished + kWriterLock).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   *taken = file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
@@ -151,7 +149,7 @@ struct PartWriter::State {
   }
 
   void make_hidden(const std::string& name) {
-    const std::string prefix = hidden_prefix(name) + machine_name() + "-";
+    const std::string prefix = unfinished_prefix(name);
     remove_litter(prefix.substr(1));
     for (int n = 0; n < 1000; ++n) {
       hidden = folder / (prefix + std::to_string(::getpid()) + "-" + std::to_string(n));
@@ -276,6 +274,10 @@ std::string move_damaged_part_aside(const std::string& folder, const std::string
     }
     return aside.string();
   }
+}
+
+std::string unfinished_prefix(const std::string& name) {
+  return "." + name + ".partial-" + machine_name() + "-";
 }
 
 std::vector<std::string> unfinished_parts(const std::string& folder, const std::string& prefix) {

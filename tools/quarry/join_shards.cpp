@@ -128,6 +128,8 @@ void clean_outputs(const ShardPlan& plan) {
       remove_folder(damaged);
     }
   }
+  for (std::uint64_t search = 0; search < plan.searches(); ++search)
+    remove_path(plan.outputs + "/" + plan.search_file(search));
   for (const std::string& path : unfinished_parts(plan.outputs, plan.hash.substr(0, 16) + "-"))
     remove_folder(path);
   std::error_code error;

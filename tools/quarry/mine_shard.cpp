@@ -18,6 +18,7 @@
 #include "tools/quarry/mine_rows.h"
 #include "tools/quarry/planned_parts.h"
 #include "tools/quarry/report_json.h"
+#include "tools/quarry/search_slice.h"
 #include "tools/quarry/shard_plan.h"
 #include "tools/quarry/verbs.h"
 
@@ -28,8 +29,9 @@ using Json = nlohmann::ordered_json;
 
 /// What may be said beside a plan: how this machine is to work.
 void check_flags_beside_plan(const CLI::App& verb, const ShardPlan& plan) {
-  const std::vector<std::string> allowed = {"--plan",   "--shard",       "--recheck", "--threads",
-                                            "--device", "--host-memory", "--tile",    "--json"};
+  const std::vector<std::string> allowed = {"--plan",        "--shard",   "--search",
+                                            "--recheck",     "--threads", "--device",
+                                            "--host-memory", "--tile",    "--json"};
   std::vector<std::string> refused;
   for (const CLI::Option* option : verb.get_options()) {
     const std::string name = option->get_name();
@@ -61,6 +63,11 @@ std::optional<RunPart> shard_there(const ShardPlan& plan, std::uint64_t id) {
   }
 }
 
+void make_outputs(const ShardPlan& plan) {
+  if (make_folder(plan.outputs))
+    sync_folder(std::filesystem::path(plan.outputs).parent_path().string());
+}
+
 void tell_shard(const ShardPlan& plan, std::uint64_t id, const std::string& hash, bool was_there,
                 double seconds, bool json) {
   const PlannedShard& shard = plan.shards[id];
@@ -88,6 +95,9 @@ void add_shard_options(CLI::App& verb, ShardArgs& args) {
       "instead of all run flags: a plan (quarry shards plan), of which --shard is mined");
   verb.add_flag("--recheck", args.recheck,
                 "with --plan: mine the shard though it is there, and compare");
+  verb.add_option(
+      "--search", args.search,
+      "with a plan of --item-slices: search one slice for one shard, instead of --shard");
 }
 
 int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json,
@@ -95,21 +105,44 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
   const auto start = std::chrono::steady_clock::now();
   const ShardPlan plan = read_shard_plan(args.plan);
   check_flags_beside_plan(verb, plan);
+  if (!args.search.empty()) {
+    if (!flags.shard.empty() || args.recheck)
+      throw ConfigError("--search: is instead of --shard and --recheck");
+    if (plan.slices.empty()) {
+      throw ConfigError(fmt::format(
+          "--search: {} has no slices of the items (quarry shards plan --item-slices)", plan.file));
+    }
+    const std::uint64_t search = task_number(args.search, "--search", plan.searches(), plan);
+    make_outputs(plan);
+    return search_planned_slice(plan, search, flags, json, verb, context);
+  }
   if (flags.shard.empty()) {
     throw ConfigError(fmt::format("--plan wants --shard ID, 0 to {}, or --shard env in a job array",
                                   plan.shards.size() - 1));
   }
-  const std::uint64_t id = shard_number(flags.shard, plan);
+  const std::uint64_t id = task_number(flags.shard, "--shard", plan.shards.size(), plan);
   const PlannedShard& shard = plan.shards[id];
-  if (make_folder(plan.outputs))
-    sync_folder(std::filesystem::path(plan.outputs).parent_path().string());
+  make_outputs(plan);
   if (const std::optional<RunPart> there = shard_there(plan, id); there && !args.recheck) {
     tell_shard(plan, id, there->set().content_hash(), true, seconds_since(start), json);
     return 0;
   }
   plan.check_sizes();
-  MiningRun run(plan.request(verb, flags), plan.rows_per_shard, plan.outputs + "/" + shard.name,
-                context);
+  RunRequest request = plan.request(verb, flags);
+  if (!plan.slices.empty()) {
+    std::vector<std::uint64_t> missing;
+    std::string words;
+    request.miner.found = lists_of_shard(plan, id, missing, words);
+    if (request.miner.found == nullptr) {
+      fmt::print(
+          stderr,
+          "{}shard {}: is mined from searches of slices, of which some are missing: {}; make "
+          "them with --search\n",
+          words, id, array_expression(missing));
+      return kGateFailed;
+    }
+  }
+  MiningRun run(std::move(request), plan.rows_per_shard, plan.outputs + "/" + shard.name, context);
   plan.check_inputs(run);
   Inputs& inputs = *run.inputs;
   inputs.first_row = shard.first_row;

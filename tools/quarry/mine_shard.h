@@ -17,6 +17,7 @@ struct Context;
 struct ShardArgs {
   std::string plan;      ///< file; "": a whole run
   bool recheck = false;  ///< mine a shard that is there, and compare
+  std::string search;    ///< search a slice of the items instead of mining; "": no
 };
 void add_shard_options(CLI::App& verb, ShardArgs& args);
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/store/files.h"
+#include "tools/quarry/search_slice.h"
 
 namespace quarry {
 namespace {
@@ -27,6 +28,18 @@ double check_part_json(const ShardPlan& plan, std::uint64_t id, const std::strin
   return seconds.is_number() ? seconds.get<double>() : 0;
 }
 
+/// Those that a shard is to be mined from.
+void look_at_searches(const ShardPlan& plan, std::uint64_t id, bool verify, PlanState& state) {
+  for (std::uint64_t s = 0; s < plan.slices.size(); ++s) {
+    const std::uint64_t search = id * plan.slices.size() + s;
+    const std::string problem = why_not_searched(plan, search, verify);
+    if (problem.empty()) continue;
+    state.searches_missing.push_back(search);
+    if (problem != kNotThere)
+      state.damages.push_back(fmt::format("search {}: {}", search, problem));
+  }
+}
+
 }  // namespace
 
 void check_part(const ShardPlan& plan, std::uint64_t id, const RunPart& part) {
@@ -46,6 +59,7 @@ PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bo
     const PlannedShard& shard = plan.shards[id];
     if (!RunPart::is_there(plan.outputs, shard.name)) {
       state.missing.push_back(id);
+      look_at_searches(plan, id, verify, state);
       continue;
     }
     try {
@@ -63,6 +77,7 @@ PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bo
     } catch (const std::runtime_error& error) {  // damaged, or not to be read
       state.damages.push_back(fmt::format("shard {}: {}", id, error.what()));
       state.missing.push_back(id);
+      look_at_searches(plan, id, verify, state);
     }
   }
   state.unfinished = unfinished_parts(plan.outputs, plan.hash.substr(0, 16) + "-");

@@ -25,6 +25,8 @@ struct PlanState {
   std::vector<std::uint64_t> missing;   ///< ascending
   std::vector<std::string> damages;     ///< of what is there, in sentences; these are missing too
   std::vector<std::string> unfinished;  ///< folders of workers at work or killed
+  /// Of slices for missing shards, ascending; damaged ones are among `damages`.
+  std::vector<std::uint64_t> searches_missing;
   std::uint64_t rows_done = 0;
   double seconds = 0;  ///< of mining, those that are there
 };

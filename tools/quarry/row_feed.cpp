@@ -369,10 +369,25 @@ class RowFeed::Emission {
   std::size_t next_ = 0;   ///< next special row
 };
 
+/// The rows of the stretch that are not special.
+RowFeed::ToMine RowFeed::to_mine() const {
+  if (whole_block_) return {block(), segment_codes(block(), miner_)};
+  return {kept_, kept_segments_};
+}
+
+void RowFeed::find(const FoundSink& sink, const std::atomic<bool>* stop) {
+  while (begin_stretch(stop) > 0) {
+    const auto [rows, segments] = to_mine();
+    if (rows.size() == 0) continue;
+    const RowsView view = view_of(rows, segments);
+    miner_.find(
+        view, [&](const FoundLists& lists, std::uint64_t first) { sink(lists, view.key + first); },
+        stop);
+  }
+}
+
 void RowFeed::mine_stretch(const Sink& sink, const std::atomic<bool>* stop) {
-  const RowTable& rows = whole_block_ ? block() : kept_;
-  const std::vector<std::uint32_t> segments =
-      whole_block_ ? segment_codes(block(), miner_) : kept_segments_;
+  const auto [rows, segments] = to_mine();
   unknown_segments_ +=
       segments.empty()
           ? rows.size()

@@ -43,6 +43,11 @@ class RowFeed {
   /// Mines the range; every row reaches `sink` in order.
   void mine(const Sink& sink, const std::atomic<bool>* stop);
 
+  /// Lists of a tile and the keys of its rows, valid during the call.
+  using FoundSink = std::function<void(const FoundLists&, const std::uint64_t*)>;
+  /// Miner::find of the rows that mine() would mine, in order.
+  void find(const FoundSink& sink, const std::atomic<bool>* stop);
+
   /// The same in stretches, each of one block, or of so many that there are enough rows to mine for
   /// searches that are not small. Judges the next one; its rows, 0 at the end of the range.
   std::uint64_t begin_stretch(const std::atomic<bool>* stop);
@@ -65,6 +70,11 @@ class RowFeed {
     std::uint64_t place;  ///< of the earlier version; kBad: it is left out
   };
   class Emission;
+  struct ToMine {
+    const RowTable& rows;
+    std::vector<std::uint32_t> segments;
+  };
+  ToMine to_mine() const;
 
   const RowTable& block() const { return blocks_.back(); }
   std::vector<Special> bad_rows_of_block() const;

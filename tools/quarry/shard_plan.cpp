@@ -55,6 +55,52 @@ std::string part_name(const std::string& hash, std::uint64_t id) {
   return fmt::format("{}-{:08}", hash.substr(0, 16), id);
 }
 
+/// Slices of about the same length.
+std::vector<ItemSlice> cut_items(std::uint64_t wished, const MiningRun& run) {
+  if (wished <= 1) return {};
+  if (!run.miner->exact()) {
+    throw ConfigError(fmt::format(
+        "--item-slices: slices are searched exactly, and --retriever is {}; give --retriever exact",
+        run.miner->plan(1).retriever));
+  }
+  if (run.request.miner.exec.device != Device::kCpu)
+    throw ConfigError("--item-slices: slices are searched on the CPU alone; give --device cpu");
+  if (run.miner->plan(1).depth == 0)
+    throw ConfigError("--item-slices: no branch of the recipe searches the items; take it out");
+  const std::uint64_t items = run.miner->plan(1).num_items;
+  const std::uint64_t most = std::max<std::uint64_t>(items / kSliceAlignment, 1);
+  if (wished > most) {
+    throw ConfigError(fmt::format(
+        "--item-slices: {} items make at most {} slices, each of {} items at least; {} were wished",
+        items, most, kSliceAlignment, wished));
+  }
+  std::vector<ItemSlice> slices(wished);
+  for (std::uint64_t s = 0; s < wished; ++s) {
+    const auto bound = [&](std::uint64_t i) {
+      return static_cast<std::uint32_t>(
+          i == wished ? items : i * items / wished / kSliceAlignment * kSliceAlignment);
+    };
+    slices[s] = {bound(s), bound(s + 1)};
+  }
+  return slices;
+}
+
+std::vector<ItemSlice> slices_of_plan(const std::string& file, const Json& work) {
+  std::vector<ItemSlice> slices;
+  const Json listed = work.value("item_slices", Json::array());
+  for (const Json& entry : listed) {
+    const ItemSlice slice{entry.at(0).get<std::uint32_t>(), entry.at(1).get<std::uint32_t>()};
+    const std::uint32_t begins = slices.empty() ? 0 : slices.back().end;
+    if (slice.first != begins || slice.end <= slice.first || slice.first % kSliceAlignment != 0)
+      throw InputError(
+          fmt::format("{}: its slices of the items are not one behind the other; "
+                      "quarry shards plan makes another",
+                      file));
+    slices.push_back(slice);
+  }
+  return slices;
+}
+
 struct Cut {
   std::uint64_t rows_per_shard, rows_per_part;
 };
@@ -179,6 +225,8 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
                   {"rows", run.rows()},
                   {"rows_per_shard", cut.rows_per_shard},
                   {"rows_per_part", cut.rows_per_part}};
+  for (const ItemSlice& slice : cut_items(wish.item_slices, run))
+    plan["work"]["item_slices"].push_back({slice.first, slice.end});
   plan["outputs"] = path_from(folder, outputs);
   const std::string hash = hash_of_plan(plan);
   plan["plan_hash"] = hash;
@@ -225,6 +273,7 @@ ShardPlan read_shard_plan(const std::string& file) {
     plan.k = work.at("k").get<std::uint32_t>();
     plan.rows_per_shard = work.at("rows_per_shard").get<std::uint64_t>();
     plan.shards = shards_of_plan(file, json, plan.hash);
+    plan.slices = slices_of_plan(file, work);
     const fs::path folder = folder_of(file);
     plan.outputs = (folder / json.at("outputs").get<std::string>()).lexically_normal().string();
     for (const Json& entry : json.at("run").at("inputs")) {
@@ -237,6 +286,10 @@ ShardPlan read_shard_plan(const std::string& file) {
     fail_plan(file, fmt::format("it is damaged ({})", error.what()));
   }
   return plan;
+}
+
+std::string ShardPlan::search_file(std::uint64_t search) const {
+  return fmt::format("{}.items-{:04}", shards[search / slices.size()].name, search % slices.size());
 }
 
 RunRequest ShardPlan::request(const CLI::App& verb, const RunOptions& flags) const {
@@ -300,8 +353,9 @@ void ShardPlan::check_inputs(const MiningRun& run) const {
   }
 }
 
-std::uint64_t shard_number(const std::string& text, const ShardPlan& plan) {
-  std::string number = text, from = "--shard";
+std::uint64_t task_number(const std::string& text, const std::string& flag, std::uint64_t count,
+                          const ShardPlan& plan) {
+  std::string number = text, from = flag;
   if (text == "env") {
     number.clear();
     for (const char* name :
@@ -309,23 +363,26 @@ std::uint64_t shard_number(const std::string& text, const ShardPlan& plan) {
       const char* value = std::getenv(name);
       if (value == nullptr || *value == '\0') continue;
       if (!number.empty() && number != value) {
-        throw ConfigError(fmt::format("--shard env: {} is {} and {} is {}; give --shard ID", from,
-                                      number, name, value));
+        throw ConfigError(fmt::format("{} env: {} is {} and {} is {}; give {} ID", flag, from,
+                                      number, name, value, flag));
       }
       number = value;
       from = name;
     }
     if (number.empty()) {
       throw ConfigError(
-          "--shard env: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and "
-          "AWS_BATCH_JOB_ARRAY_INDEX is set; give --shard ID");
+          fmt::format("{} env: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and "
+                      "AWS_BATCH_JOB_ARRAY_INDEX is set; give {} ID",
+                      flag, flag));
     }
   }
   std::uint64_t id = 0;
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id);
-  if (error != std::errc() || end != number.data() + number.size() || id >= plan.shards.size()) {
-    throw ConfigError(fmt::format("{}: '{}' is no shard of {}, which has shards 0 to {}", from,
-                                  number, plan.file, plan.shards.size() - 1));
+  if (error != std::errc() || end != number.data() + number.size() || id >= count) {
+    const std::string what = flag.substr(2);
+    throw ConfigError(fmt::format("{}: '{}' is no {} of {}, which has {} 0 to {}", from, number,
+                                  what, plan.file, what + (what == "search" ? "es" : "s"),
+                                  count - 1));
   }
   return id;
 }

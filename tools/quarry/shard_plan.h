@@ -37,7 +37,15 @@ struct ShardPlan {
   bool exact = true;
   std::vector<PlannedFile> files;
   std::vector<PlannedShard> shards;
+  /// Each of them is searched for each shard's rows before these are mined; none: a shard's worker
+  /// searches all items.
+  std::vector<ItemSlice> slices;
   std::string outputs;  ///< folder of the shards' folders
+
+  /// Searches of slices: number shard * slices.size() + slice.
+  std::uint64_t searches() const { return shards.size() * slices.size(); }
+  /// The file that a search leaves.
+  std::string search_file(std::uint64_t search) const;
 
   std::uint64_t rows() const { return shards.back().end_row - shards.front().first_row; }
   /// The run's request, flags of `verb` in their place. Throws ConfigError.
@@ -56,6 +64,7 @@ struct ShardPlan {
 struct ShardCut {
   std::uint64_t shards = 0;          ///< wished
   std::uint64_t rows_per_shard = 0;  ///< of the set; 0: not given
+  std::uint64_t item_slices = 1;
 };
 
 /// The plan of a loaded run, for a file that will lie at `file`. estimate_json: an object. Throws
@@ -70,7 +79,9 @@ ShardPlan read_shard_plan(const std::string& file);
 /// The file itself, where the path is a link to it: a plan's paths are relative to where it lies.
 std::string file_of_plan(const std::string& path);
 
-/// A shard's number: as written, or with "env" that of the task in a job array. Throws ConfigError.
-std::uint64_t shard_number(const std::string& text, const ShardPlan& plan);
+/// A number below `count`, of a shard or a search: as written, or with "env" that of the task in a
+/// job array. flag: where it was given. Throws ConfigError.
+std::uint64_t task_number(const std::string& text, const std::string& flag, std::uint64_t count,
+                          const ShardPlan& plan);
 
 }  // namespace quarry

@@ -35,7 +35,7 @@ constexpr double kShortestSeconds = 60, kLongestSeconds = 300;
 struct ShardsPlanArgs {
   RunOptions run;
   std::string shards = "auto";
-  std::uint64_t rows_per_shard = 0;
+  std::uint64_t rows_per_shard = 0, item_slices = 1;
   std::string out, outputs;
   double probe_seconds = 3;
   double shard_seconds = 0;
@@ -45,6 +45,7 @@ struct ShardsPlanArgs {
 struct ShardsStateArgs {
   std::string plan;
   bool verify = false;
+  bool searches = false;
   bool json = false;
 };
 
@@ -106,7 +107,7 @@ void pin_search(MiningRun& run) {
 int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   check_required(args.run, {{&args.out, "--out"}});
   if (!args.run.shard.empty()) throw ConfigError("--shard: a plan is of all rows; take it out");
-  ShardCut cut{0, args.rows_per_shard};
+  ShardCut cut{0, args.rows_per_shard, args.item_slices};
   const bool by_time = args.shards == "auto";
   if (!by_time && args.shard_seconds > 0)
     throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
@@ -150,6 +151,15 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
                "rows\n",
                cut.shards, words_of_count(plan.rows_per_shard));
   }
+  if (!plan.slices.empty()) {
+    fmt::print(
+        stderr,
+        "items in {} slices of about {}: {} searches first, numbered 0 to {}, whose lists take "
+        "some {} of disk\n",
+        plan.slices.size(), words_of_count(plan.slices.front().size()), plan.searches(),
+        plan.searches() - 1,
+        words_of_bytes(plan.rows() * plan.slices.size() * run.miner->plan(1).depth * 8));
+  }
   if (mining > 0) {
     fmt::print(stderr, "a shard takes about {} to load and {} to mine here\n",
                words_of_seconds(starting), words_of_seconds(mining / shards));
@@ -179,6 +189,8 @@ int run_shards_status(const ShardsStateArgs& args, const Context& context) {
                       {"array", array_expression(state.missing)},
                       {"damages", state.damages},
                       {"unfinished", state.unfinished},
+                      {"searches", plan.searches()},
+                      {"searches_missing", state.searches_missing},
                       {"outputs", plan.outputs}};
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return complete ? 0 : kGateFailed;
@@ -191,6 +203,10 @@ int run_shards_status(const ShardsStateArgs& args, const Context& context) {
                words_of_count(state.unfinished.size(), "shard"));
   }
   if (!complete) fmt::print("missing: {}\n", array_expression(state.missing));
+  if (!state.searches_missing.empty()) {
+    fmt::print("searches of slices that these need and that are missing: {}\n",
+               array_expression(state.searches_missing));
+  }
   return complete ? 0 : kGateFailed;
 }
 
@@ -198,8 +214,10 @@ int run_shards_missing(const ShardsStateArgs& args, const Context& context) {
   const ShardPlan plan = read_shard_plan(args.plan);
   const PlanState state = state_of_plan(plan, args.verify, context.stop);
   for (const std::string& damage : state.damages) fmt::print(stderr, "{}\n", damage);
-  if (state.missing.empty()) return 0;
-  fmt::print("{}\n", array_expression(state.missing));
+  const std::vector<std::uint64_t>& missing =
+      args.searches ? state.searches_missing : state.missing;
+  if (missing.empty()) return 0;
+  fmt::print("{}\n", array_expression(missing));
   return kGateFailed;
 }
 
@@ -222,6 +240,11 @@ void add_shards_plan(CLI::App& shards, Context& context) {
                    "rows per shard of the set that is joined; 0: at most 65536, to fit --shards")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 40));
+  verb->add_option("--item-slices", args->item_slices,
+                   "parts of the items, each searched by itself, for tables beyond a machine's "
+                   "memory")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{4096}));
   verb->add_option("--probe-seconds", args->probe_seconds,
                    "time for trying rows; 0: do not try, unless --shards is auto")
       ->capture_default_str()
@@ -243,6 +266,8 @@ void add_shards_state(CLI::App& shards, Context& context) {
     verb->add_option("plan", args->plan, "the plan")->required();
     verb->add_flag("--verify", args->verify, "read every byte: damaged shards are missing too");
   }
+  missing->add_flag("--searches", args->searches,
+                    "the searches of slices that missing shards need, for mine --search");
   status->add_flag("--json", args->json, "JSON on stdout");
   status->callback([&context, args] {
     context.run = [&context, args] { return run_shards_status(*args, context); };

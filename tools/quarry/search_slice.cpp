@@ -1,0 +1,160 @@
+// Searches of slices of the items.
+#include "tools/quarry/search_slice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "host/store/slice_file.h"
+#include "kernels/core/errors.h"
+#include "tools/quarry/progress.h"
+#include "tools/quarry/row_feed.h"
+#include "tools/quarry/run_report.h"
+#include "tools/quarry/verbs.h"
+
+namespace quarry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// The files of a shard's searches and what is in them.
+struct OpenSearches {
+  std::vector<std::unique_ptr<SliceFile>> files;
+  std::unique_ptr<SlicedLists> lists;
+};
+
+std::string path_of_search(const ShardPlan& plan, std::uint64_t search) {
+  return plan.outputs + "/" + plan.search_file(search);
+}
+
+/// Opened, and of this plan. Throws InputError, IoError.
+std::unique_ptr<SliceFile> open_search(const ShardPlan& plan, std::uint64_t search,
+                                       SearchDepth* depth) {
+  const std::string path = path_of_search(plan, search);
+  auto file = std::make_unique<SliceFile>(path);
+  const Json about = Json::parse(file->about(), nullptr, false);
+  if (!about.is_object() || about.value("plan", Json()) != plan.hash ||
+      about.value("search", Json()) != search || !about.contains("wanted") ||
+      !about.at("wanted").is_number_unsigned() || !about.contains("plain") ||
+      !about.at("plain").is_number_unsigned()) {
+    throw InputError(
+        fmt::format("{}: is not search {} of {}; search again", path, search, plan.file));
+  }
+  if (depth != nullptr)
+    *depth = {about.at("plain").get<std::uint32_t>(), about.at("wanted").get<std::uint32_t>(), 0};
+  return file;
+}
+
+void tell_search(const ShardPlan& plan, std::uint64_t search, const SliceFile& file, bool was_there,
+                 double seconds, bool json) {
+  const std::uint64_t id = search / plan.slices.size();
+  const PlannedShard& shard = plan.shards[id];
+  const ItemSlice slice = plan.slices[search % plan.slices.size()];
+  fmt::print(stderr, "{} search {} of {}: items {} to {} for shard {}, {} entries\n",
+             was_there ? "there already:" : "wrote", search, plan.searches(), slice.first,
+             slice.end - 1, id, words_of_count(file.entries()));
+  if (!json) return;
+  const Json out = {{"plan_hash", plan.hash},
+                    {"search", search},
+                    {"searches", plan.searches()},
+                    {"shard", id},
+                    {"first_item", slice.first},
+                    {"end_item", slice.end},
+                    {"first_row", shard.first_row},
+                    {"end_row", shard.end_row},
+                    {"output", path_of_search(plan, search)},
+                    {"entries", file.entries()},
+                    {"was_there", was_there},
+                    {"seconds", seconds}};
+  std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+}  // namespace
+
+std::string why_not_searched(const ShardPlan& plan, std::uint64_t search, bool verify) {
+  std::error_code error;
+  if (!std::filesystem::exists(path_of_search(plan, search), error)) return kNotThere;
+  if (!verify) return {};
+  try {
+    open_search(plan, search, nullptr);
+    return {};
+  } catch (const std::runtime_error& problem) {  // damaged, or not to be read
+    return problem.what();
+  }
+}
+
+int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunOptions& flags,
+                         bool json, const CLI::App& verb, const Context& context) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::string path = path_of_search(plan, search);
+  if (const std::string problem = why_not_searched(plan, search, true); problem.empty()) {
+    tell_search(plan, search, *open_search(plan, search, nullptr), true, seconds_since(start),
+                json);
+    return 0;
+  } else if (problem != kNotThere) {
+    fmt::print(stderr, "note: {}\nnote: the slice is searched again\n", problem);
+  }
+  plan.check_sizes();
+  const PlannedShard& shard = plan.shards[search / plan.slices.size()];
+  RunRequest request = plan.request(verb, flags);
+  request.miner.slice = plan.slices[search % plan.slices.size()];
+  MiningRun run(std::move(request), plan.rows_per_shard, path, context);
+  plan.check_inputs(run);
+  RowFeed feed(*run.inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row);
+  SliceFileWriter writer(plan.outputs, plan.search_file(search));
+  Progress progress("rows", shard.end_row - shard.first_row);
+  std::uint64_t rows = 0;
+  feed.find(
+      [&](const FoundLists& lists, const std::uint64_t* row_key) {
+        writer.append(lists, row_key);
+        rows += lists.num_rows;
+        progress.update(rows);
+      },
+      context.stop);
+  check_unchanged(*run.inputs);
+  const SearchDepth depth = run.miner->first_search();
+  const Json about = {{"plan", plan.hash},
+                      {"search", search},
+                      {"wanted", depth.wanted},
+                      {"plain", depth.plain},
+                      {"seconds", seconds_since(start)}};
+  writer.commit(about.dump());
+  tell_search(plan, search, *open_search(plan, search, nullptr), false, seconds_since(start), json);
+  return 0;
+}
+
+std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::uint64_t shard,
+                                                  std::vector<std::uint64_t>& missing,
+                                                  std::string& words) {
+  auto open = std::make_shared<OpenSearches>();
+  std::vector<SliceLists> lists;
+  SearchDepth depth;
+  for (std::uint64_t s = 0; s < plan.slices.size(); ++s) {
+    const std::uint64_t search = shard * plan.slices.size() + s;
+    if (const std::string problem = why_not_searched(plan, search, false); !problem.empty()) {
+      missing.push_back(search);
+      continue;
+    }
+    try {
+      SearchDepth own;
+      open->files.push_back(open_search(plan, search, &own));
+      lists.push_back(open->files.back()->lists());
+      const bool first = s == 0;
+      depth.wanted = first ? own.wanted : std::min(depth.wanted, own.wanted);
+      depth.plain = first ? own.plain : std::min(depth.plain, own.plain);
+    } catch (const std::runtime_error& problem) {
+      words += fmt::format("{}\n", problem.what());
+      missing.push_back(search);
+    }
+  }
+  if (!missing.empty()) return nullptr;
+  open->lists = std::make_unique<SlicedLists>(std::move(lists), depth);
+  return {open, open->lists.get()};
+}
+
+}  // namespace quarry
