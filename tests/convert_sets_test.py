@@ -4,12 +4,16 @@
   tests/convert_sets_test.py
 
 Run it with a Python that has the package and pyarrow (tools/check_python makes one); else it ends with 77, which means skipped."""
+import errno
 import json
 import os
+import pathlib
+import shutil
 import stat
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 from python_package import main, or_skip
 
@@ -135,6 +139,41 @@ class SetsTest(Folder):
         command("store@1", "out", "--to", "parquet", "--verify")
         self.assertEqual(pq.read_table("out/data").num_rows, len(quarry.open("store@1")))
 
+    def test_a_folder_that_cannot_be_replaced_comes_back(self):
+        convert.negatives("negatives", "out")
+        os.symlink("out", "link")
+
+        def all_of(folder):
+            files = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names]
+            return {file: (os.stat(file).st_mode, pathlib.Path(file).read_bytes()) for file in files}
+
+        before, there = all_of("out"), sorted(os.listdir("."))
+        self.assertEqual(len(before), 3)
+        real = os.rename
+        for out, failing, error, kind in (("out", 2, OSError(errno.EACCES, "not allowed", "the folder"), quarry.IoError),
+                                          ("out", 1, OSError(errno.EACCES, "not allowed", "the folder"), quarry.IoError),
+                                          ("link", 2, OSError(errno.EACCES, "not allowed", "the folder"), quarry.IoError),
+                                          ("out", 2, KeyboardInterrupt("stop"), KeyboardInterrupt),
+                                          ("new", 1, OSError(errno.EACCES, "not allowed", "the folder"), quarry.IoError)):
+            calls = []
+
+            def rename(source, to):
+                calls.append((source, to))
+                if len(calls) == failing:
+                    raise error
+                real(source, to)
+
+            with self.subTest(out=out, failing=failing, error=error):
+                with mock.patch("os.rename", rename), self.assertRaises(kind) as caught:
+                    convert.negatives("negatives", out, item_ids=[f"i{n}" for n in range(150)], overwrite=True)
+                self.assertEqual(str(caught.exception), "stop" if kind is KeyboardInterrupt else "the folder: not allowed")
+                # A folder that moved away is moved back; one that did not needs nothing.
+                self.assertEqual(len(calls), failing + (failing == 2))
+                self.assertEqual((sorted(os.listdir(".")), all_of("out"), os.readlink("link")), (there, before, "out"))
+        convert.negatives("negatives", "out", item_ids=[f"i{n}" for n in range(150)], overwrite=True)
+        self.assertEqual((sorted(os.listdir(".")), set(all_of("out"))), (there, set(before)))
+        self.assertNotEqual(all_of("out"), before)
+
 
 class OutputsTest(Folder):
     def test_command_line(self):
@@ -200,6 +239,24 @@ class OutputsTest(Folder):
         with whole_folder(folder) as aside:
             open(os.path.join(aside, "new"), "w").close()
         self.assertEqual((os.listdir(folder), os.listdir(".")), (["new"], ["out"]))
+
+    def test_a_folder_beside_what_a_killed_process_left(self):
+        """Processes of containers have the same number again and again."""
+        from quarry.convert.outputs import whole_folder
+        old, partial = (os.path.abspath(f".out.{word}-{os.getpid()}") for word in ("old", "partial"))
+        for killed in ("before the renames", "between them", "behind them"):
+            for left in ("out",) * (killed != "between them") + (partial,) * (killed != "behind them") + (old,) * (killed != "before the renames"):
+                os.makedirs(left)
+                pathlib.Path(left, "left").write_text(left)
+            with self.subTest(killed=killed):
+                if killed == "between them":  # an attempt that fails brings it back
+                    with self.assertRaises(ZeroDivisionError), whole_folder("out"):
+                        1 / 0
+                    self.assertEqual(pathlib.Path("out/left").read_text(), old)
+                with whole_folder("out") as aside:
+                    open(os.path.join(aside, "new"), "w").close()
+                self.assertEqual((os.listdir("out"), os.listdir(".")), (["new"], ["out"]))
+            shutil.rmtree("out")
 
     def test_a_full_disk(self):
         write("in.parquet", pa.table({"embedding": lists(np.ones((50000, 16), np.float32), "list")}))

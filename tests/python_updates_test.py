@@ -79,6 +79,7 @@ class UpdatesTest(TrainingWorld):
                             ("event 1 is of user 200", lambda: miner.update_events([1, 200], [2, 3], [3, 4], "like")),
                             ("event 0", lambda: miner.update_events([1], [2], [2**60], "like")),
                             ("values: entry 0 is infinite", lambda: miner.update_events([1], [2], [3], "like", [np.inf])),
+                            (r"values: entry 0 is -1e\+300; -3.4e38 to", lambda: miner.update_events([1], [2], [3], "like", [-1e300])),
                             ("missing.csv", lambda: miner.update_events(files="missing.csv"))):
             with self.subTest(words=words):
                 with self.assertRaisesRegex(quarry.Error, words):

@@ -65,8 +65,13 @@ def _has_buffer(value: Any) -> bool:
 
 def host_array(value: Any, name: str) -> np.ndarray:
     """Numbers as a NumPy array, in place where they are an array already."""
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack_device__"):
-        return np.from_dlpack(in_place(value, name))
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack_device__") and not is_arrow(value):  # Arrow columns are asarray's
+        array = in_place(value, name)
+        try:
+            return np.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError) as error:  # a torch.bfloat16, for one
+            raise InputError(f"{name}: is {getattr(value, 'dtype', type(value).__name__)}, which NumPy does not take ({error}); make it one "
+                             "that it does, such as float32 or int64") from None
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -102,12 +107,17 @@ def integers(value: Any, name: str, low: int, high: int, dtype: Any, ndims: Sequ
 
 
 def numbers(value: Any, name: str) -> np.ndarray:
-    """float32 [n], contiguous; what float32 cannot hold is infinite. Raises InputError."""
+    """float32 [n], contiguous, NaN and infinite ones among them. Raises InputError, also for a number that float32 cannot hold."""
     array = host_array(value, name)
     if array.dtype.kind not in "iuf" or array.ndim != 1:
         raise InputError(f"{name}: is {array.dtype} of shape {array.shape}; numbers of one dimension are needed")
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32)
+        out = np.ascontiguousarray(array, np.float32)
+    beyond = np.isinf(out) & np.isfinite(array)
+    if beyond.any():
+        place = int(np.argmax(beyond))
+        raise InputError(f"{name}: entry {place} is {array[place]}; -3.4e38 to 3.4e38 are allowed")
+    return out
 
 
 def put_table(request: Any, name: str, table: Any) -> None:

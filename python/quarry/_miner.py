@@ -138,7 +138,7 @@ class Miner:
     def __init__(self, items: Any, recipe: Path = "balanced", *, users: Any = None, events: Path | Sequence[Path] | None = None,
                  catalogue: Path | None = None, item_ids: Any = None, user_ids: Any = None,
                  event_columns: dict[str, str] | None = None, event_kind: str = "", catalogue_columns: dict[str, str] | None = None,
-                 pairs: Mapping[str, Path] | None = None, pair_columns: dict[str, str] | None = None,
+                 pairs: Mapping[str, Path | tuple[Any, Any, Any]] | None = None, pair_columns: dict[str, str] | None = None,
                  features: Mapping[str, Any] | None = None, item_lists: Mapping[str, Any] | None = None,
                  known_positives: tuple[Any, Any] | None = None, as_of: int | str | datetime.datetime | None = None, seed: int = 0,
                  round: int = 0, threads: int | None = None, retriever: str = "auto", overrides: Sequence[str] = (),

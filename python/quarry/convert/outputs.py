@@ -30,6 +30,14 @@ def _aside(path: str) -> str:
     return os.path.join(folder, f".{name}.partial-{os.getpid()}")
 
 
+def _remove(path: str) -> None:
+    """A folder with what it holds, or a link to a folder, which stays; nothing where there is nothing."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
 def _sync(path: str) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
@@ -89,13 +97,11 @@ def whole_folder(path: str) -> Iterator[str]:
                 _sync(os.path.join(folder, name))
             _sync(folder)
         if os.path.lexists(path):
+            _remove(old)  # of a killed process of this number
             os.rename(path, old)
         os.rename(aside, path)
         _sync(os.path.dirname(os.path.abspath(path)))
-        if os.path.isdir(old) and not os.path.islink(old):
-            shutil.rmtree(old)
-        elif os.path.lexists(old):
-            os.unlink(old)  # a link to a folder, which stays
+        _remove(old)
     except IoError:
         raise
     except OSError as error:
