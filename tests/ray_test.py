@@ -7,6 +7,7 @@ and a second call goes on.
 Run it with a Python that has the package and Ray (pip install ".[ray]"); else it ends with 77, which means skipped."""
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -33,9 +34,10 @@ PROGRAM = ""
 # Stands between the actors and the program. Files in FAULTS say what is to happen to a shard, once each.
 WRAPPER = """#!{python}
 import os, signal, sys, time
-if "--shard" not in sys.argv:
+what = "--shard" if "--shard" in sys.argv else "--search"
+if what not in sys.argv:
     os.execv({program!r}, [{program!r}] + sys.argv[1:])
-shard = sys.argv[sys.argv.index("--shard") + 1]
+shard = ("" if what == "--shard" else "s") + sys.argv[sys.argv.index(what) + 1]
 def once(fault):
     try:
         os.remove(os.path.join({faults!r}, fault + shard))
@@ -46,7 +48,7 @@ if once("kill_actor"):
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 if once("crash"):
-    os.environ["QUARRY_CRASH_AT"] = "20"
+    os.environ["QUARRY_CRASH_AT"] = "3" if shard[0] == "s" else "20"
 if once("stall"):
     open(os.path.join({faults!r}, "stalling"), "w").write(str(os.getpid()))
     time.sleep(600)
@@ -112,7 +114,7 @@ class RayTest(unittest.TestCase):
         if not os.path.exists(path):
             return []
         with open(path) as file:
-            shards = [int(line) for line in file]
+            shards = [line.strip() if line[0] == "s" else int(line) for line in file]
         os.remove(path)
         return shards
 
@@ -168,6 +170,57 @@ class RayTest(unittest.TestCase):
         self.assertEqual(self.ran(), [6])
         joined = quarry.ray.join(plan, store=self.path("store"), tag="ray", program=PROGRAM)
         self.assertEqual(joined["content_hash"], manifest_of(self.path("single"))["content_hash"])
+
+    def test_item_slices(self):
+        """Items in two slices, two actors: same set, though an actor dies in a search, a program in another and one in a shard. A search whose
+        file is damaged is made again by the next call."""
+        plan = quarry.ray.plan(self.path("sliced.json"), shards=SHARDS, item_slices=2, probe_seconds=0, program=PROGRAM, **self.inputs)
+        self.assertEqual((plan.shards, plan.slices), (SHARDS, 2))
+        for name in ("kill_actors5", "crashs8", "stops31", "crash9"):
+            self.fault(name)
+        self.ran()
+        run = self.mine(plan)
+        self.assertEqual((run.done, run.searched), (list(range(SHARDS)), list(range(2 * SHARDS))))
+        self.assertEqual(sorted(shard for shard, _ in run.retried), [2, 4, 9, 15])
+        self.assertTrue(any("32 of 32 searches of slices, 16 of 16 shards" in words for words in self.words), self.words)
+        order = self.ran()
+        for shard in range(SHARDS):
+            self.assertGreater(order.index(shard), max(order.index(f"s{2 * shard}"), order.index(f"s{2 * shard + 1}")))
+        joined = quarry.ray.join(plan, out=self.path("of_slices"), program=PROGRAM)
+        self.assertEqual(joined["content_hash"], manifest_of(self.path("single"))["content_hash"])
+        self.assertEqual(repr(rows_of(self.path("of_slices"))[0]), repr(rows_of(self.path("single"))[0]))
+        with open(plan.path) as file:
+            outputs = self.path("sliced.shards"), json.load(file)["shards"][3]["output"]
+        shutil.rmtree(os.path.join(*outputs))
+        with open(os.path.join(outputs[0], outputs[1] + ".items-0001"), "r+b") as file:
+            file.write(b"damage")
+        with self.assertRaisesRegex(quarry.ray.ShardError, "damaged-1"):
+            self.mine(plan, retries=0)
+        again = self.mine(plan)
+        self.assertEqual((again.done, again.searched), ([3], [7]))
+        self.assertEqual(quarry.ray.join(plan, out=self.path("of_slices"), overwrite=True, clean=True, program=PROGRAM)["content_hash"],
+                         joined["content_hash"])
+        self.assertFalse(os.path.exists(outputs[0]))
+
+    def test_actors_keep_to_a_slice(self):
+        """Two actors and two slices: each searches one of them as long as it has searches left; a shard is ready when it is searched."""
+        waiting = quarry.ray._Waiting(range(4), [0, 2, 3, 4, 5, 7], slices=2)  # 1 and 6 are there
+        taken, last = {"a": [], "b": []}, {"a": -1, "b": -1}
+        for actor in "abab" "ab":
+            work = waiting.take(last[actor])
+            taken[actor].append((work.what, work.number))
+            if work.slice >= 0:
+                last[actor] = work.slice
+                waiting.searched(work)
+        self.assertEqual(taken, {"a": [("--search", 0), ("--search", 2), ("--shard", 1)], "b": [("--shard", 0), ("--search", 3), ("--search", 5)]})
+        waiting.put_back(quarry.ray._Work("--search", 2, 1, 0))
+        left = []
+        while waiting:
+            left.append(waiting.take(0))
+            if left[-1].slice >= 0 and left[-1].number != 2:
+                waiting.searched(left[-1])
+        self.assertEqual([str(work) for work in left], ["search 4", "shard 2", "search 2", "search 7", "shard 3"])
+        self.assertEqual(quarry.ray._Waiting([1, 3], [], slices=0).numbers(), ["shard 1", "shard 3"])
 
     def test_failures_for_good(self):
         """Data that is wrong is not tried again; an actor that always dies ends the run; neither loses what is committed."""

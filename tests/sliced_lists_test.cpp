@@ -186,11 +186,11 @@ TEST(SliceRetriever, ReadsNoOtherRowsAndCountsWhatTheGoalSays) {
       EXPECT_EQ(complete[q], slice.size() <= kMost ? 1 : 0);
       EXPECT_TRUE(std::equal(order.begin(), order.begin() + most, found.begin() + q * kMost));
     }
-    // A list skips one half of the items, bits another quarter: what counts is every fourth, and
-    // lists go on until kWanted of these are in them.
+    // A list skips one half of the items for every other query, bits two of seven; lists go on
+    // until kWanted of the others are in them.
     std::vector<std::uint32_t> eligible((kItems + 31) / 32), skipped, owner(kQueries);
     for (std::uint32_t i = 0; i < kItems; ++i) {
-      if (i % 4 != 1) eligible[i / 32] |= 1u << i % 32;
+      if (i % 7 > 1) eligible[i / 32] |= 1u << i % 32;
       if (i % 2 == 0) skipped.push_back(i);
     }
     const std::vector<std::uint64_t> offsets = {0, 0, skipped.size()};
@@ -204,7 +204,7 @@ TEST(SliceRetriever, ReadsNoOtherRowsAndCountsWhatTheGoalSays) {
     for (std::uint32_t q = 0; q < kQueries; ++q) {
       const auto order = nearest(items, kDim, queries.data() + q * kDim, slice);
       const auto counts = [&](std::uint32_t i) {
-        return i % 4 != 1 && (owner[q] == 0 || i % 2 != 0);
+        return i % 7 > 1 && (owner[q] == 0 || i % 2 != 0);
       };
       ASSERT_TRUE(std::equal(order.begin(), order.begin() + count[q], found.begin() + q * kMost));
       const auto counting = std::count_if(order.begin(), order.begin() + count[q], counts);

@@ -38,16 +38,18 @@ class ShardError(Error, RuntimeError):
 
 
 class StallError(Error, RuntimeError):
-    """No shard was finished for stall_timeout seconds. What is committed stays; mine() again goes on from there."""
+    """No shard, and no search of a slice, was finished for stall_timeout seconds. What is committed stays; mine() again goes on from there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1."""
+    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1. slices: of
+    the items, each of which is searched for each shard before that is mined; 0: a shard's worker searches all items."""
     path: str
     plan_hash: str
     shards: int
     rows: int
+    slices: int = 0
 
     @staticmethod
     def read(path: Any) -> "Plan":
@@ -56,7 +58,7 @@ class Plan:
         try:
             with open(name, encoding="utf-8") as file:
                 text = json.load(file)
-            return Plan(name, text["plan_hash"], len(text["shards"]), text["work"]["rows"])
+            return Plan(name, text["plan_hash"], len(text["shards"]), text["work"]["rows"], len(text["work"].get("item_slices", [])))
         except OSError as error:
             raise IoError(f"{name}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -66,18 +68,20 @@ class Plan:
 @dataclasses.dataclass
 class Run:
     """What mine() did. done: shards mined now. skipped: there before. retried: tries that failed and were made again, as
-    (shard, reason). seconds: of all; rows: of the shards mined now."""
+    (shard, reason). seconds: of all; rows: of the shards mined now; searched: searches of slices of the items made now."""
     plan: Plan
     done: list[int]
     skipped: list[int]
     retried: list[tuple[int, str]]
     rows: int
     seconds: float
+    searched: list[int] = dataclasses.field(default_factory=list)
 
     def report(self) -> str:
         """A sentence."""
         rate = self.rows / self.seconds if self.seconds > 0 else 0.0
-        return (f"{len(self.done)} shards mined, {len(self.skipped)} were there, {len(self.retried)} tries again; {self.rows} rows in "
+        searched = f"{len(self.searched)} slices searched, " if self.searched else ""
+        return (f"{searched}{len(self.done)} shards mined, {len(self.skipped)} were there, {len(self.retried)} tries again; {self.rows} rows in "
                 f"{self.seconds:.1f} s ({rate:.0f} rows/s)")
 
 
@@ -108,17 +112,19 @@ def _flags(options: dict[str, Any]) -> list[str]:
     return flags
 
 
-def plan(out: Any, *, shards: int | str = "auto", config: Any = None, program: str | None = None, **options: Any) -> Plan:
+def plan(out: Any, *, shards: int | str = "auto", item_slices: int = 1, config: Any = None, program: str | None = None,
+         **options: Any) -> Plan:
     """Writes a plan to `out`: `quarry shards plan`.
 
-    shards: how many at most, or "auto": of 1 to 5 minutes on this machine. config: a TOML file of flags. options: the flags of
+    shards: how many at most, or "auto": of 1 to 5 minutes on this machine. item_slices: parts of the items that actors search by themselves,
+    for tables beyond a node's memory. config: a TOML file of flags. options: the flags of
     `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
     events="events.csv", recipe="balanced", set=["k=8"]). Inputs and `out` must be seen by all nodes at the same place beside each other.
     Loads the inputs here. Raises what the program says: ConfigError, InputError, IoError ..."""
     name = os.path.abspath(os.fspath(out))
     if config is not None:
         options = {**options, "config": config}
-    _run(program, "shards", "plan", "--out", name, "--shards", str(shards), *_flags(options))
+    _run(program, "shards", "plan", "--out", name, "--shards", str(shards), "--item-slices", str(item_slices), *_flags(options))
     return Plan.read(name)
 
 
@@ -173,8 +179,8 @@ class _Miner:
     def where(self) -> tuple[str, int]:
         return os.uname().nodename, os.getpid()
 
-    def mine(self, program: str | None, plan: str, shard: int, flags: list[str]) -> dict[str, Any]:
-        command = [program or _package_program(), "mine", "--plan", plan, "--shard", str(shard), "--json", *flags]
+    def mine(self, program: str | None, plan: str, what: str, number: int, flags: list[str]) -> dict[str, Any]:
+        command = [program or _package_program(), "mine", "--plan", plan, what, str(number), "--json", *flags]
         start = time.monotonic()
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                               preexec_fn=_die_with_parent)
@@ -182,15 +188,66 @@ class _Miner:
                 "seconds": time.monotonic() - start}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A shard, or the search of one slice of the items for one shard."""
+    what: str  # the program's flag
+    number: int
+    shard: int
+    slice: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.what[2:]} {self.number}"
+
+
 @dataclasses.dataclass
 class _Task:
     actor: Any
-    shard: int
+    work: _Work
     start: float
 
 
+class _Waiting:
+    """Work that no actor has. A shard waits for the searches that it is mined from; an actor gets searches of the slice that it had last,
+    which its node has in memory."""
+
+    def __init__(self, shards: Iterable[int], searches: Iterable[int], slices: int):
+        self.ready: deque[_Work] = deque()
+        self.searches: dict[int, deque[_Work]] = {}  # by slice
+        self.needs: dict[int, set[int]] = {}
+        for number in searches:
+            work = _Work("--search", number, number // slices, number % slices)
+            self.searches.setdefault(work.slice, deque()).append(work)
+            self.needs.setdefault(work.shard, set()).add(number)
+        for shard in shards:
+            if shard not in self.needs:
+                self.ready.append(_Work("--shard", shard, shard))
+
+    def __bool__(self) -> bool:
+        return bool(self.ready) or any(self.searches.values())
+
+    def take(self, last_slice: int) -> _Work:
+        if self.ready:
+            return self.ready.popleft()
+        # Of the others the slice with most left: the least of them is another actor's, probably.
+        best = max(self.searches, key=lambda s: (bool(self.searches[s]) and s == last_slice, len(self.searches[s])))
+        return self.searches[best].popleft()
+
+    def put_back(self, work: _Work) -> None:
+        (self.ready if work.slice < 0 else self.searches[work.slice]).append(work)
+
+    def searched(self, work: _Work) -> None:
+        needs = self.needs[work.shard]
+        needs.discard(work.number)
+        if not needs:
+            self.ready.append(_Work("--shard", work.shard, work.shard))
+
+    def numbers(self) -> list[str]:
+        return [str(work) for work in self.ready] + [str(work) for some in self.searches.values() for work in some]
+
+
 class _Driver:
-    """Hands shards to actors, replaces dead ones, and knows when nothing moves any more."""
+    """Hands work to actors, replaces dead ones, and knows when nothing moves any more."""
 
     def __init__(self, ray: Any, plan: Plan, program: str | None, flags: list[str], options: dict[str, Any], workers: int, retries: int,
                  stall_timeout: float, progress: Callable[[str], None]):
@@ -200,33 +257,40 @@ class _Driver:
         self.idle: deque[Any] = deque()
         self.tasks: dict[Any, _Task] = {}
         self.actors: set[Any] = set()
-        self.tries: dict[int, int] = {}
+        self.last_slice: dict[Any, int] = {}  # by actor
+        self.tries: dict[_Work, int] = {}
         self.retried: list[tuple[int, str]] = []
+        self.searched: list[int] = []
         self.rows = 0
 
-    def mine(self, shards: Iterable[int]) -> list[int]:
-        waiting = deque(shards)
-        wanted, done, start = len(waiting), [], time.monotonic()
-        for _ in range(min(self.workers, wanted)):
+    def mine(self, shards: list[int], searches: list[int]) -> list[int]:
+        waiting = _Waiting(shards, searches, self.plan.slices)
+        wanted, done, start = len(shards), [], time.monotonic()
+        for _ in range(min(self.workers, len(shards) + len(searches))):
             self._add_actor()
         moved = said = start
         try:
             while len(done) < wanted:
                 while waiting and self.idle:
-                    self._hand_out(self.idle.popleft(), waiting.popleft())
+                    actor = self.idle.popleft()
+                    self._hand_out(actor, waiting.take(self.last_slice.get(actor, -1)))
                 left = moved + self.stall_timeout - time.monotonic()
                 ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=max(0.0, min(left, 1.0)))
                 now = time.monotonic()
                 for ref in ready:
                     task = self.tasks.pop(ref)
-                    if self._finish(ref, task):
-                        done.append(task.shard)
-                        moved = now
+                    if not self._finish(ref, task):
+                        waiting.put_back(task.work)
+                        continue
+                    moved = now
+                    if task.work.slice < 0:
+                        done.append(task.work.shard)
                     else:
-                        waiting.append(task.shard)
+                        self.searched.append(task.work.number)
+                        waiting.searched(task.work)
                 if now - said >= _PROGRESS_SECONDS or (len(done) == wanted and ready):
                     said = now
-                    self._say(len(done), wanted, now - start)
+                    self._say(len(done), wanted, len(searches), now - start)
                 if not ready and now - moved >= self.stall_timeout:
                     raise StallError(self._stalled(now, waiting))
         finally:
@@ -239,50 +303,55 @@ class _Driver:
         self.actors.add(actor)
         self.idle.append(actor)
 
-    def _hand_out(self, actor: Any, shard: int) -> None:
-        self.tries[shard] = self.tries.get(shard, 0) + 1
-        ref = actor.mine.remote(self.program, self.plan.path, shard, self.flags)
-        self.tasks[ref] = _Task(actor, shard, time.monotonic())
+    def _hand_out(self, actor: Any, work: _Work) -> None:
+        self.tries[work] = self.tries.get(work, 0) + 1
+        if work.slice >= 0:
+            self.last_slice[actor] = work.slice
+        ref = actor.mine.remote(self.program, self.plan.path, work.what, work.number, self.flags)
+        self.tasks[ref] = _Task(actor, work, time.monotonic())
 
     def _finish(self, ref: Any, task: _Task) -> bool:
-        """True: the shard is committed. False: it is to be tried again."""
+        """True: what it made is committed. False: it is to be tried again."""
         try:
             result = self.ray.get(ref)
         except self.ray.exceptions.RayTaskError as error:  # it lives: the program could not be started there
             self.idle.append(task.actor)
-            return self._again(task.shard, None, "its actor could not run the program", str(error).strip()[-2000:])
+            return self._again(task.work, None, "its actor could not run the program", str(error).strip()[-2000:])
         except self.ray.exceptions.RayError as error:  # the actor or its node died
             self.actors.discard(task.actor)
             self._add_actor()
-            return self._again(task.shard, None, f"its actor died ({type(error).__name__})", str(error).strip()[-2000:])
+            return self._again(task.work, None, f"its actor died ({type(error).__name__})", str(error).strip()[-2000:])
         self.idle.append(task.actor)
         code = result["exit_code"]
         if code == 0:
             told = json.loads(result["out"])
-            self.rows += told["end_row"] - told["first_row"]
+            if task.work.slice < 0:
+                self.rows += told["end_row"] - told["first_row"]
             return True
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code in _NEVER_AGAIN:
-            raise ShardError(f"shard {task.shard}: {reason}: {result['words']}", task.shard, code)
-        return self._again(task.shard, code, reason, result["words"])
+            raise ShardError(f"{task.work}: {reason}: {result['words']}", task.work.shard, code)
+        return self._again(task.work, code, reason, result["words"])
 
-    def _again(self, shard: int, code: int | None, reason: str, words: str) -> bool:
-        if self.tries[shard] > self.retries:
-            raise ShardError(f"shard {shard}: {reason} at try {self.tries[shard]} (retries={self.retries}): {words}", shard, code)
-        self.retried.append((shard, reason))
-        self.progress(f"shard {shard}: {reason}; tried again")
+    def _again(self, work: _Work, code: int | None, reason: str, words: str) -> bool:
+        if self.tries[work] > self.retries:
+            raise ShardError(f"{work}: {reason} at try {self.tries[work]} (retries={self.retries}): {words}", work.shard, code)
+        self.retried.append((work.shard, reason))
+        self.progress(f"{work}: {reason}; tried again")
         return False
 
-    def _say(self, done: int, wanted: int, seconds: float) -> None:
+    def _say(self, done: int, wanted: int, searches: int, seconds: float) -> None:
         rate = self.rows / seconds if seconds > 0 else 0.0
-        left = f", about {seconds / done * (wanted - done):.0f} s left" if 0 < done < wanted else ""
-        self.progress(f"{done} of {wanted} shards, {rate:.0f} rows/s{left}")
+        made, whole = done + len(self.searched), wanted + searches
+        left = f", about {seconds / made * (whole - made):.0f} s left" if 0 < made < whole else ""
+        first = f"{len(self.searched)} of {searches} searches of slices, " if searches else ""
+        self.progress(f"{first}{done} of {wanted} shards, {rate:.0f} rows/s{left}")
 
-    def _stalled(self, now: float, waiting: Iterable[int]) -> str:
-        lines = [f"no shard was finished for {self.stall_timeout:.0f} s; what is committed stays, mine() again goes on from there"]
+    def _stalled(self, now: float, waiting: _Waiting) -> str:
+        lines = [f"nothing was finished for {self.stall_timeout:.0f} s; what is committed stays, mine() again goes on from there"]
         for task in self.tasks.values():
-            lines.append(f"  actor {task.actor._actor_id.hex()[:12]}: shard {task.shard} for {now - task.start:.0f} s")
-        lines.append(f"  shards without an actor: {list(waiting)}; actors asked for: {len(self.actors)}")
+            lines.append(f"  actor {task.actor._actor_id.hex()[:12]}: {task.work} for {now - task.start:.0f} s")
+        lines.append(f"  without an actor: {', '.join(waiting.numbers()) or 'none'}; actors asked for: {len(self.actors)}")
         lines.append("  " + self._resources())
         self.progress("\n".join(lines))
         return "\n".join(lines)
@@ -328,10 +397,10 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
     """Mines the shards of a plan that are missing, on actors of a Ray cluster. Returns when all are committed; join() follows.
 
     plan: a Plan, or its path. workers: actors; default: one per GPU, or one per node where there is none. num_cpus, num_gpus: what Ray sets
-    aside for an actor; num_gpus defaults to 1 where the cluster has GPUs. With num_cpus=0 an actor never waits for a CPU that another
-    holds; actors that do hang a small cluster. threads: of each; default: a node's CPUs over the actors that it gets. retries: further tries of a
-    shard whose actor died or which ended with 4 to 7, 75 or a signal. stall_timeout: seconds without a finished shard (longer than the longest
-    shard) until StallError. address: of the cluster, where ray.init() was not called; None: $RAY_ADDRESS, else this machine.
+    aside for an actor; num_gpus defaults to 1 where the cluster has GPUs, but for a plan with slices of the items, which CPUs search. With
+    num_cpus=0 an actor never waits for a CPU that another holds; actors that do hang a small cluster. threads: of each; default: a node's CPUs
+    over the actors that it gets. retries: further tries of a shard, or the search of a slice, whose actor died or which ended with 4 to 8, 75 or
+    a signal. stall_timeout: seconds without a finished one (longer than the longest takes) until StallError. address: of the cluster, where ray.init() was not called; None: $RAY_ADDRESS, else this machine.
     program: path of `quarry` on the nodes; default: that of the package there. progress: gets lines; default: standard error.
 
     Raises ShardError, StallError, and what `quarry shards status` raises. In each case what is committed stays."""
@@ -340,7 +409,8 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
     the_plan = _plan_of(plan)
     say = progress or _say_on_stderr
     start = time.monotonic()
-    missing = [int(shard) for shard in status(the_plan, program=program)["missing"]]
+    state = status(the_plan, program=program)
+    missing, searches = list(map(int, state["missing"])), list(map(int, state["searches_missing"]))
     skipped = sorted(set(range(the_plan.shards)) - set(missing))
     if not missing:
         return Run(the_plan, [], skipped, [], 0, time.monotonic() - start)
@@ -351,21 +421,21 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
     try:
         there = ray.cluster_resources()
         if num_gpus is None:
-            num_gpus = 1 if there.get("GPU", 0) >= 1 else 0
+            num_gpus = 0 if the_plan.slices else 1 if there.get("GPU", 0) >= 1 else 0
         if workers is None and num_gpus > there.get("GPU", 0):
             raise ConfigError(f"num_gpus={num_gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs; give workers where it will get more, or "
                               "num_gpus=0")
         places = _places(ray.nodes(), num_gpus)
         if workers is None:
             workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else len(places)
-        workers = max(1, min(workers, len(missing)))
+        workers = max(1, min(workers, len(missing) + len(searches)))
         if threads is None:
             threads = _threads(places, workers, num_gpus)
         flags = ["--threads", str(threads), "--device", "cuda:0" if num_gpus > 0 else "cpu"]
         options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         driver = _Driver(ray, the_plan, program, flags, options, workers, retries, stall_timeout, say)
-        done = driver.mine(missing)
-        return Run(the_plan, sorted(done), skipped, driver.retried, driver.rows, time.monotonic() - start)
+        done = driver.mine(missing, searches)
+        return Run(the_plan, sorted(done), skipped, driver.retried, driver.rows, time.monotonic() - start, sorted(driver.searched))
     finally:
         if own:
             ray.shutdown()

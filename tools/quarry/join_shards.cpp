@@ -118,18 +118,22 @@ Joined join_into_a_store(const JoinArgs& args, const ShardPlan& plan, const CLI:
 }
 
 /// The shards' folders and what killed workers left, and the folder if nothing else is in it.
-void clean_outputs(const ShardPlan& plan) {
-  for (const PlannedShard& shard : plan.shards) {
-    remove_folder(plan.outputs + "/" + shard.name);
-    for (int n = 1; n <= 100; ++n) {
-      const std::string damaged = fmt::format("{}/{}.damaged-{}", plan.outputs, shard.name, n);
-      std::error_code error;
-      if (!std::filesystem::exists(damaged, error)) break;
-      remove_folder(damaged);
-    }
+/// What has the name, and what was put aside as damaged.
+void clean_output(const ShardPlan& plan, const std::string& name) {
+  const std::string path = plan.outputs + "/" + name;
+  remove_folder(path);
+  for (int n = 1; n <= 100; ++n) {
+    const std::string damaged = fmt::format("{}.damaged-{}", path, n);
+    std::error_code error;
+    if (!std::filesystem::exists(damaged, error)) break;
+    remove_folder(damaged);
   }
+}
+
+void clean_outputs(const ShardPlan& plan) {
+  for (const PlannedShard& shard : plan.shards) clean_output(plan, shard.name);
   for (std::uint64_t search = 0; search < plan.searches(); ++search)
-    remove_path(plan.outputs + "/" + plan.search_file(search));
+    clean_output(plan, plan.search_file(search));
   for (const std::string& path : unfinished_parts(plan.outputs, plan.hash.substr(0, 16) + "-"))
     remove_folder(path);
   std::error_code error;

@@ -131,6 +131,8 @@ int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context)
   if (!args.shard.plan.empty())
     return mine_planned_shard(args.shard, args.run, args.json, verb, context);
   if (args.shard.recheck) throw ConfigError("--recheck is for a shard of a plan: give --plan");
+  if (!args.shard.search.empty())
+    throw ConfigError("--search is for a plan with slices of the items: give --plan");
   check_place(args.place);
   check_audit_wish(args.audit);
   if (args.place.in_store()) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "host/store/run_part.h"
 #include "host/store/slice_file.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/progress.h"
@@ -147,8 +148,9 @@ std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::ui
       const bool first = s == 0;
       depth.wanted = first ? own.wanted : std::min(depth.wanted, own.wanted);
       depth.plain = first ? own.plain : std::min(depth.plain, own.plain);
-    } catch (const std::runtime_error& problem) {
-      words += fmt::format("{}\n", problem.what());
+    } catch (const InputError& problem) {
+      const std::string aside = move_damaged_part_aside(plan.outputs, plan.search_file(search));
+      words += fmt::format("note: {}\nnote: it is now {}\n", problem.what(), aside);
       missing.push_back(search);
     }
   }

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Plans whose items are cut too: searches of slices by processes that are doubled, killed or late, whose files are damaged or missing, and
+the shards mined from them. The oracle is the set that one process writes.
+
+  tests/item_slices_test.py PROGRAM
+"""
+import glob
+import json
+import os
+import signal
+import sys
+import tempfile
+
+from cluster import ARRAY, BAD_DATA, GATE_FAILED, STOPPED, USAGE, Cluster, flip_byte, json_of, same_set
+from program import check, finish, manifest_of, quarry, text_of
+
+SHARDS, SLICES = 4, 3
+SEARCHES = SHARDS * SLICES
+
+
+def search_file(c, plan, search):
+    text = json.loads(text_of(c.path(plan)))
+    return os.path.join(c.folder, text["outputs"], f"{text['shards'][search // SLICES]['output']}.items-{search % SLICES:04}")
+
+
+def left_over(c, plan):
+    return glob.glob(os.path.join(c.path(plan.replace(".json", ".shards")), ".*.partial-*"))
+
+
+def missing_searches(c, plan, *more):
+    return c.missing(plan, "--searches", *more)
+
+
+def test_union(c, single):
+    """Three processes at a time, in no order, some numbered by a job array; one doubled, one killed, one stopped."""
+    plan = c.plan("plan.json", SHARDS, "--item-slices", SLICES)
+    slices = plan["work"]["item_slices"]
+    check(len(plan["shards"]) == SHARDS and len(slices) == SLICES, f"{len(plan['shards'])} shards, {len(slices)} slices")
+    check(slices[0][0] == 0 and slices[-1][1] == 600 and all(a[1] == b[0] for a, b in zip(slices, slices[1:])), f"slices: {slices}")
+    check(missing_searches(c, "plan.json") == f"0-{SEARCHES - 1}" and c.missing("plan.json") == f"0-{SHARDS - 1}", "all are missing before")
+
+    words = c.mine("plan.json", 0, ok=(GATE_FAILED,))
+    check("0-2" in words and "--search" in words, f"a shard before its searches: {words}")
+    order = [(5 * i + 2) % SEARCHES for i in range(SEARCHES) if (5 * i + 2) % SEARCHES != 4]
+    running = [c.start("plan.json", array=ARRAY[0], number=order[0], what="--search")]  # doubled: the next is the same
+    for i, search in enumerate(order):
+        running.append(c.start("plan.json", array=ARRAY[i % 2], number=search, what="--search"))
+        while len(running) >= 3:
+            process = running.pop(0)
+            _, words = process.communicate()
+            check(process.returncode == 0, f"a search ended with {process.returncode}: {words}")
+    for process in running:
+        process.communicate()
+        check(process.returncode == 0, f"a search ended with {process.returncode}")
+    check(missing_searches(c, "plan.json") == "4", f"missing is {missing_searches(c, 'plan.json')}")
+
+    for step in range(1, 30):  # killed at each of its steps on disk: the file is there whole or not at all
+        c.start("plan.json", 4, what="--search", QUARRY_CRASH_AT=step).communicate()
+        there = os.path.exists(search_file(c, "plan.json", 4))
+        check((missing_searches(c, "plan.json", "--verify") == "4") != there, f"killed at step {step}")
+        if there:
+            break
+    check(3 < step < 29 and there, f"{step} steps of a search")
+    os.remove(search_file(c, "plan.json", 4))
+    check(c.start("plan.json", 4, what="--search", QUARRY_CRASH_AT=3).wait() == -signal.SIGKILL, "not killed")
+    check(left_over(c, "plan.json") != [], "a killed search left nothing")
+    check(len(c.status("plan.json")["unfinished"]) == len(left_over(c, "plan.json")), "what it left is not told")
+    c.mine("plan.json", 4, what="--search")
+    check("there already" in c.mine("plan.json", 4, what="--search"), "a second time")
+    state = c.status("plan.json")
+    check(state["searches"] == SEARCHES and state["searches_missing"] == [], f"all searched: {state}")
+
+    for shard in (2, 0, 3, 1):
+        c.mine("plan.json", shard, more=["--tile", str(7 + shard)])
+    check("there already" in c.mine("plan.json", 2, more=["--recheck"]), "mined again from the same searches")
+    joined = json_of(quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("joined"), "--json").stdout)
+    check(joined["content_hash"] == manifest_of(single)["content_hash"], "the joined set's hash is not the single run's")
+    same_set(single, c.path("joined"), "joined")
+    quarry(c.program, "audit", c.path("joined"))
+
+
+def test_damage(c):
+    """A bit flips in a search's file: who reads it puts it aside, and says what to search again."""
+    os.chmod(search_file(c, "plan.json", 7), 0o600)
+    flip_byte(search_file(c, "plan.json", 7), 1000)
+    plan = json.loads(text_of(c.path("plan.json")))
+    shard = os.path.join(c.folder, plan["outputs"], plan["shards"][2]["output"])
+    check(missing_searches(c, "plan.json", "--verify") == "", "a shard that is there needs no search")
+    os.rename(shard, c.path("aside"))
+    check(missing_searches(c, "plan.json") == "" and missing_searches(c, "plan.json", "--verify") == "7", "damage is not told")
+    words = c.mine("plan.json", 2, ok=(GATE_FAILED,))
+    check(".damaged-1" in words and "missing: 7" in words, f"a damaged search: {words}")
+    check(missing_searches(c, "plan.json") == "7", "the damaged file is in its place")
+    c.mine("plan.json", 7, what="--search")
+    flip_byte(search_file(c, "plan.json", 6), 20)
+    check("is searched again" in c.mine("plan.json", 6, what="--search"), "a worker takes a damaged file")
+    os.replace(search_file(c, "plan.json", 8), search_file(c, "plan.json", 5))  # whole, but another one's
+    check("is not search 5" in c.mine("plan.json", 5, what="--search"), "another search's file")
+    check(c.missing("plan.json", "--searches") == "8", "moved away")
+    c.mine("plan.json", 8, what="--search")
+    c.mine("plan.json", 2)
+    quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("again"), "--clean")
+    check(manifest_of(c.path("again"))["content_hash"] == manifest_of(c.path("joined"))["content_hash"], "mined after damage")
+    check(not os.path.exists(c.path("plan.shards")), f"--clean left {os.listdir(c.folder)}")
+
+
+def test_recipes(c):
+    """Slices for other recipes and metrics: draws, near items, cosine; more slices than lists are long."""
+    for recipe, slices, more in (("nv-perc", 5, []), ("balanced", 18, ["--set", "metric=cosine"]), ("ance", 2, ["--set", "metric=l2"])):
+        inputs = [recipe if value == "balanced" else value for value in c.inputs]
+        other = Cluster(c.program, c.folder, [*inputs, *more])
+        plan = other.plan("other.json", 2, "--item-slices", slices)
+        quarry(c.program, "mine", *other.inputs, "--rows-per-shard", plan["work"]["rows_per_shard"], "--out", c.path("other"))
+        for search in range(2 * slices):
+            other.mine("other.json", search, what="--search")
+        for shard in range(2):
+            other.mine("other.json", shard)
+        quarry(c.program, "shards", "join", c.path("other.json"), "--out", c.path("other_joined"), "--clean")
+        same_set(c.path("other"), c.path("other_joined"), recipe)
+        quarry(c.program, "mine", *other.inputs, "--out", c.path("other"), "--overwrite")
+        for name in ("other", "other.old", "other_joined"):
+            os.rename(c.path(name), c.path(f"{name}.{recipe}"))
+
+
+def test_usage(c):
+    def refused(words, *more, ok=USAGE):
+        done = c.plan("refused.json", 2, *more, ok=(ok,))
+        check(words in done.stderr, f"{more}: {done.stderr}")
+
+    refused("600 items make at most 18 slices", "--item-slices", 19)
+    refused("--item-slices", "--item-slices", 0)
+    refused("searched exactly", "--item-slices", 2, "--retriever", "IVF8,Flat", "--index-cache", c.path("index"))
+    plain = c.plan("plain.json", 2)
+    check("item_slices" not in plain["work"], "a plan without slices names some")
+    c.plan("sliced.json", 2, "--item-slices", 2)
+    for plan, args, words in (("plain.json", ["--search", "0"], "has no slices"), ("sliced.json", ["--search", "4"], "searches 0 to 3"),
+                              ("sliced.json", ["--search", "x"], "'x' is no search"), ("sliced.json", ["--search", "env"], "--search env"),
+                              ("sliced.json", ["--search", "0", "--shard", "0"], "instead of"),
+                              ("sliced.json", ["--search", "0", "--recheck"], "instead of")):
+        done = quarry(c.program, "mine", "--plan", c.path(plan), *args, ok=(USAGE,))
+        check(words in done.stderr, f"{plan} {args}: {done.stderr}")
+    done = quarry(c.program, "mine", "--search", "0", *c.inputs, "--out", c.path("never"), ok=(USAGE,))
+    check("--plan" in done.stderr, f"--search without a plan: {done.stderr}")
+    done = quarry(c.program, "mine", "--plan", c.path("sliced.json"), "--search", "0", "--device", "cuda", ok=(USAGE, 7))
+    check("cpu" in done.stderr or "CUDA" in done.stderr, f"slices on a GPU: {done.stderr}")
+
+
+def test_changed_inputs(c):
+    """Events that were appended to, and a stop."""
+    c.mine("sliced.json", 0, what="--search")
+    with open(c.path("events.csv"), "r+", encoding="utf-8") as file:
+        whole = file.read()
+        file.write(whole.splitlines()[1] + "\n")
+    check("events.csv" in c.mine("sliced.json", 1, ok=(BAD_DATA,), what="--search"), "a search of changed inputs")
+    with open(c.path("events.csv"), "w", encoding="utf-8") as file:
+        file.write(whole)
+    process = c.start("sliced.json", 1, what="--search")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    check(process.returncode in (STOPPED, 0, -signal.SIGTERM), f"a stopped search: exit {process.returncode}")
+    check(left_over(c, "sliced.json") == [], "a stopped search left something")
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        quarry(program, "synth", "--out", folder, "--users", 150, "--items", 600, "--dim", 16, "--force")
+        path = lambda name: os.path.join(folder, name)  # noqa: E731
+        inputs = ["--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--catalogue",
+                  path("catalogue.csv"), "--as-of", 1631536000, "--recipe", "balanced"]
+        c = Cluster(program, folder, inputs)
+        rows_per_shard = c.plan("sizes.json", SHARDS)["work"]["rows_per_shard"]
+        single = path("single")
+        quarry(program, "mine", *inputs, "--rows-per-shard", rows_per_shard, "--out", single)
+        test_union(c, single)
+        test_damage(c)
+        test_recipes(c)
+        test_usage(c)
+        test_changed_inputs(c)
+    finish()
+
+
+if __name__ == "__main__":
+    main()
