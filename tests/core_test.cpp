@@ -107,6 +107,33 @@ TEST(ExactScore, EveryFormHasTheSameBitsAtEveryDimension) {
   }
 }
 
+TEST(ExactScore, ManyRowsHaveTheSameBitsAsOne) {
+  test::Rng rng{5};
+  for (const ExactScoresForm& form : exact_scores_forms()) {
+    for (std::uint32_t dim = 1; dim <= 200; dim += dim < 70 ? 1 : 13) {
+      const auto n = static_cast<std::uint32_t>(rng.in(0, 40));
+      for (const Fill fill : {Fill::kPlain, Fill::kSubnormal, Fill::kZeros, Fill::kWide}) {
+        const std::vector<float> x = make_vector(rng, dim, fill);
+        std::vector<float> rows = make_vector(rng, n * dim, fill);
+        for (const float special : {INFINITY, -INFINITY, NAN, 3e38f})
+          if (n > 0 && rng.chance(50)) rows[rng.in(0, n * dim - 1)] = special;
+        for (const Metric metric : {Metric::kInnerProduct, Metric::kCosine, Metric::kL2}) {
+          std::vector<float> scores(n + 1, 7.0f);
+          form.score(metric, x.data(), rows.data(), n, dim, scores.data());
+          for (std::uint32_t j = 0; j < n; ++j) {
+            const auto at = rows.begin() + std::ptrdiff_t{j} * dim;
+            const std::vector<float> y(at, at + dim);
+            const float wanted = metric == Metric::kL2 ? oracle::l2(x, y) : oracle::dot(x, y);
+            ASSERT_EQ(std::bit_cast<std::uint32_t>(scores[j]), std::bit_cast<std::uint32_t>(wanted))
+                << form.name << ", row " << j << " of " << n << ", dim " << dim;
+          }
+          ASSERT_EQ(scores[n], 7.0f) << form.name;
+        }
+      }
+    }
+  }
+}
+
 TEST(ExactScore, SubnormalsAreKeptAndMinusZeroIsCleared) {
   const float tiny = std::numeric_limits<float>::denorm_min();
   const std::vector<float> x = {tiny, 1.0f}, y = {1.0f, 0.0f};

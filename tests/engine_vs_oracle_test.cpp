@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "host/mine/compile.h"
 #include "host/mine/miner.h"
+#include "host/mine/shared_pools.h"
 #include "index/retriever.h"
 #include "tests/support/oracle.h"
 #include "tests/support/problems.h"
@@ -149,6 +151,49 @@ TEST(PushDown, EveryRowAndCounterIsTheSame) {
   EXPECT_GE(coarse * 5, problems);
   EXPECT_GE(toward * 2, problems);
   EXPECT_GE(passed * 5, problems);
+  EXPECT_LE(refused * 20, problems);
+}
+
+/// Branches of a problem that list survivors alone.
+int branches_of_survivors(const test::Problem& p) {
+  const auto compiled = compile(p.recipe, p.inputs, {}, p.seed, p.round);
+  int branches = 0;
+  for (std::uint32_t b = 0; b < compiled->plan.num_branches; ++b) {
+    const Branch& branch = compiled->plan.branches[b];
+    if (!is_shared(branch.source)) continue;
+    branches += pool_lists(*compiled, {}, branch, p.pools[b].count).whole ? 0 : 1;
+  }
+  return branches;
+}
+
+TEST(SharedCandidates, EveryRowAndCounterIsTheSame) {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  const int problems = 400 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  int wrong = 0, refused = 0, of_survivors = 0;
+  for (int n = 0; n < problems && wrong < 3; ++n) {
+    const auto p = test::make_shared_pools(static_cast<std::uint64_t>(n));
+    MinerOptions options;
+    options.seed = p->seed;
+    options.round = p->round;
+    options.exec.threads = 1 + n % 2;
+    options.tile_rows = static_cast<std::uint32_t>(n % 4);  // 0: the engine's choice
+    SearchStats searches;
+    std::string why;
+    try {
+      why = judge(*p, options, &searches);
+      of_survivors += branches_of_survivors(*p);
+    } catch (const ConfigError&) {  // windows twice, or weights of one branch in another
+      ++refused;
+      continue;
+    } catch (const std::exception& e) {
+      why = std::string("exception: ") + e.what();
+    }
+    EXPECT_EQ(why, "") << test::describe(*p);
+    wrong += !why.empty();
+  }
+  std::printf("%d problems, %d branches with lists of survivors, %d refused\n", problems,
+              of_survivors, refused);
+  EXPECT_GE(of_survivors * 2, problems);
   EXPECT_LE(refused * 20, problems);
 }
 

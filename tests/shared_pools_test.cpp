@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/mine/compile.h"
+#include "host/mine/shared_pools.h"
 #include "kernels/core/errors.h"
+#include "tests/support/oracle.h"
 #include "tests/support/worlds.h"
 
 namespace quarry {
@@ -94,6 +97,70 @@ TEST_F(SharedPools, AreSampledAlikeForAnyTile) {
       EXPECT_GE(mined.logq[slot], std::log(5.0f / 40.0f) - 1e-5f);
     }
   }
+}
+
+/// First difference of rows and counters from the oracle, "" if there is none.
+std::string judge(const Recipe& recipe, const test::TestWorld& w, const RowsView& rows,
+                  const MinerOptions& options) {
+  oracle::Oracle oracle(recipe, w.inputs, options.seed, options.round);
+  std::vector<oracle::Row> wanted;
+  for (std::uint64_t r = 0; r < rows.num_rows; ++r) wanted.push_back(oracle.mine(rows, r));
+  Miner miner(recipe, w.inputs, options);
+  std::string text;
+  miner.mine(rows, [&](const NegativeBatch& batch) {
+    for (std::uint32_t r = 0; r < batch.num_rows && text.empty(); ++r) {
+      text = oracle::difference(wanted[batch.first_row + r], batch, r);
+      if (!text.empty()) text = "row " + std::to_string(batch.first_row + r) + ", " + text;
+    }
+  });
+  const std::size_t branches = recipe.branches.size();
+  if (text.empty()) text = oracle::difference(oracle.counters, miner.report().counters, branches);
+  return text;
+}
+
+/// Pools of thousands that tie, of which filters leave nearly all, few or none, in tiles and by
+/// several threads.
+TEST(LongSharedPools, AreWhatTheOracleSays) {
+  const auto w = test::make_world({.users = 12, .items = 2900, .dim = 6, .ties = true});
+  std::vector<std::uint32_t> few = {0, 511, 512, 513, 1700, 2400, 2899};
+  w->inputs.item_lists["few"] = few;
+  w->inputs.item_lists["some"] = {};
+  for (std::uint32_t item = 0; item < 2900; item += 1 + item % 5)
+    w->inputs.item_lists["some"].push_back(item);
+  std::vector<std::uint32_t> list;
+  for (std::uint32_t item = 0; item < 2900; ++item)
+    if (item % 11 != 3) list.push_back(item);
+  RowsView rows = w->rows_view;
+  ASSERT_EQ(rows.num_rows, 36u);
+  const char* filters[] = {
+      "",
+      ", { kind = \"allow_list\", list = \"few\" }",
+      ", { kind = \"allow_list\", list = \"some\" }",
+      ", { kind = \"score\", hi = 1.25 }, { kind = \"exposed\", classes = [\"aversion\"] }",
+      ", { kind = \"score\", lo = 1.0e9 }",
+      ", { kind = \"group\", column = \"category\" }",
+      ", { kind = \"overlap\", columns = [\"category\"], min_equal = 1 }"};
+  const char* pools[] = {"", ", pool = 5", ", pool = 20", ", pool = 900", ", pool = 2700"};
+  const char* selects[] = {"\"top\"", "\"sample\"", "{ kind = \"top\", by = \"rank\" }",
+                           "{ kind = \"top1_sample\" }"};
+  int n = 0, of_survivors = 0;
+  for (const char* filter : filters) {
+    for (const char* pool : pools) {
+      const std::string source = std::string("{ kind = \"batch\"") + pool + " }";
+      const Recipe recipe = recipe_of(source, filter, selects[n++ % 4]);
+      const std::uint32_t count = n % 3 == 0 ? 700 : static_cast<std::uint32_t>(list.size());
+      const SharedPool shared{list.data() + n, count - 50};
+      rows.pools = &shared;
+      const MinerOptions options{.exec = {.threads = 1 + n % 3},
+                                 .seed = 3,
+                                 .tile_rows = static_cast<std::uint32_t>(n % 2 * 7)};
+      EXPECT_EQ(judge(recipe, *w, rows, options), "") << source << filter << selects[(n - 1) % 4];
+      const auto compiled = compile(recipe, w->inputs, {}, 3, 0);
+      const Branch& branch = compiled->plan.branches[0];
+      of_survivors += pool_lists(*compiled, {}, branch, shared.count).whole ? 0 : 1;
+    }
+  }
+  EXPECT_GE(of_survivors * 2, n);
 }
 
 TEST_F(SharedPools, AreRefusedWhereTheyAreWrong) {

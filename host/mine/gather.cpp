@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <span>
 
+#include "host/mine/shared_pools.h"
 #include "host/mine/tile.h"
 #include "kernels/gather/gather.h"
 #include "kernels/sample/sample.h"
 #include "kernels/score/score.h"
 
 namespace quarry {
-
 void Tile::reserve_lists(BranchWork& w, std::uint64_t stride) {
   w.items.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
   w.scores.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
@@ -81,6 +81,35 @@ void Tile::gather_shared(std::uint32_t b, const TileJob& job) {
   const SharedPool& pool = job.rows.pools[b];
   BranchWork& w = work_[b];
   w.count.resize(c_.exec, num_rows_);
+  w.judged = false;
+  if (!lists_by_blocks(c_.exec, pool.count)) return copy_shared(b, pool);
+  SharedPoolArgs args;
+  args.world = &c_.compiled.world;
+  args.plan = &c_.compiled.plan;
+  args.rows = batch_;
+  args.branch = b;
+  args.pool = pool.items;
+  args.pool_count = pool.count;
+  args.lists = pool_lists(c_.compiled, c_.exec, c_.compiled.plan.branches[b], pool.count);
+  w.judged = !args.lists.whole;
+  reserve_lists(w, args.lists.length);
+  args.items = w.items.host();
+  args.scores = w.scores.host();
+  args.count = w.count.host();
+  if (w.judged) {
+    w.raw_rank.resize(c_.exec, std::size_t{args.lists.length} * num_rows_);
+    w.rest.resize(c_.exec, num_rows_);
+    args.raw_rank = w.raw_rank.host();
+    args.rest = w.rest.data();
+  }
+  list_shared(c_.exec, args, shared_);
+  merge_.candidates[b].stride = args.lists.length;
+  merge_.candidates[b].raw_rank = args.raw_rank;
+}
+
+/// A list of all of it for each row.
+void Tile::copy_shared(std::uint32_t b, const SharedPool& pool) {
+  BranchWork& w = work_[b];
   reserve_lists(w, pool.count);
   bad_.pull(c_.exec);
   synchronize(c_.exec);
@@ -92,6 +121,22 @@ void Tile::gather_shared(std::uint32_t b, const TileJob& job) {
   w.items.push(c_.exec);
   w.count.push(c_.exec);
   score(b, pool.count, true, false);
+}
+
+/// What counts of final rows' shared candidates beside their lists.
+void Tile::count_unlisted(Counters& counters) const {
+  for (std::uint32_t b = 0; b < c_.compiled.plan.num_branches; ++b) {
+    if (!work_[b].judged) continue;
+    BranchCounters& c = counters.branch[b];
+    for (std::uint32_t r = 0; r < num_rows_; ++r) {
+      if (deepen_.host()[r] != 0) continue;
+      const SharedRest& rest = work_[b].rest.data()[r];
+      c.examined += rest.examined;
+      c.pool += rest.pool;
+      c.unscored += rest.unscored;
+      for (std::uint32_t f = 0; f < kMaxFilters; ++f) c.rejected[f] += rest.rejected[f];
+    }
+  }
 }
 
 /// The first n items by largest similarity to a positive: each positive's own first n contain them.

@@ -42,14 +42,23 @@ void require_pools(const RowsView& rows, const Miner::State& s) {
   }
 }
 
+SharedLists pool_lists(const Compiled& compiled, const Exec& exec, const Branch& branch,
+                       std::uint32_t count) {
+  if (!lists_by_blocks(exec, count)) return {count, true};
+  return shared_lists(compiled.plan, branch, count);
+}
+
 std::uint32_t rows_with_pools(const Miner::State& s, const RowsView& rows) {
   std::uint64_t candidates = 0;
   for (std::uint32_t b = 0; b < s.compiled->plan.num_branches; ++b) {
-    if (is_shared(s.compiled->plan.branches[b].source)) candidates += rows.pools[b].count;
+    const Branch& branch = s.compiled->plan.branches[b];
+    if (!is_shared(branch.source)) continue;
+    candidates += pool_lists(*s.compiled, s.options.exec, branch, rows.pools[b].count).length;
   }
   if (candidates == 0) return s.tile_rows;
-  const std::uint64_t bytes =
-      Tile::row_bytes(*s.compiled, s.depth) + kBytesPerCandidate * candidates;
+  const std::uint64_t bytes = Tile::row_bytes(*s.compiled, s.depth) +
+                              s.compiled->plan.num_branches * sizeof(SharedRest) +
+                              kBytesPerCandidate * candidates;
   const std::uint64_t budget = std::max(s.run_bytes, kLeastRunBytes);
   return static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(budget / bytes, 1, std::max(s.tile_rows, 1u)));

@@ -42,6 +42,7 @@ TileJob HostStage::load(const Exec& exec, const RowsView& rows, std::uint64_t fi
                         std::uint32_t count, std::uint32_t dim, NegativeBatch& out) {
   TileJob job;
   job.rows.num_rows = count;
+  job.rows.pools = rows.pools;
   job.host_user = rows.user != nullptr ? rows.user + first : nullptr;
   job.rows.key = place_column(exec, key_, rows.key + first, count);
   job.rows.user = place_column(exec, user_, job.host_user, count);

@@ -251,10 +251,12 @@ void Tile::judge(std::uint32_t b, MinerReport& report) {
     candidates.scores = w.scores.at(c_.exec);
     candidates.count = w.count.at(c_.exec);
     for (std::uint32_t i = 0; i < num_rows_ && c_.exec.device == Device::kCpu; ++i)
-      report.candidates += w.count.host()[i];
+      report.candidates += w.count.host()[i] + (w.judged ? w.rest.data()[i].unlisted : 0);
   }
   w.reasons.resize(c_.exec, std::max<std::uint64_t>(candidates.stride * num_rows_, 1));
-  {
+  if (w.judged) {
+    std::fill_n(w.reasons.host(), w.reasons.size(), 0);
+  } else {
     const StageTimer timer(report.seconds.exclude);
     ExcludeArgs args;
     args.world = &c_.compiled.world;
@@ -332,6 +334,7 @@ void Tile::finish(const TileRows& rows, std::vector<ShortRow>& short_rows, Miner
     cut_queries_.push_back(cut ? query : kNoItem);
   }
   add(report.counters, counters_.host()[0]);
+  count_unlisted(report.counters);
   report.strata.resize(strata_.size());
   for (std::size_t s = 0; s < strata_.size(); ++s) {
     for (std::uint32_t code = 0; code < kNumFillCodes; ++code)
@@ -424,7 +427,8 @@ void Tile::for_each_array(Visit&& visit) const {
 std::uint64_t Tile::bytes() const {
   std::uint64_t total = 0;
   for_each_array([&total](const auto& array) { total += array.bytes(); });
-  return total;
+  for (const BranchWork& w : work_) total += w.rest.capacity_bytes();
+  return total + shared_.bytes();
 }
 
 void add(Counters& into, const Counters& from) {

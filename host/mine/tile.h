@@ -11,6 +11,7 @@
 #include "host/mine/search_goal.h"
 #include "host/mine/sliced_lists.h"
 #include "kernels/merge/merge.h"
+#include "kernels/score/shared_pool.h"
 
 namespace quarry {
 
@@ -99,6 +100,8 @@ class Tile {
         cut_survivors;
     TileArray<float> log_weight, sampling_key, log_total;
     TileArray<std::uint8_t> open;
+    bool judged = false;  ///< lists hold survivors alone; `rest` says what else counts
+    HostBuffer<SharedRest> rest;
   };
 
   void load_rows(const TileJob& job, const TileRows& rows);
@@ -112,6 +115,8 @@ class Tile {
   void gather_pool(std::uint32_t b);
   void gather_near(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void gather_shared(std::uint32_t b, const TileJob& job);
+  void copy_shared(std::uint32_t b, const SharedPool& pool);
+  void count_unlisted(Counters& counters) const;
   void reserve_lists(BranchWork& w, std::uint64_t stride);
   void score(std::uint32_t b, std::uint64_t stride, bool order, bool keep_place);
   void judge(std::uint32_t b, MinerReport& report);
@@ -150,6 +155,7 @@ class Tile {
   TileArray<std::uint32_t> near_found_, near_count_;
   TileArray<float> near_scores_, near_queries_;
   TileArray<std::uint8_t> near_complete_;
+  SharedPoolWorkspace shared_;
   BranchWork work_[kMaxBranches];
   TileArray<DrawTally> tallies_;
   TileArray<Counters> counters_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/core/exact_math.h"
 #include "kernels/core/hd.h"
@@ -68,6 +69,18 @@ float exact_dot_host(const float* x, const float* y, std::uint32_t dim);
 float exact_l2_host(const float* x, const float* y, std::uint32_t dim);
 /// "avx2+fma" or "portable".
 const char* exact_score_instruction_set();
+
+/// Exact scores of `x` with n rows next to each other, many times faster than one by one on the
+/// host. rows: [n, dim]; out: [n].
+void exact_scores_host(Metric metric, const float* x, const float* rows, std::uint32_t n,
+                       std::uint32_t dim, float* out);
+/// exact_scores_host for a kind of processor.
+struct ExactScoresForm {
+  const char* name;  ///< "avx512", "avx2+fma" or "portable"
+  void (*score)(Metric, const float*, const float*, std::uint32_t, std::uint32_t, float*);
+};
+/// All that this processor runs, the one in use first.
+std::span<const ExactScoresForm> exact_scores_forms();
 
 /// One thread computes one score. Tables under kCosine are already normalised.
 QUARRY_HD float exact_score(Metric metric, const float* x, const float* y, std::uint32_t dim) {

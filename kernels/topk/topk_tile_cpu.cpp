@@ -143,10 +143,8 @@ void TileScorer::multiply(std::uint32_t place) {
                   work_.packed_items.data(), n_, width, scores, kTopkTileItems);
   } else if (items_.scoring == TopkScoring::kCanonical) {
     for (std::uint32_t r = 0; r < rows_; ++r) {
-      for (std::uint32_t j = 0; j < n_; ++j) {
-        scores[std::uint64_t{r} * kTopkTileItems + j] =
-            exact_score(items_.metric, q + r * d, x + j * d, items_.dim);
-      }
+      exact_scores_host(items_.metric, q + r * d, x, n_, items_.dim,
+                        scores + std::uint64_t{r} * kTopkTileItems);
     }
   } else {
     const int dim = static_cast<int>(items_.dim);

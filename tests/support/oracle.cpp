@@ -184,6 +184,7 @@ struct RowJudge {
 
   Oracle& o;
   const Recipe& recipe;
+  const SharedPool* pools;
   u64 key;
   u32 user, segment;
   i64 time;
@@ -194,7 +195,8 @@ struct RowJudge {
   std::vector<u64> left;
   std::vector<Pick> picks;
 
-  RowJudge(Oracle& oracle, const RowsView& rows, u64 row) : o(oracle), recipe(oracle.recipe_) {
+  RowJudge(Oracle& oracle, const RowsView& rows, u64 row)
+      : o(oracle), recipe(oracle.recipe_), pools(rows.pools) {
     key = rows.key[row];
     user = rows.user[row];
     segment = rows.segment != nullptr ? rows.segment[row] : 0;
@@ -474,6 +476,12 @@ struct RowJudge {
           if (in_order.size() < b.source.draws) in_order.push_back(item);
         break;
       }
+      case SourceKind::kBatch:
+      case SourceKind::kQueue: {
+        const SharedPool& brought = pools[&b - recipe.branches.data()];
+        in_order.assign(brought.items, brought.items + brought.count);
+        break;
+      }
       default:
         break;
     }
@@ -577,7 +585,7 @@ struct RowJudge {
       upper = std::min(upper, window(f.window).second);
     }
     w.limit = static_cast<u32>(limit);
-    const u64 room = searches(b) && !b.source.all ? b.source.pool : UINT64_MAX;
+    const u64 room = b.source.all ? UINT64_MAX : b.source.pool;
     u32 survivors = 0;
     u64 pooled = 0, cut = limit;
     bool closed = room == 0 || last_survivor == 0;

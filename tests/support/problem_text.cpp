@@ -21,8 +21,8 @@ void describe(std::ostringstream& text, const FilterSpec& f) {
 }  // namespace
 
 std::string describe(const Problem& p) {
-  static const char* const kSources[] = {"topk",    "uniform", "popularity", "pool",
-                                         "exposed", "run",     "near"};
+  static const char* const kSources[] = {"topk", "uniform", "popularity", "pool", "exposed",
+                                         "run",  "near",    "batch",      "queue"};
   static const char* const kSelects[] = {
       "top", "top_by_rank", "sample", "sample_replacement", "top1_sample", "first_violator"};
   static const char* const kWeights[] = {"softmax",        "simans",    "distance", "popularity",

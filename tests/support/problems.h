@@ -39,6 +39,9 @@ struct Problem {
   std::vector<std::uint32_t> segments;
   Snapshot snapshot;
   PairValues teacher, run;
+  std::vector<std::vector<std::uint32_t>>
+      pool_items;  ///< by branch, of sources `batch` and `queue`
+  std::vector<SharedPool> pools;
   MinerInputs inputs;
   RowsView rows_view;
 };
@@ -54,6 +57,8 @@ std::unique_ptr<Problem> make_starved_pool(std::uint64_t number);
 /// A large problem whose topk branches mostly have a ceiling of scores and filters that a scan can
 /// apply, in any order, others among them.
 std::unique_ptr<Problem> make_scanned(std::uint64_t number);
+/// A problem whose rows share candidates: of one branch or more, few or nearly all items.
+std::unique_ptr<Problem> make_shared_pools(std::uint64_t number);
 /// The recipe and sizes, to read a failure.
 std::string describe(const Problem& problem);
 
