@@ -10,6 +10,7 @@
 #include "kernels/score/score.h"
 
 namespace quarry {
+
 void Tile::reserve_lists(BranchWork& w, std::uint64_t stride) {
   w.items.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
   w.scores.resize(c_.exec, std::max<std::uint64_t>(stride * num_rows_, 1));
