@@ -59,7 +59,7 @@ class World:
         self.recipe = recipe
         self.as_of = AS_OF
         self.deltas = []
-        self.flags = []
+        self.chosen = {}
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -73,7 +73,10 @@ class World:
         flags = self.inputs() + ["--recipe", self.recipe, "--rows-from", RECIPES.get(self.recipe, "positives")]
         for delta in self.deltas:
             flags += ["--more-events", delta]
-        return flags + self.flags
+        return flags + self.flags()
+
+    def flags(self):
+        return [word for flag in self.chosen.items() for word in flag]
 
 
 def add_events(world, chance, heldout):
@@ -138,7 +141,11 @@ def move_vectors(world, chance, _):
 
 
 def change_recipe(world, chance, _):
-    world.flags = ["--set", f"k={chance.choice([3, 4])}"] if chance.random() < 0.6 else ["--seed", "7"]
+    # Added to what an earlier step chose: a refresh goes on from that, too.
+    if chance.random() < 0.6:
+        world.chosen["--set"] = f"k={chance.choice([3, 4])}"
+    else:
+        world.chosen["--seed"] = "7"
 
 
 CHANGES = [add_events, add_events, add_events, add_items, change_attributes, move_vectors, change_recipe]
@@ -181,10 +188,10 @@ def random_sets(program, folder, sets, seed):
             for change in changes:
                 change(world, chance, heldout)
             words = f"set {number} step {step} {world.recipe}: {', '.join(c.__name__ for c in changes)}"
-            flags = world.inputs() + world.flags
+            flags = world.inputs() + world.flags()
             for delta in world.deltas:
                 flags += ["--more-events", delta]
-            if world.flags[:1] == ["--set"]:
+            if "--set" in world.chosen:
                 flags += ["--recipe", world.recipe]
             old = world.path("old-items.npy")
             if os.path.exists(old) and chance.random() < 0.7:
