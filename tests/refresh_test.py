@@ -522,7 +522,9 @@ def due(program, folder):
     done = quarry(program, "refresh", store, "--if-due", "--due-drift", "0.7", "--dry-run")
     check("not known" in done.stderr and "would be mined" in done.stderr, f"vectors written over: {done.stderr}")
     write_npy(world.path("items.npy"), numbers, shape)
-    for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after")]:
+    for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after"),
+                        (["--if-due", "--due-events", "-1"], "due-events"), (["--if-due", "--due-items", "0"], "due-items"),
+                        (["--if-due", "--due-after", "1d", "--due-drift", "nan"], "due-drift")]:
         done = ask(*flags, ok=range(256))
         check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.returncode} {done.stderr}")
     # What was made is audited, and the store's log says so.
