@@ -17,7 +17,7 @@ import shutil
 import struct
 import tempfile
 
-from program import check, finish, manifest_of, quarry, read_csv, shards_of
+from program import check, finish, manifest_of, quarry, read_csv, rows_of, shards_of
 
 BASE = 1600000000
 AS_OF = 1631536000
@@ -443,6 +443,20 @@ def traps(program, folder):
     done = quarry(program, "audit", f"{world.path('store')}@2", ok=(0, 8))
     check(done.returncode == 0, f"an honest refresh fails its audit: {done.stderr}")
 
+    # An item exactly at the floor, the deepest that was looked at, becomes a group mate of the row's positive.
+    recipe('k = 20\nmetric = "cosine"', '[[branch]]\nname = "hard"\nsource = { kind = "topk", pool = 20, max_rank = 20 }\n'
+           'filters = [{ kind = "group", column = "group" }]\n')
+    users_rows = {**base, "--rows-from": "users"}
+    quarry(program, "mine", *[part for flag in users_rows.items() for part in flag], "--out", world.path("looked"))
+    deepest = [row for row in rows_of(world.path("looked"))[0] if row["count"] and row["raw_rank"][row["count"] - 1] == 20][:3]
+    check(len(deepest) == 3, "no row picks the last item that it looks at")
+    for row in deepest:
+        mates = {r["item"]: dict(r) for r in catalogue}
+        mates[str(row["negatives"][-1])]["group"] = mates[str(row["positives"][0])]["group"]
+        write_csv(world.path("mates.csv"), list(mates.values()))
+        said = trap(program, world, "an item at the floor", users_rows, {"--catalogue": world.path("mates.csv")})
+        check(0 < said["rows_mined"] < said["rows"], f"an item at the floor: {said['rows_mined']} of {said['rows']} mined")
+
     # One user, ten items, more negatives wanted than there are.
     small = World(os.path.join(folder, "s"), "random")
     quarry(program, "synth", "--out", small.folder, "--users", "1", "--items", "10", "--dim", "4", "--events-per-user", "3")
@@ -450,7 +464,7 @@ def traps(program, folder):
     tiny = {"--items": small.path("items.npy"), "--users": small.path("users.npy"), "--events": small.path("events.csv"),
             "--recipe": "random", "--set": "k=20", "--as-of": str(AS_OF)}
     trap(program, small, "one user", tiny, {"--more-events": small.path("d.csv")})
-    print("bad vectors that are mended, other tensors, catalogues past max_rank, one user: as mining everything")
+    print("bad vectors that are mended, other tensors, catalogues past max_rank, items at the floor, one user: as mining everything")
 
 
 def failing(program, folder):
