@@ -85,9 +85,11 @@ void check_no_input(const std::string& path, const std::vector<std::string>& inp
       if (input.empty() || ::stat(input.c_str(), &other) != 0 || other.st_dev != mine.st_dev ||
           other.st_ino != mine.st_ino)
         continue;
-      throw ConfigError(fmt::format("{} {}: {} is {}, which would be lost; choose another {}", flag,
-                                    path, out == path ? "the file" : out,
-                                    input == out ? "an input" : input + ", an input", flag));
+      throw ConfigError(
+          fmt::format("{} {}: {} is {}, which is read here, or was for the set, "
+                      "and would be lost; choose another {}",
+                      flag, path, out == path ? "the file" : out,
+                      input == out ? "an input" : input + ", an input", flag));
     }
   }
 }
