@@ -2,6 +2,7 @@
 // deserves them; false alarms over many clean worlds; no external user id in any output.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <map>
@@ -88,6 +89,14 @@ TEST_F(AuditGatesTest, ExposedNegativesAndTheirShare) {
   EXPECT_EQ(a.status("exposure.share"), "warn") << a.err;
   EXPECT_EQ(audit("set").status("exposure.share"), "pass");
   EXPECT_EQ(a.failed, Gates{}) << "a warning is no failure";
+  // The bars of the classes are as long as all negatives.
+  const Json table = a.table("leak.by_class");
+  for (const Json& column : table["columns"]) {
+    const Json& drawn = table["chart"]["y"];
+    EXPECT_EQ(std::count(drawn.begin(), drawn.end(), column["id"]),
+              column["id"] == "branch" ? 0 : 1)
+        << column;
+  }
 }
 
 TEST_F(AuditGatesTest, WithoutEventsNoItemIsRetired) {

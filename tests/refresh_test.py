@@ -17,7 +17,7 @@ import shutil
 import struct
 import tempfile
 
-from program import check, finish, manifest_of, quarry, read_csv, shards_of
+from program import check, finish, manifest_of, quarry, read_csv, rows_of, shards_of
 
 BASE = 1600000000
 AS_OF = 1631536000
@@ -59,7 +59,7 @@ class World:
         self.recipe = recipe
         self.as_of = AS_OF
         self.deltas = []
-        self.flags = []
+        self.chosen = {}
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -73,7 +73,10 @@ class World:
         flags = self.inputs() + ["--recipe", self.recipe, "--rows-from", RECIPES.get(self.recipe, "positives")]
         for delta in self.deltas:
             flags += ["--more-events", delta]
-        return flags + self.flags
+        return flags + self.flags()
+
+    def flags(self):
+        return [word for flag in self.chosen.items() for word in flag]
 
 
 def add_events(world, chance, heldout):
@@ -138,7 +141,11 @@ def move_vectors(world, chance, _):
 
 
 def change_recipe(world, chance, _):
-    world.flags = ["--set", f"k={chance.choice([3, 4])}"] if chance.random() < 0.6 else ["--seed", "7"]
+    # Added to what an earlier step chose: a refresh goes on from that, too.
+    if chance.random() < 0.6:
+        world.chosen["--set"] = f"k={chance.choice([3, 4])}"
+    else:
+        world.chosen["--seed"] = "7"
 
 
 CHANGES = [add_events, add_events, add_events, add_items, change_attributes, move_vectors, change_recipe]
@@ -181,10 +188,10 @@ def random_sets(program, folder, sets, seed):
             for change in changes:
                 change(world, chance, heldout)
             words = f"set {number} step {step} {world.recipe}: {', '.join(c.__name__ for c in changes)}"
-            flags = world.inputs() + world.flags
+            flags = world.inputs() + world.flags()
             for delta in world.deltas:
                 flags += ["--more-events", delta]
-            if world.flags[:1] == ["--set"]:
+            if "--set" in world.chosen:
                 flags += ["--recipe", world.recipe]
             old = world.path("old-items.npy")
             if os.path.exists(old) and chance.random() < 0.7:
@@ -436,6 +443,20 @@ def traps(program, folder):
     done = quarry(program, "audit", f"{world.path('store')}@2", ok=(0, 8))
     check(done.returncode == 0, f"an honest refresh fails its audit: {done.stderr}")
 
+    # An item exactly at the floor, the deepest that was looked at, becomes a group mate of the row's positive.
+    recipe('k = 20\nmetric = "cosine"', '[[branch]]\nname = "hard"\nsource = { kind = "topk", pool = 20, max_rank = 20 }\n'
+           'filters = [{ kind = "group", column = "group" }]\n')
+    users_rows = {**base, "--rows-from": "users"}
+    quarry(program, "mine", *[part for flag in users_rows.items() for part in flag], "--out", world.path("looked"))
+    deepest = [row for row in rows_of(world.path("looked"))[0] if row["count"] and row["raw_rank"][row["count"] - 1] == 20][:3]
+    check(len(deepest) == 3, "no row picks the last item that it looks at")
+    for row in deepest:
+        mates = {r["item"]: dict(r) for r in catalogue}
+        mates[str(row["negatives"][-1])]["group"] = mates[str(row["positives"][0])]["group"]
+        write_csv(world.path("mates.csv"), list(mates.values()))
+        said = trap(program, world, "an item at the floor", users_rows, {"--catalogue": world.path("mates.csv")})
+        check(0 < said["rows_mined"] < said["rows"], f"an item at the floor: {said['rows_mined']} of {said['rows']} mined")
+
     # One user, ten items, more negatives wanted than there are.
     small = World(os.path.join(folder, "s"), "random")
     quarry(program, "synth", "--out", small.folder, "--users", "1", "--items", "10", "--dim", "4", "--events-per-user", "3")
@@ -443,7 +464,7 @@ def traps(program, folder):
     tiny = {"--items": small.path("items.npy"), "--users": small.path("users.npy"), "--events": small.path("events.csv"),
             "--recipe": "random", "--set": "k=20", "--as-of": str(AS_OF)}
     trap(program, small, "one user", tiny, {"--more-events": small.path("d.csv")})
-    print("bad vectors that are mended, other tensors, catalogues past max_rank, one user: as mining everything")
+    print("bad vectors that are mended, other tensors, catalogues past max_rank, items at the floor, one user: as mining everything")
 
 
 def failing(program, folder):
@@ -515,7 +536,9 @@ def due(program, folder):
     done = quarry(program, "refresh", store, "--if-due", "--due-drift", "0.7", "--dry-run")
     check("not known" in done.stderr and "would be mined" in done.stderr, f"vectors written over: {done.stderr}")
     write_npy(world.path("items.npy"), numbers, shape)
-    for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after")]:
+    for flags, word in [(["--if-due"], "say when"), (["--due-events", "3"], "--if-due"), (["--if-due", "--due-after", "soon"], "due-after"),
+                        (["--if-due", "--due-events", "-1"], "due-events"), (["--if-due", "--due-items", "0"], "due-items"),
+                        (["--if-due", "--due-after", "1d", "--due-drift", "nan"], "due-drift")]:
         done = ask(*flags, ok=range(256))
         check(done.returncode == 2 and word in done.stderr, f"{flags}: {done.returncode} {done.stderr}")
     # What was made is audited, and the store's log says so.

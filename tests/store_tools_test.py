@@ -369,6 +369,17 @@ class StoreTools(ProgramTest):
         self.write("beside.csv.meta.json", "mine")
         self.fails(5, "beside.csv.meta.json", "export", a, "--to", "csv", "--out", self.path("beside.csv"))
         self.assertEqual(text_of(self.path("beside.csv.meta.json")), "mine")
+        # Neither an export nor an audit takes the place of what the set was mined from.
+        log = text_of(self.path("events.csv"))
+        os.link(self.path("events.csv"), self.path("linked.csv"))
+        for out in ("events.csv", "linked.csv"):
+            for more in ([], ["--numbers"]):
+                self.fails(2, "events.csv", "export", a, "--to", "csv", "--out", self.path(out), "--overwrite", *more)
+            for flag in ("--out", "--prometheus"):
+                self.fails(2, [flag, "would be lost"], "audit", a, flag, self.path(out))
+        self.assertEqual(text_of(self.path("events.csv")), log)
+        texts = self.write("texts.csv", "item,text\n")
+        self.fails(2, "would be lost", "export", a, "--to", "triplets", "--out", texts, "--overwrite", "--item-text", texts + ":text")
         before = text_of(self.path("events.csv"))
         try:
             self.write("events.csv", before + "\"u,3\",\"i-5\"\"\",1500,like\n")

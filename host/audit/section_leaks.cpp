@@ -113,7 +113,10 @@ void judge_exposure(AuditWork& w, ReportSection& section) {
   Table table{"leak.by_class",
               "Negatives by what the user did",
               "Class of the pair by the recipe's [exposure] rules, up to as_of.",
-              Chart{"stacked_bar", "branch", {"not_exposed", "aversion", "disinterest"}, false},
+              Chart{"stacked_bar",
+                    "branch",
+                    {"not_exposed", "positive", "aversion", "disinterest", "ambiguous"},
+                    false},
               {{"branch", "Branch", false, ""}},
               {}};
   constexpr const char* kIds[kNumExposureClasses] = {"not_exposed", "positive", "aversion",

@@ -3,6 +3,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
@@ -13,6 +14,7 @@
 namespace quarry {
 namespace {
 
+constexpr std::size_t kHashDigits = 16;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
 
 std::string hash_of(const std::string& text) {
@@ -20,6 +22,16 @@ std::string hash_of(const std::string& text) {
   std::snprintf(digits, sizeof digits, "%016" PRIx64,
                 static_cast<std::uint64_t>(XXH3_64bits(text.data(), text.size())));
   return digits;
+}
+
+/// Whether a last line that does not have its hash is what a writer left that was killed, or lost
+/// power: it has no end, or holes where bytes never reached the disk. Anything else is damage,
+/// which would be dropped without a word.
+bool is_torn(const std::string& line, bool has_end) {
+  if (has_end) return std::count(line.begin(), line.end(), '\0') > 1;
+  const std::string text = line.substr(0, line.size() - 1);  // its end may be what was damaged
+  return text.size() <= kHashDigits + 1 ||
+         text.substr(0, kHashDigits) != hash_of(text.substr(kHashDigits + 1));
 }
 
 /// Whole lines of a file's text and the bytes they take.
@@ -30,18 +42,19 @@ std::pair<std::vector<std::string>, std::uint64_t> lines_of(const std::string& p
   while (at < text.size()) {
     const std::size_t end = text.find('\n', at);
     const std::string line = text.substr(at, end == std::string::npos ? end : end - at);
-    const bool whole = end != std::string::npos && line.size() > 17 && line[16] == ' ' &&
-                       line.substr(0, 16) == hash_of(line.substr(17));
+    const bool has_end = end != std::string::npos;
+    const bool whole = has_end && line.size() > kHashDigits + 1 && line[kHashDigits] == ' ' &&
+                       line.substr(0, kHashDigits) == hash_of(line.substr(kHashDigits + 1));
     if (!whole) {
-      // A torn last line is what a killed writer leaves; anything behind it was written later.
-      const bool last = end == std::string::npos || text.find('\n', end + 1) == std::string::npos;
-      if (!last || (end != std::string::npos && end + 1 < text.size())) {
+      // Anything behind a torn line was written later.
+      const bool last = !has_end || end + 1 == text.size();
+      if (!last || !is_torn(line, has_end)) {
         throw InputError(path + ": line " + std::to_string(lines.size() + 1) +
                          " does not have the hash that it names; the file is damaged");
       }
       break;
     }
-    lines.push_back(line.substr(17));
+    lines.push_back(line.substr(kHashDigits + 1));
     at = end + 1;
   }
   return {std::move(lines), at};

@@ -13,7 +13,7 @@ namespace quarry {
 class Journal {
  public:
   /// Opens the file, or makes it, and drops what a killed writer left of a last line. Throws
-  /// InputError where a line before the last is damaged.
+  /// InputError where a line is damaged.
   explicit Journal(const std::string& path);
   /// Texts of the lines, oldest first.
   const std::vector<std::string>& lines() const { return lines_; }

@@ -17,6 +17,7 @@
 #include "host/store/store.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/audit_run.h"
+#include "tools/quarry/export_file.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/output_file.h"
@@ -206,6 +207,18 @@ void record(const AuditArgs& args, const AuditReport& report) {
   record_audit(store, number, !report.failed(), facts);
 }
 
+/// Neither report takes the place of what the set was mined from or is judged by.
+void check_no_output_is_read(const AuditArgs& args) {
+  if (args.out.empty() && args.prometheus.empty()) return;
+  std::vector<std::string> files = recorded_files(open_set(args.set, false));
+  files.insert(files.end(), {args.held_out, split_column(args.cohorts).path, args.scores,
+                             args.gates, args.flags.items, args.flags.users, args.flags.events,
+                             args.flags.catalogue, args.flags.rows});
+  files.insert(files.end(), args.flags.more_events.begin(), args.flags.more_events.end());
+  check_no_input(args.out, files, "--out");
+  check_no_input(args.prometheus, files, "--prometheus");
+}
+
 int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& context) {
   if (args.print_gates) {
     std::fputs(gates_to_toml(gates_of(args)).c_str(), stdout);
@@ -214,6 +227,7 @@ int run_audit(const AuditArgs& args, const CLI::App& verb, const Context& contex
   if (args.set.empty()) throw ConfigError("say which set: quarry audit SET, or STORE@REF");
   if (std::string folder, reference; args.record && !split_reference(args.set, &folder, &reference))
     throw ConfigError("--record: " + args.set + " is no version of a store; give STORE@VERSION");
+  check_no_output_is_read(args);
   OutputFile out(args.out, "--out");
   OutputFile prometheus(args.prometheus, "--prometheus");
   const AuditReport report = make_audit(args, verb, context);

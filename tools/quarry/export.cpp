@@ -494,6 +494,12 @@ std::string export_npy(const Source& source, const ExportArgs& args, const Conte
   return npy.finish(sidecar_start(source, args));
 }
 
+std::vector<std::string> paths_of(const Inputs& inputs) {
+  std::vector<std::string> paths;
+  for (const InputFile& file : inputs.files) paths.push_back(file.path);
+  return paths;
+}
+
 int run_export(const ExportArgs& args, const CLI::App& verb, const Context& context) {
   const auto format = formats().find(args.to);
   if (format == formats().end()) {
@@ -505,7 +511,12 @@ int run_export(const ExportArgs& args, const CLI::App& verb, const Context& cont
   check_export_target(args.out, args.overwrite, format->second == ExportFormat::kNpy);
   if (format->second != ExportFormat::kNpy) syntax_of(args, format->second);
   Source source{open_set(args.set, args.verify), {}, {}, {}, {}, {}};
+  std::vector<std::string> read = recorded_files(source.set);
+  for (const std::string& text : {args.item_text, args.user_text})
+    read.push_back(split_column(text).path);
+  check_no_input(args.out, read);
   load_source(source, args, format->second, verb, context);
+  if (source.inputs) check_no_input(args.out, paths_of(*source.inputs));
   source.rows = source.set.rows();
   if (args.limit_rows > 0) source.rows = std::min(source.rows, args.limit_rows);
   const std::string meta = format->second == ExportFormat::kNpy ? export_npy(source, args, context)

@@ -2,6 +2,7 @@
 #include "tools/quarry/export_file.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -71,6 +72,26 @@ void check_export_target(const std::string& path, bool overwrite, bool folder) {
     throw IoError(fmt::format(
         "{}: is {}, so it is not replaced; choose another --out", target.string(),
         folder ? "no folder of an earlier export (it has no meta.json)" : "no regular file"));
+}
+
+void check_no_input(const std::string& path, const std::vector<std::string>& inputs,
+                    const std::string& flag) {
+  if (path.empty()) return;
+  for (const std::string& out : {path, sidecar_of(path)}) {
+    struct stat mine = {};
+    if (::stat(out.c_str(), &mine) != 0) continue;
+    for (const std::string& input : inputs) {
+      struct stat other = {};
+      if (input.empty() || ::stat(input.c_str(), &other) != 0 || other.st_dev != mine.st_dev ||
+          other.st_ino != mine.st_ino)
+        continue;
+      throw ConfigError(
+          fmt::format("{} {}: {} is {}, which is read here, or was for the set, "
+                      "and would be lost; choose another {}",
+                      flag, path, out == path ? "the file" : out,
+                      input == out ? "an input" : input + ", an input", flag));
+    }
+  }
 }
 
 ExportFile::ExportFile(const std::string& path, bool overwrite) : overwrite_(overwrite) {

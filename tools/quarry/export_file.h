@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "host/store/digest.h"
 #include "host/store/files.h"
@@ -18,6 +19,10 @@ std::string sidecar_of(const std::string& path);
 /// lies there and is not to be replaced, or is no regular file (`folder`: no earlier export of that
 /// kind).
 void check_export_target(const std::string& path, bool overwrite, bool folder);
+
+/// Throws ConfigError where `path` or its sidecar is one of `inputs`, by whatever name or link.
+void check_no_input(const std::string& path, const std::vector<std::string>& inputs,
+                    const std::string& flag = "--out");
 
 /// A text without a sidecar, likewise aside with mode 0600, synced and put in its place. Throws
 /// IoError.

@@ -199,6 +199,18 @@ std::vector<std::string> changed_files(const NegativeSet& set,
   return changed;
 }
 
+std::vector<std::string> recorded_files(const NegativeSet& set) {
+  std::vector<std::string> files;
+  const Json manifest = Json::parse(set.manifest_json(), nullptr, false);
+  if (!has_recorded_run(set) || !manifest["run"].contains("inputs")) return files;
+  for (const Json& file : manifest["run"]["inputs"]) {
+    if (file.is_object() && file.contains("path") && file["path"].is_string())
+      files.push_back(
+          (std::filesystem::path(set.path()) / file["path"].get<std::string>()).string());
+  }
+  return files;
+}
+
 void add_row_choice(CLI::App& verb, RowChoice& choice) {
   CLI::Option* row = verb.add_option("--row", choice.row, "row of the set, from 0");
   CLI::Option* key = verb.add_option("--key", choice.key, "row with this key");

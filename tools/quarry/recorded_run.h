@@ -57,6 +57,9 @@ RunRequest recorded_request(const NegativeSet& set, const CLI::App& verb,
 std::vector<std::string> changed_files(const NegativeSet& set,
                                        const std::map<std::string, std::string>& used);
 
+/// Where the files lay that the set was mined from; none where the manifest names none.
+std::vector<std::string> recorded_files(const NegativeSet& set);
+
 /// The snapshot of "STORE" or "STORE@VERSION". Throws ConfigError where that is no version, and
 /// InputError where it keeps none.
 Snapshot read_snapshot_of(const std::string& reference);

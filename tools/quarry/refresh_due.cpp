@@ -5,6 +5,8 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 
 #include "host/data/table.h"
 #include "kernels/core/errors.h"
@@ -32,14 +34,19 @@ void add_due_options(CLI::App& verb, DueOptions& options) {
   verb.add_flag("--if-due", options.asked,
                 "do nothing (exit code 0) unless a limit below is reached; for cron");
   verb.add_option("--due-after", options.after, "the version is this old: 12h, 1d");
-  verb.add_option("--due-events", options.events, "so many events are new");
-  verb.add_option("--due-items", options.items, "so many items changed or are new");
+  // CLI11 takes -1 for the largest number, which would never be reached.
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 40;
+  const CLI::Range counts(std::uint64_t{1}, kMost);
+  verb.add_option("--due-events", options.events, "so many events are new")->check(counts);
+  verb.add_option("--due-items", options.items, "so many items changed or are new")->check(counts);
   verb.add_option("--due-drift", options.drift,
                   "of the 100 items nearest to users at most this share is the same, e.g. 0.7")
       ->check(CLI::Range(0.0, 1.0));
 }
 
 void check_due_options(const DueOptions& options) {
+  // CLI11's range lets NaN through, with which no drift would ever be due.
+  if (std::isnan(options.drift)) throw ConfigError("--due-drift: is no number from 0 to 1");
   const bool any =
       !options.after.empty() || options.events > 0 || options.items > 0 || options.drift > 0;
   if (options.asked && !any) {

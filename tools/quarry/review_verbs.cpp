@@ -2,7 +2,6 @@
 #include "tools/quarry/review_verbs.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -34,22 +33,6 @@ bool as_written(const std::string& path, const std::string& format) {
 }
 
 }  // namespace
-
-void check_no_input(const std::string& path, const std::vector<std::string>& inputs) {
-  for (const std::string& out : {path, sidecar_of(path)}) {
-    struct stat mine = {};
-    if (::stat(out.c_str(), &mine) != 0) continue;
-    for (const std::string& input : inputs) {
-      struct stat other = {};
-      if (input.empty() || ::stat(input.c_str(), &other) != 0 || other.st_dev != mine.st_dev ||
-          other.st_ino != mine.st_ino)
-        continue;
-      throw ConfigError(fmt::format(
-          "--out {}: {} is {}, which is read here and would be lost; choose another --out", path,
-          out == path ? "the file" : out, input == out ? "an input" : input + ", an input"));
-    }
-  }
-}
 
 void check_replaced(const std::string& path, bool overwrite, const std::string& format,
                     const std::vector<std::string>& inputs) {

@@ -27,8 +27,6 @@ char table_separator(const std::string& path, const char* flag);
 /// check_export_target() does and where that is not so; ConfigError where it is one of `inputs`.
 void check_replaced(const std::string& path, bool overwrite, const std::string& format,
                     const std::vector<std::string>& inputs);
-/// Throws ConfigError where `path` or its sidecar is one of `inputs`, by whatever name or link.
-void check_no_input(const std::string& path, const std::vector<std::string>& inputs);
 /// The files that ids, titles and events of a set are read from.
 std::vector<std::string> files_of(const NamedSet& named);
 
