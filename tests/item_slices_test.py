@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import tempfile
+import time
 
-from cluster import ARRAY, BAD_DATA, GATE_FAILED, STOPPED, USAGE, Cluster, flip_byte, json_of, same_set
+from cluster import ARRAY, BAD_DATA, GATE_FAILED, STOPPED, USAGE, Cluster, flip_byte, json_of, reseal_plan, same_set
 from program import check, finish, manifest_of, quarry, text_of
 
 SHARDS, SLICES = 4, 3
@@ -66,6 +67,7 @@ def test_union(c, single):
     check(left_over(c, "plan.json") != [], "a killed search left nothing")
     check(len(c.status("plan.json")["unfinished"]) == len(left_over(c, "plan.json")), "what it left is not told")
     c.mine("plan.json", 4, what="--search")
+    check(left_over(c, "plan.json") == [], "the next worker leaves what a killed one left")
     check("there already" in c.mine("plan.json", 4, what="--search"), "a second time")
     state = c.status("plan.json")
     check(state["searches"] == SEARCHES and state["searches_missing"] == [], f"all searched: {state}")
@@ -154,11 +156,38 @@ def test_changed_inputs(c):
     check("events.csv" in c.mine("sliced.json", 1, ok=(BAD_DATA,), what="--search"), "a search of changed inputs")
     with open(c.path("events.csv"), "w", encoding="utf-8") as file:
         file.write(whole)
-    process = c.start("sliced.json", 1, what="--search")
+
+
+def test_stop(c):
+    """SIGTERM while a search writes: exit code 75, and nothing is left."""
+    folder = c.path("long")
+    quarry(c.program, "synth", "--out", folder, "--users", 4000, "--items", 20000, "--dim", 64, "--leaks", 0, "--force")
+    name = lambda file: os.path.join(folder, file)  # noqa: E731
+    long = Cluster(c.program, c.folder, ["--items", name("items.npy"), "--users", name("users.npy"), "--events", name("events.csv"),
+                                         "--catalogue", name("catalogue.csv"), "--recipe", "balanced"])
+    long.plan("long.json", 1, "--item-slices", 2)
+    process = long.start("long.json", 0, what="--search", more=["--tile", "32"])
+    while process.poll() is None and left_over(c, "long.json") == []:
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     process.communicate()
-    check(process.returncode in (STOPPED, 0, -signal.SIGTERM), f"a stopped search: exit {process.returncode}")
-    check(left_over(c, "sliced.json") == [], "a stopped search left something")
+    check(process.returncode == STOPPED, f"a stopped search: exit {process.returncode}")
+    check(left_over(c, "long.json") == [] and missing_searches(c, "long.json") == "0-1", "a stopped search left something")
+
+
+def test_hostile_plans(c):
+    """Plans with the right hash whose slices are not all of the items are refused, by searches and by shards."""
+    for name, slices, words in (("short", [[0, 320], [320, 576]], "end with item 575"), ("long", [[0, 320], [320, 640]], "end with item 639"),
+                                ("gap", [[0, 320], [352, 600]], "not one behind the other"), ("odd", [[0, 100], [100, 600]], "not one behind"),
+                                ("real", [[0, 320.5], [320.5, 600]], "not one behind"), ("three", [[0, 320, 1], [320, 600]], "not one behind"),
+                                ("text", "all", "not one behind"), ("below", [[0, -32], [-32, 600]], "not one behind")):
+        plan = json.loads(text_of(c.path("sliced.json")))
+        plan["work"]["item_slices"] = slices
+        reseal_plan(c.path(f"{name}.json"), plan)
+        for what in ("--search", "--shard"):
+            done = quarry(c.program, "mine", "--plan", c.path(f"{name}.json"), what, 0, ok=(BAD_DATA, GATE_FAILED))
+            refused = words in done.stderr or (what == "--shard" and done.returncode == GATE_FAILED)
+            check(refused, f"{name} {what}: exit {done.returncode}: {done.stderr}")
 
 
 def main():
@@ -177,6 +206,8 @@ def main():
         test_recipes(c)
         test_usage(c)
         test_changed_inputs(c)
+        test_stop(c)
+        test_hostile_plans(c)
     finish()
 
 

@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
+#include <numeric>
 
+#include "host/store/run_part.h"
 #include "host/store/slice_file.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/exact_math.h"
@@ -16,6 +18,7 @@
 #include "tests/support/mined.h"
 #include "tests/support/oracle.h"
 #include "tests/support/problems.h"
+#include "tests/support/worlds.h"
 
 namespace quarry {
 namespace {
@@ -25,10 +28,13 @@ int test_scale() {
   return scale != nullptr ? std::max(1, std::atoi(scale)) : 1;
 }
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
 /// The lists of one slice, kept.
 struct Kept {
   std::vector<std::uint64_t> row_key, list_end, keys;
-  std::vector<std::uint32_t> row_list;
+  std::vector<std::uint32_t> row_list, passed;
+  std::vector<float> pass_above;
   std::vector<std::uint8_t> complete;
 
   void take(const FoundLists& lists, const std::uint64_t* key) {
@@ -44,10 +50,13 @@ struct Kept {
       }
       list_end.push_back(keys.size());
       complete.push_back(lists.complete[q]);
+      passed.push_back(lists.passed != nullptr ? lists.passed[q] : 0);
+      pass_above.push_back(lists.pass_above != nullptr ? lists.pass_above[q] : kInfinity);
     }
   }
   SliceLists view() const {
-    return {row_key, row_list.data(), list_end.data(), complete.data(), keys.data()};
+    return {row_key,       row_list.data(),   list_end.data(), complete.data(),
+            passed.data(), pass_above.data(), keys.data()};
   }
 };
 
@@ -64,7 +73,7 @@ std::vector<ItemSlice> random_slices(test::Rng& rng, std::uint32_t items, std::u
 
 struct Sliced {
   test::Mined mined;
-  std::uint64_t lists = 0, longest = 0, incomplete = 0;
+  std::uint64_t lists = 0, incomplete = 0, passed = 0;
 };
 
 /// Every slice searched with threads and tiles of its own, then mined.
@@ -72,12 +81,11 @@ Sliced mine_sliced(const test::Problem& p, std::uint64_t number) {
   test::Rng rng{number * 77 + 5};
   MinerOptions options{.seed = p.seed, .round = p.round, .retriever = "exact"};
   std::vector<Kept> kept;
-  SearchDepth depth;
   Sliced sliced;
   for (const ItemSlice slice : random_slices(rng, static_cast<std::uint32_t>(p.inputs.items.rows),
                                              static_cast<std::uint32_t>(rng.in(2, 5)))) {
     options.exec.threads = static_cast<int>(rng.in(1, 3));
-    options.tile_rows = static_cast<std::uint32_t>(rng.in(1, 70));
+    options.tile_rows = static_cast<std::uint32_t>(rng.chance(50) ? rng.in(1, 3) : rng.in(1, 70));
     options.slice = slice;
     Miner miner(p.recipe, p.inputs, options);
     Kept& lists = kept.emplace_back();
@@ -87,9 +95,11 @@ Sliced mine_sliced(const test::Problem& p, std::uint64_t number) {
     sliced.lists += lists.list_end.size();
     sliced.incomplete += static_cast<std::uint64_t>(
         std::count(lists.complete.begin(), lists.complete.end(), std::uint8_t{0}));
-    depth = miner.first_search();
+    sliced.passed += std::accumulate(lists.passed.begin(), lists.passed.end(), std::uint64_t{0});
     for (std::size_t l = 0; l < lists.list_end.size(); ++l) {
-      for (const std::uint64_t key : lists.view().list(static_cast<std::uint32_t>(l))) {
+      const auto list = lists.view().list(static_cast<std::uint32_t>(l));
+      EXPECT_TRUE(std::is_sorted(list.rbegin(), list.rend()));
+      for (const std::uint64_t key : list) {
         EXPECT_GE(item_of_key(key), slice.first);
         EXPECT_LT(item_of_key(key), slice.end);
       }
@@ -98,7 +108,7 @@ Sliced mine_sliced(const test::Problem& p, std::uint64_t number) {
   std::vector<SliceLists> views;
   for (const Kept& lists : kept) views.push_back(lists.view());
   options.slice.reset();
-  options.found = std::make_shared<SlicedLists>(views, depth);
+  options.found = std::make_shared<SlicedLists>(views);
   options.exec.threads = static_cast<int>(rng.in(1, 3));
   options.tile_rows = static_cast<std::uint32_t>(rng.in(1, 200));
   sliced.mined = test::mine_all(p.recipe, p.inputs, p.rows_view, options);
@@ -111,7 +121,8 @@ bool searches(const Recipe& recipe) {
 }
 
 TEST(SlicedLists, WhatIsMinedOfSlicesIsWhatOneSearchGives) {
-  std::uint64_t rows = 0, lists = 0, incomplete = 0, again = 0, served = 0, problems = 0;
+  std::uint64_t rows = 0, lists = 0, incomplete = 0, again = 0, served = 0, problems = 0,
+                passed = 0;
   for (std::uint64_t number = 1; number <= 150ull * test_scale(); ++number) {
     const auto p = number % 3 == 0
                        ? test::make_scanned(number)
@@ -128,6 +139,7 @@ TEST(SlicedLists, WhatIsMinedOfSlicesIsWhatOneSearchGives) {
     incomplete += sliced.incomplete;
     again += sliced.mined.report.deepened_rows;
     ++problems;
+    passed += sliced.passed;
     served += sliced.mined.report.search.queries == 0 ? 1 : 0;
     EXPECT_LE(sliced.mined.report.search.queries, sliced.mined.report.deepened_rows);
   }
@@ -135,6 +147,7 @@ TEST(SlicedLists, WhatIsMinedOfSlicesIsWhatOneSearchGives) {
   EXPECT_GT(incomplete, lists / 10);
   EXPECT_GT(served, problems / 4);
   EXPECT_GT(again, 0u);
+  EXPECT_GT(passed, lists);
   std::printf(
       "%s\n",
       fmt::format(
@@ -142,6 +155,41 @@ TEST(SlicedLists, WhatIsMinedOfSlicesIsWhatOneSearchGives) {
           "not all of it; {} rows searched again",
           rows, problems, served, lists, incomplete, again)
           .c_str());
+}
+
+TEST(SlicedLists, RowsOfAUserThatTilesPartedKeepTheirOwnCeilings) {
+  constexpr const char* kMargin = R"(
+name = "margin"
+k = 8
+[safety]
+filters = [{ kind = "positives" }]
+[[branch]]
+name = "hard"
+source = { kind = "topk", pool = 20 }
+filters = [{ kind = "relative_margin", ratio = 0.6, against = "min" }]
+)";
+  const Recipe recipe = parse_recipe(kMargin, "margin.toml", 0);
+  const auto w = test::make_world(
+      {.users = 40, .items = 2000, .dim = 12, .rows_per_user = 5, .ties = false, .seed = 4});
+  const RowsView rows = test::view_of(w->rows);
+  MinerOptions options{.exec = {.threads = 1}, .seed = 3, .retriever = "exact"};
+  const test::Mined whole = test::mine_all(recipe, w->inputs, rows, options);
+  std::vector<Kept> kept(2);
+  for (std::uint32_t s = 0; s < 2; ++s) {
+    options.slice = s == 0 ? ItemSlice{0, 992} : ItemSlice{992, 2000};
+    options.tile_rows = 3 + s;  // of five rows of a user some stand in each tile
+    Miner miner(recipe, w->inputs, options);
+    miner.find(rows, [&](const FoundLists& found, std::uint64_t first) {
+      kept[s].take(found, rows.key + first);
+    });
+    EXPECT_GT(std::accumulate(kept[s].passed.begin(), kept[s].passed.end(), 0u), 100u);
+  }
+  options.slice.reset();
+  options.tile_rows = 64;
+  options.found = std::make_shared<SlicedLists>(std::vector{kept[0].view(), kept[1].view()});
+  const test::Mined sliced = test::mine_all(recipe, w->inputs, rows, options);
+  EXPECT_EQ(test::difference(sliced, whole), "");
+  EXPECT_GT(sliced.report.search.queries, 0u);
 }
 
 /// Items by score, then number, of a slice; brute force.
@@ -214,45 +262,94 @@ TEST(SliceRetriever, ReadsNoOtherRowsAndCountsWhatTheGoalSays) {
   }
 }
 
+/// A list of row 42, of a slice.
+Kept kept(std::vector<std::pair<float, std::uint32_t>> list, bool complete,
+          std::uint32_t passed = 0, float pass_above = kInfinity) {
+  Kept k;
+  k.row_key = {42};
+  k.row_list = {0};
+  for (const auto& [score, item] : list) k.keys.push_back(score_key(score, item));
+  k.list_end = {k.keys.size()};
+  k.complete = {complete ? std::uint8_t{1} : std::uint8_t{0}};
+  k.passed = {passed};
+  k.pass_above = {pass_above};
+  return k;
+}
+
+struct Merged {
+  std::vector<std::uint32_t> items;
+  bool complete;
+  std::uint32_t passed = 0;
+  bool operator==(const Merged&) const = default;
+};
+
+Merged merged(std::vector<SliceLists> slices, std::uint32_t most) {
+  const SlicedLists lists(std::move(slices));
+  const std::uint32_t row = lists.row(42);
+  std::vector<std::uint32_t> items(lists.room(row, most));
+  std::vector<float> scores(items.size());
+  const MergedList list = lists.merge(row, most, items.data(), scores.data());
+  EXPECT_LE(list.count, items.size());
+  EXPECT_TRUE(std::is_sorted(scores.rbegin() + (items.size() - list.count), scores.rend()));
+  items.resize(list.count);
+  return {items, list.complete, list.passed};
+}
+
 TEST(SlicedLists, AListIsUsedAsFarAsEverySliceGoes) {
   // Slice 0 ends at 0.5, slice 1 at 0.7 with more behind it, slice 2 has nothing more.
-  const auto kept = [](std::vector<std::pair<float, std::uint32_t>> list, bool complete) {
-    Kept k;
-    k.row_key = {42};
-    k.row_list = {0};
-    for (const auto& [score, item] : list) k.keys.push_back(score_key(score, item));
-    k.list_end = {k.keys.size()};
-    k.complete = {complete ? std::uint8_t{1} : std::uint8_t{0}};
-    return k;
-  };
   const Kept a = kept({{0.9f, 1}, {0.7f, 9}, {0.5f, 2}}, false);
   const Kept b = kept({{0.8f, 40}, {0.7f, 33}}, false);
   const Kept c = kept({{0.95f, 70}, {0.1f, 65}}, true);
   const Kept nothing = kept({}, false), none = kept({}, true);
-  const auto merged = [](std::vector<SliceLists> slices, std::uint32_t most) {
-    std::vector<std::uint64_t> keys;
-    const bool complete = SlicedLists(std::move(slices), {}).merge(42, most, keys);
-    std::vector<std::uint32_t> items;
-    for (const std::uint64_t key : keys) items.push_back(item_of_key(key));
-    return std::pair{items, complete};
-  };
-  using Items = std::vector<std::uint32_t>;
-  EXPECT_EQ(merged({a.view(), b.view(), c.view()}, 9), (std::pair{Items{70, 1, 40, 9, 33}, false}));
-  EXPECT_EQ(merged({a.view(), b.view(), c.view()}, 2), (std::pair{Items{70, 1}, false}));
-  EXPECT_EQ(merged({c.view(), none.view()}, 9), (std::pair{Items{70, 65}, true}));
-  EXPECT_EQ(merged({c.view()}, 1), (std::pair{Items{70}, false}));
-  EXPECT_EQ(merged({c.view(), nothing.view()}, 9), (std::pair{Items{}, false}));
-  std::vector<std::uint64_t> keys;
-  EXPECT_THROW(SlicedLists({a.view()}, {}).merge(43, 9, keys), InputError);
-  Kept other = a;
-  other.row_key = {43};
-  EXPECT_THROW(SlicedLists({a.view(), other.view()}, {}), InputError);
-  other.row_key = {42, 42};
-  other.row_list = {0, 0};
-  EXPECT_THROW(SlicedLists({other.view()}, {}), InputError);
-  EXPECT_TRUE(SlicedLists({a.view()}, {50, 30, 0}).serves({50, 30, 99}));
-  EXPECT_FALSE(SlicedLists({a.view()}, {50, 30, 0}).serves({51, 30, 99}));
-  EXPECT_FALSE(SlicedLists({a.view()}, {50, 30, 0}).serves({50, 31, 99}));
+  EXPECT_EQ(merged({a.view(), b.view(), c.view()}, 9), (Merged{{70, 1, 40, 9, 33}, false}));
+  EXPECT_EQ(merged({a.view(), b.view(), c.view()}, 2), (Merged{{70, 1}, false}));
+  EXPECT_EQ(merged({c.view(), none.view()}, 9), (Merged{{70, 65}, true}));
+  EXPECT_EQ(merged({c.view()}, 1), (Merged{{70}, false}));
+  EXPECT_EQ(merged({c.view(), nothing.view()}, 9), (Merged{{}, false}));
+}
+
+TEST(SlicedLists, WhatWasPassedOverAddsUpWhereAllOfItIsAheadOfTheEnd) {
+  // Slice 0 passed over three items above 0.8, slice 1 two above 0.75.
+  const Kept a = kept({{0.79f, 1}, {0.5f, 2}}, false, 3, 0.8f);
+  const Kept b = kept({{0.9f, 41}, {0.6f, 40}}, false, 2, 0.75f);
+  EXPECT_EQ(merged({a.view(), b.view()}, 9), (Merged{{41, 1, 40}, false, 5}));
+  // Cut above the lower of both: slice 1's two may be behind it.
+  EXPECT_EQ(merged({a.view(), b.view()}, 2), (Merged{{}, false, 0}));
+  EXPECT_EQ(merged({a.view(), b.view()}, 3), (Merged{{41, 1, 40}, false, 5}));
+  // A list that ended above its own bound counted too few.
+  const Kept early = kept({{0.95f, 70}, {0.85f, 71}}, false, 1, 0.8f);
+  EXPECT_EQ(merged({a.view(), early.view()}, 9), (Merged{{}, false, 0}));
+  // All items of both slices, listed or passed over.
+  const Kept whole = kept({{0.7f, 1}}, true, 3, 0.8f), other = kept({}, true, 4, 0.1f);
+  EXPECT_EQ(merged({whole.view(), other.view()}, 9), (Merged{{1}, true, 7}));
+}
+
+TEST(SlicedLists, RowsAreFoundInAnyOrderAndNowhereElse) {
+  Kept a, b;
+  for (Kept* k : {&a, &b}) {
+    k->row_key = {7, 42, 5};
+    k->row_list = {0, 1, 1};
+    k->keys = {score_key(1.0f, 10), score_key(2.0f, 20)};
+    k->list_end = {1, 2};
+    k->complete = {1, 1};
+    k->passed = {0, 0};
+    k->pass_above = {kInfinity, kInfinity};
+  }
+  b.row_key = {42, 5, 7};
+  b.row_list = {1, 0, 0};
+  b.keys = {score_key(1.0f, 64), score_key(2.0f, 65)};
+  const SlicedLists lists({a.view(), b.view()});
+  EXPECT_EQ(merged({a.view(), b.view()}, 9), (Merged{{20, 65}, true}));
+  EXPECT_TRUE(SlicedLists({a.view()}).share_lists(lists.row(42), lists.row(5)));
+  EXPECT_FALSE(lists.share_lists(lists.row(42), lists.row(5)));
+  EXPECT_FALSE(lists.share_lists(lists.row(7), lists.row(42)));
+  EXPECT_THROW(lists.row(43), InputError);
+  Kept other = b;
+  other.row_key[0] = 43;
+  EXPECT_THROW(SlicedLists({a.view(), other.view()}), InputError);
+  other.row_key = {42, 42, 7};
+  EXPECT_THROW(SlicedLists({other.view()}), InputError);
+  EXPECT_THROW(SlicedLists({a.view(), other.view()}), InputError);
 }
 
 TEST(SliceFile, IsThereWholeOrNotAtAll) {
@@ -262,8 +359,19 @@ TEST(SliceFile, IsThereWholeOrNotAtAll) {
   const std::vector<std::uint8_t> complete = {0, 1};
   const std::vector<std::uint64_t> key = {100, 7, 1ull << 60};
   // List 0 is {5, 3}, list 1 {0}.
-  const FoundLists found{
-      3, 2, 2, query.data(), items.data(), scores.data(), count.data(), complete.data()};
+  const std::vector<std::uint32_t> passed = {0, 4};
+  const std::vector<float> above = {kInfinity, 0.5f};
+  const FoundLists found{3,
+                         2,
+                         2,
+                         query.data(),
+                         items.data(),
+                         scores.data(),
+                         count.data(),
+                         complete.data(),
+                         passed.data(),
+                         above.data()};
+  const ItemSlice slice{0, 32};
   const std::string path = dir.path() + "/lists";
   {
     SliceFileWriter writer(dir.path(), "lists");
@@ -278,7 +386,7 @@ TEST(SliceFile, IsThereWholeOrNotAtAll) {
     writer.commit("{\"about\": 1}");
   }
   {
-    const SliceFile file(path);
+    const SliceFile file(path, slice);
     const SliceLists& lists = file.lists();
     EXPECT_EQ(file.about(), "{\"about\": 1}");
     EXPECT_EQ(file.entries(), 6u);
@@ -291,18 +399,50 @@ TEST(SliceFile, IsThereWholeOrNotAtAll) {
     EXPECT_EQ(score_of_key(lists.list(2)[1]), -0.25f);
     EXPECT_EQ(lists.list(3).size(), 1u);
     EXPECT_EQ(lists.complete[3], 1);
+    EXPECT_EQ(lists.passed[3], 4u);
+    EXPECT_EQ(lists.pass_above[3], 0.5f);
+    EXPECT_EQ(lists.pass_above[2], kInfinity);
+    EXPECT_THROW(SliceFile(path, {0, 5}), InputError);  // item 5 is of another slice
+    EXPECT_THROW(SliceFile(path, {1, 32}), InputError);
   }
   const std::string whole = testing::read_bytes(path);
   for (std::size_t at = 0; at < whole.size(); ++at) {
     std::string flipped = whole;
     flipped[at] = static_cast<char>(flipped[at] ^ 16);
     dir.write("lists", flipped);
-    EXPECT_THROW(SliceFile{path}, InputError) << at;
+    EXPECT_THROW(SliceFile(path, slice), InputError) << at;
   }
   for (std::size_t length = 1; length < whole.size(); length += 7) {
     dir.write("lists", whole.substr(0, length));
-    EXPECT_THROW(SliceFile{path}, InputError) << length;
+    EXPECT_THROW(SliceFile(path, slice), InputError) << length;
   }
+}
+
+TEST(SliceFile, WritersOfOneNameDoNotDisturbEachOther) {
+  const testing::TempDir dir;
+  const std::vector<std::uint32_t> items = {5, 4}, wrong = {4, 5}, count = {2};
+  const std::vector<float> scores = {0.5f, 0.5f};
+  const std::vector<std::uint8_t> complete = {1};
+  const std::uint64_t key = 1;
+  const auto lists = [&](const std::vector<std::uint32_t>& of) {
+    return FoundLists{1, 1, 2, nullptr, of.data(), scores.data(), count.data(), complete.data()};
+  };
+  SliceFileWriter one(dir.path(), "lists"), two(dir.path(), "lists");  // of one process, as of two
+  one.append(lists(wrong), &key);
+  two.append(lists(wrong), &key);
+  one.commit("{}");
+  EXPECT_EQ(SliceFile(dir.path_of("lists"), {0, 32}).entries(), 2u);
+  two.commit("{}");
+  EXPECT_EQ(SliceFile(dir.path_of("lists"), {0, 32}).entries(), 2u);
+  dir.write(".lists.partial-elsewhere-1-0", "of another machine");
+  std::string own = unfinished_prefix("lists") + "99999-0";
+  dir.write(own, "of a writer that was killed");
+  SliceFileWriter three(dir.path(), "lists");
+  EXPECT_FALSE(std::filesystem::exists(dir.path_of(own)));
+  EXPECT_TRUE(std::filesystem::exists(dir.path_of(".lists.partial-elsewhere-1-0")));
+  three.append(lists(items), &key);  // the larger item of two equal scores first
+  three.commit("{}");
+  EXPECT_THROW(SliceFile(dir.path_of("lists"), {0, 32}), InputError);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ SearchDepth depth_at(const Miner::State& s, const SearchDepth& first, const Sear
   const std::uint32_t wanted = after_steps(first.wanted, step.wanted, s.max_depth);
   const std::uint32_t plain = after_steps(first.plain, step.wanted, s.max_depth);
   std::uint32_t most = most_at(s, wanted);
-  if (step.doubled == 0) return {plain, wanted, most};
+  if (step.doubled == 0) return {plain, wanted, most, step.found};
   for (std::uint32_t i = 0; i < step.doubled && most < longest(s); ++i)
     most = scaled(most, 2, 1, longest(s));
   // Few rows are searched without a goal, to the same place.
@@ -46,6 +46,7 @@ SearchDepth depth_at(const Miner::State& s, const SearchDepth& first, const Sear
 /// the last one, which is no scan.
 SearchStep next_step(const Miner::State& s, const SearchDepth& first, const SearchStep& step,
                      const ShortRow& row) {
+  if (step.found) return {};
   // Four times as much is wanted, so that the list is as long as it was.
   SearchStep next{step.wanted + 1, step.doubled - std::min(step.doubled, 2u)};
   while (depth_at(s, first, next).most < row.length) {
@@ -86,7 +87,7 @@ void search_once(Miner::State& s, const TileJob& job, const TileRows& rows,
                         rows.places != nullptr ? rows.places + at : nullptr};
     s.tile->run(job, part, depth, s.short_rows, report);
   }
-  QUARRY_CHECK(s.short_rows.empty() || depth.wanted < s.max_depth);
+  QUARRY_CHECK(s.short_rows.empty() || step.found || depth.wanted < s.max_depth);
   report.deepened_rows += s.short_rows.size();
   for (const ShortRow& row : s.short_rows)
     s.waiting.push_back({next_step(s, first, step, row), row.place});
@@ -146,15 +147,11 @@ std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted) {
   return static_cast<std::uint32_t>(std::max<std::uint64_t>(most, wanted));
 }
 
-SearchDepth first_depth_of(const Miner::State& s) {
-  return {std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
-}
-
 SearchDepth first_search_of(Miner::State& s, const TileJob& job, std::uint32_t first,
                             std::uint32_t num_rows) {
   if (s.reach > 1 && shares_queries(job, first, num_rows))
     s.reach = std::max(s.reach, kSharedReach);
-  return first_depth_of(s);
+  return {std::max(s.plain_depth, s.depth), s.depth, most_at(s, s.depth)};
 }
 
 void make_room_in_lists(Miner::State& s, std::uint64_t budget) {
@@ -182,7 +179,8 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   try {
     const SearchDepth start = first_search_of(s, job, first, num_rows);
     s.waiting.clear();
-    search_once(s, job, {first, num_rows, nullptr}, start, {}, stop);
+    const SearchStep to_begin{.found = s.options.found != nullptr};
+    search_once(s, job, {first, num_rows, nullptr}, start, to_begin, stop);
     while (!s.waiting.empty()) {
       const SearchStep step = take_waiting(s);
       search_once(s, job, {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()}, start,
@@ -198,6 +196,7 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
   const std::uint64_t again = report.deepened_rows - s.report.deepened_rows;
   const std::uint64_t cut_short = s.tile->cut_short() - cut_short_before;
+  // But for rows that lists of slices were not enough for: they say nothing of searches.
   if (again * 8 > num_rows && s.options.found == nullptr) {
     const bool toward = s.retriever->stats().toward > before.toward;
     if (toward && cut_short * 2 > again && s.reach < kMaxReach) {

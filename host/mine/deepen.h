@@ -24,9 +24,7 @@ std::uint32_t rows_within(const Compiled& compiled, std::uint32_t depth, std::ui
 /// How long lists may become at a depth. Not nearly all items: these are found without a scan.
 std::uint32_t most_at(const Miner::State& s, std::uint32_t wanted);
 
-/// What every tile's first search is for, before any row was mined.
-SearchDepth first_depth_of(const Miner::State& s);
-/// The same for some rows of a job, with longer lists where these share queries.
+/// What the first search of some rows of a job is for, with longer lists where these share queries.
 SearchDepth first_search_of(Miner::State& s, const TileJob& job, std::uint32_t first,
                             std::uint32_t num_rows);
 

@@ -331,8 +331,6 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
   }
 }
 
-SearchDepth Miner::first_search() const { return first_depth_of(*state_); }
-
 void Miner::find(const RowsView& rows,
                  const std::function<void(const FoundLists&, std::uint64_t)>& sink,
                  const std::atomic<bool>* stop) {
@@ -346,8 +344,20 @@ void Miner::find(const RowsView& rows,
     stop_if_asked(stop);
     const auto n =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
-    const TileJob job = s.host_stage.load(s.options.exec, rows, first, n, dim, s.batch);
-    sink(s.tile->find(job, {0, n, nullptr}, first_search_of(s, job, 0, n)), first);
+    FoundLists found;
+    try {
+      const TileJob job = s.host_stage.load(s.options.exec, rows, first, n, dim, s.batch);
+      found = s.tile->find(job, {0, n, nullptr}, first_search_of(s, job, 0, n));
+    } catch (const OutOfMemory&) {
+      if (s.tile_rows == 1) throw;
+      halve_tiles(s);
+      continue;
+    } catch (const std::bad_alloc&) {
+      if (s.tile_rows == 1) throw_no_memory();
+      halve_tiles(s);
+      continue;
+    }
+    sink(found, first);
     first += n;
   }
 }

@@ -142,12 +142,10 @@ class Miner {
             const std::atomic<bool>* stop = nullptr);
 
   /// Searches options.slice for the rows, tile by tile, and hands each tile's lists to `sink` with
-  /// the place of its first row: what mine() with options.found begins with. Lists are
-  /// as long as first_search() and the recipe's filters say. Rows and errors as mine().
+  /// the place of its first row: what mine() with options.found begins with. Rows and errors as
+  /// mine(); a tile that finds no memory is halved likewise.
   void find(const RowsView& rows, const std::function<void(const FoundLists&, std::uint64_t)>& sink,
             const std::atomic<bool>* stop = nullptr);
-  /// What a search is for to begin with, a fact of recipe and inputs.
-  SearchDepth first_search() const;
 
   /// Mines one batch, as a training step asks for it. Every pointer in `rows` and `out` is memory
   /// of the Miner's device (host memory on the CPU); a column of `out` may be null: not wanted.

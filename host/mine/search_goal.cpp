@@ -76,7 +76,7 @@ bool settles(const Plan& plan, const World& world, const Branch& branch) {
 
 }  // namespace
 
-SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled, bool lists_all)
+SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled, bool in_order)
     : compiled_(compiled) {
   if (exec.device != Device::kCpu) return;  // plan and world are where the host cannot read
   const Plan& plan = compiled.plan;
@@ -121,7 +121,7 @@ SearchGoals::SearchGoals(const Exec& exec, const Compiled& compiled, bool lists_
         return dismisses(plan, *b, is_scanned) &&
                std::min(b->max_rank, world.num_items) == last_rank;
       });
-  if (lists_all) passes_ = settles_ = dismisses_ = false;
+  if (in_order) settles_ = dismisses_ = false;
   complete_ = std::all_of(branches_.begin(), branches_.end(), [&](const Branch* b) {
     return std::all_of(plan.filters + b->first_filter,
                        plan.filters + b->first_filter + b->num_filters, [&](const Filter& f) {

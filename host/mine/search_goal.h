@@ -19,9 +19,9 @@ namespace quarry {
 /// filters come before it, what is above is listed for them, in no order.
 class SearchGoals {
  public:
-  /// lists_all: what a search may leave out of lists, or out of order, is listed in order all the
-  /// same, so that lists can be merged with those of other items.
-  SearchGoals(const Exec& exec, const Compiled& compiled, bool lists_all = false);
+  /// in_order: what lists may hold out of order is listed in order all the same, so that they can
+  /// be merged with those of other items.
+  SearchGoals(const Exec& exec, const Compiled& compiled, bool in_order = false);
   /// False if the recipe has nothing that a search could use.
   bool any() const { return any_; }
   /// True if a scan applies every filter: what counts is what survives, but for the last bits of
@@ -35,6 +35,8 @@ class SearchGoals {
   std::uint32_t rejected() const { return rejected_; }
   /// What is above every ceiling is counted and not listed.
   bool passes() const { return passes_; }
+  /// Of the queries of the last batch, where passes(): what is above is passed over.
+  const float* pass_above() const { return pass_above_.data(); }
   /// Of the queries of the last batch, what their rows reject above; null: nothing.
   const float* ceilings() const { return has_ceiling_ ? ceiling_.data() : nullptr; }
   /// For the queries of a batch on the CPU whose positives are scored. users: [num_queries] of each

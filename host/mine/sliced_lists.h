@@ -3,10 +3,7 @@
 
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
-
-#include "host/mine/search_depth.h"
 
 namespace quarry {
 
@@ -19,16 +16,22 @@ struct FoundLists {
   const float* scores = nullptr;           ///< [queries, stride] exact
   const std::uint32_t* count = nullptr;    ///< [queries]
   const std::uint8_t* complete = nullptr;  ///< [queries] 1: there are no more items
+  /// [queries] items above pass_above that are counted and not listed, whole where the list goes
+  /// down to it; null: everything is listed.
+  const std::uint32_t* passed = nullptr;
+  const float* pass_above = nullptr;
 };
 
-/// Lists of a slice for rows, in parts that share nothing. Borrowed. Each list has the best items
-/// of the slice by score_key, largest first, down to its last entry; or all of them.
+/// Lists of a slice for rows. Borrowed. Each list has the best items of the slice by score_key,
+/// largest first, down to its last entry, or all of them; but for those that were passed over.
 struct SliceLists {
   std::span<const std::uint64_t> row_key;
   const std::uint32_t* row_list = nullptr;  ///< [rows] the list of each row
   const std::uint64_t* list_end = nullptr;  ///< [lists] behind its last entry; it begins where the
                                             ///< one before ends
   const std::uint8_t* complete = nullptr;   ///< [lists] 1: all items of the slice
+  const std::uint32_t* passed = nullptr;    ///< [lists] as FoundLists
+  const float* pass_above = nullptr;        ///< [lists] as FoundLists; infinite: nothing is passed
   const std::uint64_t* keys = nullptr;      ///< score_key of each entry, items of the whole table
   std::span<const std::uint64_t> list(std::uint32_t l) const {
     const std::uint64_t begin = l > 0 ? list_end[l - 1] : 0;
@@ -36,27 +39,37 @@ struct SliceLists {
   }
 };
 
+/// What slices have of a row.
+struct MergedList {
+  std::uint32_t count = 0;   ///< entries written
+  std::uint32_t passed = 0;  ///< items ahead of them that are not listed
+  bool complete = false;     ///< there are no more items
+};
+
 /// Slices that together are all items.
 class SlicedLists {
  public:
-  /// depth: what all of them were searched for. The rows are the same in all, in any order. Throws
-  /// InputError where they are not, or a key repeats.
-  SlicedLists(std::vector<SliceLists> slices, SearchDepth depth);
-  /// A first search; false: it asks for more than the lists were searched for.
-  bool serves(SearchDepth depth) const {
-    return depth.wanted <= depth_.wanted && depth.plain <= depth_.plain;
-  }
-  /// The best items of the row, at most `most`, largest key first: what every slice has down to
-  /// where it ends. True: there are no more. Throws InputError for a row that is not there.
-  bool merge(std::uint64_t row_key, std::uint32_t most, std::vector<std::uint64_t>& keys) const;
+  /// The rows are the same in all, in any order. Throws InputError where they are not, or a key
+  /// repeats, naming the slice by its place.
+  explicit SlicedLists(std::vector<SliceLists> slices);
+  /// A row's number here. Throws InputError for one that is not there.
+  std::uint32_t row(std::uint64_t key) const;
+  /// Every slice has the two rows in one list.
+  bool share_lists(std::uint32_t row, std::uint32_t other) const;
+  /// No fewer entries than merge() will write for the row.
+  std::uint32_t room(std::uint32_t row, std::uint32_t most) const;
+  /// The best items of the row, at most `most`, best first: what every slice has down to where it
+  /// ends; nothing where it is not known how many were passed over ahead of that.
+  MergedList merge(std::uint32_t row, std::uint32_t most, std::uint32_t* items,
+                   float* scores) const;
 
  private:
-  /// (row key, place in the slice), ascending.
-  using Rows = std::vector<std::pair<std::uint64_t, std::uint32_t>>;
+  std::uint32_t list_of(std::size_t slice, std::uint32_t row) const;
 
   std::vector<SliceLists> slices_;
-  std::vector<Rows> rows_;
-  SearchDepth depth_;
+  std::vector<std::uint32_t> by_key_;  ///< rows of slice 0, ascending by key
+  /// By slice, the place there of each row of slice 0; empty: the same.
+  std::vector<std::vector<std::uint32_t>> places_;
 };
 
 }  // namespace quarry

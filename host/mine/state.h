@@ -10,9 +10,10 @@
 namespace quarry {
 
 /// How much more than in a tile's first search is wanted: four times, so many times; and how often
-/// lists are twice as long as that calls for.
+/// lists are twice as long as that calls for. Before all of them: what was found in slices.
 struct SearchStep {
   std::uint32_t wanted = 0, doubled = 0;
+  bool found = false;
   auto operator<=>(const SearchStep&) const = default;
 };
 struct WaitingRow {

@@ -29,7 +29,7 @@ void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
   }
   if (c_.retriever != nullptr) {
     const StageTimer timer(report.seconds.retrieve);
-    if (!take_found(job, rows, depth)) retrieve(depth);
+    depth.found ? take_found(job, rows, depth) : retrieve(depth);
   }
   merge_ = MergeArgs{};
   merge_.world = &c_.compiled.world;
@@ -66,12 +66,23 @@ void Tile::run(const TileJob& job, const TileRows& rows, SearchDepth depth,
 }
 
 FoundLists Tile::find(const TileJob& job, const TileRows& rows, SearchDepth depth) {
-  QUARRY_CHECK(c_.exec.device == Device::kCpu && c_.lists_all);
+  QUARRY_CHECK(c_.exec.device == Device::kCpu && c_.in_order);
   admit_rows(job, rows);
   retrieve(depth);
-  return {num_rows_,           batch_.num_queries,    stride_,
-          batch_.query,        found_items_.host(),   found_scores_.host(),
-          found_count_.host(), found_complete_.host()};
+  FoundLists found;
+  found.num_rows = num_rows_;
+  found.num_queries = batch_.num_queries;
+  found.stride = stride_;
+  found.query = batch_.query;
+  found.items = found_items_.host();
+  found.scores = found_scores_.host();
+  found.count = found_count_.host();
+  found.complete = found_complete_.host();
+  if (passing_ && goals_.passes()) {
+    found.passed = found_passed_.host();
+    found.pass_above = goals_.pass_above();
+  }
+  return found;
 }
 
 /// Rows, their queries, and the scores of their positives.
@@ -178,35 +189,39 @@ void Tile::reserve_found(std::uint32_t stride, bool counts_passed) {
   certified_.resize(c_.exec, n);
 }
 
-/// Lists that searches of slices left, in the place of a first search. False: there are none, or
-/// it is for rows that they were not enough for.
-bool Tile::take_found(const TileJob& job, const TileRows& rows, SearchDepth depth) {
-  if (c_.found == nullptr || !c_.found->serves(depth)) return false;
+/// Lists that searches of slices left, in the place of a search.
+void Tile::take_found(const TileJob& job, const TileRows& rows, SearchDepth depth) {
   const std::uint32_t n = batch_.num_queries;
-  if (merged_.size() < n) merged_.resize(n);
-  // A row of each query: which one does not matter, every list holds what is best of its slice.
-  row_of_query_.resize(n);
-  for (std::uint32_t i = 0; i < num_rows_; ++i) row_of_query_[query_of(batch_, i)] = rows.at(i);
-  complete_.resize(n);
-  parallel_for(c_.exec, n, 16, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t q = begin; q < end; ++q) {
-      complete_[q] = c_.found->merge(job.rows.key[row_of_query_[q]],
-                                     std::max(depth.most, depth.plain), merged_[q]);
-    }
-  });
-  std::size_t longest = 1;
-  for (std::uint32_t q = 0; q < n; ++q) longest = std::max(longest, merged_[q].size());
-  reserve_found(static_cast<std::uint32_t>(longest), false);
-  for (std::uint32_t q = 0; q < n; ++q) {
-    found_count_.host()[q] = static_cast<std::uint32_t>(merged_[q].size());
-    found_complete_.host()[q] = complete_[q];
-    certified_.host()[q] = 1;
-    for (std::size_t j = 0; j < merged_[q].size(); ++j) {
-      found_items_.host()[q * longest + j] = item_of_key(merged_[q][j]);
-      found_scores_.host()[q * longest + j] = score_of_key(merged_[q][j]);
+  const std::uint32_t most = std::max(depth.most, depth.plain);
+  // Rows of one query that stand in several lists, as where a tile's end parted them, are rejected
+  // by other ceilings than those by which a list passed over items.
+  constexpr std::uint32_t kUnset = kNoItem - 1;
+  list_row_.assign(n, kUnset);
+  std::uint32_t room = 1;
+  for (std::uint32_t i = 0; i < num_rows_; ++i) {
+    std::uint32_t& row = list_row_[query_of(batch_, i)];
+    const std::uint32_t own = c_.found->row(job.rows.key[rows.at(i)]);
+    if (row == kUnset) {
+      row = own;
+      room = std::max(room, c_.found->room(own, most));
+    } else if (row != kNoItem && !c_.found->share_lists(row, own)) {
+      row = kNoItem;
     }
   }
-  return true;
+  reserve_found(room, true);
+  parallel_for(c_.exec, n, 16, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t q = begin; q < end; ++q) {
+      MergedList merged;
+      if (list_row_[q] != kNoItem) {
+        merged = c_.found->merge(list_row_[q], room, found_items_.host() + q * room,
+                                 found_scores_.host() + q * room);
+      }
+      found_count_.host()[q] = merged.count;
+      found_passed_.host()[q] = merged.passed;
+      found_complete_.host()[q] = merged.complete ? 1 : 0;
+      certified_.host()[q] = 1;
+    }
+  });
 }
 
 void Tile::gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows) {

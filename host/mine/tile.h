@@ -37,8 +37,8 @@ struct TileContext {
   const MinerInputs& inputs;
   Retriever* retriever;                ///< null without a topk branch
   Retriever* near_retriever;           ///< null without a near branch
-  bool lists_all = false;              ///< for find(): SearchGoals::lists_all
-  const SlicedLists* found = nullptr;  ///< lists that searches begin with; null: there are none
+  bool in_order = false;               ///< for find(): SearchGoals
+  const SlicedLists* found = nullptr;  ///< for SearchDepth::found
 };
 
 /// The rows of a call and where their negatives go. `rows` and `out` are memory of the Exec, every
@@ -69,7 +69,7 @@ struct ShortRow {
 class Tile {
  public:
   explicit Tile(const TileContext& context)
-      : c_(context), goals_(context.exec, context.compiled, context.lists_all) {}
+      : c_(context), goals_(context.exec, context.compiled, context.in_order) {}
 
   /// Mines rows at `depth`, writes them to job.out, and appends those that are not final to
   /// `short_rows`. Counts final rows into `report`.
@@ -109,7 +109,7 @@ class Tile {
   void admit_rows(const TileJob& job, const TileRows& rows);
   void retrieve(SearchDepth depth);
   void reserve_found(std::uint32_t stride, bool counts_passed);
-  bool take_found(const TileJob& job, const TileRows& rows, SearchDepth depth);
+  void take_found(const TileJob& job, const TileRows& rows, SearchDepth depth);
   void gather_candidates(std::uint32_t b, const TileJob& job, const TileRows& rows);
   void gather_listed(std::uint32_t b);
   void gather_pool(std::uint32_t b);
@@ -148,9 +148,7 @@ class Tile {
   TileArray<std::uint32_t> found_items_, found_count_, found_passed_;
   bool passing_ = false;  ///< found_passed_ holds
   TileArray<float> found_scores_;
-  std::vector<std::vector<std::uint64_t>> merged_;  ///< lists of slices, by query
-  std::vector<std::uint32_t> row_of_query_;
-  std::vector<std::uint8_t> complete_;
+  std::vector<std::uint32_t> list_row_;  ///< by query, the row of the slices' lists; kNoItem: none
   TileArray<std::uint8_t> found_complete_, certified_;
   TileArray<std::uint32_t> near_found_, near_count_;
   TileArray<float> near_scores_, near_queries_;

@@ -8,12 +8,14 @@
 
 #include "host/data/input_file.h"
 #include "host/mine/sliced_lists.h"
+#include "index/item_slice.h"
 
 namespace quarry {
 
 /// Writes the file beside its place and puts it there by one rename. A writer that is destroyed
 /// before commit() leaves nothing; one that is killed leaves `.<name>.partial-…`, which nobody
-/// takes for a file. Holds 12 bytes per row and 9 per list.
+/// takes for a file and the next writer of the name on the machine removes. Holds 12 bytes per row
+/// and 17 per list.
 class SliceFileWriter {
  public:
   /// folder: must exist. Throws IoError.
@@ -26,6 +28,7 @@ class SliceFileWriter {
   /// about: JSON of what it is, for the reader. Replaces a file that is there: lists of other
   /// lengths are as good.
   void commit(const std::string& about);
+  std::uint64_t entries() const;
 
  private:
   struct State;
@@ -35,8 +38,9 @@ class SliceFileWriter {
 /// A committed file, mapped, its bytes compared with its hash.
 class SliceFile {
  public:
-  /// Throws IoError where there is none, InputError, naming the file, where it is damaged.
-  explicit SliceFile(const std::string& path);
+  /// slice: what its items are of. Throws IoError where there is none, InputError, naming the file,
+  /// where it is damaged.
+  SliceFile(const std::string& path, ItemSlice slice);
   /// Valid as long as this lives.
   const SliceLists& lists() const { return lists_; }
   const std::string& about() const { return about_; }

@@ -236,6 +236,14 @@ class _Waiting:
     def put_back(self, work: _Work) -> None:
         (self.ready if work.slice < 0 else self.searches[work.slice]).append(work)
 
+    def search_again(self, shard: int, searches: Iterable[int], slices: int) -> bool:
+        """A shard whose searches were damaged waits for them anew. False: there are none to make."""
+        for number in searches:
+            if number // slices == shard:
+                self.searches.setdefault(number % slices, deque()).append(_Work("--search", number, shard, number % slices))
+                self.needs.setdefault(shard, set()).add(number)
+        return bool(self.needs.get(shard))
+
     def searched(self, work: _Work) -> None:
         needs = self.needs[work.shard]
         needs.discard(work.number)
@@ -280,7 +288,8 @@ class _Driver:
                 for ref in ready:
                     task = self.tasks.pop(ref)
                     if not self._finish(ref, task):
-                        waiting.put_back(task.work)
+                        if not self._lacks_searches(task.work, waiting):
+                            waiting.put_back(task.work)
                         continue
                     moved = now
                     if task.work.slice < 0:
@@ -332,6 +341,12 @@ class _Driver:
         if code in _NEVER_AGAIN:
             raise ShardError(f"{task.work}: {reason}: {result['words']}", task.work.shard, code)
         return self._again(task.work, code, reason, result["words"])
+
+    def _lacks_searches(self, work: _Work, waiting: _Waiting) -> bool:
+        """True: what a shard is mined from was damaged or lost meanwhile; it waits for that to be made again."""
+        if work.slice >= 0 or self.plan.slices == 0:
+            return False
+        return waiting.search_again(work.shard, map(int, status(self.plan, program=self.program)["searches_missing"]), self.plan.slices)
 
     def _again(self, work: _Work, code: int | None, reason: str, words: str) -> bool:
         if self.tries[work] > self.retries:

@@ -43,6 +43,10 @@ bool all_is_there(const ShardPlan& plan, const std::atomic<bool>* stop) {
              "mines one\n",
              state.missing.size(), plan.shards.size(), state.damages.empty() ? "" : " or damaged",
              array_expression(state.missing), plan.file);
+  if (!state.searches_missing.empty()) {
+    fmt::print(stderr, "  after the searches of slices {}: --search ID makes one\n",
+               array_expression(state.searches_missing));
+  }
   return false;
 }
 
@@ -117,7 +121,6 @@ Joined join_into_a_store(const JoinArgs& args, const ShardPlan& plan, const CLI:
   return joined;
 }
 
-/// The shards' folders and what killed workers left, and the folder if nothing else is in it.
 /// What has the name, and what was put aside as damaged.
 void clean_output(const ShardPlan& plan, const std::string& name) {
   const std::string path = plan.outputs + "/" + name;
@@ -130,6 +133,8 @@ void clean_output(const ShardPlan& plan, const std::string& name) {
   }
 }
 
+/// The shards' folders, searches, what killed workers left, and the folder if nothing else is in
+/// it.
 void clean_outputs(const ShardPlan& plan) {
   for (const PlannedShard& shard : plan.shards) clean_output(plan, shard.name);
   for (std::uint64_t search = 0; search < plan.searches(); ++search)

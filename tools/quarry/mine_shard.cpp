@@ -175,6 +175,13 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
   const PartCommit done = writer.commit(run.report(recall, feed.unknown_segments()), part.dump());
   for (const std::string& warning : run.facts.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
+  if (const std::uint64_t again = run.miner->report().search.queries;
+      again > 0 && !plan.slices.empty()) {
+    fmt::print(
+        stderr,
+        "note: {} searches among all items, of rows that the lists of slices were not enough for\n",
+        words_of_count(again));
+  }
   tell_shard(plan, id, done.content_hash, done.was_there, seconds_since(start), json);
   return 0;
 }

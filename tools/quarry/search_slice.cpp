@@ -33,32 +33,31 @@ std::string path_of_search(const ShardPlan& plan, std::uint64_t search) {
   return plan.outputs + "/" + plan.search_file(search);
 }
 
+ItemSlice slice_of_search(const ShardPlan& plan, std::uint64_t search) {
+  return plan.slices[search % plan.slices.size()];
+}
+
 /// Opened, and of this plan. Throws InputError, IoError.
-std::unique_ptr<SliceFile> open_search(const ShardPlan& plan, std::uint64_t search,
-                                       SearchDepth* depth) {
+std::unique_ptr<SliceFile> open_search(const ShardPlan& plan, std::uint64_t search) {
   const std::string path = path_of_search(plan, search);
-  auto file = std::make_unique<SliceFile>(path);
+  auto file = std::make_unique<SliceFile>(path, slice_of_search(plan, search));
   const Json about = Json::parse(file->about(), nullptr, false);
   if (!about.is_object() || about.value("plan", Json()) != plan.hash ||
-      about.value("search", Json()) != search || !about.contains("wanted") ||
-      !about.at("wanted").is_number_unsigned() || !about.contains("plain") ||
-      !about.at("plain").is_number_unsigned()) {
+      about.value("search", Json()) != search) {
     throw InputError(
         fmt::format("{}: is not search {} of {}; search again", path, search, plan.file));
   }
-  if (depth != nullptr)
-    *depth = {about.at("plain").get<std::uint32_t>(), about.at("wanted").get<std::uint32_t>(), 0};
   return file;
 }
 
-void tell_search(const ShardPlan& plan, std::uint64_t search, const SliceFile& file, bool was_there,
+void tell_search(const ShardPlan& plan, std::uint64_t search, std::uint64_t entries, bool was_there,
                  double seconds, bool json) {
   const std::uint64_t id = search / plan.slices.size();
   const PlannedShard& shard = plan.shards[id];
-  const ItemSlice slice = plan.slices[search % plan.slices.size()];
+  const ItemSlice slice = slice_of_search(plan, search);
   fmt::print(stderr, "{} search {} of {}: items {} to {} for shard {}, {} entries\n",
              was_there ? "there already:" : "wrote", search, plan.searches(), slice.first,
-             slice.end - 1, id, words_of_count(file.entries()));
+             slice.end - 1, id, words_of_count(entries));
   if (!json) return;
   const Json out = {{"plan_hash", plan.hash},
                     {"search", search},
@@ -69,7 +68,7 @@ void tell_search(const ShardPlan& plan, std::uint64_t search, const SliceFile& f
                     {"first_row", shard.first_row},
                     {"end_row", shard.end_row},
                     {"output", path_of_search(plan, search)},
-                    {"entries", file.entries()},
+                    {"entries", entries},
                     {"was_there", was_there},
                     {"seconds", seconds}};
   std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
@@ -82,7 +81,7 @@ std::string why_not_searched(const ShardPlan& plan, std::uint64_t search, bool v
   if (!std::filesystem::exists(path_of_search(plan, search), error)) return kNotThere;
   if (!verify) return {};
   try {
-    open_search(plan, search, nullptr);
+    open_search(plan, search);
     return {};
   } catch (const std::runtime_error& problem) {  // damaged, or not to be read
     return problem.what();
@@ -93,17 +92,19 @@ int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunO
                          bool json, const CLI::App& verb, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const std::string path = path_of_search(plan, search);
-  if (const std::string problem = why_not_searched(plan, search, true); problem.empty()) {
-    tell_search(plan, search, *open_search(plan, search, nullptr), true, seconds_since(start),
-                json);
-    return 0;
-  } else if (problem != kNotThere) {
-    fmt::print(stderr, "note: {}\nnote: the slice is searched again\n", problem);
+  if (why_not_searched(plan, search, false).empty()) {
+    try {
+      const std::uint64_t entries = open_search(plan, search)->entries();
+      tell_search(plan, search, entries, true, seconds_since(start), json);
+      return 0;
+    } catch (const InputError& problem) {
+      fmt::print(stderr, "note: {}\nnote: the slice is searched again\n", problem.what());
+    }
   }
   plan.check_sizes();
   const PlannedShard& shard = plan.shards[search / plan.slices.size()];
   RunRequest request = plan.request(verb, flags);
-  request.miner.slice = plan.slices[search % plan.slices.size()];
+  request.miner.slice = slice_of_search(plan, search);
   MiningRun run(std::move(request), plan.rows_per_shard, path, context);
   plan.check_inputs(run);
   RowFeed feed(*run.inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row);
@@ -118,14 +119,9 @@ int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunO
       },
       context.stop);
   check_unchanged(*run.inputs);
-  const SearchDepth depth = run.miner->first_search();
-  const Json about = {{"plan", plan.hash},
-                      {"search", search},
-                      {"wanted", depth.wanted},
-                      {"plain", depth.plain},
-                      {"seconds", seconds_since(start)}};
+  const Json about = {{"plan", plan.hash}, {"search", search}, {"seconds", seconds_since(start)}};
   writer.commit(about.dump());
-  tell_search(plan, search, *open_search(plan, search, nullptr), false, seconds_since(start), json);
+  tell_search(plan, search, writer.entries(), false, seconds_since(start), json);
   return 0;
 }
 
@@ -134,7 +130,6 @@ std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::ui
                                                   std::string& words) {
   auto open = std::make_shared<OpenSearches>();
   std::vector<SliceLists> lists;
-  SearchDepth depth;
   for (std::uint64_t s = 0; s < plan.slices.size(); ++s) {
     const std::uint64_t search = shard * plan.slices.size() + s;
     if (const std::string problem = why_not_searched(plan, search, false); !problem.empty()) {
@@ -142,12 +137,8 @@ std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::ui
       continue;
     }
     try {
-      SearchDepth own;
-      open->files.push_back(open_search(plan, search, &own));
+      open->files.push_back(open_search(plan, search));
       lists.push_back(open->files.back()->lists());
-      const bool first = s == 0;
-      depth.wanted = first ? own.wanted : std::min(depth.wanted, own.wanted);
-      depth.plain = first ? own.plain : std::min(depth.plain, own.plain);
     } catch (const InputError& problem) {
       const std::string aside = move_damaged_part_aside(plan.outputs, plan.search_file(search));
       words += fmt::format("note: {}\nnote: it is now {}\n", problem.what(), aside);
@@ -155,7 +146,12 @@ std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::ui
     }
   }
   if (!missing.empty()) return nullptr;
-  open->lists = std::make_unique<SlicedLists>(std::move(lists), depth);
+  try {
+    open->lists = std::make_unique<SlicedLists>(std::move(lists));
+  } catch (const InputError& problem) {
+    throw InputError(fmt::format("{}: {}; delete the files {}.items-* and search them again",
+                                 plan.outputs, problem.what(), plan.shards[shard].name));
+  }
   return {open, open->lists.get()};
 }
 

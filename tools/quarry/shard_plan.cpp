@@ -63,8 +63,6 @@ std::vector<ItemSlice> cut_items(std::uint64_t wished, const MiningRun& run) {
         "--item-slices: slices are searched exactly, and --retriever is {}; give --retriever exact",
         run.miner->plan(1).retriever));
   }
-  if (run.request.miner.exec.device != Device::kCpu)
-    throw ConfigError("--item-slices: slices are searched on the CPU alone; give --device cpu");
   if (run.miner->plan(1).depth == 0)
     throw ConfigError("--item-slices: no branch of the recipe searches the items; take it out");
   const std::uint64_t items = run.miner->plan(1).num_items;
@@ -88,10 +86,15 @@ std::vector<ItemSlice> cut_items(std::uint64_t wished, const MiningRun& run) {
 std::vector<ItemSlice> slices_of_plan(const std::string& file, const Json& work) {
   std::vector<ItemSlice> slices;
   const Json listed = work.value("item_slices", Json::array());
+  const auto whole = [](const Json& number) {
+    return number.is_number_unsigned() && number.get<std::uint64_t>() < 0xFFFFFFFFu;
+  };
   for (const Json& entry : listed) {
-    const ItemSlice slice{entry.at(0).get<std::uint32_t>(), entry.at(1).get<std::uint32_t>()};
+    const bool pair = entry.is_array() && entry.size() == 2 && whole(entry[0]) && whole(entry[1]);
+    const ItemSlice slice = pair ? ItemSlice{entry[0], entry[1]} : ItemSlice{};
     const std::uint32_t begins = slices.empty() ? 0 : slices.back().end;
-    if (slice.first != begins || slice.end <= slice.first || slice.first % kSliceAlignment != 0)
+    if (!pair || slice.first != begins || slice.end <= slice.first ||
+        slice.first % kSliceAlignment != 0 || slices.size() >= kMostSlices)
       throw InputError(
           fmt::format("{}: its slices of the items are not one behind the other; "
                       "quarry shards plan makes another",
@@ -344,6 +347,10 @@ void ShardPlan::check_inputs(const MiningRun& run) const {
   }
   StoreOptions store;
   store.rows_per_shard = rows_per_shard;
+  if (!slices.empty() && slices.back().end != run.miner->plan(1).num_items) {
+    throw InputError(fmt::format("{}: its slices end with item {}, the items with {}; plan anew",
+                                 file, slices.back().end - 1, run.miner->plan(1).num_items - 1));
+  }
   if (run_identity(store, run.request, *run.inputs, folder_of(file)) != identity) {
     throw InputError(
         fmt::format("{}: the run that it describes is another one here, though all files are the "

@@ -60,7 +60,9 @@ struct ShardPlan {
   void check_inputs(const MiningRun& run) const;
 };
 
-/// How the rows are cut.
+inline constexpr std::uint64_t kMostSlices = 4096;
+
+/// How the rows are cut, and the items.
 struct ShardCut {
   std::uint64_t shards = 0;          ///< wished
   std::uint64_t rows_per_shard = 0;  ///< of the set; 0: not given

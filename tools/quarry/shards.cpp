@@ -115,7 +115,10 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
   const std::string outputs = shard_folder(args);
   OutputFile file(args.out, "--out");
   // Rows per shard are chosen when the rows are known.
-  MiningRun run(check_run_options(args.run), std::uint64_t{1} << 40, args.out, context);
+  RunOptions options = args.run;
+  // Slices are searched on the CPU, also by workers that have a GPU.
+  if (args.item_slices > 1 && options.device == "auto") options.device = "cpu";
+  MiningRun run(check_run_options(options), std::uint64_t{1} << 40, args.out, context);
   pin_search(run);
   const double starting = run.facts.load_seconds + run.facts.prepare_seconds;
   RecallSample unused(0);
@@ -129,8 +132,10 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
     const double each = args.shard_seconds > 0 ? args.shard_seconds
                                                : std::clamp(kLoadsPerShard * starting,
                                                             kShortestSeconds, kLongestSeconds);
+    // The unit of work is the search of a slice.
+    const double searching = mining / static_cast<double>(args.item_slices);
     cut.shards = static_cast<std::uint64_t>(
-        std::clamp(std::ceil(mining / each), 1.0, static_cast<double>(kMaxShards)));
+        std::clamp(std::ceil(searching / each), 1.0, static_cast<double>(kMaxShards)));
   }
   check_unchanged(*run.inputs);
   const Json estimate = {{"rows_per_second", probe.rows_per_second},
@@ -152,18 +157,25 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
                cut.shards, words_of_count(plan.rows_per_shard));
   }
   if (!plan.slices.empty()) {
-    fmt::print(
-        stderr,
-        "items in {} slices of about {}: {} searches first, numbered 0 to {}, whose lists take "
-        "some {} of disk\n",
-        plan.slices.size(), words_of_count(plan.slices.front().size()), plan.searches(),
-        plan.searches() - 1,
-        words_of_bytes(plan.rows() * plan.slices.size() * run.miner->plan(1).depth * 8));
+    fmt::print(stderr,
+               "items in {} slices of about {}: {} searches first, numbered 0 to {}; each says how "
+               "many entries it leaves on the disk, 8 bytes each\n",
+               plan.slices.size(), words_of_count(plan.slices.front().size()), plan.searches(),
+               plan.searches() - 1);
+    if (const std::uint64_t bytes = run.miner->plan(1).resident_bytes;
+        bytes > std::uint64_t{run.miner->plan(1).num_items} * run.miner->plan(1).dim * 4) {
+      fmt::print(stderr,
+                 "note: every worker holds {} of prepared rows of all items (unit rows under "
+                 "cosine, fp16 widened); slices do not save these\n",
+                 words_of_bytes(bytes));
+    }
   }
   if (mining > 0) {
-    fmt::print(stderr, "a shard takes about {} to load and {} to mine here\n",
-               words_of_seconds(starting), words_of_seconds(mining / shards));
-    if (starting > mining / shards && plan.shards.size() > 1) {
+    const double each = mining / shards / static_cast<double>(args.item_slices);
+    fmt::print(stderr, "{} takes about {} to load and {} to {} here\n",
+               plan.slices.empty() ? "a shard" : "a search", words_of_seconds(starting),
+               words_of_seconds(each), plan.slices.empty() ? "mine" : "search");
+    if (starting > each && plan.shards.size() > 1) {
       fmt::print(stderr, "warning: loading takes longer than mining; fewer shards waste less\n");
     }
   }
@@ -244,7 +256,7 @@ void add_shards_plan(CLI::App& shards, Context& context) {
                    "parts of the items, each searched by itself, for tables beyond a machine's "
                    "memory")
       ->capture_default_str()
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{4096}));
+      ->check(CLI::Range(std::uint64_t{1}, kMostSlices));
   verb->add_option("--probe-seconds", args->probe_seconds,
                    "time for trying rows; 0: do not try, unless --shards is auto")
       ->capture_default_str()
