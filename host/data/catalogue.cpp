@@ -91,14 +91,15 @@ Catalogue read_catalogue(TableReader& table, const CatalogueColumns& columns, co
   if (title_slot != TableScan::kAbsent) catalogue.titles.resize(items.size());
 
   UnknownIdLog unknown_ids(unknown, scan.name());
-  std::vector<std::uint64_t> line_of_item(items.size(), 0);
+  constexpr std::uint64_t kNoLine = UINT64_MAX;
+  std::vector<std::uint64_t> line_of_item(items.size(), kNoLine);
   while (scan.next()) {
     const std::optional<std::uint32_t> item =
         unknown_ids.resolve(items, scan.field(item_slot), "item", scan);
     if (!item) continue;
-    if (line_of_item[*item] != 0) {
+    if (line_of_item[*item] != kNoLine) {
       throw_input_error(scan.where(), ": item ", shown(scan.field(item_slot)),
-                        " stands already in line ", line_of_item[*item],
+                        " stands already in ", scan.line_word(), " ", line_of_item[*item],
                         "; a catalogue has one row per item. Remove the repeated row");
     }
     line_of_item[*item] = scan.line();

@@ -231,8 +231,10 @@ class EventLog {
     // Many logs have kinds only. A column that was asked for by name must be there, needed or not.
     const bool required = columns_.value_required || columns_.value != defaults.value;
     const bool no_values = !required && !is_there(columns_.value);
-    const std::size_t value = no_values ? TableScan::kAbsent : add(columns_.value, "value");
-    slots.value = kinds_.has_comparison() ? value : TableScan::kAbsent;
+    const bool compared = kinds_.has_comparison();
+    const std::size_t value =
+        required || (compared && !no_values) ? add(columns_.value, "value") : TableScan::kAbsent;
+    slots.value = compared ? value : TableScan::kAbsent;
     no_values_ = no_values_ || no_values;
     return slots;
   }
@@ -287,13 +289,13 @@ Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns
   return log.classify(as_of, exec);
 }
 
-Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
+Exposure read_exposure(const std::vector<std::string>& paths, const std::vector<TableReader*>& more,
                        const EventColumns& columns, const ExposureRules& rules, const IdMap& users,
                        const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec) {
   EventLog log(columns, rules, users, items, unknown);
   for (const std::string& path : paths) log.read_file(path, exec);
-  log.read(more);
+  for (TableReader* const table : more) log.read(*table);
   return log.classify(as_of, exec);
 }
 

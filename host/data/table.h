@@ -61,6 +61,12 @@ class TableReader {
   virtual void seek(const Mark&) {}
   /// Line of the file for a data row, for messages; a producer without lines gives the row number.
   virtual std::uint64_t line_of(std::uint64_t row) const = 0;
+  /// What line_of() counts, for messages.
+  virtual const char* line_word() const { return "line"; }
+  /// Where a row is, for messages: "path:line". A producer may name the column too; "": all of it.
+  virtual std::string where(std::uint64_t row, std::string_view column) const;
+  /// Where the names of columns are.
+  virtual std::string header() const;
   /// Only records that begin at bytes [begin, end) of the file are walked from now on, which is
   /// right where no field before `begin` is quoted; messages do not know their lines. False, and
   /// nothing changes, where a table cannot be walked in parts.

@@ -16,6 +16,12 @@ bool is_text(const ColumnView& column) {
 
 }  // namespace
 
+std::string TableReader::where(std::uint64_t row, std::string_view) const {
+  return at_line(name(), line_of(row));
+}
+
+std::string TableReader::header() const { return at_line(name(), 1); }
+
 bool TableScan::has(const std::string& column) const {
   const std::vector<std::string>& names = reader_.column_names();
   return std::find(names.begin(), names.end(), column) != names.end();
@@ -34,7 +40,7 @@ std::size_t TableScan::add_optional(const std::string& column, const std::string
 void TableScan::check_columns() const {
   for (const ColumnUse& use : columns_) {
     if (!has(use.column))
-      throw_missing_column(at_line(name(), 1), use.column, column_names(), use.remedy);
+      throw_missing_column(reader_.header(), use.column, column_names(), use.remedy);
   }
 }
 
@@ -113,6 +119,10 @@ bool TableScan::blank(std::size_t slot) const {
   return is_text(column) && trim(text_in(column)).empty();
 }
 
+std::string TableScan::where(std::size_t slot) const {
+  return reader_.where(row(), slot == kAbsent ? std::string_view() : columns_[slot].column);
+}
+
 std::string_view TableScan::field(std::size_t slot) {
   if (empty(slot)) return {};
   const ColumnView& column = batch_.columns[slot];
@@ -129,7 +139,7 @@ std::string_view TableScan::field(std::size_t slot) {
 }
 
 std::int64_t TableScan::time(std::size_t slot) const {
-  return at_row([&](const std::string& where) {
+  return at_row(slot, [&](const std::string& where) {
     if (empty(slot)) return parse_time("", where);
     const ColumnView& column = batch_.columns[slot];
     if (column.kind == ColumnView::Kind::kInt64) return check_time(column.int64[row_], where);
@@ -143,7 +153,7 @@ std::int64_t TableScan::time(std::size_t slot) const {
 }
 
 float TableScan::number(std::size_t slot, std::string_view what) const {
-  return at_row([&](const std::string& where) {
+  return at_row(slot, [&](const std::string& where) {
     if (empty(slot)) return parse_float("", what, where);
     const ColumnView& column = batch_.columns[slot];
     if (column.kind == ColumnView::Kind::kInt64) {
@@ -157,7 +167,7 @@ float TableScan::number(std::size_t slot, std::string_view what) const {
 }
 
 std::uint64_t TableScan::unsigned_integer(std::size_t slot, std::string_view what) const {
-  return at_row([&](const std::string& where) -> std::uint64_t {
+  return at_row(slot, [&](const std::string& where) -> std::uint64_t {
     if (empty(slot)) return parse_u64("", what, where);
     const ColumnView& column = batch_.columns[slot];
     if (column.kind == ColumnView::Kind::kInt64 && column.int64[row_] >= 0) {
@@ -186,6 +196,7 @@ std::optional<std::uint32_t> UnknownIdLog::resolve(const IdMap& ids, std::string
   const std::optional<std::uint32_t> index = ids.find(id);
   if (index) return index;
   ++count_;
+  line_word_ = scan.line_word();
   row_numbers_ = row_numbers_ || ids.are_row_numbers();
   if (policy_ == UnknownIds::kDrop) return index;
   if (named_.size() > kMostNamed) return index;  // ten, and one more that says that there are more
@@ -200,7 +211,8 @@ void UnknownIdLog::finish() const {
   std::string named;
   for (std::size_t i = 0; i < std::min<std::size_t>(named_.size(), kMostNamed); ++i) {
     const Named& one = named_[i];
-    named += text_of(i == 0 ? "" : ", ", one.what, " ", shown(one.id), " (line ", one.line, ")");
+    named += text_of(i == 0 ? "" : ", ", one.what, " ", shown(one.id), " (", line_word_, " ",
+                     one.line, ")");
   }
   if (named_.size() > kMostNamed) named += ", ...";
   throw_input_error(

@@ -62,8 +62,9 @@ class TableScan {
   std::uint64_t row() const { return batch_.first_row + row_; }
   std::uint64_t line() const { return reader_.line_of(row()); }
   std::uint64_t line_of(std::uint64_t row) const { return reader_.line_of(row); }
+  const char* line_word() const { return reader_.line_word(); }
   /// "path:line" of the current row.
-  std::string where() const { return at_line(reader_.name(), line()); }
+  std::string where(std::size_t slot = kAbsent) const;
   const std::string& name() const { return reader_.name(); }
   const std::vector<std::string>& column_names() const { return reader_.column_names(); }
   std::uint64_t expected_rows() const { return reader_.expected_rows(); }
@@ -83,11 +84,11 @@ class TableScan {
   /// Value of `parse(where)`; the place is made into text only if parsing fails, since that costs
   /// more than most parsing.
   template <class Parse>
-  auto at_row(Parse parse) const {
+  auto at_row(std::size_t slot, Parse parse) const {
     try {
       return parse(name());
     } catch (const InputError&) {
-      return parse(where());
+      return parse(where(slot));
     }
   }
 
@@ -114,6 +115,7 @@ class UnknownIdLog {
   UnknownIds policy_;
   std::string path_;
   std::uint64_t count_ = 0;
+  const char* line_word_ = "line";
   bool row_numbers_ = false;  ///< some table has no ids of its own
   struct Named {
     std::string what, id;

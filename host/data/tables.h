@@ -102,8 +102,8 @@ Exposure read_exposure(const std::vector<std::string>& paths, const EventColumns
                        const ExposureRules& rules, const IdMap& users, const IdMap& items,
                        std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec = {});
-/// The same with one log more that is no file.
-Exposure read_exposure(const std::vector<std::string>& paths, TableReader& more,
+/// The same with logs more that are no files.
+Exposure read_exposure(const std::vector<std::string>& paths, const std::vector<TableReader*>& more,
                        const EventColumns& columns, const ExposureRules& rules, const IdMap& users,
                        const IdMap& items, std::optional<std::int64_t> as_of, UnknownIds unknown,
                        const Exec& exec = {});

@@ -92,7 +92,7 @@ std::vector<PairClass> pair_classes(const std::vector<FeedbackEvent>& events,
                                     const Exec& exec) {
   LogTable table(events, context);
   const Exposure exposure =
-      read_exposure(context.logs, table, context.columns, recipe.exposure, context.users,
+      read_exposure(context.logs, {&table}, context.columns, recipe.exposure, context.users,
                     context.items, context.as_of, context.unknown, exec);
   std::vector<PairClass> classes;
   for (const FeedbackEvent& event : events) {

@@ -135,6 +135,7 @@ std::int64_t BoundMiner::update(const Update& update, const Pause& pause) {
                        "name the others by number. Make another Miner for fewer");
     }
     reload = reload || given != rows;
+    if (name == "items" && given != rows) request.has_grown = true;
   };
   replace(request.items, update.items, former->loaded().inputs.items.rows, "items");
   replace(request.users, update.users, former->loaded().inputs.users.rows, "users");

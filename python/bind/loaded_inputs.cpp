@@ -148,21 +148,8 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
                          "; are the id files the right ones?");
     }
   };
-  if (!request.events.empty() || !request.later_events.empty()) {
-    std::optional<std::int64_t> as_of;
-    if (!request.as_of.empty()) as_of = parse_time(request.as_of, "as_of");
-    Exec exec;
-    exec.threads = threads;
-    const IdMap& users = users_for("events");
-    if (request.later_events.empty()) {
-      exposure = read_exposure(request.events, request.event_columns, recipe.exposure, users,
-                               *item_ids, as_of, unknown, exec);
-    } else {
-      LaterEventsTable later(request.later_events, request.event_columns, users, *item_ids);
-      exposure = read_exposure(request.events, later, request.event_columns, recipe.exposure, users,
-                               *item_ids, as_of, unknown, exec);
-    }
-    inputs.exposure = &*exposure;
+  if (!request.events.empty() || !request.event_tables.empty() || !request.later_events.empty()) {
+    read_events(request, unknown, threads);
     left_out("events (ids of users and items)", exposure->unknown_users + exposure->unknown_items);
     if (exposure->no_values) {
       warnings.emplace_back(
@@ -171,8 +158,8 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     }
     pause();
   }
-  if (!request.catalogue.empty()) {
-    catalogue = read_catalogue(request.catalogue, request.catalogue_columns, *item_ids, unknown);
+  if (!request.catalogue.empty() || request.catalogue_table) {
+    catalogue = catalogue_of(request, unknown);
     inputs.catalogue = &*catalogue;
     left_out("catalogue (rows)", catalogue->unknown_ids);
     pause();
@@ -213,6 +200,52 @@ void LoadedInputs::read_tables(const MinerRequest& request, int threads,
     list.erase(std::unique(list.begin(), list.end()), list.end());
     inputs.item_lists[name] = std::move(list);
   }
+}
+
+void LoadedInputs::read_events(const MinerRequest& request, UnknownIds unknown, int threads) {
+  std::optional<std::int64_t> as_of;
+  if (!request.as_of.empty()) as_of = parse_time(request.as_of, "as_of");
+  Exec exec;
+  exec.threads = threads;
+  const IdMap& users = users_for("events");
+  std::vector<std::unique_ptr<TableReader>> tables;
+  for (const auto& table : request.event_tables) {
+    refuse_row_numbers(*table, request.event_columns.user, users, "user_ids");
+    refuse_row_numbers(*table, request.event_columns.item, *item_ids, "item_ids");
+    tables.push_back(std::make_unique<GivenTableReader>(*table));
+  }
+  if (!request.later_events.empty()) {
+    tables.push_back(std::make_unique<LaterEventsTable>(request.later_events, request.event_columns,
+                                                        users, *item_ids));
+  }
+  std::vector<TableReader*> readers;
+  for (const auto& table : tables) readers.push_back(table.get());
+  exposure = read_exposure(request.events, readers, request.event_columns, recipe.exposure, users,
+                           *item_ids, as_of, unknown, exec);
+  inputs.exposure = &*exposure;
+}
+
+Catalogue LoadedInputs::catalogue_of(const MinerRequest& request, UnknownIds unknown) const {
+  const CatalogueColumns& columns = request.catalogue_columns;
+  if (!request.catalogue_table)
+    return read_catalogue(request.catalogue, columns, *item_ids, unknown);
+  const GivenTable& table = *request.catalogue_table;
+  const bool names_items =
+      table.find(columns.item) != nullptr || columns.item != CatalogueColumns().item;
+  if (names_items) {
+    refuse_row_numbers(table, columns.item, *item_ids, "item_ids");
+    GivenTableReader reader(table);
+    return read_catalogue(reader, columns, *item_ids, unknown);
+  }
+  const std::uint64_t num_items = inputs.items.rows;
+  if (table.rows > num_items || (table.rows < num_items && !request.has_grown)) {
+    throw InputError(table.name + ": has " + std::to_string(table.rows) + " rows, items have " +
+                     std::to_string(num_items) +
+                     "; a catalogue without the column 'item' has one row per item, in their "
+                     "order. Give all, or the column (catalogue_columns={'item': COLUMN})");
+  }
+  GivenTableReader reader(table, columns.item, *item_ids);
+  return read_catalogue(reader, columns, *item_ids, unknown);
 }
 
 std::vector<PairEntry> LoadedInputs::number_pairs(const std::vector<std::uint32_t>& users,

@@ -43,6 +43,8 @@ struct LoadedInputs {
                                       const std::vector<std::uint32_t>& items,
                                       const std::string& what) const;
   PairValues pairs_of(const PairArrays& arrays, const std::string& what) const;
+  void read_events(const MinerRequest& request, UnknownIds unknown, int threads);
+  Catalogue catalogue_of(const MinerRequest& request, UnknownIds unknown) const;
   void know_positives(const MinerRequest& request);
   void check_filters(const MinerRequest& request);
   const IdMap& users_for(const char* what) const;

@@ -20,6 +20,7 @@
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
 #include "python/bind/arrays.h"
+#include "python/bind/bind_given_tables.h"
 #include "python/bind/bound_miner.h"
 #include "python/bind/synthetic.h"
 
@@ -296,6 +297,18 @@ void bind_request(nb::module_& m) {
       .def_rw("as_of", &R::as_of)
       .def_rw("drop_unknown_ids", &R::drop_unknown_ids)
       .def_rw("allow_inert", &R::allow_inert)
+      .def(
+          "add_events",
+          [](R& r, GivenTable& table) {
+            r.event_tables.push_back(std::make_shared<const GivenTable>(std::move(table)));
+          },
+          "Takes what the table holds.")
+      .def(
+          "set_catalogue",
+          [](R& r, GivenTable& table) {
+            r.catalogue_table = std::make_shared<const GivenTable>(std::move(table));
+          },
+          "Takes what the table holds.")
       .def("set_item_list",
            [](R& r, const std::string& name, const InColumn<std::uint32_t>& items) {
              take(r.item_lists[name], items);
@@ -516,6 +529,7 @@ NB_MODULE(_quarry, m) {
   nb::set_leak_warnings(false);  // a Miner may live to the end, as in a thread that still mines
   m.doc() = "The library behind the package quarry; its names are private.";
   nb::register_exception_translator(quarry::translate);
+  quarry::bind_given_tables(m);
   quarry::bind_request(m);
   quarry::bind_update(m);
   quarry::bind_miner(m);

@@ -10,6 +10,7 @@
 
 #include "host/data/embeddings.h"
 #include "host/data/tables.h"
+#include "python/bind/given_table.h"
 #include "python/bind/later_events.h"
 
 namespace quarry {
@@ -49,9 +50,12 @@ struct MinerRequest {
   MatrixSource items, users;
   IdSource item_ids, user_ids;
   std::vector<std::string> events;
-  std::vector<std::shared_ptr<const LaterEvents>> later_events;  ///< of the same log as `events`
+  std::vector<std::shared_ptr<const GivenTable>> event_tables;   ///< of the same log as `events`
+  std::vector<std::shared_ptr<const LaterEvents>> later_events;  ///< likewise
   EventColumns event_columns;
   std::string catalogue;
+  std::shared_ptr<const GivenTable> catalogue_table;  ///< null: the file, if there is one
+  bool has_grown = false;  ///< items have come since the catalogue, which may lack the last of them
   CatalogueColumns catalogue_columns;
   std::map<std::string, std::string> pair_files;
   PairColumns pair_columns;  ///< of the files

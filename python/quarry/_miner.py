@@ -17,9 +17,11 @@ from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, intege
 from ._errors import ConfigError, InputError, StaleWarning
 from ._prefetch import Prefetcher
 from ._synthetic import Synthetic
+from ._tables import put_catalogue, put_events
 from ._updates import items_update, log_update
 
 Path = Union[str, bytes, "os.PathLike[Any]"]
+Table = Union[Path, Mapping[str, Any], Any]  # also a pandas.DataFrame, a pyarrow.Table
 
 FILL_CODES: tuple[str, ...] = tuple(_quarry.fill_codes())
 """What the numbers of `Negatives.fill` mean."""
@@ -115,9 +117,14 @@ class Miner:
         their numbers must not change while it lives. Without `users` every batch brings its queries.
     recipe: the name of a recipe (`quarry.recipes()`), a path (ends in .toml or has a '/'), or TOML of several lines.
     overrides: texts like "k=4" or "branch.hard.source.pool=100", as --set of the command line.
-    events: path or paths of CSV or TSV files, one log together. catalogue: path. docs/inputs.md has both.
-    item_ids, user_ids: FILE, FILE:COLUMN, or the ids in the order of the rows; None: ids are row numbers. Only files and row keys know
-        ids: batches name users and items by row number.
+    events: path of a CSV or TSV file, or a table of columns [n]: a dict of arrays or lists, a pandas.DataFrame, a pyarrow.Table; or a list of
+        these, one log together. catalogue: a path or a table; without the column `item` a table has a row per item in their order.
+        docs/inputs.md has the columns; a table means what a file of the same values does. Users and items: ids, as texts or integers (row numbers where
+        there are no user_ids, item_ids). Times: seconds since 1970, datetime64 or timestamps of any unit and zone, ISO 8601 texts; fractions
+        of a second are cut. Values: numbers, NaN, None or null for none. Kinds and attributes: texts, categories, integers; attributes also truth
+        values, floats and dates. Tables are copied: the caller's arrays may change afterwards.
+    item_ids, user_ids: FILE, FILE:COLUMN, or the ids in the order of the rows; None: ids are row numbers. Only files, tables of events and
+        catalogue, and row keys know ids: batches name users and items by row number.
     event_columns: {"user", "item", "time", "kind", "value"} to names; event_kind: every event is of this kind, which needs no column.
     catalogue_columns: {"item", "first_seen", "retired", "title"}; pair_columns: {"user", "item", "value"}.
     pairs: name to the path of a table of user, item and score, or to (users, items, values): integers [n], row numbers, and numbers [n]; each
@@ -135,8 +142,8 @@ class Miner:
     the interpreter's lock released. Ctrl-C is heard between tiles, within a second or two. After a fork only the process that made the
     Miner can use it (ForkError)."""
 
-    def __init__(self, items: Any, recipe: Path = "balanced", *, users: Any = None, events: Path | Sequence[Path] | None = None,
-                 catalogue: Path | None = None, item_ids: Any = None, user_ids: Any = None,
+    def __init__(self, items: Any, recipe: Path = "balanced", *, users: Any = None, events: Table | Sequence[Table] | None = None,
+                 catalogue: Table | None = None, item_ids: Any = None, user_ids: Any = None,
                  event_columns: dict[str, str] | None = None, event_kind: str = "", catalogue_columns: dict[str, str] | None = None,
                  pairs: Mapping[str, Path | tuple[Any, Any, Any]] | None = None, pair_columns: dict[str, str] | None = None,
                  features: Mapping[str, Any] | None = None, item_lists: Mapping[str, Any] | None = None,
@@ -152,10 +159,6 @@ class Miner:
             r.recipe = "./" + r.recipe  # a path, whatever it looks like
         r.recipe_is_text = "\n" in r.recipe
         r.overrides = [overrides] if isinstance(overrides, str) else list(overrides)
-        if events is not None:
-            paths = [events] if isinstance(events, (str, bytes, os.PathLike)) else events
-            r.events = [path_text(path, "events") for path in paths]
-        r.catalogue = "" if catalogue is None else path_text(catalogue, "catalogue")
         r.set_item_ids(*ids_of(item_ids, "item_ids"))
         r.set_user_ids(*ids_of(user_ids, "user_ids"))
         c = columns_of(event_columns, {"user": "user", "item": "item", "time": "time", "kind": "kind", "value": "value"}, "event_columns")
@@ -163,8 +166,10 @@ class Miner:
             raise ConfigError(f"event_kind {event_kind!r} gives every event one kind and event_columns['kind'] reads it from a column; "
                               "give one of the two")
         r.set_event_columns(c["user"], c["item"], c["time"], c["kind"], c["value"], "value" in (event_columns or {}), event_kind)
-        names = {"item": "item", "first_seen": "first_seen", "retired": "retired", "title": "title"}
-        r.set_catalogue_columns(*columns_of(catalogue_columns, names, "catalogue_columns").values())
+        put_events(r, events, c, event_kind)
+        c = columns_of(catalogue_columns, {"item": "item", "first_seen": "first_seen", "retired": "retired", "title": "title"}, "catalogue_columns")
+        r.set_catalogue_columns(*c.values())
+        put_catalogue(r, catalogue, c)
         r.pair_files = {name: path_text(table, f"pairs[{name!r}]") for name, table in (pairs or {}).items() if is_path(table)}
         for name, table in (pairs or {}).items():
             if not is_path(table):
@@ -298,8 +303,8 @@ class Miner:
         files: further files of events, read with the Miner's event_columns.
 
         Events later than the Miner's `as_of` do not exist, as ever; without an as_of the latest event of all moves it, and with it the ages
-        of events. Events, catalogue, pairs and ids are read again from their files, which must be there and unchanged (vectors are not: they
-        stay those of `version`): it costs what making a Miner costs, beside mining.
+        of events. Events, catalogue, pairs and ids are read again, from files, which must be there and unchanged, and from the Miner's copies of tables (vectors
+        are not: they stay those of `version`): it costs what making a Miner costs, beside mining.
         Returns the version of the items, which stays. wait and errors: as of update_items."""
         return self._update(log_update(users, items, times, kinds, values, files, self._miner.fixed_kind), wait)
 
