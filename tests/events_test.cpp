@@ -241,7 +241,7 @@ TEST(ReadExposure, ALargeLogIsTheSameForAnyNumberOfThreads) {
                 .find(" 420000 1 0 0 "),
             std::string::npos);
   EXPECT_NE(answers_alike("unknown", kLines - 9, "500,0,1600000001,like,", UnknownIds::kReject)
-                .find("large.csv: 1 id has no embedding: user '500' (line 419993)"),
+                .find("large.csv: 1 id has no embedding: a user (line 419993)"),
             std::string::npos);
   EXPECT_NE(answers_alike("wrong", kLines - 9, "1,0,now,like,", UnknownIds::kReject)
                 .find("large.csv:419993"),
@@ -275,7 +275,7 @@ TEST(ReadExposure, EmptyLogAndUnknownIds) {
   EXPECT_EQ(e.latest_event, 5);
   expect_error<InputError>(
       [&] { read_exposure(path, {}, shop_rules(), two, two, {}, UnknownIds::kReject); },
-      {"u.csv", "4 ids", "user 'x' (line 3)", "item 'y' (line 4)", "--unknown-ids drop"});
+      {"u.csv", "4 ids", "a user (line 3)", "item 'y' (line 4)", "--unknown-ids drop"});
 }
 
 TEST(ReadExposure, ComparesInSinglePrecision) {

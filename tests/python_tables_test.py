@@ -7,6 +7,7 @@ Run it with a Python that has the package (tools/check_python makes one); else i
 or torch is skipped where they are missing."""
 import array
 import datetime
+import enum
 import unittest
 
 from python_package import main, or_skip
@@ -76,6 +77,14 @@ class TablesTest(TablesWorld):
         for column in (whole, np.array([np.nan if one is None else one for one in whole], np.float32),
                        np.ma.array(np.where(gaps, 77, values.round()).astype(int), mask=gaps)):
             self.assert_same(self.mine(events={**self.events, "value": column}), coarse)
+
+    def test_texts_of_an_enum_are_their_values(self):
+        class Kind(str, enum.Enum):
+            LIKE = "like"
+            VIEW = "view"
+
+        of = {kind.value: kind for kind in Kind}
+        self.assert_same_log({**self.events, "kind": [of.get(kind, kind) for kind in self.events["kind"]]})
 
     def test_forms_of_a_catalogue(self):
         new, level, maker, first = (self.attributes[name] for name in ("new", "level", "maker", "first_seen"))
@@ -298,6 +307,15 @@ class TablesTest(TablesWorld):
             self.mine(events=log.assign(user=log["user"].astype("Int64").where(log.index != 1)))
         with self.assertRaisesRegex(quarry.InputError, r"^events: column 'time', row 1: time '' "):
             self.mine(events=log.assign(time=moments.where(log.index != 1)))
+
+    @needs_pyarrow
+    def test_places_beyond_a_dictionary(self):
+        pa = pyarrow
+        for index, values in ((pa.int32(), [1, 2]), (pa.int64(), ["1", "2"]), (pa.int64(), [1, 2])):
+            for place in (7, 2**31 - 1) + ((2**32,) if index == pa.int64() else ()):
+                coded = pa.DictionaryArray.from_arrays(pa.array([0, place, 1], index), pa.array(values), safe=False)
+                with self.assertRaisesRegex(quarry.InputError, f"^events: column 'user', row 1: is of category {place}; there are 2"):
+                    self.mine(events={"user": coded, "item": [1, 2, 3], "time": [5, 6, 7], "kind": ["like"] * 3})
 
     @needs_pyarrow
     def test_arrow(self):

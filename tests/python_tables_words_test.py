@@ -26,6 +26,8 @@ class TablesWordsTest(TablesWorld):
             return {**three, name: [three[name][0], entry, three[name][2]]}
 
         cases = [
+            (r"^events: column 'user': is the number 0: one row is no table, pandas.DataFrame\(records\) makes one of them",
+             [{"user": 0, "item": 1, "time": 5, "kind": "like"}]),
             ("^events: there is no column 'time'; the columns are 'user', 'item', 'kind'", {name: three[name] for name in ("user", "item", "kind")}),
             ("^events: there is no column 'user'; the columns are .*event_columns={'user': COLUMN}", {}),
             ("^events: there is no column 'kind'.*event_kind", {name: three[name] for name in ("user", "item", "time")}),
@@ -36,11 +38,11 @@ class TablesWordsTest(TablesWorld):
             ("^events: column 'kind': is a str, no column", {**three, "kind": "like"}),
             ("^events: column 'user': is a NoneType, no column", {**three, "user": None}),
             ("^events: column 'user': is a set, no column", {**three, "user": {1, 2, 3}}),
-            (r"^events: column 'user': has shape \(\); a column has one dimension", {**three, "user": 5}),
+            (r"^events: column 'user': is the number 5: one row is no table", {**three, "user": 5}),
             (r"^events: column 'user': has shape \(3, 1\)", {**three, "user": np.zeros((3, 1), int)}),
             (r"^events: column 'user', row 0: list \[0\] is none of text", {**three, "user": [[0], [5], [199]]}),
-            (r"^events: 1 id has no embedding: user '-1' \(row 1\)", other("user", -1)),
-            (r"^events: 1 id has no embedding: user '200' \(row 1\); ids are row numbers.* give user_ids= and item_ids=", other("user", 200)),
+            (r"^events: 1 id has no embedding: a user \(row 1\)", other("user", -1)),
+            (r"^events: 1 id has no embedding: a user \(row 1\); ids are row numbers.* give user_ids= and item_ids=", other("user", 200)),
             (r"^events: 1 id has no embedding: item '4294967296' \(row 1\)", other("item", 2**32)),
             (rf"^events: 1 id has no embedding: item '{2**64}' \(row 1\)", other("item", 2**64)),
             (rf"^events: 1 id has no embedding: item '{2**64 - 1}' \(row 1\)", {**three, "item": np.array([1, 2**64 - 1, 2], np.uint64)}),

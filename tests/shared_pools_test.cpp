@@ -163,6 +163,57 @@ TEST(LongSharedPools, AreWhatTheOracleSays) {
   EXPECT_GE(of_survivors * 2, n);
 }
 
+/// A pool whose vectors are not gathered into one table, and one that stands in one place among the
+/// items: the work areas stay far below what a table would take.
+TEST(LargeSharedPools, TakeNoTableOfTheirVectors) {
+  constexpr std::uint32_t kItems = 30000, kDim = 600, kRows = 9;
+  std::vector<float> items(std::size_t{kItems} * kDim), queries(std::size_t{kRows} * kDim);
+  test::Words words(7);
+  const auto number = [&words] { return static_cast<float>(words.next() % 255) / 64.0f - 2.0f; };
+  for (float& x : items) x = number();
+  for (float& x : queries) x = number();
+  Recipe recipe = parse_recipe(
+      "name = \"x\"\nk = 5\nmetric = \"ip\"\n[safety]\nallow_positives = true\n[[branch]]\n"
+      "name = \"shared\"\nsource = \"batch\"\nselect = \"top\"\n",
+      "test", 0);
+  MinerInputs inputs;
+  inputs.items = {items.data(), kItems, kDim, Dtype::kF32};
+  Snapshot snapshot;
+  snapshot.popularity.assign(kItems, 0);
+  snapshot.num_items = kItems;
+  inputs.snapshot = &snapshot;
+  std::vector<std::uint64_t> key(kRows);
+  for (std::uint32_t r = 0; r < kRows; ++r) key[r] = r;
+  for (const std::uint32_t step : {1u, 2u}) {
+    std::vector<std::uint32_t> list;
+    for (std::uint32_t item = 40; item < kItems; item += step) list.push_back(item);
+    const SharedPool pool{list.data(), static_cast<std::uint32_t>(list.size())};
+    RowsView rows;
+    rows.num_rows = kRows;
+    rows.key = key.data();
+    rows.queries = queries.data();
+    rows.pools = &pool;
+    Miner miner(recipe, inputs, {.exec = {.threads = 2}, .seed = 1});
+    std::vector<std::uint32_t> found(kRows * kK), raw_rank(kRows * kK);
+    miner.mine_batch(rows, {.item = found.data(), .raw_rank = raw_rank.data()});
+    for (std::uint32_t r = 0; r < kRows; ++r) {
+      std::vector<std::pair<float, std::uint32_t>> all;
+      const auto vector_at = [](const std::vector<float>& from, std::size_t row) {
+        const auto first = from.begin() + static_cast<std::ptrdiff_t>(row * kDim);
+        return std::vector<float>(first, first + kDim);
+      };
+      for (const std::uint32_t item : list)
+        all.emplace_back(-oracle::dot(vector_at(queries, r), vector_at(items, item)), item);
+      std::partial_sort(all.begin(), all.begin() + kK, all.end());
+      for (std::uint32_t j = 0; j < kK; ++j) {
+        EXPECT_EQ(found[r * kK + j], all[j].second) << step << " " << r;
+        EXPECT_EQ(raw_rank[r * kK + j], j + 1);
+      }
+    }
+    EXPECT_LT(miner.plan(kRows).tile_bytes, 16u << 20);  // a table of half the items: 36 MB
+  }
+}
+
 TEST_F(SharedPools, AreRefusedWhereTheyAreWrong) {
   Miner miner(recipe_of("\"batch\"", "", "\"top\""), w_->inputs, {});
   Mined mined;

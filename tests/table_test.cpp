@@ -281,7 +281,7 @@ TEST(IdMap, TablesAndLists) {
       [] {
         IdMap::from_ids({"x", "y", "x"}, "users");
       },
-      {"users", "'x'", "0 and at 2", "Remove"});
+      {"users", "an id stands at", "0 and at 2", "Remove"});
   expect_error<InputError>([] { IdMap::from_ids({"x", ""}, "users"); }, {"users", "id 1", "empty"});
 }
 
@@ -381,7 +381,7 @@ TEST(Rows, DropsUnknownIdsWithoutChangingKeys) {
   EXPECT_EQ(rows.key[0], row_key_of("0", {"0", "77"}, 5));
   expect_error<InputError>(
       [&] { read_rows(path, {}, users, items, UnknownIds::kReject, false); },
-      {"rows.csv", "4 ids", "item '77' (line 2)", "user '99' (line 4)", "--unknown-ids drop"});
+      {"rows.csv", "4 ids", "item '77' (line 2)", "a user (line 4)", "--unknown-ids drop"});
 }
 
 TEST(Rows, FromExposure) {

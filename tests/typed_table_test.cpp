@@ -212,7 +212,7 @@ TEST(TypedTable, WrongKindsAndValuesAreRefused) {
           {"batches:0", "'user'", "floating-point", "cast it"});
   refused(user, time, doubles("kind", {1, 2}), value, {"'kind'", "floating-point", "cast it"});
   refused(with_nulls(user, {1}), time, kind, value, {"batches:1", "user id is empty"});
-  refused(integers("user", {10, 11}), time, kind, value, {"user '11' (line 1)", "--unknown-ids"});
+  refused(integers("user", {10, 11}), time, kind, value, {"a user (line 1)", "--unknown-ids"});
   refused(user, integers("time", {5, -1}), kind, value, {"batches:1", "'-1'", "before 1970"});
   refused(user, integers("time", {5, 1714521600000}), kind, value,
           {"batches:1", "1714521600000", "divide by 1000"});

@@ -38,7 +38,10 @@ IdMap IdMap::from_ids(std::vector<std::string> ids, const std::string& what) {
     if (id.empty()) throw_input_error(what, ": id ", i, " (from 0) is empty; give every row an id");
     const auto [first, fresh] = map.index_.emplace(id, static_cast<std::uint32_t>(i));
     if (!fresh) {
-      throw_input_error(what, ": the id ", shown(id), " stands at ", first->second, " and at ", i,
+      // Who a user is stays in the file: messages end up in logs.
+      const bool names_users = what.find("user") != std::string::npos;
+      throw_input_error(what, names_users ? ": an id" : ": the id " + shown(id), " stands at ",
+                        first->second, " and at ", i,
                         " (from 0); an id may name one row only. Remove the repeated row");
     }
   }

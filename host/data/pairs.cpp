@@ -65,11 +65,10 @@ PairValues read_pairs(TableReader& table, const PairColumns& columns, const IdMa
   unknown_ids.finish();
   sort_pairs(entries);
   if (const PairEntry* const repeat = first_repeat(entries)) {
-    const auto user = static_cast<std::uint32_t>(repeat->pair >> 32);
     const auto item = static_cast<std::uint32_t>(repeat->pair);
-    throw_input_error(at_line(scan.name(), scan.line_of(repeat[1].row)), ": user ",
-                      shown(users.id_of(user)), " with item ", shown(items.id_of(item)),
-                      " stands already in line ", scan.line_of(repeat[0].row),
+    throw_input_error(at_line(scan.name(), scan.line_of(repeat[1].row)), ": the user with item ",
+                      shown(items.id_of(item)), " stands already in line ",
+                      scan.line_of(repeat[0].row),
                       "; a pair has one value. Remove one of the rows");
   }
   PairValues pairs = pair_values(entries, users.size());

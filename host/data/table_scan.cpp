@@ -211,8 +211,9 @@ void UnknownIdLog::finish() const {
   std::string named;
   for (std::size_t i = 0; i < std::min<std::size_t>(named_.size(), kMostNamed); ++i) {
     const Named& one = named_[i];
-    named += text_of(i == 0 ? "" : ", ", one.what, " ", shown(one.id), " (", line_word_, " ",
-                     one.line, ")");
+    // Who a user is stays in the file: messages end up in logs.
+    const std::string who = one.what == "user" ? "a user" : text_of(one.what, " ", shown(one.id));
+    named += text_of(i == 0 ? "" : ", ", who, " (", line_word_, " ", one.line, ")");
   }
   if (named_.size() > kMostNamed) named += ", ...";
   throw_input_error(

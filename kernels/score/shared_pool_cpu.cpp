@@ -19,6 +19,10 @@ namespace {
 constexpr std::uint64_t kStripBytes = 16384;
 /// Of a block's scores.
 constexpr std::uint64_t kScoreBytes = std::uint64_t{1} << 20;
+/// Larger tables of a pool's vectors are gathered strip by strip, for each block anew.
+constexpr std::uint64_t kMostTableBytes = std::uint64_t{32} << 20;
+/// Of all workers together; of large pools fewer work.
+constexpr std::uint64_t kMostWorkerBytes = std::uint64_t{128} << 20;
 constexpr std::uint32_t kMostRows = 16;
 constexpr std::uint32_t kFewestRows = 8;
 /// Longer lists, in parts of all candidates, are found by sorting all of these.
@@ -31,6 +35,7 @@ constexpr std::uint32_t kPasses = 3;
 
 struct Worker {
   HostBuffer<float> scores;               ///< [rows of a block, pool]
+  HostBuffer<float> strip;                ///< vectors, where they are not in one table
   HostBuffer<std::uint64_t> keys, spare;  ///< a running list, or all of a row as it is sorted
   HostBuffer<std::uint32_t> bits;         ///< [2, words]
   SharedBits judged;
@@ -62,9 +67,14 @@ const std::uint64_t* order_by_score(const float* scores, std::uint32_t n, std::u
   return order;
 }
 
+void copy_vector(const World& world, std::uint32_t item, float* to) {
+  std::copy_n(world.items + std::uint64_t{item} * world.dim, world.dim, to);
+}
+
 /// The lists of one call.
 class Lists {
  public:
+  /// table: the vectors of the pool's items; null: they are gathered.
   Lists(const SharedPoolArgs& args, const Branch& branch, const SharedItems& items,
         const float* table)
       : args_(args),
@@ -86,10 +96,16 @@ class Lists {
     work.bits.resize(exec, std::size_t{2} * words_);
     work.keys.resize(exec, sorts_ ? n_ : capacity());
     if (sorts_) work.spare.resize(exec, n_);
+    if (table_ == nullptr) work.strip.resize(exec, std::size_t{strip_items()} * args_.world->dim);
+  }
+  /// Of a worker.
+  std::uint64_t bytes() const {
+    return std::uint64_t{rows_at_once(n_)} * n_ * sizeof(float) +
+           std::uint64_t{sorts_ ? 2 * n_ : capacity()} * sizeof(std::uint64_t) + kStripBytes;
   }
 
   void list_rows(std::uint32_t begin, std::uint32_t end, Worker& work) const {
-    score_rows(begin, end, work.scores.data());
+    score_rows(begin, end, work.scores.data(), work.strip.data());
     if (args_.lists.whole) {
       for (std::uint32_t r = begin; r < end; ++r) {
         args_.count[r] = is_bad(args_.rows, r) ? 0 : n_;
@@ -119,17 +135,27 @@ class Lists {
     return std::min(depth_ + std::max(2 * depth_, 256u), n_) + kTopkTileItems;
   }
 
-  void score_rows(std::uint32_t begin, std::uint32_t end, float* scores) const {
+  std::uint32_t strip_items() const {
+    return static_cast<std::uint32_t>(
+        std::max<std::uint64_t>(kStripBytes / sizeof(float) / args_.world->dim / 16 * 16, 16));
+  }
+
+  /// gathered: room for a strip.
+  void score_rows(std::uint32_t begin, std::uint32_t end, float* scores, float* gathered) const {
     const std::uint32_t dim = args_.world->dim;
-    const auto strip = static_cast<std::uint32_t>(
-        std::max<std::uint64_t>(kStripBytes / sizeof(float) / dim / 16 * 16, 16));
+    const std::uint32_t strip = strip_items();
     for (std::uint32_t at = 0; at < n_; at += std::min(strip, n_ - at)) {
+      const float* vectors = table_ + std::uint64_t{at} * dim;
+      if (table_ == nullptr) {
+        for (std::uint32_t j = 0; j < std::min(strip, n_ - at); ++j)
+          copy_vector(*args_.world, args_.pool[at + j], gathered + std::size_t{j} * dim);
+        vectors = gathered;
+      }
       for (std::uint32_t r = begin; r < end; ++r) {
         if (is_bad(args_.rows, r)) continue;
-        exact_scores_host(args_.world->metric,
-                          args_.rows.queries + std::uint64_t{query_of(args_.rows, r)} * dim,
-                          table_ + std::uint64_t{at} * dim, std::min(strip, n_ - at), dim,
-                          scores + std::size_t{r - begin} * n_ + at);
+        exact_scores_host(
+            args_.world->metric, args_.rows.queries + std::uint64_t{query_of(args_.rows, r)} * dim,
+            vectors, std::min(strip, n_ - at), dim, scores + std::size_t{r - begin} * n_ + at);
       }
     }
   }
@@ -280,8 +306,8 @@ SharedPoolWorkspace::~SharedPoolWorkspace() = default;
 std::uint64_t SharedPoolWorkspace::bytes() const {
   std::uint64_t total = areas_->items.bytes() + areas_->table.capacity_bytes();
   for (const Worker& w : areas_->workers) {
-    total += w.scores.capacity_bytes() + w.keys.capacity_bytes() + w.spare.capacity_bytes() +
-             w.bits.capacity_bytes() + w.judged.bytes();
+    total += w.scores.capacity_bytes() + w.strip.capacity_bytes() + w.keys.capacity_bytes() +
+             w.spare.capacity_bytes() + w.bits.capacity_bytes() + w.judged.bytes();
   }
   return total;
 }
@@ -307,21 +333,31 @@ void list_shared(const Exec& exec, const SharedPoolArgs& args, SharedPoolWorkspa
   const Branch& branch = args.plan->branches[args.branch];
   const std::uint32_t dim = args.world->dim;
   areas.items.prepare(*args.world, *args.plan, branch, args.pool, args.pool_count);
-  areas.table.resize(exec, std::size_t{args.pool_count} * dim);
-  parallel_for(exec, args.pool_count, 256, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t j = begin; j < end; ++j) {
-      std::copy_n(args.world->items + std::uint64_t{args.pool[j]} * dim, dim,
-                  areas.table.data() + j * dim);
-    }
+  const float* table = nullptr;
+  if (args.pool[args.pool_count - 1] - args.pool[0] == args.pool_count - 1) {
+    table = args.world->items + std::uint64_t{args.pool[0]} * dim;  // all that stand there
+  } else if (std::uint64_t{args.pool_count} * dim * sizeof(float) <= kMostTableBytes) {
+    areas.table.resize(exec, std::size_t{args.pool_count} * dim);
+    parallel_for(exec, args.pool_count, 256, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t j = begin; j < end; ++j)
+        copy_vector(*args.world, args.pool[j], areas.table.data() + j * dim);
+    });
+    table = areas.table.data();
+  }
+  const Lists lists(args, branch, areas.items, table);
+  const std::uint32_t at_once = Lists::rows_at_once(args.pool_count);
+  const std::uint64_t blocks = (std::uint64_t{args.rows.num_rows} + at_once - 1) / at_once;
+  const std::uint64_t workers =
+      std::min({std::max<std::uint64_t>(exec.threads, 1), std::max<std::uint64_t>(blocks, 1),
+                std::max<std::uint64_t>(kMostWorkerBytes / lists.bytes(), 1)});
+  Exec few = exec;
+  few.threads = static_cast<int>(workers);
+  if (areas.workers.size() < workers) areas.workers.resize(workers);
+  for (std::uint64_t w = 0; w < workers; ++w) lists.reserve(exec, areas.workers[w]);
+  parallel_for(few, args.rows.num_rows, at_once, [&](std::uint64_t begin, std::uint64_t end) {
+    lists.list_rows(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end),
+                    areas.workers[worker_index()]);
   });
-  const Lists lists(args, branch, areas.items, areas.table.data());
-  areas.workers.resize(std::max(exec.threads, 1));
-  for (Worker& work : areas.workers) lists.reserve(exec, work);
-  parallel_for(exec, args.rows.num_rows, Lists::rows_at_once(args.pool_count),
-               [&](std::uint64_t begin, std::uint64_t end) {
-                 lists.list_rows(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end),
-                                 areas.workers[worker_index()]);
-               });
 }
 
 }  // namespace quarry

@@ -105,7 +105,9 @@ struct Numbers {
 /// A text, or a whole number in decimal.
 void add_object(TextList& texts, nb::handle object, Sort sort, const std::string& where) {
   if (sort == Sort::kNone) return texts.add({}, where);
-  const nb::object text = nb::str(object);
+  // A text as it is: an Enum of texts would name its member otherwise.
+  const nb::object text =
+      PyUnicode_Check(object.ptr()) ? nb::borrow<nb::object>(object) : nb::object(nb::str(object));
   Py_ssize_t size = 0;
   const char* const bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
   if (bytes == nullptr) {

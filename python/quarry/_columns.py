@@ -66,6 +66,8 @@ def _objects(entries: list[Any], where: str) -> Column:
 def _of_numpy(array: np.ndarray, where: str) -> Column:
     if array.ndim != 1:
         named = f"; a table is {{name: array[name]}} of its fields {', '.join(array.dtype.names)}" if array.dtype.names else ""
+        if array.shape == () and array.dtype.kind in "iufb":
+            raise InputError(f"{where}: is the number {array}: one row is no table, pandas.DataFrame(records) makes one of them")
         raise InputError(f"{where}: has shape {array.shape}; a column has one dimension{named}")
     valid = None
     if isinstance(array, np.ma.MaskedArray):
@@ -101,9 +103,12 @@ def _masked_texts(texts: Any, valid: np.ndarray) -> Column:
     return Column("codes", codes, None, texts)
 
 
-def _coded(codes: np.ndarray, values: Column) -> Column:
+def _coded(codes: np.ndarray, values: Column, where: str) -> Column:
     """Entries of `values` by their places, negative where there is none."""
     there = codes >= 0
+    if codes.size and codes.max() >= max(len(values), 1):
+        place = int(np.argmax(codes >= max(len(values), 1)))
+        raise InputError(f"{where}, row {place}: is of category {int(codes[place])}; there are {len(values)}, numbered from 0")
     if values.kind in ("texts", "codes"):
         if values.kind == "codes":  # a category of categories
             codes = np.where(there, values.values[np.where(there, codes, 0)].astype(np.int64), _NO_CODE) if len(values) else codes
@@ -123,7 +128,7 @@ def _of_pandas(series: Any, where: str) -> Column:
         raise InputError(f"{where}: is a {type(series).__name__}, no column")
     series = pd.Series(series)
     if isinstance(dtype, pd.CategoricalDtype):
-        return _coded(series.cat.codes.to_numpy().astype(np.int64), column_of(series.cat.categories, f"{where}, its categories"))
+        return _coded(series.cat.codes.to_numpy().astype(np.int64), column_of(series.cat.categories, f"{where}, its categories"), where)
     if isinstance(dtype, pd.DatetimeTZDtype):
         return _of_numpy(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), where)
     if hasattr(series.array, "__arrow_array__") and (isinstance(dtype, pd.ArrowDtype) or getattr(dtype, "storage", "").startswith("pyarrow")):
@@ -158,7 +163,7 @@ def _of_arrow(array: Any, where: str) -> Column:
     kind = array.type
     if types.is_dictionary(kind):
         codes = pc.fill_null(array.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-        return _coded(codes, _of_arrow(array.dictionary, f"{where}, its dictionary"))
+        return _coded(codes, _of_arrow(array.dictionary, f"{where}, its dictionary"), where)
     if types.is_null(kind):
         return Column("integers", np.zeros(len(array), np.int64), np.zeros(len(array), bool))
     if types.is_decimal(kind):
@@ -312,7 +317,8 @@ def as_label(column: Column, where: str) -> Column:
         names = _time_texts(distinct, where)
     places = np.full(len(column), -1, np.int64)
     places[valid] = codes.reshape(-1)
-    return _coded(places, _objects(names, where) if names else Column("texts", _quarry.texts_of_arrow(np.zeros(1, np.int64), np.zeros(0, np.uint8), where)))
+    return _coded(places, _objects(names, where) if names else Column("texts", _quarry.texts_of_arrow(np.zeros(1, np.int64), np.zeros(0, np.uint8), where)),
+                  where)
 
 
 def number_text(number: float) -> str:

@@ -406,7 +406,8 @@ std::vector<BadInputCase> id_cases(const SmallTable& t, const std::string& colum
         {what + " id " + id.name,
          t.stem + ".csv",
          t.with(1, column, id.field),
-         {what + " " + id.shown + " (line 3)", "1 id has no embedding", "--unknown-ids drop"}});
+         {(what == "user" ? std::string("a user") : what + " " + id.shown) + " (line 3)",
+          "1 id has no embedding", "--unknown-ids drop"}});
   }
   cases.push_back({what + " id is empty",
                    t.stem + ".csv",
