@@ -132,6 +132,11 @@ def test_usage(c):
     refused("600 items make at most 18 slices", "--item-slices", 19)
     refused("--item-slices", "--item-slices", 0)
     refused("searched exactly", "--item-slices", 2, "--retriever", "IVF8,Flat", "--index-cache", c.path("index"))
+    for metric, noted in (("cosine", True), ("ip", False)):  # 600 items of 16 numbers
+        done = quarry(c.program, "shards", "plan", *c.inputs, "--set", f"metric={metric}", "--shards", 2, "--item-slices", 2, "--probe-seconds", 0,
+                      "--out", c.path("noted.json"))
+        check(("every worker holds 37.5 KiB of prepared rows" in done.stderr) == noted, f"{metric}: {done.stderr}")
+        os.remove(c.path("noted.json"))
     plain = c.plan("plain.json", 2)
     check("item_slices" not in plain["work"], "a plan without slices names some")
     c.plan("sliced.json", 2, "--item-slices", 2)

@@ -162,12 +162,13 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
                "many entries it leaves on the disk, 8 bytes each\n",
                plan.slices.size(), words_of_count(plan.slices.front().size()), plan.searches(),
                plan.searches() - 1);
-    if (const std::uint64_t bytes = run.miner->plan(1).resident_bytes;
-        bytes > std::uint64_t{run.miner->plan(1).num_items} * run.miner->plan(1).dim * 4) {
+    const MatrixView items = run.inputs->miner_inputs().items;
+    if (run.request.recipe.metric == Metric::kCosine || items.dtype != Dtype::kF32) {
       fmt::print(stderr,
-                 "note: every worker holds {} of prepared rows of all items (unit rows under "
-                 "cosine, fp16 widened); slices do not save these\n",
-                 words_of_bytes(bytes));
+                 "note: every worker holds {} of prepared rows of all items ({}); slices do not "
+                 "save these\n",
+                 words_of_bytes(items.rows * items.dim * sizeof(float)),
+                 items.dtype != Dtype::kF32 ? "widened" : "unit rows, for cosine");
     }
   }
   if (mining > 0) {
