@@ -122,6 +122,17 @@ class Cluster:
         return os.path.join(self.folder, text["outputs"], text["shards"][shard]["output"])
 
 
+def small_world(program, folder, shards):
+    """A plan's inputs in a folder, and the set that one process mines of them. Returns the Cluster, the set, and its rows per shard."""
+    quarry(program, "synth", "--out", folder, "--users", 150, "--items", 600, "--dim", 16, "--force")
+    path = lambda name: os.path.join(folder, name)  # noqa: E731
+    c = Cluster(program, folder, ["--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--catalogue",
+                                  path("catalogue.csv"), "--as-of", 1631536000, "--recipe", "balanced"])
+    rows_per_shard = c.plan("sizes.json", shards)["work"]["rows_per_shard"]
+    quarry(program, "mine", *c.inputs, "--rows-per-shard", rows_per_shard, "--out", path("single"))
+    return c, path("single"), rows_per_shard
+
+
 def same_set(one, other, words):
     """Row for row, column for column, and what the manifests count."""
     (rows, manifest), (other_rows, other_manifest) = rows_of(one), rows_of(other)

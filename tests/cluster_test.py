@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from cluster import (ARRAY, BAD_DATA, FULL, GATE_FAILED, SHARDS, STOPPED, SUMS, USAGE, Cluster, flip_byte, json_of, reseal_plan, same_set,
-                     seal, without_locks)
+                     seal, small_world, without_locks)
 from program import check, finish, manifest_of, quarry, read_npy, shards_of, text_of, write_npy
 
 
@@ -447,14 +447,7 @@ def test_approximate(c):
 def main():
     program = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        quarry(program, "synth", "--out", folder, "--users", 150, "--items", 600, "--dim", 16, "--force")
-        path = lambda name: os.path.join(folder, name)  # noqa: E731
-        inputs = ["--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--catalogue",
-                  path("catalogue.csv"), "--as-of", 1631536000, "--recipe", "balanced"]
-        c = Cluster(program, folder, inputs)
-        rows_per_shard = c.plan("sizes.json", SHARDS)["work"]["rows_per_shard"]
-        single = path("single")
-        quarry(program, "mine", *inputs, "--rows-per-shard", rows_per_shard, "--out", single)
+        c, single, rows_per_shard = small_world(program, folder, SHARDS)
         test_union(c, single)
         test_store(c, ["--rows-per-shard", rows_per_shard])
         test_every_failure(c, test_every_crash(c))

@@ -12,16 +12,16 @@ import sys
 import tempfile
 import time
 
-from cluster import ARRAY, BAD_DATA, GATE_FAILED, STOPPED, USAGE, Cluster, flip_byte, json_of, reseal_plan, same_set
+from cluster import ARRAY, BAD_DATA, GATE_FAILED, STOPPED, USAGE, Cluster, flip_byte, json_of, reseal_plan, same_set, small_world
 from program import check, finish, manifest_of, quarry, text_of
 
 SHARDS, SLICES = 4, 3
 SEARCHES = SHARDS * SLICES
 
 
-def search_file(c, plan, search):
+def search_file(c, plan, search, slices=SLICES):
     text = json.loads(text_of(c.path(plan)))
-    return os.path.join(c.folder, text["outputs"], f"{text['shards'][search // SLICES]['output']}.items-{search % SLICES:04}")
+    return os.path.join(c.folder, text["outputs"], f"{text['shards'][search // slices]['output']}.items-{search % slices:04}")
 
 
 def left_over(c, plan):
@@ -104,6 +104,25 @@ def test_damage(c):
     quarry(c.program, "shards", "join", c.path("plan.json"), "--out", c.path("again"), "--clean")
     check(manifest_of(c.path("again"))["content_hash"] == manifest_of(c.path("joined"))["content_hash"], "mined after damage")
     check(not os.path.exists(c.path("plan.shards")), f"--clean left {os.listdir(c.folder)}")
+
+
+def test_every_failure(c):
+    """A disk that fails at each step of a search: exit code 5, nothing is left, and the next try makes it."""
+    c.plan("failing.json", 1, "--item-slices", 2)
+    step = 0
+    while True:
+        step += 1
+        process = c.start("failing.json", 0, what="--search", QUARRY_FAIL_AT=step)
+        words = process.communicate()[1]
+        there = os.path.exists(search_file(c, "failing.json", 0, 2))
+        check(left_over(c, "failing.json") == [], f"failing step {step} leaves {left_over(c, 'failing.json')}")
+        if process.returncode == 0:
+            break
+        check(process.returncode == 5 and "planted" in words, f"failing step {step}: exit {process.returncode}: {words}")
+        if there:  # the last step: the folder's entry is not durable
+            os.remove(search_file(c, "failing.json", 0, 2))
+    check(step > 4, f"{step} steps")
+    check("there already" in c.mine("failing.json", 0, what="--search"), "after the failures")
 
 
 def test_recipes(c):
@@ -198,16 +217,10 @@ def test_hostile_plans(c):
 def main():
     program = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        quarry(program, "synth", "--out", folder, "--users", 150, "--items", 600, "--dim", 16, "--force")
-        path = lambda name: os.path.join(folder, name)  # noqa: E731
-        inputs = ["--items", path("items.npy"), "--users", path("users.npy"), "--events", path("events.csv"), "--catalogue",
-                  path("catalogue.csv"), "--as-of", 1631536000, "--recipe", "balanced"]
-        c = Cluster(program, folder, inputs)
-        rows_per_shard = c.plan("sizes.json", SHARDS)["work"]["rows_per_shard"]
-        single = path("single")
-        quarry(program, "mine", *inputs, "--rows-per-shard", rows_per_shard, "--out", single)
+        c, single, _ = small_world(program, folder, SHARDS)
         test_union(c, single)
         test_damage(c)
+        test_every_failure(c)
         test_recipes(c)
         test_usage(c)
         test_changed_inputs(c)

@@ -10,8 +10,8 @@
 #include <limits>
 #include <numeric>
 
-#include "host/store/run_part.h"
 #include "host/store/slice_file.h"
+#include "host/store/unfinished.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/exact_math.h"
 #include "tests/support/files.h"

@@ -162,6 +162,8 @@ void check_slices(const Miner::State& s) {
   if (!options.slice && options.found == nullptr) return;
   if (options.exec.device != Device::kCpu || !options.more.empty())
     throw ConfigError("slices of the items are searched on the CPU alone: give --device cpu");
+  if (!s.retriever)
+    throw ConfigError("no branch of the recipe searches the items, so there are no slices of them");
   if (!exact_kind(s.choice.chosen.retriever)) {
     throw ConfigError("slices of the items are searched exactly, and the retriever is " +
                       s.choice.chosen.retriever + "; give --retriever exact");
@@ -179,6 +181,21 @@ void halve_tiles(Miner::State& s) {
   s.run_bytes = std::max(s.run_bytes / 2, Tile::row_bytes(*s.compiled, s.max_depth));
   s.tile = make_tile(s);
   s.host_stage = {};
+}
+
+/// Does the work of a tile. False: it found no memory, and the next one is half as large.
+template <class Work>
+bool fits_in_memory(Miner::State& s, Work&& work) {
+  try {
+    work();
+    return true;
+  } catch (const OutOfMemory&) {
+    if (s.tile_rows == 1) throw;
+  } catch (const std::bad_alloc&) {
+    if (s.tile_rows == 1) throw_no_memory();
+  }
+  halve_tiles(s);
+  return false;
 }
 
 }  // namespace
@@ -229,7 +246,6 @@ void Miner::prepare_searches() {
     faiss.max_depth = deepest(*s.compiled);
     faiss.first_depth = first_depth(*s.compiled, faiss.max_depth);
     s.choice = choose(*s.compiled, options, faiss);
-    check_slices(s);
     const RetrieverCost& chosen = s.choice.chosen;
     if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
     if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
@@ -237,6 +253,7 @@ void Miner::prepare_searches() {
     s.retriever = options.slice ? make_slice_retriever(items, *options.slice, first_pass(s))
                                 : make_retriever(options.exec, items, chosen.retriever, faiss);
   }
+  check_slices(s);
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
     if (unit.rows == items.rows) unit.device_rows = items.device_rows;
@@ -307,7 +324,7 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
     stop_if_asked(stop);
     const auto n = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(rows_with_pools(s, rows), rows.num_rows - first));
-    try {
+    const bool done = fits_in_memory(s, [&] {
       s.batch.first_row = first;
       s.batch.num_rows = n;
       s.batch.k = s.compiled->plan.k;
@@ -316,15 +333,8 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
           s.host_stage.load(s.options.exec, rows, first, n, s.compiled->world.dim, s.batch);
       mine_rows(s, job, 0, n, stop);
       s.host_stage.store(s.options.exec, s.batch);
-    } catch (const OutOfMemory&) {
-      if (s.tile_rows == 1) throw;
-      halve_tiles(s);
-      continue;
-    } catch (const std::bad_alloc&) {
-      if (s.tile_rows == 1) throw_no_memory();
-      halve_tiles(s);
-      continue;
-    }
+    });
+    if (!done) continue;
     for (std::uint32_t r = 0; r < n; ++r) s.report.certified_rows += s.batch.certified[r];
     sink(s.batch);
     first += n;
@@ -345,18 +355,11 @@ void Miner::find(const RowsView& rows,
     const auto n =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
     FoundLists found;
-    try {
+    const bool done = fits_in_memory(s, [&] {
       const TileJob job = s.host_stage.load(s.options.exec, rows, first, n, dim, s.batch);
       found = s.tile->find(job, {0, n, nullptr}, first_search_of(s, job, 0, n));
-    } catch (const OutOfMemory&) {
-      if (s.tile_rows == 1) throw;
-      halve_tiles(s);
-      continue;
-    } catch (const std::bad_alloc&) {
-      if (s.tile_rows == 1) throw_no_memory();
-      halve_tiles(s);
-      continue;
-    }
+    });
+    if (!done) continue;
     sink(found, first);
     first += n;
   }
@@ -378,18 +381,7 @@ void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stre
   std::uint32_t first = 0;
   while (first < num_rows) {
     const std::uint32_t n = std::min(rows_with_pools(s, rows), num_rows - first);
-    try {
-      mine_rows(s, job, first, n, nullptr);
-    } catch (const OutOfMemory&) {
-      if (s.tile_rows == 1) throw;
-      halve_tiles(s);
-      continue;
-    } catch (const std::bad_alloc&) {
-      if (s.tile_rows == 1) throw_no_memory();
-      halve_tiles(s);
-      continue;
-    }
-    first += n;
+    if (fits_in_memory(s, [&] { mine_rows(s, job, first, n, nullptr); })) first += n;
   }
 }
 

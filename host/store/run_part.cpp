@@ -1,17 +1,10 @@
 // Parts of a run, committed once.
 #include "host/store/run_part.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -20,6 +13,7 @@
 #include "host/store/set_hash.h"
 #include "host/store/set_manifest.h"
 #include "host/store/shard_writer.h"
+#include "host/store/unfinished.h"
 #include "kernels/core/errors.h"
 
 namespace quarry {
@@ -28,32 +22,13 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-/// A lock in a writer's folder. Beside the columns, so that it goes with them.
-constexpr const char* kWriterLock = "/WRITER";
 /// The hash of the manifest, which holds counters that no column tells.
 constexpr const char* kSeal = "/seal";
-
-/// Of the running kernel, within which a lock tells who is alive. The host's name alone does not
-/// do: pods of one shard on two nodes share it.
-std::string machine_name() {
-  char name[256] = {};
-  std::string text = ::gethostname(name, sizeof(name) - 1) == 0 ? name : "host";
-  for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
-  std::string boot;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
-  return text + "-" + boot.substr(0, 8);
-}
 
 std::string seal_of(const std::string& manifest) {
   DigestStream stream;
   stream.update(manifest.data(), manifest.size());
   return stream.digest().hex() + "\n";
-}
-
-FileHandle lock_of(const std::string& unfinished, bool* taken) {
-  FileHandle file(::open((unfinished + kWriterLock).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  *taken = file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
-  return file;
 }
 
 /// Rows and answers: what two makings of a part must agree in. Not `certified`, which tells how a
@@ -74,23 +49,19 @@ std::string what_differs(const NegativeSet& a, const NegativeSet& b) {
 }  // namespace
 
 struct PartWriter::State {
-  fs::path folder, target, hidden;  ///< `hidden` is empty once it was renamed
+  fs::path folder, target;
   SetSchema schema;
   std::uint64_t rows_per_shard = 0, rows = 0;
-  FileHandle lock;
-  std::optional<ShardWriter> shard;
-  std::vector<RowBasis> basis;  ///< of the open shard's rows
+  Unfinished part;
+  std::optional<ShardWriter> shard;  ///< in the part, and gone before it
+  std::vector<RowBasis> basis;       ///< of the open shard's rows
   std::vector<std::string> shards, bases;
   std::optional<ContentHash> content;
 
-  ~State() {
-    shard.reset();
-    std::error_code ignored;
-    lock = FileHandle();  // NFS keeps files that are open under other names
-    if (!hidden.empty()) fs::remove_all(hidden, ignored);
-  }
+  State(const std::string& in, const std::string& name)
+      : folder(in), target(folder / name), part(in, name, Unfinished::Kind::kFolder) {}
 
-  std::string open_folder() const { return (hidden / "shard").string(); }
+  std::string open_folder() const { return part.path() + "/shard"; }
 
   void close_shard() {
     const ShardFacts facts = shard->finish();
@@ -98,48 +69,22 @@ struct PartWriter::State {
     char number[16];
     std::snprintf(number, sizeof(number), "%08llu", static_cast<unsigned long long>(shards.size()));
     const std::string name = std::string("s") + number + "-" + facts.digest.hex().substr(0, 16);
-    rename_path(open_folder(), (hidden / name).string());
+    rename_path(open_folder(), part.path() + "/" + name);
     shards.push_back(shard_entry(name, rows - facts.rows, facts));
-    bases.push_back(keep_sealed(hidden.string(), (hidden / "array.part").string(), number,
-                                basis.data(), basis.size()));
+    bases.push_back(
+        keep_sealed(part.path(), part.path() + "/array.part", number, basis.data(), basis.size()));
     basis.clear();
-  }
-
-  /// Removes what writers of this part left who were killed on this machine since it was started:
-  /// the kernel has dropped their locks. Those of other machines are left alone; not every file
-  /// system carries locks between them.
-  void remove_litter(const std::string& prefix) const {
-    for (const std::string& path : unfinished_parts(folder.string(), prefix)) {
-      bool taken = false;
-      const FileHandle held = lock_of(path, &taken);
-      std::error_code ignored;
-      if (taken) fs::remove_all(path, ignored);
-    }
-  }
-
-  /// False: another writer that is tidying up came in between; it removes the folder.
-  bool hold_hidden() {
-    const std::string path = hidden.string() + kWriterLock;
-    lock = create_file(path);
-    const bool taken = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
-    // A file system without locks (Lustre unless mounted with them) leaves what killed writers left
-    // to join --clean: nobody's lock can be taken there.
-    return (taken || errno != EWOULDBLOCK) && ::access(path.c_str(), F_OK) == 0;
   }
 
   /// False: something lies at the place, and was there first.
   bool put_in_place() {
     try {
       // Fails where something lies there, but for an empty folder.
-      rename_path(hidden.string(), target.string());
+      part.put_at(target.string());
     } catch (const IoError&) {
       if (!RunPart::is_there(folder.string(), target.filename().string())) throw;
-      // NFS sends a request again whose answer was lost: then it is done and reported as failed.
-      std::error_code error;
-      if (fs::symlink_status(hidden, error).type() != fs::file_type::not_found) return false;
+      return false;
     }
-    hidden.clear();
-    lock = FileHandle();
     try {
       remove_path(target.string() + kWriterLock);
     } catch (const IoError&) {
@@ -147,32 +92,15 @@ struct PartWriter::State {
     }
     return true;
   }
-
-  void make_hidden(const std::string& name) {
-    const std::string prefix = unfinished_prefix(name);
-    remove_litter(prefix.substr(1));
-    for (int n = 0; n < 1000; ++n) {
-      hidden = folder / (prefix + std::to_string(::getpid()) + "-" + std::to_string(n));
-      if (!make_folder(hidden.string())) continue;
-      if (hold_hidden()) return;
-    }
-    hidden.clear();
-    throw IoError(folder.string() +
-                  ": too many unfinished parts (.*.partial-*) lie here; delete "
-                  "them");
-  }
 };
 
 PartWriter::PartWriter(const std::string& folder, const std::string& name, const SetSchema& schema,
                        std::uint64_t rows_per_shard)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_unique<State>(folder, name)) {
   State& s = *state_;
-  s.folder = folder;
-  s.target = s.folder / name;
   s.schema = schema;
   s.rows_per_shard = rows_per_shard;
   s.content.emplace(schema.k);
-  s.make_hidden(name);
 }
 
 PartWriter::~PartWriter() = default;
@@ -206,15 +134,14 @@ PartCommit PartWriter::commit(const std::string& run_json, const std::string& pa
   const Json more = {{"part", std::move(part)}};
   const std::string manifest =
       set_manifest(s.schema, s.rows, done.content_hash, s.shards, run_json, more.dump());
-  write_new_file((s.hidden / "manifest.json").string(), manifest);
-  write_new_file(s.hidden.string() + kSeal, seal_of(manifest));
-  sync_folder(s.hidden.string());
+  write_new_file(s.part.path() + "/manifest.json", manifest);
+  write_new_file(s.part.path() + kSeal, seal_of(manifest));
+  sync_folder(s.part.path());
   done.was_there = !s.put_in_place();
   sync_folder(s.folder.string());
   if (!done.was_there) return done;
   const RunPart there(s.folder.string(), s.target.filename().string(), true);
-  const std::string differs =
-      what_differs(there.set(), NegativeSet::open(s.hidden.string(), false));
+  const std::string differs = what_differs(there.set(), NegativeSet::open(s.part.path(), false));
   if (!differs.empty()) {
     throw InputError(s.target.string() +
                      ": was made before and differs from what was made now in " + differs +
@@ -274,23 +201,6 @@ std::string move_damaged_part_aside(const std::string& folder, const std::string
     }
     return aside.string();
   }
-}
-
-std::string unfinished_prefix(const std::string& name) {
-  return "." + name + ".partial-" + machine_name() + "-";
-}
-
-std::vector<std::string> unfinished_parts(const std::string& folder, const std::string& prefix) {
-  std::vector<std::string> all;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name.starts_with("." + prefix) && name.find(".partial-") != std::string::npos)
-      all.push_back(entry->path().string());
-  }
-  std::sort(all.begin(), all.end());
-  return all;
 }
 
 }  // namespace quarry

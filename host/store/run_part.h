@@ -69,10 +69,4 @@ class RunPart {
 /// Takes a damaged part out of the way; returns where it is now.
 std::string move_damaged_part_aside(const std::string& folder, const std::string& name);
 
-/// How the names begin under which writers on this machine make what will be called `name`.
-std::string unfinished_prefix(const std::string& name);
-/// Folders that writers of parts whose names begin with `prefix` have not finished: at work now, or
-/// killed.
-std::vector<std::string> unfinished_parts(const std::string& folder, const std::string& prefix);
-
 }  // namespace quarry

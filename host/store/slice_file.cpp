@@ -1,20 +1,14 @@
 // Lists of slices on disk.
 #include "host/store/slice_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <vector>
 
 #include "host/store/digest.h"
 #include "host/store/files.h"
-#include "host/store/run_part.h"
+#include "host/store/unfinished.h"
 #include "kernels/core/errors.h"
 #include "kernels/core/exact_math.h"
 
@@ -30,7 +24,7 @@ struct Header {
   char magic[8];
   std::uint64_t version;
 };
-/// At the end, behind all that the digest is of but for the sizes.
+/// Last in the file. The digest is of all bytes before it, these sizes too.
 struct Footer {
   std::uint64_t entries, lists, rows, about_bytes;
   unsigned char digest[16];
@@ -44,21 +38,11 @@ std::uint64_t file_bytes(const Footer& f) {
          padded(f.lists) + 2 * padded(f.lists * 4) + padded(f.about_bytes) + sizeof(Footer);
 }
 
-/// Removes drafts of writers on this machine who were killed: the kernel has dropped their locks.
-void remove_litter(const std::string& folder, const std::string& prefix) {
-  for (const std::string& path : unfinished_parts(folder, prefix)) {
-    const FileHandle held(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-    std::error_code ignored;
-    if (held.get() >= 0 && ::flock(held.get(), LOCK_EX | LOCK_NB) == 0)
-      std::filesystem::remove(path, ignored);
-  }
-}
-
 }  // namespace
 
 struct SliceFileWriter::State {
-  std::string folder, target, draft;
-  FileHandle file;
+  std::string folder, target;
+  Unfinished draft;
   std::uint64_t at = 0, entries = 0;
   DigestStream digest;
   std::vector<std::uint64_t> buffer, row_key, list_end;
@@ -66,13 +50,11 @@ struct SliceFileWriter::State {
   std::vector<float> pass_above;
   std::vector<std::uint8_t> complete;
 
-  ~State() {
-    std::error_code ignored;
-    if (!draft.empty()) std::filesystem::remove(draft, ignored);
-  }
+  State(const std::string& in, const std::string& name)
+      : folder(in), target(in + "/" + name), draft(in, name, Unfinished::Kind::kFile) {}
 
   void write(const void* data, std::size_t bytes) {
-    write_to(file, draft, data, bytes, at);
+    write_to(draft.file(), draft.path(), data, bytes, at);
     digest.update(data, bytes);
     at += bytes;
   }
@@ -80,26 +62,6 @@ struct SliceFileWriter::State {
     constexpr char kZeros[8] = {};
     write(data, bytes);
     write(kZeros, padded(bytes) - bytes);
-  }
-  /// A draft that no other writer has, on whatever machine, and that is locked while this lives.
-  void make_draft(const std::string& prefix) {
-    for (int n = 0; n < 1000; ++n) {
-      const std::string path = prefix + std::to_string(::getpid()) + "-" + std::to_string(n);
-      std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) continue;
-      try {
-        file = create_file(path);
-      } catch (const IoError&) {
-        if (!std::filesystem::exists(path, ignored)) throw;
-        continue;  // another writer of this machine's name was quicker
-      }
-      // A file system without locks leaves what killed writers left to join --clean.
-      const bool taken = ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
-      if ((!taken && errno == EWOULDBLOCK) || ::access(path.c_str(), F_OK) != 0) continue;
-      draft = path;
-      return;
-    }
-    throw IoError(folder + ": too many unfinished files (.*.partial-*) lie here; delete them");
   }
   void flush() {
     if (buffer.empty()) return;
@@ -109,13 +71,8 @@ struct SliceFileWriter::State {
 };
 
 SliceFileWriter::SliceFileWriter(const std::string& folder, const std::string& name)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_unique<State>(folder, name)) {
   State& s = *state_;
-  s.folder = folder;
-  s.target = folder + "/" + name;
-  const std::string prefix = unfinished_prefix(name);
-  remove_litter(folder, prefix.substr(1));
-  s.make_draft(folder + "/" + prefix);
   Header header{{}, kVersion};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   s.write(&header, sizeof(header));
@@ -157,11 +114,9 @@ void SliceFileWriter::commit(const std::string& about) {
   Footer footer{s.entries, s.list_end.size(), s.row_key.size(), about.size(), {}};
   s.digest.update(&footer, offsetof(Footer, digest));
   std::memcpy(footer.digest, s.digest.digest().bytes, sizeof(footer.digest));
-  write_to(s.file, s.draft, &footer, sizeof(footer), s.at);
-  sync_file(s.file, s.draft);
-  close_file(s.file, s.draft);
-  rename_path(s.draft, s.target);
-  s.draft.clear();
+  write_to(s.draft.file(), s.draft.path(), &footer, sizeof(footer), s.at);
+  sync_file(s.draft.file(), s.draft.path());
+  s.draft.put_at(s.target);
   sync_folder(s.folder);
 }
 

@@ -215,13 +215,19 @@ class _Waiting:
         self.ready: deque[_Work] = deque()
         self.searches: dict[int, deque[_Work]] = {}  # by slice
         self.needs: dict[int, set[int]] = {}
+        self.all_searches: list[int] = []  # that were ever waited for, one made again twice
+        self.slices = slices
         for number in searches:
-            work = _Work("--search", number, number // slices, number % slices)
-            self.searches.setdefault(work.slice, deque()).append(work)
-            self.needs.setdefault(work.shard, set()).add(number)
+            self._add_search(number)
         for shard in shards:
             if shard not in self.needs:
                 self.ready.append(_Work("--shard", shard, shard))
+
+    def _add_search(self, number: int) -> None:
+        work = _Work("--search", number, number // self.slices, number % self.slices)
+        self.searches.setdefault(work.slice, deque()).append(work)
+        self.needs.setdefault(work.shard, set()).add(number)
+        self.all_searches.append(number)
 
     def __bool__(self) -> bool:
         return bool(self.ready) or any(self.searches.values())
@@ -236,12 +242,11 @@ class _Waiting:
     def put_back(self, work: _Work) -> None:
         (self.ready if work.slice < 0 else self.searches[work.slice]).append(work)
 
-    def search_again(self, shard: int, searches: Iterable[int], slices: int) -> bool:
+    def search_again(self, shard: int, searches: Iterable[int]) -> bool:
         """A shard whose searches were damaged waits for them anew. False: there are none to make."""
         for number in searches:
-            if number // slices == shard:
-                self.searches.setdefault(number % slices, deque()).append(_Work("--search", number, shard, number % slices))
-                self.needs.setdefault(shard, set()).add(number)
+            if number // self.slices == shard:
+                self._add_search(number)
         return bool(self.needs.get(shard))
 
     def searched(self, work: _Work) -> None:
@@ -299,7 +304,7 @@ class _Driver:
                         waiting.searched(task.work)
                 if now - said >= _PROGRESS_SECONDS or (len(done) == wanted and ready):
                     said = now
-                    self._say(len(done), wanted, len(searches), now - start)
+                    self._say(len(done), wanted, len(waiting.all_searches), now - start)
                 if not ready and now - moved >= self.stall_timeout:
                     raise StallError(self._stalled(now, waiting))
         finally:
@@ -346,7 +351,7 @@ class _Driver:
         """True: what a shard is mined from was damaged or lost meanwhile; it waits for that to be made again."""
         if work.slice >= 0 or self.plan.slices == 0:
             return False
-        return waiting.search_again(work.shard, map(int, status(self.plan, program=self.program)["searches_missing"]), self.plan.slices)
+        return waiting.search_again(work.shard, map(int, status(self.plan, program=self.program)["searches_missing"]))
 
     def _again(self, work: _Work, code: int | None, reason: str, words: str) -> bool:
         if self.tries[work] > self.retries:

@@ -10,6 +10,7 @@
 
 #include "host/store/files.h"
 #include "host/store/set_lock.h"
+#include "host/store/unfinished.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/planned_parts.h"
 #include "tools/quarry/progress.h"

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/store/files.h"
+#include "host/store/unfinished.h"
 #include "tools/quarry/search_slice.h"
 
 namespace quarry {
@@ -32,11 +33,11 @@ double check_part_json(const ShardPlan& plan, std::uint64_t id, const std::strin
 void look_at_searches(const ShardPlan& plan, std::uint64_t id, bool verify, PlanState& state) {
   for (std::uint64_t s = 0; s < plan.slices.size(); ++s) {
     const std::uint64_t search = id * plan.slices.size() + s;
-    const std::string problem = why_not_searched(plan, search, verify);
-    if (problem.empty()) continue;
+    const bool there = is_searched(plan, search);
+    const std::string damage = there && verify ? damage_of_search(plan, search) : "";
+    if (there && damage.empty()) continue;
     state.searches_missing.push_back(search);
-    if (problem != kNotThere)
-      state.damages.push_back(fmt::format("search {}: {}", search, problem));
+    if (there) state.damages.push_back(fmt::format("search {}: {}", search, damage));
   }
 }
 

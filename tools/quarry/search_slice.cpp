@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -76,10 +75,11 @@ void tell_search(const ShardPlan& plan, std::uint64_t search, std::uint64_t entr
 
 }  // namespace
 
-std::string why_not_searched(const ShardPlan& plan, std::uint64_t search, bool verify) {
-  std::error_code error;
-  if (!std::filesystem::exists(path_of_search(plan, search), error)) return kNotThere;
-  if (!verify) return {};
+bool is_searched(const ShardPlan& plan, std::uint64_t search) {
+  return RunPart::is_there(plan.outputs, plan.search_file(search));
+}
+
+std::string damage_of_search(const ShardPlan& plan, std::uint64_t search) {
   try {
     open_search(plan, search);
     return {};
@@ -92,7 +92,7 @@ int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunO
                          bool json, const CLI::App& verb, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const std::string path = path_of_search(plan, search);
-  if (why_not_searched(plan, search, false).empty()) {
+  if (is_searched(plan, search)) {
     try {
       const std::uint64_t entries = open_search(plan, search)->entries();
       tell_search(plan, search, entries, true, seconds_since(start), json);
@@ -132,7 +132,7 @@ std::shared_ptr<const SlicedLists> lists_of_shard(const ShardPlan& plan, std::ui
   std::vector<SliceLists> lists;
   for (std::uint64_t s = 0; s < plan.slices.size(); ++s) {
     const std::uint64_t search = shard * plan.slices.size() + s;
-    if (const std::string problem = why_not_searched(plan, search, false); !problem.empty()) {
+    if (!is_searched(plan, search)) {
       missing.push_back(search);
       continue;
     }

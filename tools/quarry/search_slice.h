@@ -17,11 +17,10 @@ struct Context;
 int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunOptions& flags,
                          bool json, const CLI::App& verb, const Context& context);
 
-/// Of a search that nobody made.
-inline constexpr const char* kNotThere = "it is missing";
-/// "" if a search's file is there and, with `verify`, whole; else kNotThere, or what is
-/// wrong with it.
-std::string why_not_searched(const ShardPlan& plan, std::uint64_t search, bool verify);
+/// Something lies where a search's file belongs.
+bool is_searched(const ShardPlan& plan, std::uint64_t search);
+/// What is wrong with the file of a search, all of which is read; "": nothing.
+std::string damage_of_search(const ShardPlan& plan, std::uint64_t search);
 
 /// What the searches of a shard found; the files stay mapped as long as it lives. Null: some are
 /// missing or damaged, which `missing` and `words` tell.

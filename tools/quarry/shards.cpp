@@ -213,7 +213,7 @@ int run_shards_status(const ShardsStateArgs& args, const Context& context) {
   for (const std::string& damage : state.damages) fmt::print("damaged: {}\n", damage);
   if (!state.unfinished.empty()) {
     fmt::print("{} unfinished, of workers at work or killed\n",
-               words_of_count(state.unfinished.size(), "shard"));
+               words_of_count(state.unfinished.size(), "output"));
   }
   if (!complete) fmt::print("missing: {}\n", array_expression(state.missing));
   if (!state.searches_missing.empty()) {
