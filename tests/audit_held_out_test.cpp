@@ -15,25 +15,12 @@ using Gates = std::set<std::string>;
 
 class AuditHeldOutTest : public AuditWorldTest {
  protected:
-  static constexpr std::uint32_t kWidth = 16;
-
   void SetUp() override {
     AuditWorldTest::SetUp();
     mine_clean_set();
     load_tables();
   }
 
-  const float* vector(const Embeddings& table, std::uint32_t row) const {
-    return static_cast<const float*>(table.view().data) + std::size_t{row} * kWidth;
-  }
-  double cosine(std::uint32_t a, std::uint32_t b) const {
-    double ab = 0, aa = 0, bb = 0;
-    for (std::uint32_t d = 0; d < kWidth; ++d) {
-      const double x = vector(items_, a)[d], y = vector(items_, b)[d];
-      ab += x * y, aa += x * x, bb += y * y;
-    }
-    return ab / std::sqrt(aa * bb);
-  }
   static bool has(const Exposure& e, std::uint32_t user, std::uint32_t item) {
     const auto begin = e.items.begin() + static_cast<std::ptrdiff_t>(e.offsets[user]);
     const auto end = e.items.begin() + static_cast<std::ptrdiff_t>(e.offsets[user + 1]);
@@ -61,7 +48,7 @@ class AuditHeldOutTest : public AuditWorldTest {
       if (s.batch.branch[at] != 1 || !free(s.batch.item[at])) continue;
       s.batch.item[at] = item;
       s.batch.score[at] =
-          exact_dot_portable(vector(users_, s.user[row]), vector(items_, item), kWidth);
+          exact_dot_portable(vector(users_, s.user[row]), vector(items_, item), kShopDim);
       return true;
     }
     return false;

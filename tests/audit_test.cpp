@@ -19,8 +19,6 @@ using Gates = std::set<std::string>;
 /// A clean set of a shop, with what is needed to plant things in it.
 class AuditTest : public AuditWorldTest {
  protected:
-  static constexpr std::uint32_t kDim16 = 16;
-
   void SetUp() override {
     AuditWorldTest::SetUp();
     mine_clean_set();
@@ -46,19 +44,8 @@ class AuditTest : public AuditWorldTest {
     return audit("edited", args);
   }
 
-  const float* vector(const Embeddings& table, std::uint32_t row) const {
-    return static_cast<const float*>(table.view().data) + std::size_t{row} * kDim16;
-  }
   float score(std::uint32_t user, std::uint32_t item) const {
-    return exact_dot_portable(vector(users_, user), vector(items_, item), kDim16);
-  }
-  double cosine(std::uint32_t a, std::uint32_t b) const {
-    double ab = 0, aa = 0, bb = 0;
-    for (std::uint32_t d = 0; d < kDim16; ++d) {
-      const double x = vector(items_, a)[d], y = vector(items_, b)[d];
-      ab += x * y, aa += x * x, bb += y * y;
-    }
-    return ab / std::sqrt(aa * bb);
+    return exact_dot_portable(vector(users_, user), vector(items_, item), kShopDim);
   }
   static int class_of(const Exposure& e, std::uint32_t user, std::uint32_t item) {
     for (auto i = e.offsets[user]; i < e.offsets[user + 1]; ++i) {

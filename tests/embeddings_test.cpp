@@ -6,7 +6,10 @@
 #include <sys/stat.h>
 
 #include <cfloat>
+#include <cinttypes>
 #include <cmath>
+#include <cstdio>
+#include <fstream>
 #include <limits>
 #include <random>
 
@@ -289,6 +292,40 @@ TEST(PrepareRows, DividesByTheNormOfTheContract) {
       }
     }
   }
+}
+
+/// Of the pages at an address, whether the kernel reads them singly ("rr" of smaps).
+bool is_read_singly(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  const auto address = reinterpret_cast<std::uintptr_t>(at);
+  std::string line;
+  bool here = false;
+  while (std::getline(maps, line)) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+      here = begin <= address && address < end;
+    if (here && line.starts_with("VmFlags:")) return line.find(" rr") != std::string::npos;
+  }
+  ADD_FAILURE() << "no such mapping";
+  return false;
+}
+
+TEST(Embeddings, RowsOutsideARangeAreReadSingly) {
+  const TempDir dir;
+  constexpr std::uint32_t kRows = 400, kDim = 1024;  // a row is a page, but for the header
+  const std::vector<float> data(std::size_t{kRows} * kDim, 1.0f);
+  write_npy(dir.path_of("x.npy"), data.data(), kRows, kDim);
+  const Embeddings table = Embeddings::open(dir.path_of("x.npy"));
+  const auto row = [&](std::uint64_t r) {
+    return static_cast<const float*>(table.view().data) + r * kDim;
+  };
+  for (const std::uint64_t r : {0, 200, 399}) EXPECT_FALSE(is_read_singly(row(r)));
+  table.expect_few_reads_outside(100, 300);
+  for (const std::uint64_t r : {1, 98, 302, 398}) EXPECT_TRUE(is_read_singly(row(r))) << r;
+  for (const std::uint64_t r : {100, 200, 299}) EXPECT_FALSE(is_read_singly(row(r))) << r;
+  EXPECT_EQ(*row(0) + *row(399), 2.0f);
+  table.expect_few_reads_outside(0, 0);
+  for (const std::uint64_t r : {1, 200, 398}) EXPECT_TRUE(is_read_singly(row(r))) << r;
 }
 
 }  // namespace

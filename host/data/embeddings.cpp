@@ -1,6 +1,9 @@
 // Opening of embedding tables: format by extension, mapped where the alignment allows, else copied.
 #include "host/data/embeddings.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <new>
 
@@ -86,6 +89,7 @@ Embeddings Embeddings::open(const std::string& path, const std::string& tensor) 
   if (layout.offset % 4 == 0) {
     table.view_.data = data;
     table.storage_ = std::move(file);
+    table.mapped_ = true;
     return table;
   }
   const std::uint64_t bytes = layout.rows * layout.dim * bytes_of(layout.dtype);
@@ -96,6 +100,23 @@ Embeddings Embeddings::open(const std::string& path, const std::string& tensor) 
   table.view_.data = copy.get();
   table.storage_ = std::move(copy);
   return table;
+}
+
+void Embeddings::expect_few_reads_outside(std::uint64_t first, std::uint64_t end) const {
+  if (!mapped_) return;
+  const std::uint64_t row = view_.dim * bytes_of(view_.dtype);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto data = reinterpret_cast<std::uintptr_t>(view_.data);
+  const auto tell = [page](std::uint64_t begin, std::uint64_t stop) {  // pages wholly between
+    begin = (begin + page - 1) / page * page;
+    stop = stop / page * page;
+    // Advice: where it is not taken, nothing but speed is lost.
+    if (begin < stop)
+      ::madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(stop - begin),
+                MADV_RANDOM);
+  };
+  tell(data, data + first * row);
+  tell(data + end * row, data + view_.rows * row);
 }
 
 }  // namespace quarry

@@ -18,8 +18,7 @@ void scores_portable(Metric metric, const float* x, const float* rows, std::uint
 
 #if defined(__x86_64__)
 
-// --- AVX2
-// -----------------------------------------------------------------------------------------
+// --- AVX2 ---
 
 struct Avx2 {
   static constexpr std::uint32_t kGroup = 8;  ///< rows whose trees are added together
@@ -103,8 +102,7 @@ struct Avx2 {
   }
 };
 
-// --- AVX-512
-// --------------------------------------------------------------------------------------
+// --- AVX-512 ---
 
 struct Avx512 {
   static constexpr std::uint32_t kGroup = 16;

@@ -2,6 +2,7 @@
 // audit share.
 #pragma once
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -56,7 +57,7 @@ backfill = ["random", "hard"]
 
 class AuditWorldTest : public CliTest {
  protected:
-  static constexpr std::uint32_t kShopItems = 600, kShopUsers = 250;
+  static constexpr std::uint32_t kShopItems = 600, kShopUsers = 250, kShopDim = 16;
 
   /// What one audit said.
   struct Audited {
@@ -107,7 +108,7 @@ class AuditWorldTest : public CliTest {
                        "--items",
                        std::to_string(items),
                        "--dim",
-                       "16",
+                       std::to_string(kShopDim),
                        "--events-per-user",
                        "30",
                        "--leaks",
@@ -141,6 +142,19 @@ class AuditWorldTest : public CliTest {
     catalogue_ = read_catalogue(shop("catalogue.csv"), {}, items, UnknownIds::kReject);
     items_ = Embeddings::open(shop("items.npy"));
     users_ = Embeddings::open(shop("users.npy"));
+  }
+
+  const float* vector(const Embeddings& table, std::uint32_t row) const {
+    return static_cast<const float*>(table.view().data) + std::size_t{row} * kShopDim;
+  }
+  /// Of two items.
+  double cosine(std::uint32_t a, std::uint32_t b) const {
+    double ab = 0, aa = 0, bb = 0;
+    for (std::uint32_t d = 0; d < kShopDim; ++d) {
+      const double x = vector(items_, a)[d], y = vector(items_, b)[d];
+      ab += x * y, aa += x * x, bb += y * y;
+    }
+    return ab / std::sqrt(aa * bb);
   }
 
   std::string shop(const std::string& file) const { return path("shop/" + file); }

@@ -37,6 +37,10 @@ MiningRun::MiningRun(RunRequest checked, std::uint64_t rows_per_shard, const std
   start = Clock::now();
   miner.emplace(request.recipe, inputs->miner_inputs(), request.miner);
   facts.prepare_seconds = seconds_since(start);
+  // Of what is not searched here, rows of positives are read, and of what was found elsewhere.
+  if (request.miner.slice)
+    inputs->items.expect_few_reads_outside(request.miner.slice->first, request.miner.slice->end);
+  if (request.miner.found) inputs->items.expect_few_reads_outside(0, 0);
   facts.request = &request;
   facts.inputs = inputs.get();
   facts.miner = &*miner;
