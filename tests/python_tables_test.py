@@ -3,7 +3,7 @@
 
   tests/python_tables_test.py [PROGRAM]     PROGRAM: what makes the data; default: the one in the package
 
-Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped. What needs pandas, pyarrow
+Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped. What needs pandas, polars, pyarrow
 or torch is skipped where they are missing."""
 import array
 import datetime
@@ -28,7 +28,12 @@ try:
     import pandas
 except ImportError:
     pandas = None
+try:
+    import polars
+except ImportError:
+    polars = None
 needs_pandas = unittest.skipIf(pandas is None, "no pandas")
+needs_polars = unittest.skipIf(polars is None, "no polars")
 needs_pyarrow = unittest.skipIf(pyarrow is None, "no pyarrow")
 
 SEGMENTS = """name = "segments"
@@ -307,6 +312,20 @@ class TablesTest(TablesWorld):
             self.mine(events=log.assign(user=log["user"].astype("Int64").where(log.index != 1)))
         with self.assertRaisesRegex(quarry.InputError, r"^events: column 'time', row 1: time '' "):
             self.mine(events=log.assign(time=moments.where(log.index != 1)))
+
+    @needs_polars
+    def test_polars(self):
+        log, items = (polars.DataFrame(dict(table), strict=False) for table in (self.events, self.catalogue))
+        self.assert_same_log(log)
+        self.assert_same_items(items)
+        kind, time = polars.col("kind"), polars.col("time")
+        for forms in (kind.cast(polars.Categorical), kind.cast(polars.Enum(sorted(set(self.events["kind"])))), polars.from_epoch(time, time_unit="s"),
+                      polars.from_epoch(time, time_unit="s").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"),
+                      polars.col("user").cast(polars.UInt16), polars.col("user").cast(polars.String)):
+            with self.subTest(forms=str(forms)):
+                self.assert_same_log(log.with_columns(forms))
+        self.assert_same_log(log.sample(fraction=1, shuffle=True, seed=1))
+        self.assert_same_log([log.head(100), part(self.events, range(100, self.rows))])
 
     @needs_pyarrow
     def test_places_beyond_a_dictionary(self):
