@@ -310,7 +310,7 @@ def damaged(program, folder):
 
 
 def mended(program, world, store, victims):
-    """verify --repair brings back what flipped bits and lost files took, and moves no tag."""
+    """verify --repair brings back what flipped bits of any file and lost shards took, and moves no tag."""
     add_events(world, random.Random(9), read_csv(world.path("heldout.csv")))
     world.as_of += DAY
     flags = [f"{store}@1", *world.inputs(), "--note", "second"]
@@ -319,17 +319,17 @@ def mended(program, world, store, victims):
     quarry(program, "refresh", *flags)
     quarry(program, "tag", store, "latest", "1")
     before = {}
-    for part in ("shards", "bases"):
-        for parent, _, names in os.walk(os.path.join(store, part)):
-            for name in names:
-                path = os.path.join(parent, name)
+    for parent, _, names in os.walk(store):
+        for name in names:
+            path = os.path.join(parent, name)
+            if os.path.getsize(path) and name != "store.json":  # one bit of which may tell another format: mend_records_test
                 before[path] = open(path, "rb").read()
     chance = random.Random(11)
-    rounds = 12
+    rounds = 12 * int(os.environ.get("QUARRY_TEST_SCALE", "1"))
     for _ in range(rounds):
         hit = chance.sample(sorted(before), 3)
         for path in hit:
-            if chance.random() < 0.3:
+            if chance.random() < 0.3 and os.path.relpath(path, store).startswith(("shards", "bases")):
                 os.remove(path)
                 continue
             data = bytearray(before[path])

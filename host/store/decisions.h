@@ -9,33 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "host/store/policy.h"
 #include "host/store/store.h"
 
 namespace quarry {
 
-/// What a version needs before `latest` is moved to it: policy.toml in the store's folder. Without
-/// that file, nothing.
-struct Policy {
-  bool needs_approval = false;
-  bool needs_audit = false;
-  std::vector<std::string> audit_gates;  ///< each checked by the newest audit, and not failed
-  std::string audit_limits;              ///< AuditFacts::limits that it must have had; "": any
-  friend bool operator==(const Policy&, const Policy&) = default;
-};
-/// Throws InputError naming file and line where the file is not understood: unknown keys too, and
-/// gates or limits of an audit that is not needed.
-Policy read_policy(const Store& store);
 /// Writes the file and logs it. `latest` stays where it is. The caller holds the lock. Throws
 /// ConfigError for gates or limits of an audit that is not needed.
 void write_policy(Store& store, const Policy& policy);
-/// "approval, audit (leak.positives)"; "nothing".
-std::string words_of(const Policy& policy);
-/// A list as on a command line: "approval,audit"; "" or "nothing". Throws ConfigError.
-Policy parse_policy(const std::string& needs);
-/// Changes one part of a policy: "latest_needs=approval,audit", "audit_gates=leak.positives",
-/// "audit_limits=<32 hex digits>"; "nothing" empties it. Throws ConfigError.
-void set_policy_part(Policy& policy, const std::string& setting);
-
 struct Decision {
   bool approved = false;
   std::string by, reason;

@@ -6,6 +6,8 @@
 #include <xxhash.h>
 
 #include <cerrno>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -20,6 +22,19 @@ std::string Digest::hex() const {
     text += "0123456789abcdef"[byte & 15];
   }
   return text;
+}
+
+std::string short_digest(std::string_view text) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016" PRIx64,
+                static_cast<std::uint64_t>(XXH3_64bits(text.data(), text.size())));
+  return digits;
+}
+
+Digest digest_of(std::string_view text) {
+  DigestStream stream;
+  stream.update(text.data(), text.size());
+  return stream.digest();
 }
 
 struct DigestStream::State {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace quarry {
 
@@ -14,6 +15,10 @@ struct Digest {
   std::string hex() const;
   friend bool operator==(const Digest&, const Digest&) = default;
 };
+/// Of a text.
+Digest digest_of(std::string_view text);
+/// XXH3-64 of a text, 16 hex digits.
+std::string short_digest(std::string_view text);
 /// XXH3-128 over bytes that arrive in pieces.
 class DigestStream {
  public:

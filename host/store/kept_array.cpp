@@ -20,7 +20,7 @@ constexpr std::uint64_t kMostBytes = 128ull << 30;
 constexpr std::size_t kSealBytes = sizeof(Digest::bytes);
 constexpr const char* kNameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-";
 
-std::string digest_of(const std::string& header, const void* data, std::size_t bytes) {
+std::string hash_of(const std::string& header, const void* data, std::size_t bytes) {
   DigestStream stream;
   stream.update(header.data(), header.size());
   stream.update(data, bytes);
@@ -70,10 +70,8 @@ std::string read_file(const std::string& store, const Entry& entry) {
   if (!fs::exists(fs::symlink_status(file, error)))
     throw InputError(file + ": is missing; rows cannot be taken from this version, mine it again");
   std::string text = read_text(file, std::min(entry.bytes, kMostBytes));
-  DigestStream stream;
-  stream.update(text.data(), text.size());
   const bool whole =
-      entry.xxh3_128.empty() ? is_sealed(text) : stream.digest().hex() == entry.xxh3_128;
+      entry.xxh3_128.empty() ? is_sealed(text) : digest_of(text).hex() == entry.xxh3_128;
   if (text.size() != entry.bytes || !whole)
     throw InputError(file + ": does not have the size and hash of its version; it is damaged");
   return text;
@@ -108,7 +106,7 @@ void write_file(const std::string& draft, const std::string& place,
 std::string keep_array(const std::string& store, const std::string& draft, const void* data,
                        const ArrayShape& shape) {
   const std::string header = npy_header(shape.descr, shape.length, shape.width, shape.width > 1);
-  const std::string hash = digest_of(header, data, shape.data_bytes());
+  const std::string hash = hash_of(header, data, shape.data_bytes());
   const std::uint64_t bytes = header.size() + shape.data_bytes();
   const std::string folder = store + "/" + kArrayFolder;
   const std::string entry = Json{

@@ -25,11 +25,7 @@ using Json = nlohmann::ordered_json;
 /// The hash of the manifest, which holds counters that no column tells.
 constexpr const char* kSeal = "/seal";
 
-std::string seal_of(const std::string& manifest) {
-  DigestStream stream;
-  stream.update(manifest.data(), manifest.size());
-  return stream.digest().hex() + "\n";
-}
+std::string seal_of(const std::string& manifest) { return digest_of(manifest).hex() + "\n"; }
 
 /// Rows and answers: what two makings of a part must agree in. Not `certified`, which tells how a
 /// row was searched.

@@ -17,11 +17,13 @@
 
 #include "host/store/decisions.h"
 #include "host/store/digest.h"
+#include "host/store/flipped_bit.h"
 #include "host/store/journal.h"
 #include "host/store/kept_array.h"
 #include "host/store/set_hash.h"
 #include "host/store/set_lock.h"
 #include "host/store/set_manifest.h"
+#include "host/store/store_texts.h"
 #include "host/store/version_basis.h"
 #include "kernels/core/errors.h"
 
@@ -31,39 +33,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kStoreVersion = 1;
 constexpr std::uint64_t kMostText = 256ull << 20;
 constexpr std::size_t kMostTagLength = 64;
 constexpr const char* kLatest = "latest";
 
 std::string text_of(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-std::string version_name(std::uint64_t number) {
-  char name[24];
-  std::snprintf(name, sizeof name, "v%020" PRIu64, number);
-  return name;
-}
-
-/// Digits of a version: "7", "v7", "v00000000000000000007".
-bool is_number(const std::string& text, std::uint64_t* number) {
-  const std::string digits = !text.empty() && text[0] == 'v' ? text.substr(1) : text;
-  if (digits.empty() || digits.size() > 20 ||
-      digits.find_first_not_of("0123456789") != std::string::npos)
-    return false;
-  errno = 0;
-  *number = std::strtoull(digits.c_str(), nullptr, 10);
-  return errno == 0;
-}
-
-/// Of a tag's file: its version and a hash of both names, by which damage is seen.
-std::string tag_text(const std::string& name, std::uint64_t number) {
-  const std::string version = version_name(number);
-  const std::string both = name + " " + version;
-  DigestStream stream;
-  stream.update(both.data(), both.size());
-  return version + " " + stream.digest().hex().substr(0, 16) + "\n";
 }
 
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -144,7 +119,7 @@ bool Store::is_tag_name(const std::string& name) {
       name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
       std::string::npos;
   return !name.empty() && name.size() <= kMostTagLength && name[0] != '.' && letters &&
-         !is_number(name, &number);
+         !is_version(name, &number);
 }
 
 void Store::check_tag_name(const std::string& name) {
@@ -201,7 +176,7 @@ Store Store::create(const std::string& path) {
   for (const char* part : {"shards", "versions", "tags", "work"}) make_folder(folder + "/" + part);
   const std::string draft = folder + "/.store.json";
   remove_path(draft);
-  write_new_file(draft, text_of({{"format", "quarry.store"}, {"format_version", kStoreVersion}}));
+  write_new_file(draft, store_text());
   sync_folder(folder);
   rename_path(draft, folder + "/store.json");
   sync_folder(folder);
@@ -228,7 +203,7 @@ std::vector<std::uint64_t> Store::versions() const {
   std::vector<std::uint64_t> numbers;
   for (const std::string& name : names_in(fs::path(path_) / "versions")) {
     std::uint64_t number = 0;
-    if (name.size() == 26 && name.ends_with(".json") && is_number(name.substr(0, 21), &number) &&
+    if (name.size() == 26 && name.ends_with(".json") && is_version(name.substr(0, 21), &number) &&
         version_name(number) + ".json" == name)
       numbers.push_back(number);
   }
@@ -237,11 +212,9 @@ std::vector<std::uint64_t> Store::versions() const {
 
 std::uint64_t Store::read_tag(const std::string& name) const {
   const std::string file = path_ + "/tags/" + name;
-  const std::string text = read_text(file, 64);
-  std::uint64_t number = 0;
-  if (text.size() < 21 || !is_number(text.substr(0, 21), &number) || text != tag_text(name, number))
-    throw InputError(file + ": is damaged; set the tag again, or quarry tag --remove");
-  return number;
+  const std::optional<std::uint64_t> number = version_in_tag(name, read_text(file, kMostTag));
+  if (!number) throw InputError(file + ": is damaged; set the tag again, or quarry tag --remove");
+  return *number;
 }
 
 std::map<std::string, std::uint64_t> Store::tags(std::vector<std::string>* damaged) const {
@@ -262,7 +235,7 @@ std::uint64_t Store::resolve(const std::string& reference) const {
   const std::vector<std::uint64_t> there = versions();
   std::uint64_t number = 0;
   std::error_code error;
-  if (!is_number(reference, &number)) {
+  if (!is_version(reference, &number)) {
     if (is_tag_name(reference) && fs::exists(path_ + "/tags/" + reference, error)) {
       number = read_tag(reference);
     } else {
@@ -388,9 +361,11 @@ void Store::finish_commit(std::uint64_t number, const std::vector<std::string>& 
     return event.value("event", "") == "version" && event.value("version", Json()) == number;
   });
   if (!recorded) {
+    const std::string text = read_text(version_file(number), kMostText);
     record(Json{{"event", "version"},
                 {"version", number},
-                {"xxh3_128", digest_file(version_file(number)).digest.hex()}}
+                {"xxh3_128", digest_of(text).hex()},
+                {"blocks_xxh3_64", block_hashes(text)}}
                .dump());
   }
   std::vector<std::string> names = tags;
@@ -440,6 +415,10 @@ std::vector<std::string> Store::verify(std::optional<std::uint64_t> only) const 
         damages.push_back(path_ + "/tags/" + name + ": there is no version " +
                           std::to_string(number) + "; set the tag again");
     }
+  });
+  look("", [&] {
+    if (unflipped_policy(*this))
+      throw InputError(policy_file(path_) + ": has a flipped bit; the log tells what was written");
   });
   return damages;
 }

@@ -359,9 +359,7 @@ ModelFeedback log_line_of(const ProposedRecipe& proposed, const std::string& out
   ModelFeedback feedback;
   feedback.outputs_hash = outputs_hash;
   if (proposed.changed()) {
-    DigestStream stream;
-    stream.update(proposed.text.data(), proposed.text.size());
-    feedback.recipe_hash = stream.digest().hex();
+    feedback.recipe_hash = digest_of(proposed.text).hex();
   }
   for (const MovedGroup& moved : proposed.groups) {
     for (std::size_t i = 0; i < moved.segments.size(); ++i) {

@@ -397,9 +397,7 @@ std::string run_identity(const StoreOptions& options, const RunRequest& request,
   if (request.snapshot) json["snapshot"] = words_of(*request.snapshot);
   json["format"] = {kFormatVersion, kVersion, "with basis"};
   const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  DigestStream stream;
-  stream.update(text.data(), text.size());
-  return stream.digest().hex();
+  return digest_of(text).hex();
 }
 
 Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,

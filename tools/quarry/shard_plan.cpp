@@ -46,9 +46,7 @@ std::string dump_plan(const Json& json, int indent) {
 std::string hash_of_plan(const Json& plan) {
   const std::string text =
       dump_plan({plan.at("format_version"), plan.at("run"), plan.at("work")}, -1);
-  DigestStream stream;
-  stream.update(text.data(), text.size());
-  return stream.digest().hex();
+  return digest_of(text).hex();
 }
 
 std::string part_name(const std::string& hash, std::uint64_t id) {

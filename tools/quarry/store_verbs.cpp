@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/store/decisions.h"
+#include "host/store/mend_records.h"
 #include "host/store/store.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/item_names.h"
@@ -274,7 +275,10 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
   std::string folder, reference;
   std::vector<std::string> damages;
   std::vector<std::uint64_t> mended;
+  std::vector<std::string> mended_files;
   std::uint64_t checked = 1;
+  const bool of_store = split_reference(path, &folder, &reference);
+  if (repair && of_store) mended_files = mend_records(folder);
   if (Store::is_store(path)) {
     const Store store = Store::open(path);
     checked = store.versions().size();
@@ -286,7 +290,7 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
       if (std::find(damages.begin(), damages.end(), error.what()) == damages.end())
         damages.emplace_back(error.what());
     }
-  } else if (split_reference(path, &folder, &reference)) {
+  } else if (of_store) {
     const Store store = Store::open(folder);
     const std::uint64_t number = store.resolve(reference);
     if (repair) mended = mend(store, number, context);
@@ -301,8 +305,13 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
     }
   }
   if (json) {
-    print_json({{"checked", checked}, {"damages", damages}, {"mended", mended}});
+    print_json({{"checked", checked},
+                {"damages", damages},
+                {"mended", mended},
+                {"mended_files", mended_files}});
   } else {
+    for (const std::string& file : mended_files)
+      fmt::print("{}: a flipped bit is put right\n", file);
     for (const std::uint64_t number : mended) fmt::print("version {} is mended\n", number);
     for (const std::string& words : damages) fmt::print("{}\n", words);
     if (damages.empty())
@@ -396,7 +405,8 @@ void add_verify(CLI::App& app, Context& context) {
       "verify", "read a set, a store or STORE@VERSION whole and compare every hash");
   verb->add_option("set", args->path, "folder of a set or store, or STORE@VERSION")->required();
   verb->add_flag("--repair", args->repair,
-                 "mine damaged versions again from the inputs that they record");
+                 "mine damaged versions again from the inputs that they record; put flipped bits "
+                 "of the store's own records right");
   verb->add_flag("--json", args->json, "as JSON");
   verb->callback([&context, args] {
     context.run = [&context, args] {
