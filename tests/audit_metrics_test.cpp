@@ -290,6 +290,28 @@ TEST(AuditGates, MistakesAreNamedWithTheirPlace) {
   EXPECT_NE(message_of("[leak\n").find("not TOML"), std::string::npos);
 }
 
+TEST(AuditGates, WhatIsFarBeyondAWarningFails) {
+  const auto status = [](const char* toml, double value, const char* gate = "cohorts.suppression") {
+    const GateConfig config = parse_gates(toml, "gates.toml");
+    GateKeeper gates(config);
+    return gates.judge(gate, value, "seen").status;
+  };
+  EXPECT_EQ(status("", 2), GateStatus::kPass);
+  EXPECT_EQ(status("", 4), GateStatus::kWarn);
+  EXPECT_EQ(status("", 4.001), GateStatus::kFail);
+  EXPECT_EQ(status("", 0.02, "diversity.intra_row"), GateStatus::kPass);
+  EXPECT_EQ(status("", 0.0015, "diversity.intra_row"), GateStatus::kWarn);
+  EXPECT_EQ(status("", 0.0005, "diversity.intra_row"), GateStatus::kFail);
+  EXPECT_EQ(status("[cohorts.suppression]\nfail = 9\n", 5), GateStatus::kWarn);
+  EXPECT_EQ(status("[cohorts.suppression]\nfail = 9\n", 10), GateStatus::kFail);
+  EXPECT_EQ(status("[cohorts.suppression]\nlimit = 5\n", 1e9), GateStatus::kWarn);
+  EXPECT_EQ(status("[cohorts.suppression]\nseverity = \"warn\"\n", 1e9), GateStatus::kWarn);
+  EXPECT_EQ(status("[cohorts.suppression]\nseverity = \"off\"\n", 1e9), GateStatus::kNotChecked);
+  EXPECT_NE(message_of("[cohorts.suppression]\nfail = 1\n").find("fail before it warns"),
+            std::string::npos);
+  EXPECT_NE(message_of("[drift.churn]\nfail = 1\n").find("unknown key"), std::string::npos);
+}
+
 TEST(AuditGates, SeveritiesDecideTheStatus) {
   const GateConfig config = parse_gates(
       "[leak.group]\nseverity = \"warn\"\n[leak.time]\nseverity = \"off\"\n", "gates.toml");

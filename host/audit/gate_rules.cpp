@@ -10,20 +10,21 @@ constexpr const char* kFormat = "host/store/FORMAT.md";
 GateRule at_most(std::string id, std::string title, std::string unit, double limit,
                  Severity severity, std::string what_to_do, std::string definition,
                  std::string source) {
-  return {std::move(id),         std::move(title),      std::move(unit),  "<=", 0, limit, severity,
-          std::move(what_to_do), std::move(definition), std::move(source)};
+  return {std::move(id),         std::move(title),      std::move(unit),   "<=", 0, limit, severity,
+          std::move(what_to_do), std::move(definition), std::move(source), {}};
 }
 GateRule at_least(std::string id, std::string title, std::string unit, double limit,
                   Severity severity, std::string what_to_do, std::string definition,
                   std::string source) {
-  return {std::move(id),         std::move(title),      std::move(unit),  ">=", limit, 0, severity,
-          std::move(what_to_do), std::move(definition), std::move(source)};
+  return {std::move(id),         std::move(title),      std::move(unit),   ">=", limit, 0, severity,
+          std::move(what_to_do), std::move(definition), std::move(source), {}};
 }
 GateRule within(std::string id, std::string title, std::string unit, double low, double high,
                 Severity severity, std::string what_to_do, std::string definition,
                 std::string source) {
-  return {std::move(id),         std::move(title),      std::move(unit),  "in", low, high, severity,
-          std::move(what_to_do), std::move(definition), std::move(source)};
+  return {
+      std::move(id),         std::move(title),      std::move(unit),   "in", low, high, severity,
+      std::move(what_to_do), std::move(definition), std::move(source), {}};
 }
 
 void add_inputs(std::vector<GateRule>& r) {
@@ -107,6 +108,7 @@ void add_leaks(std::vector<GateRule>& r) {
       "Observed over expected held-out positives in the cells of leak.future_mask; warns if also "
       "p < 0.001.",
       "Mantel and Haenszel, JNCI 1959"));
+  r.back().fail = 5;
   r.push_back(at_most(
       "leak.test_near_duplicates", "Near-duplicates of held-out positives", "share", 0.01,
       Severity::kWarn,
@@ -114,6 +116,7 @@ void add_leaks(std::vector<GateRule>& r) {
       "Sampled negatives with a cosine of at least the bound to a held-out positive of the row's "
       "user, themselves not among these.",
       "RAG#10 model card (7.5 % of rows)"));
+  r.back().fail = 0.05;
 }
 
 void add_fill(std::vector<GateRule>& r) {
@@ -163,6 +166,7 @@ void add_fill(std::vector<GateRule>& r) {
       "standard deviations of systematic rounding and the share of empty slots; the limit is what "
       "backfill may move.",
       "docs/row_contract.md section 4"));
+  r.back().fail = 0.25;
   r.push_back(at_most("fill.finite_scores", "Scores that are not finite", "negatives", 0,
                       Severity::kFail, damaged, "NaN or infinite scores in filled slots.",
                       "docs/row_contract.md section 2"));
@@ -216,6 +220,7 @@ void add_quality(std::vector<GateRule>& r) {
               "Largest distance of a stratum's share of filled slots from its wanted share, "
               "beyond 4 standard deviations of systematic rounding.",
               "docs/row_contract.md section 4"));
+  r.back().fail = 0.25;
   r.push_back(at_most("strata.items", "Items in a stratum that is not theirs", "negatives", 0,
                       Severity::kFail,
                       "Events or catalogue are not those of the run: give them, or mine again.",
@@ -235,6 +240,7 @@ void add_diversity(std::vector<GateRule>& r) {
               "Largest share of rows that have one and the same item as a negative; passes too at "
               "up to 3 k / items, where chance alone gives so many.",
               "Radovanovic et al., JMLR 2010 (hubness)"));
+  r.back().fail = 0.9;
   r.push_back(at_least(
       "diversity.effective_items", "Effective items against random draws", "ratio", 0.02,
       Severity::kFail,
@@ -253,10 +259,12 @@ void add_diversity(std::vector<GateRule>& r) {
       "Count of the most frequent negative over that of the item at the 99th percentile of items "
       "used (at least 5).",
       "methods: concentration, guard against hubs"));
+  r.back().fail = 300;
   r.push_back(at_least("diversity.intra_row", "Diversity within a row", "ratio", 0.02,
                        Severity::kWarn, "Rows repeat one thing: cap a column, or sample wider.",
                        "Mean of 1 - cosine over pairs of negatives of sampled rows.",
                        "Ziegler et al., WWW 2005 (intra-list similarity)"));
+  r.back().fail = 0.001;
 }
 
 void add_drift(std::vector<GateRule>& r) {
@@ -308,12 +316,14 @@ void add_people(std::vector<GateRule>& r) {
               "Lower end of the 95 % interval of: rate of a cohort's items among the "
               "negatives of its users over that among others' users, largest cohort.",
               "methods: minority suppression"));
+  r.back().fail = 4;
   r.push_back(at_most("calibration.ece", "Expected calibration error", "probability", 0.1,
                       Severity::kWarn,
                       "Recalibrate the scores (isotonic or Platt) or check the "
                       "sampling rate.",
                       "Sum over 15 bins of equal mass of their share times |labels - scores|.",
                       "Naeini et al., AAAI 2015"));
+  r.back().fail = 0.25;
   r.push_back(within("calibration.large", "Calibration in the large", "ratio", 0.98, 1.02,
                      Severity::kFail,
                      "The mean score is not the mean label: give the rate at which negatives were "

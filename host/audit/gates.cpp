@@ -1,6 +1,8 @@
 // Gate configurations as TOML, and judging.
 #include "host/audit/gates.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -110,6 +112,16 @@ void read_rule(recipe_text::Reader& reader, const Node& node, GateRule& rule) {
   } else {
     double& limit = rule.op == ">=" ? rule.low : rule.high;
     limit = section.number("limit", recipe_text::kNotNegative).value_or(limit);
+    const auto fail = section.number("fail", recipe_text::kNotNegative);
+    // Who says "warn", or a limit beyond it, does not mean the default.
+    const bool limit_beyond =
+        rule.fail && (rule.op == ">=" ? *rule.fail > limit : *rule.fail < limit);
+    if (fail || severity == Severity::kWarn || limit_beyond) rule.fail = fail;
+    if (fail && (rule.op == ">=" ? *fail > limit : *fail < limit)) {
+      reader.problems.add(node.at, "gate " + rule.id + " would fail before it warns: fail " +
+                                       recipe_text::number_text(*fail) + ", limit " +
+                                       recipe_text::number_text(limit) + "; swap them");
+    }
   }
   section.finish();
 }
@@ -194,6 +206,8 @@ std::string gates_to_toml(const GateConfig& config) {
     } else {
       out += "limit = " + recipe_text::number_text(rule.op == ">=" ? rule.low : rule.high) +
              "  # " + (rule.op == ">=" ? "at least" : "at most") + "\n";
+      if (rule.fail)
+        out += "fail = " + recipe_text::number_text(*rule.fail) + "  # beyond it a warning fails\n";
     }
   }
   out += "\n[settings]\n";
@@ -213,6 +227,7 @@ std::vector<std::pair<std::string, Cell>> settings_of(const GateConfig& config) 
       out.emplace_back(rule.id + ".high", rule.high);
     } else {
       out.emplace_back(rule.id + ".limit", rule.op == ">=" ? rule.low : rule.high);
+      if (rule.fail) out.emplace_back(rule.id + ".fail", *rule.fail);
     }
   }
   for (const Setting& s : settings())
@@ -244,6 +259,9 @@ Gate GateKeeper::make(std::string_view id) const {
   gate.low = rule.low;
   gate.high = rule.high;
   gate.definition = rule.definition;
+  if (rule.fail)
+    gate.definition += fmt::format(" Fails {} {}.", rule.op == ">=" ? "below" : "above",
+                                   recipe_text::number_text(*rule.fail));
   gate.source = rule.source;
   return gate;
 }
@@ -260,9 +278,10 @@ Gate& GateKeeper::decide(std::string_view id, double value, bool passes, std::st
   Gate gate = make(id);
   gate.value = value;
   gate.why = std::move(why);
-  gate.status = passes                             ? GateStatus::kPass
-                : rule.severity == Severity::kFail ? GateStatus::kFail
-                                                   : GateStatus::kWarn;
+  const bool gross = rule.fail && (rule.op == ">=" ? value < *rule.fail : value > *rule.fail);
+  gate.status = passes                                      ? GateStatus::kPass
+                : rule.severity == Severity::kFail || gross ? GateStatus::kFail
+                                                            : GateStatus::kWarn;
   if (!passes) gate.what_to_do = rule.what_to_do;
   if (rule.severity == Severity::kOff) {
     gate.status = GateStatus::kNotChecked;

@@ -18,6 +18,7 @@ struct GateRule {
   double low = 0, high = 0;  ///< as in Gate
   Severity severity = Severity::kFail;
   std::string what_to_do, definition, source;
+  std::optional<double> fail;  ///< beyond it a gate that warns fails: no noise or taste explains it
 };
 
 /// Numbers beside the gates: how much is looked at, and where lists begin.

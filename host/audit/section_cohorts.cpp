@@ -73,7 +73,7 @@ void judge_disparity(AuditWork& w, ReportSection& section) {
         "{}: D is {} for '{}' and {} for '{}'; the interval of their ratio ends at "
         "{}{}.",
         column.name, words_of(least), low, words_of(most), high, words_of(high_end),
-        is_beyond ? "" : ", no less than the limit");
+        is_beyond ? "" : ", so that chance may explain it");
   }
   section.tables.push_back(std::move(table));
   if (worst > 1) {
