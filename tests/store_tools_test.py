@@ -488,23 +488,29 @@ class StoreTools(ProgramTest):
         self.fails(2, "did you mean \"leak.positives\"", "policy", store, "--set", "latest_needs=audit", "--set", "audit_gates=leak.positive")
         self.assertFalse(os.path.exists(os.path.join(store, "policy.toml")))
         self.ok("policy", store, "--set", "latest_needs=audit", "--set", "audit_gates=leak.positives,leak.future_mask", "--set", "audit_limits=default")
+        self.assertEqual(json.loads(self.ok("policy", store, "--json"))["audit_limits"], self.log(store)[1]["events"][-2]["limits_xxh3_128"])
+        # Items lie on a curve, so that many are near-duplicates of held-out ones.
+        usual = "[leak.test_near_duplicates]\nseverity = \"warn\"\n"
+        self.write("usual.toml", usual)
+        gates = "--gates", self.path("usual.toml")
+        self.ok("policy", store, "--set", "audit_limits=" + self.path("usual.toml"))
         policy = json.loads(self.ok("policy", store, "--json"))
         self.assertEqual(policy["audit_gates"], ["leak.positives", "leak.future_mask"])
         self.assertIn("audit (leak.positives, leak.future_mask; limits %s)" % policy["audit_limits"], self.ok("policy", store))
         self.store("gated", 2)
-        self.ok("audit", store + "@2", "--record")
+        self.ok("audit", store + "@2", *gates, "--record")
         versions, log = self.log(store)
         self.assertEqual((versions[1]["tags"], versions[2]["tags"], versions[2]["audit"]), (["latest"], [], "pass"))
         self.assertEqual(versions[2]["lacks"], ["gate leak.future_mask (not checked)"])
         self.assertIn("lacks gate leak.future_mask (not checked)", self.ok("log", store))
         event = log["events"][-1]
-        report = json.loads(self.ok("audit", store + "@2", "--json"))
+        report = json.loads(self.ok("audit", store + "@2", *gates, "--json"))
         self.assertEqual(event["gates"], {g["id"]: g["status"] for g in report["gates"] if g["status"] != "not_checked"})
         self.assertEqual(event["limits_xxh3_128"], policy["audit_limits"])
         # Held-out events of users 0 to 29 on items that none of them knows make the comparison checkable, if there is power.
         self.table("held.csv", ["user", "item", "time", "kind"],
                    [[self.user_ids[u], self.item_ids[(u * 7 + 3 + 5 * j) % ITEMS], 5000 + u, "like"] for u in range(USERS) for j in range(8)])
-        self.write("loose.toml", "[leak.future_mask]\nlimit = 0\n")
+        self.write("loose.toml", usual + "[leak.future_mask]\nlimit = 0\n")
         checked = json.loads(self.ok("audit", store + "@2", "--held-out", self.path("held.csv"), "--gates", self.path("loose.toml"), "--record", "--json"))
         status = {g["id"]: g["status"] for g in checked["gates"]}
         self.assertEqual(status["leak.future_mask"], "pass", checked["gates"])
@@ -512,27 +518,27 @@ class StoreTools(ProgramTest):
         self.assertEqual(versions[2]["tags"], [])  # by other limits than the policy's
         self.assertIn("limits", versions[2]["lacks"][0])
         self.assertNotEqual(log["events"][-1]["limits_xxh3_128"], policy["audit_limits"])
-        first_options = log["events"][-1]["options_xxh3_128"]
-        self.ok("audit", store + "@2", "--held-out", self.path("held.csv"), "--record")
+        first_options, loose_limits = (log["events"][-1][f"{of}_xxh3_128"] for of in ("options", "limits"))
+        self.ok("audit", store + "@2", "--held-out", self.path("held.csv"), *gates, "--record")
         versions, log = self.log(store)
         self.assertEqual((versions[2]["tags"], versions[2]["lacks"]), (["latest"], []))
         audits = [e for e in log["events"] if e["event"] == "audit"]
-        self.assertEqual(len({e["options_xxh3_128"] for e in audits} | {first_options}), 3)
+        self.assertEqual(len({e["options_xxh3_128"] for e in audits} | {first_options}), 4)  # that of mine is one
         # A weaker audit that is recorded later does not stand in for the whole one.
-        self.ok("audit", store + "@2", "--record")
+        self.ok("audit", store + "@2", *gates, "--record")
         self.assertEqual(self.log(store)[0][2]["tags"], [])
         # The limits of a file are as good as their hash.
         self.ok("policy", store, "--set", "audit_limits=" + self.path("loose.toml"))
-        self.assertEqual(json.loads(self.ok("policy", store, "--json"))["audit_limits"], audits[1]["limits_xxh3_128"])
+        self.assertEqual(json.loads(self.ok("policy", store, "--json"))["audit_limits"], loose_limits)
         # A gate that is turned off is not checked, whatever it would have said.
         self.ok("policy", store, "--set", "audit_limits=nothing")
-        self.write("off.toml", "[leak.positives]\nseverity = \"off\"\n")
+        self.write("off.toml", usual + "[leak.positives]\nseverity = \"off\"\n")
         self.ok("audit", store + "@2", "--held-out", self.path("held.csv"), "--gates", self.path("off.toml"), "--record")
         self.assertEqual(self.log(store)[0][2]["lacks"], ["gate leak.positives (not checked)"])
         self.ok("policy", store, "--set", "latest_needs=nothing", "--set", "audit_gates=nothing", "--set", "audit_limits=nothing")
         self.assertEqual(json.loads(self.ok("policy", store, "--json")), {"latest_needs": [], "audit_gates": [], "audit_limits": None})
         # Setting a policy says what latest means now, and an audit of other inputs is none.
-        self.ok("audit", store + "@1", "--record")
+        self.ok("audit", store + "@1", *gates, "--record")
         self.ok("approve", store + "@1", "--by", "Ada", "--reason", "whole")
         code, _, err = self.run_quarry("policy", store, "--set", "latest_needs=approval,audit")
         self.assertEqual((code, "latest: version 1" in err), (0, True), err)
@@ -555,7 +561,7 @@ class StoreTools(ProgramTest):
             subprocess.run([ProgramTest.program, "audit", store + "@1", "--record", *extra], stdout=write, stderr=write)
             os.close(write)
         log = self.log(store)[1]
-        self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 3)
+        self.assertEqual(sum(e["event"] == "audit" for e in log["events"]), 1 + 3, "by mine, and these")
         # What cannot be recorded is printed nevertheless.
         with open(os.path.join(store, "LOCK"), "r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -199,11 +199,12 @@ std::string audit_to_prometheus(const AuditReport& report) {
   return out;
 }
 
-std::string audit_to_words(const AuditReport& report) {
+std::string audit_to_words(const AuditReport& report, bool only_raised) {
   std::string out;
   int count[4] = {};
   for (const Gate& g : report.gates) {
     ++count[static_cast<int>(g.status)];
+    if (only_raised && g.status != GateStatus::kWarn && g.status != GateStatus::kFail) continue;
     const char* mark = g.status == GateStatus::kPass   ? "pass"
                        : g.status == GateStatus::kWarn ? "WARN"
                        : g.status == GateStatus::kFail ? "FAIL"

@@ -81,7 +81,7 @@ struct AuditReport {
 std::string audit_to_json(const AuditReport& report);
 /// Prometheus text exposition: verdict, status and value of every gate, every metric.
 std::string audit_to_prometheus(const AuditReport& report);
-/// Verdict and gates, one line each; what to do under those that warn or fail.
-std::string audit_to_words(const AuditReport& report);
+/// Verdict and gates (all, or those that warn or fail), one line each; what to do under the latter.
+std::string audit_to_words(const AuditReport& report, bool only_raised = false);
 
 }  // namespace quarry

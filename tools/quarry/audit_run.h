@@ -1,6 +1,7 @@
 // Audits that other verbs make: behind a mining run, or of sets that are compared.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace CLI {
@@ -13,18 +14,21 @@ struct Context;
 
 /// Options of an audit besides the set, for verbs that audit what they made.
 struct AuditWish {
-  bool wanted = false;
+  bool by_default = false;    ///< where neither --audit nor --no-audit is given: told in short
+  std::optional<bool> asked;  ///< --audit, --no-audit
   std::string gates, held_out;
+  bool wanted() const { return asked.value_or(by_default); }
 };
-/// --audit, --audit-gates, --audit-held-out.
+/// --audit, --no-audit, --audit-gates, --audit-held-out.
 void add_audit_wish(CLI::App& verb, AuditWish& wish);
-/// Throws ConfigError where options of an audit are given without --audit, or the gates file is
+/// Throws ConfigError where options of an audit are given and none is made, or the gates file is
 /// wrong: before anything is mined.
 void check_audit_wish(const AuditWish& wish);
 
 /// Audits a set or STORE@VERSION as quarry audit does without more files, words on stderr; a
-/// version's verdict goes into its store's log. Returns the exit code, 8 where a gate failed. The
-/// caller holds no lock.
+/// version's verdict goes into its store's log. Returns the exit code, 8 where a gate failed. Where
+/// nobody asked, only the verdict and gates that do not pass are told, the code is 8 for leaks
+/// alone, and what goes wrong is a note. The caller holds no lock.
 int audit_finished(const std::string& set, const AuditWish& wish, const Context& context);
 
 /// The JSON of an audit of a set that records how it was mined.

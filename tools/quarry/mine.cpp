@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "host/store/decisions.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
@@ -127,6 +128,13 @@ void mine_into_folder(const MineArgs& args, const Context& context) {
   }
 }
 
+/// A version that was there already was so when it was made, unless that run was killed.
+bool is_audited(const std::string& store, std::uint64_t version) {
+  const auto states = version_states(Store::open(store));
+  const auto state = states.find(version);
+  return state != states.end() && state->second.audit_passed.has_value();
+}
+
 int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context) {
   if (!args.shard.plan.empty())
     return mine_planned_shard(args.shard, args.run, args.json, verb, context);
@@ -136,13 +144,13 @@ int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context)
   check_place(args.place);
   check_audit_wish(args.audit);
   if (args.place.in_store()) {
+    const std::string& store = args.place.store.store;
     const std::uint64_t version = run_mine_into_store(args, context);
-    return args.audit.wanted ? audit_finished(fmt::format("{}@{}", args.place.store.store, version),
-                                              args.audit, context)
-                             : 0;
+    if (!args.audit.wanted() || (!args.audit.asked && is_audited(store, version))) return 0;
+    return audit_finished(fmt::format("{}@{}", store, version), args.audit, context);
   }
   mine_into_folder(args, context);
-  return args.audit.wanted ? audit_finished(args.place.out, args.audit, context) : 0;
+  return args.audit.wanted() ? audit_finished(args.place.out, args.audit, context) : 0;
 }
 
 }  // namespace
@@ -158,6 +166,7 @@ void add_mine(CLI::App& app, Context& context) {
                    "rows per shard of the set")
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  args->audit.by_default = true;
   add_audit_wish(*verb, args->audit);
   add_shard_options(*verb, args->shard);
   verb->add_flag("--json", args->json, "print what was done as JSON on stdout");

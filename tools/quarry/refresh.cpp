@@ -419,7 +419,7 @@ class Following {
     }
     const bool is_new = args_.version != version_in_store(args_.version, version);
     args_.version = version_in_store(args_.version, version);
-    if (is_new && args_.audit.wanted)
+    if (is_new && args_.audit.wanted())
       exit_code_ = audit_finished(args_.version, args_.audit, context_);
   }
   /// What the version knew, and up to the last event of the logs that appeared: what else its own
@@ -457,7 +457,7 @@ int run_refresh(const RefreshArgs& args, const CLI::App& verb, const Context& co
   for (const std::string& name : args.tags) Store::check_tag_name(name);
   if (!args.follow.folder.empty()) return Following(args, verb, context).run();
   const std::uint64_t version = refresh(args, verb, context);
-  if (!args.audit.wanted || version == 0) return 0;
+  if (!args.audit.wanted() || version == 0) return 0;
   return audit_finished(version_in_store(args.version, version), args.audit, context);
 }
 

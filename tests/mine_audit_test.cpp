@@ -1,0 +1,98 @@
+// The audit at the end of quarry mine: what is told without being asked for, and what ends the run
+// with exit code 8.
+#include <gtest/gtest.h>
+
+#include "host/store/store.h"
+#include "tests/support/audit_world.h"
+
+namespace quarry {
+namespace {
+
+using namespace test;
+
+class MineAuditTest : public AuditWorldTest {
+ protected:
+  void SetUp() override {
+    AuditWorldTest::SetUp();
+    as_of_ = synth(1, 250);
+    write_file("audited.toml", kAuditRecipe);
+  }
+  Result mine(const std::string& out, const Args& more = {}) {
+    fs::remove_all(path(out));
+    return run(mine_shop(out, as_of_, more));
+  }
+  static bool says(const Result& r, const std::string& words) {
+    return r.err.find(words) != std::string::npos;
+  }
+};
+
+TEST_F(MineAuditTest, IsToldInShortAndInFullWhereAskedFor) {
+  const Result short_words = mine("set");
+  EXPECT_EQ(short_words.code, 0) << short_words.err;
+  EXPECT_TRUE(says(short_words, "PASS: of ")) << short_words.err;
+  EXPECT_FALSE(says(short_words, "pass  leak.positives")) << short_words.err;
+  const Result full = mine("set", {"--audit"});
+  EXPECT_EQ(full.code, 0) << full.err;
+  EXPECT_TRUE(says(full, "pass  leak.positives")) << full.err;
+  const Result none = mine("set", {"--no-audit"});
+  EXPECT_EQ(none.code, 0) << none.err;
+  EXPECT_FALSE(says(none, "gates were checked") || says(none, "PASS")) << none.err;
+  write_file("run.toml", "no-audit = true\n");
+  EXPECT_FALSE(says(mine("set", {"--config", path("run.toml")}), "PASS: of "));
+  const Result odd = mine("set", {"--no-audit", "--audit-held-out", shop("heldout.csv")});
+  EXPECT_EQ(odd.code, 2);
+  EXPECT_TRUE(says(odd, "--no-audit")) << odd.err;
+}
+
+TEST_F(MineAuditTest, OtherGatesEndWith8WhereAskedAlone) {
+  write_file("gates.toml", "[diversity.effective_items]\nlimit = 1000\n");
+  const Args strict = {"--audit-gates", path("gates.toml")};
+  const Result told = mine("set", strict);
+  EXPECT_EQ(told.code, 0) << told.err;
+  EXPECT_TRUE(says(told, "FAIL: of ") && says(told, "FAIL  diversity.effective_items") &&
+              says(told, "with --audit the exit code would be 8"))
+      << told.err;
+  EXPECT_TRUE(fs::exists(path("set/manifest.json")));
+  Args asked = strict;
+  asked.emplace_back("--audit");
+  EXPECT_EQ(mine("set", asked).code, 8);
+  EXPECT_TRUE(fs::exists(path("set/manifest.json"))) << "it is there to be looked at";
+}
+
+TEST_F(MineAuditTest, ALeakEndsWith8UnaskedFor) {
+  synth(1, 600);
+  std::string later = read_file("shop/heldout.csv");
+  later.erase(0, later.find('\n') + 1);
+  write_file("shop/events.csv", read_file("shop/events.csv") + later);
+  as_of_.clear();
+  const Result r = mine("set", {"--audit-held-out", shop("heldout.csv")});
+  EXPECT_EQ(r.code, 8) << r.err;
+  EXPECT_TRUE(says(r, "FAIL  leak.held_out_events") && says(r, "FAIL  leak.future_mask")) << r.err;
+  EXPECT_FALSE(says(r, "with --audit the exit code")) << r.err;
+}
+
+TEST_F(MineAuditTest, AVersionIsAuditedOnceUnlessAskedFor) {
+  const auto audits = [&] {
+    int count = 0;
+    for (const std::string& event : Store::open(path("store")).events())
+      count += Json::parse(event)["event"] == "audit" ? 1 : 0;
+    return count;
+  };
+  Args args = mine_shop("unused", as_of_);
+  args.erase(std::find(args.begin(), args.end(), "--out"), args.end());
+  args.insert(args.end(), {"--as-of", as_of_, "--store", path("store")});
+  Args without_audit = args;
+  without_audit.emplace_back("--no-audit");
+  ASSERT_EQ(run(without_audit).code, 0);
+  EXPECT_EQ(audits(), 0);
+  ASSERT_EQ(run(args).code, 0) << "as if the run had been killed before its audit";
+  EXPECT_EQ(audits(), 1);
+  ASSERT_EQ(run(args).code, 0);
+  EXPECT_EQ(audits(), 1);
+  args.emplace_back("--audit");
+  ASSERT_EQ(run(args).code, 0);
+  EXPECT_EQ(audits(), 2);
+}
+
+}  // namespace
+}  // namespace quarry
