@@ -19,6 +19,7 @@
 #include "kernels/topk/topk_row.h"
 #include "tests/support/counting_allocator.h"
 #include "tests/support/lanes.h"
+#include "tests/support/upper_halves.h"
 
 namespace quarry {
 namespace {
@@ -379,6 +380,30 @@ TEST(TopkRow, TunedHostFormsDecideAlike) {
           ASSERT_EQ(sorted(x), Keys(all.begin(), all.begin() + cx));
           ASSERT_EQ(sorted(y), sorted(x));
         }
+      }
+    }
+  }
+}
+
+TEST(TopkRow, SplitsInPlaceWhateverTheLength) {
+  std::mt19937_64 random(5);
+  for (std::uint32_t n = 0; n < 400; n += n < 70 ? 1 : 37) {
+    for (int round = 0; round < 20; ++round) {
+      Keys keys(n + 1, 7);
+      // Few values, so that many equal the pivot, or all.
+      const std::uint64_t values = round % 4 == 0 ? 2 : round % 4 == 1 ? 50 : ~std::uint64_t{0};
+      for (std::uint32_t i = 0; i < n; ++i) keys[i] = random() % values;
+      const std::uint64_t pivots[] = {0, 1, ~std::uint64_t{0}, n == 0 ? 9 : keys[random() % n]};
+      const std::uint64_t pivot = pivots[round % 4];
+      const auto front = static_cast<std::uint32_t>(std::count_if(
+          keys.begin(), keys.end() - 1, [&](std::uint64_t key) { return key >= pivot; }));
+      for (const TopkScanForm& form : topk_scan_forms()) {
+        Keys work = keys;
+        ASSERT_EQ(form.split(work.data(), n, pivot), front) << form.name << " n " << n;
+        ASSERT_EQ(work.back(), 7u) << "beyond its end";
+        for (std::uint32_t i = 0; i < n; ++i) ASSERT_EQ(work[i] >= pivot, i < front);
+        ASSERT_EQ(sorted(work), sorted(keys)) << form.name << " n " << n;
+        ASSERT_FALSE(test::upper_halves_in_use()) << form.name;
       }
     }
   }

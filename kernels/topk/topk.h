@@ -229,13 +229,16 @@ TopkAppended append_two_lists_at_host(const float* scores, const std::uint32_t* 
                                       const float* bias, std::uint32_t n, std::uint32_t first_item,
                                       const TopkBounds& bounds, std::uint64_t* counting,
                                       std::uint64_t* others, TopkAppended filled);
-/// One pair of append_row_host and append_two_lists_host for a kind of processor.
+/// append_row_host, append_two_lists_host and what partition_row_host splits by, for a kind of
+/// processor.
 struct TopkScanForm {
   const char* name;  ///< "avx512", "avx2" or "portable"
   std::uint32_t (*append)(const float*, const float*, std::uint32_t, std::uint32_t,
                           const std::uint32_t*, float, std::uint64_t*, std::uint32_t);
   TopkAppended (*append_two)(const float*, const float*, std::uint32_t, std::uint32_t,
                              const TopkBounds&, std::uint64_t*, std::uint64_t*, TopkAppended);
+  /// Moves what is at least the pivot before what is not, in any order; returns how many there are.
+  std::uint32_t (*split)(std::uint64_t* keys, std::uint32_t n, std::uint64_t pivot);
 };
 /// All that this processor runs, the one in use first.
 std::span<const TopkScanForm> topk_scan_forms();

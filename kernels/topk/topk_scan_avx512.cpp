@@ -165,6 +165,70 @@ struct Bounds {
   return filled;
 }
 
+/// Splits in place: vectors are read from the end with less room, what they hold is written to both
+/// ends, where more has been read than written.
+class Splitter {
+ public:
+  Splitter(std::uint64_t* keys, std::uint32_t n, std::uint64_t pivot)
+      : keys_(keys), read_end_(n), write_end_(n), pivot_(pivot) {}
+
+  [[gnu::target("avx512f,popcnt")]] std::uint32_t run() {
+    constexpr std::uint32_t kRoom = 8;
+    if (read_end_ >= 2 * kRoom) {
+      const __m512i first = _mm512_loadu_si512(keys_);
+      const __m512i last = _mm512_loadu_si512(keys_ + read_end_ - kRoom);
+      read_ = kRoom;
+      read_end_ -= kRoom;
+      while (read_end_ - read_ >= kRoom) {
+        const bool front = read_ - write_ <= write_end_ - read_end_;
+        if (!front) read_end_ -= kRoom;
+        const __m512i keys = _mm512_loadu_si512(keys_ + (front ? read_ : read_end_));
+        if (front) read_ += kRoom;
+        put(keys, 0xFF);
+      }
+      put_rest();
+      put(first, 0xFF);
+      put(last, 0xFF);
+    } else {
+      if (read_end_ > kRoom) {
+        const __m512i first = _mm512_loadu_si512(keys_);
+        read_ = kRoom;
+        put_rest();
+        put(first, 0xFF);
+      } else {
+        put_rest();
+      }
+    }
+    return write_;
+  }
+
+ private:
+  /// At most eight keys.
+  [[gnu::target("avx512f,popcnt")]] void put_rest() {
+    const auto there = static_cast<__mmask8>((1u << (read_end_ - read_)) - 1);
+    const __m512i keys = _mm512_maskz_loadu_epi64(there, keys_ + read_);
+    read_ = read_end_;
+    put(keys, there);
+  }
+  [[gnu::target("avx512f,popcnt")]] void put(__m512i keys, __mmask8 there) {
+    const __m512i pivot = _mm512_set1_epi64(static_cast<long long>(pivot_));
+    const __mmask8 front = _mm512_mask_cmpge_epu64_mask(there, keys, pivot);
+    const auto back = static_cast<__mmask8>(there & ~front);
+    const auto num_front = static_cast<std::uint32_t>(__builtin_popcount(front));
+    const auto num_back = static_cast<std::uint32_t>(__builtin_popcount(back));
+    write_end_ -= num_back;
+    _mm512_mask_storeu_epi64(keys_ + write_, static_cast<__mmask8>((1u << num_front) - 1),
+                             _mm512_maskz_compress_epi64(front, keys));
+    _mm512_mask_storeu_epi64(keys_ + write_end_, static_cast<__mmask8>((1u << num_back) - 1),
+                             _mm512_maskz_compress_epi64(back, keys));
+    write_ += num_front;
+  }
+
+  std::uint64_t* keys_;
+  std::uint32_t read_ = 0, read_end_, write_ = 0, write_end_;  ///< what is between is not done yet
+  std::uint64_t pivot_;
+};
+
 }  // namespace
 
 [[gnu::target("avx512f")]] std::uint32_t append_avx512(const float* scores, const float* bias,
@@ -198,6 +262,12 @@ struct Bounds {
   filled.passed += static_cast<std::uint32_t>(_mm512_reduce_add_epi32(passed));
   leave_upper_halves_clear();
   return filled;
+}
+
+std::uint32_t split_avx512(std::uint64_t* keys, std::uint32_t n, std::uint64_t pivot) {
+  const std::uint32_t front = Splitter(keys, n, pivot).run();
+  leave_upper_halves_clear();
+  return front;
 }
 
 }  // namespace quarry

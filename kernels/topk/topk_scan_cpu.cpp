@@ -38,6 +38,17 @@ inline TopkAppended append_to_one(float score, const TopkBounds& bounds, bool ma
   return {filled.counting + counts, filled.others + 1 - counts - passed, filled.passed + passed};
 }
 
+std::uint32_t split_portable(std::uint64_t* keys, std::uint32_t n, std::uint64_t pivot) {
+  std::uint32_t middle = 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const std::uint64_t key = keys[i];
+    keys[i] = keys[middle];
+    keys[middle] = key;
+    middle += key >= pivot ? 1 : 0;
+  }
+  return middle;
+}
+
 TopkAppended append_two_portable(const float* scores, const float* bias, std::uint32_t n,
                                  std::uint32_t first_item, const TopkBounds& bounds,
                                  std::uint64_t* counting, std::uint64_t* others,
@@ -191,9 +202,10 @@ TopkAppended append_two_avx2(const float* scores, const float* bias, std::uint32
 
 /// What this processor runs, fastest first.
 std::span<const TopkScanForm> find_forms() {
-  static const TopkScanForm all[] = {{"avx512", append_avx512, append_two_avx512},
-                                     {"avx2", append_avx2, append_two_avx2},
-                                     {"portable", append_portable, append_two_portable}};
+  static const TopkScanForm all[] = {
+      {"avx512", append_avx512, append_two_avx512, split_avx512},
+      {"avx2", append_avx2, append_two_avx2, split_portable},
+      {"portable", append_portable, append_two_portable, split_portable}};
   const std::size_t first = __builtin_cpu_supports("avx512f") ? 0
                             : __builtin_cpu_supports("avx2")  ? 1
                                                               : 2;
@@ -203,7 +215,8 @@ std::span<const TopkScanForm> find_forms() {
 #else
 
 std::span<const TopkScanForm> find_forms() {
-  static const TopkScanForm all[] = {{"portable", append_portable, append_two_portable}};
+  static const TopkScanForm all[] = {
+      {"portable", append_portable, append_two_portable, split_portable}};
   return all;
 }
 
@@ -211,8 +224,8 @@ std::span<const TopkScanForm> find_forms() {
 
 const TopkScanForm kForm = find_forms().front();
 
-/// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose partition has
-/// no branch to mispredict and whose pivot is the sample that stands where the k-th is expected.
+/// Moves the k largest of `a[0, n)`, distinct keys, to the front: quickselect whose split has no
+/// branch to mispredict and whose pivot is the sample that stands where the k-th is expected.
 void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
   constexpr std::uint32_t kSamples = 9;
   constexpr int kMaxRounds =
@@ -228,15 +241,15 @@ void keep_largest(std::uint64_t* a, std::uint32_t n, std::uint32_t k) {
     std::uint64_t sample[kSamples];
     for (std::uint32_t i = 0; i < kSamples; ++i)
       sample[i] = a[low + std::uint64_t{length} * (2 * i + 1) / (2 * kSamples)];
-    std::sort(sample, sample + kSamples, std::greater<>());
-    const std::uint64_t pivot = sample[std::uint64_t{k - low} * kSamples / length];
-    std::uint32_t middle = low;
-    for (std::uint32_t i = low; i < high; ++i) {
-      const std::uint64_t key = a[i];
-      a[i] = a[middle];
-      a[middle] = key;
-      middle += key >= pivot ? 1 : 0;
+    // Sorting them would cost more in mispredicted branches than counting for each what is above.
+    const auto place = static_cast<std::uint32_t>(std::uint64_t{k - low} * kSamples / length);
+    std::uint64_t pivot = sample[0];
+    for (const std::uint64_t candidate : sample) {
+      std::uint32_t above = 0;
+      for (const std::uint64_t other : sample) above += other > candidate ? 1 : 0;
+      pivot = above == place ? candidate : pivot;
     }
+    const std::uint32_t middle = low + kForm.split(a + low, length, pivot);
     if (middle == high) {
       std::swap(*std::min_element(a + low, a + high), a[high - 1]);
       --high;

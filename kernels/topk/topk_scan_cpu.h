@@ -14,6 +14,7 @@ std::uint32_t append_avx512(const float* scores, const float* bias, std::uint32_
 TopkAppended append_two_avx512(const float* scores, const float* bias, std::uint32_t n,
                                std::uint32_t first_item, const TopkBounds& bounds,
                                std::uint64_t* counting, std::uint64_t* others, TopkAppended filled);
+std::uint32_t split_avx512(std::uint64_t* keys, std::uint32_t n, std::uint64_t pivot);
 #endif
 
 }  // namespace quarry
