@@ -299,9 +299,11 @@ TEST(AuditGates, WhatIsFarBeyondAWarningFails) {
   EXPECT_EQ(status("", 2), GateStatus::kPass);
   EXPECT_EQ(status("", 4), GateStatus::kWarn);
   EXPECT_EQ(status("", 4.001), GateStatus::kFail);
-  EXPECT_EQ(status("", 0.02, "diversity.intra_row"), GateStatus::kPass);
-  EXPECT_EQ(status("", 0.0015, "diversity.intra_row"), GateStatus::kWarn);
-  EXPECT_EQ(status("", 0.0005, "diversity.intra_row"), GateStatus::kFail);
+  EXPECT_EQ(status("", 0.001, "diversity.intra_row"), GateStatus::kWarn) << "it has none";
+  const char* low = "[diversity.intra_row]\nfail = 0.001\n";
+  EXPECT_EQ(status(low, 0.02, "diversity.intra_row"), GateStatus::kPass);
+  EXPECT_EQ(status(low, 0.0015, "diversity.intra_row"), GateStatus::kWarn);
+  EXPECT_EQ(status(low, 0.0005, "diversity.intra_row"), GateStatus::kFail);
   EXPECT_EQ(status("[cohorts.suppression]\nfail = 9\n", 5), GateStatus::kWarn);
   EXPECT_EQ(status("[cohorts.suppression]\nfail = 9\n", 10), GateStatus::kFail);
   EXPECT_EQ(status("[cohorts.suppression]\nlimit = 5\n", 1e9), GateStatus::kWarn);

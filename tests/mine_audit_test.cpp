@@ -37,8 +37,15 @@ TEST_F(MineAuditTest, IsToldInShortAndInFullWhereAskedFor) {
   const Result none = mine("set", {"--no-audit"});
   EXPECT_EQ(none.code, 0) << none.err;
   EXPECT_FALSE(says(none, "gates were checked") || says(none, "PASS")) << none.err;
-  write_file("run.toml", "no-audit = true\n");
-  EXPECT_FALSE(says(mine("set", {"--config", path("run.toml")}), "PASS: of "));
+  for (const char* config : {"no-audit = true\n", "audit = false\n"}) {
+    write_file("run.toml", config);
+    EXPECT_FALSE(says(mine("set", {"--config", path("run.toml")}), "PASS: of ")) << config;
+    EXPECT_TRUE(says(mine("set", {"--config", path("run.toml"), "--audit"}), "PASS: of "))
+        << "the command line counts: " << config;
+  }
+  write_file("run.toml", "audit = true\n");
+  EXPECT_TRUE(says(mine("set", {"--config", path("run.toml")}), "pass  leak.positives"));
+  EXPECT_FALSE(says(mine("set", {"--config", path("run.toml"), "--no-audit"}), "PASS: of "));
   const Result odd = mine("set", {"--no-audit", "--audit-held-out", shop("heldout.csv")});
   EXPECT_EQ(odd.code, 2);
   EXPECT_TRUE(says(odd, "--no-audit")) << odd.err;
@@ -71,7 +78,33 @@ TEST_F(MineAuditTest, ALeakEndsWith8UnaskedFor) {
   EXPECT_FALSE(says(r, "with --audit the exit code")) << r.err;
 }
 
-TEST_F(MineAuditTest, AVersionIsAuditedOnceUnlessAskedFor) {
+TEST_F(MineAuditTest, TheSameCommandSaysTheSameAgain) {
+  synth(1, 600);
+  std::string later = read_file("shop/heldout.csv");
+  later.erase(0, later.find('\n') + 1);
+  write_file("shop/events.csv", read_file("shop/events.csv") + later);
+  Args args = mine_shop("unused", "");
+  const auto out = std::find(args.begin(), args.end(), "--out");
+  args.erase(out, out + 2);
+  args.insert(args.end(), {"--store", path("store")});
+  EXPECT_EQ(run(args).code, 0) << "without held-out events nothing is known";
+  args.insert(args.end(), {"--audit-held-out", shop("heldout.csv")});
+  EXPECT_EQ(run(args).code, 8);
+  EXPECT_EQ(run(args).code, 8);
+  // A store that another writes meanwhile is read all the same.
+  const StoreLock lock(path("store"));
+  EXPECT_EQ(run(args).code, 4) << "mine itself waits for nobody";
+}
+
+TEST_F(MineAuditTest, WhatWasNamedMustBeReadable) {
+  write_file("other.csv", "who,what\n1,2\n");
+  const Result r = mine("set", {"--audit-held-out", path("other.csv")});
+  EXPECT_EQ(r.code, 3) << r.err;
+  EXPECT_TRUE(says(r, "other.csv:1")) << r.err;
+  EXPECT_EQ(mine("set", {"--audit-held-out", path("none.csv")}).code, 5);
+}
+
+TEST_F(MineAuditTest, OnlyAnAuditThatIsAskedForIsLogged) {
   const auto audits = [&] {
     int count = 0;
     for (const std::string& event : Store::open(path("store")).events())
@@ -79,19 +112,21 @@ TEST_F(MineAuditTest, AVersionIsAuditedOnceUnlessAskedFor) {
     return count;
   };
   Args args = mine_shop("unused", as_of_);
-  args.erase(std::find(args.begin(), args.end(), "--out"), args.end());
-  args.insert(args.end(), {"--as-of", as_of_, "--store", path("store")});
-  Args without_audit = args;
-  without_audit.emplace_back("--no-audit");
-  ASSERT_EQ(run(without_audit).code, 0);
-  EXPECT_EQ(audits(), 0);
-  ASSERT_EQ(run(args).code, 0) << "as if the run had been killed before its audit";
-  EXPECT_EQ(audits(), 1);
+  const auto out = std::find(args.begin(), args.end(), "--out");
+  args.erase(out, out + 2);
+  args.insert(args.end(), {"--store", path("store")});
+  ASSERT_EQ(run({"mine"}).code, 2);
   ASSERT_EQ(run(args).code, 0);
-  EXPECT_EQ(audits(), 1);
+  // No policy takes it for the audit that it asks for.
+  ASSERT_EQ(run({"policy", path("store"), "--set", "latest_needs=audit"}).code, 0);
+  args.insert(args.end(), {"--seed", "2"});
+  ASSERT_EQ(run(args).code, 0);
+  EXPECT_EQ(audits(), 0);
+  EXPECT_EQ(Store::open(path("store")).tags().at("latest"), 1u);
   args.emplace_back("--audit");
   ASSERT_EQ(run(args).code, 0);
-  EXPECT_EQ(audits(), 2);
+  EXPECT_EQ(audits(), 1);
+  EXPECT_EQ(Store::open(path("store")).tags().at("latest"), 2u);
 }
 
 }  // namespace

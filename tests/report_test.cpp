@@ -317,7 +317,7 @@ class ReportHistory : public test::CliTest {
     for (const char* seed : {"1", "2", "3"}) {
       auto args = without(mine_args("unused"), "--out");
       args.insert(args.end(), {"--store", path("store"), "--seed", seed, "--model",
-                               "m<" + std::string(seed), "--note", "a & b", "--no-audit"});
+                               "m<" + std::string(seed), "--note", "a & b"});
       ASSERT_EQ(run(args).code, 0);
     }
     Store store = Store::open(path("store"));

@@ -166,7 +166,6 @@ void add_fill(std::vector<GateRule>& r) {
       "standard deviations of systematic rounding and the share of empty slots; the limit is what "
       "backfill may move.",
       "docs/row_contract.md section 4"));
-  r.back().fail = 0.25;
   r.push_back(at_most("fill.finite_scores", "Scores that are not finite", "negatives", 0,
                       Severity::kFail, damaged, "NaN or infinite scores in filled slots.",
                       "docs/row_contract.md section 2"));
@@ -220,7 +219,6 @@ void add_quality(std::vector<GateRule>& r) {
               "Largest distance of a stratum's share of filled slots from its wanted share, "
               "beyond 4 standard deviations of systematic rounding.",
               "docs/row_contract.md section 4"));
-  r.back().fail = 0.25;
   r.push_back(at_most("strata.items", "Items in a stratum that is not theirs", "negatives", 0,
                       Severity::kFail,
                       "Events or catalogue are not those of the run: give them, or mine again.",
@@ -264,7 +262,6 @@ void add_diversity(std::vector<GateRule>& r) {
                        Severity::kWarn, "Rows repeat one thing: cap a column, or sample wider.",
                        "Mean of 1 - cosine over pairs of negatives of sampled rows.",
                        "Ziegler et al., WWW 2005 (intra-list similarity)"));
-  r.back().fail = 0.001;
 }
 
 void add_drift(std::vector<GateRule>& r) {

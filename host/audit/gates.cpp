@@ -283,6 +283,9 @@ Gate& GateKeeper::decide(std::string_view id, double value, bool passes, std::st
                 : rule.severity == Severity::kFail || gross ? GateStatus::kFail
                                                             : GateStatus::kWarn;
   if (!passes) gate.what_to_do = rule.what_to_do;
+  if (gross && rule.severity == Severity::kWarn)
+    gate.why += fmt::format(" It fails {} {}.", rule.op == ">=" ? "below" : "above",
+                            recipe_text::number_text(*rule.fail));
   if (rule.severity == Severity::kOff) {
     gate.status = GateStatus::kNotChecked;
     gate.why = "Turned off by --gates. " + gate.why;

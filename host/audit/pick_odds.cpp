@@ -415,6 +415,8 @@ OddsResult check_odds(const NegativeSet& set, const JudgeTables& tables, const W
   OddsResult all;
   all.why_not = obstacle(tables.recipe);
   all.why_not_kappa = kappa_obstacle(tables.recipe);
+  if (all.why_not.empty() && settings.odds_rows == 0)
+    all.why_not = all.why_not_kappa = "Not computed again without being asked for.";
   if (!all.why_not.empty()) return all;
   const std::vector<std::uint64_t> rows = rows_to_compare(set, tables, settings);
   if (rows.empty()) {

@@ -10,6 +10,8 @@
 namespace quarry {
 namespace {
 
+constexpr std::uint64_t kFewRows = 20;  ///< fewer say nothing of hubs
+
 /// Items that neither an allow list nor `universal` keeps out of every row.
 std::vector<bool> eligible_items(const AuditWork& w) {
   std::vector<bool> eligible(w.judge.num_items, true);
@@ -53,8 +55,12 @@ void judge_spread(AuditWork& w, const Spread& s, double effective) {
   // In a small catalogue every item is in many rows.
   const double hub = share_of(n[s.top], w.tally.counts.rows);
   const double chance = 3 * share_of(w.set.k(), s.eligible);
-  w.gates.decide("diversity.hub", hub,
-                 hub <= std::max(chance, w.gates.config().rule("diversity.hub").high), top);
+  if (w.tally.counts.rows < kFewRows) {
+    w.gates.not_checked("diversity.hub", fmt::format("Fewer than {} rows.", kFewRows));
+  } else {
+    w.gates.decide("diversity.hub", hub,
+                   hub <= std::max(chance, w.gates.config().rule("diversity.hub").high), top);
+  }
   const double random = expected_distinct(s.eligible, s.draws);
   const double ratio = random > 0 ? effective / random : 0;
   Gate& spread =

@@ -33,8 +33,12 @@ std::vector<std::string> block_hashes(const std::string& text) {
 }
 
 std::optional<std::string> unflipped(const std::string& text, const std::string& xxh3_128,
-                                     const std::vector<std::string>& blocks) {
-  const auto whole = [&](const std::string& other) { return digest_of(other).hex() == xxh3_128; };
+                                     const std::vector<std::string>& blocks,
+                                     const std::function<void()>& between) {
+  const auto whole = [&](const std::string& other) {
+    if (between) between();
+    return digest_of(other).hex() == xxh3_128;
+  };
   if (whole(text)) return std::nullopt;
   if (blocks.empty()) {
     if (text.size() > kMostUnflipped) return std::nullopt;
@@ -47,8 +51,10 @@ std::optional<std::string> unflipped(const std::string& text, const std::string&
   if (at == now.size()) return std::nullopt;
   const std::size_t first = at * kBlock;
   const auto block =
-      unflipped(text.substr(first, kBlock), 0, kBlock,
-                [&](const std::string& other) { return short_digest(other) == blocks[at]; });
+      unflipped(text.substr(first, kBlock), 0, kBlock, [&](const std::string& other) {
+        if (between) between();
+        return short_digest(other) == blocks[at];
+      });
   if (!block) return std::nullopt;
   std::string mended = text;
   mended.replace(first, block->size(), *block);

@@ -24,7 +24,9 @@ std::vector<std::string> block_hashes(const std::string& text);
 /// The text with which `xxh3_128` (32 hex digits) holds and that differs in one bit, looked for in
 /// the block that `blocks` tells; without blocks, in texts of at most kMostUnflipped bytes. Nothing
 /// if there is none, or if the text is whole.
+/// `between` is called between any two tries, and may throw.
 std::optional<std::string> unflipped(const std::string& text, const std::string& xxh3_128,
-                                     const std::vector<std::string>& blocks);
+                                     const std::vector<std::string>& blocks,
+                                     const std::function<void()>& between = {});
 
 }  // namespace quarry

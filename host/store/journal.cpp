@@ -98,7 +98,8 @@ std::vector<std::string> read_journal(const std::string& path) {
   return lines_of(path, read_text(path, kMostBytes)).texts;
 }
 
-std::optional<std::string> unflipped_journal(const std::string& text) {
+std::optional<std::string> unflipped_journal(const std::string& text,
+                                             const std::function<void()>& between) {
   std::optional<std::string> mended;
   for (;;) {
     const std::string& now = mended ? *mended : text;
@@ -108,10 +109,12 @@ std::optional<std::string> unflipped_journal(const std::string& text) {
     const std::size_t begin = lines.bytes;
     const std::size_t line_end = std::min(now.find('\n', begin), now.size() - 1) + 1;
     const std::size_t next_end = std::min(now.find('\n', line_end), now.size());
-    if (line_end - begin > kMostUnflipped || next_end - begin > kMostUnflipped) return std::nullopt;
+    if (line_end - begin > kMostUnflipped) return std::nullopt;
     const std::string rest = now.substr(begin, next_end - begin + 1);
-    auto put_right = unflipped(rest, 0, line_end - begin,
-                               [](const std::string& other) { return is_line_at(other, 0); });
+    auto put_right = unflipped(rest, 0, line_end - begin, [&](const std::string& other) {
+      if (between) between();
+      return is_line_at(other, 0);
+    });
     if (!put_right) return std::nullopt;
     mended = now.substr(0, begin) + *put_right + now.substr(begin + rest.size());
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,7 +32,9 @@ class Journal {
 /// The lines of such a file, which is left as it is; none where there is no file.
 std::vector<std::string> read_journal(const std::string& path);
 /// The text of such a file with flipped bits put right, one a line, as the hashes of its lines tell
-/// them. Nothing where there is none, or where a line is damaged otherwise.
-std::optional<std::string> unflipped_journal(const std::string& text);
+/// them. Nothing where there is none, or where a line is damaged otherwise or longer than
+/// kMostUnflipped. `between` is called between any two tries, and may throw.
+std::optional<std::string> unflipped_journal(const std::string& text,
+                                             const std::function<void()>& between = {});
 
 }  // namespace quarry

@@ -26,28 +26,34 @@ constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
 
 class RecordMender {
  public:
-  explicit RecordMender(const std::string& store) : folder_(store) {}
+  RecordMender(std::string store, const MendingEvents& events)
+      : folder_(std::move(store)), events_(events) {}
 
-  std::vector<std::string> run() {
+  void run() {
     mend(folder_ + "/store.json", unflipped_store_text);
-    mend(folder_ + "/log", unflipped_journal);
+    const Mended journal = [&](const std::string& text) {
+      return unflipped_journal(text, events_.between);
+    };
+    mend(folder_ + "/log", journal);
     const Store store = Store::open(folder_);
     mend_versions(store);
     mend_tags();
     mend(policy_file(folder_), [&](const std::string&) { return unflipped_policy(store); });
     std::error_code error;
     for (fs::directory_iterator work(folder_ + "/work", error), end; !error && work != end;
-         work.increment(error))
-      mend(work->path().string() + "/journal", unflipped_journal);
-    return std::move(mended_);
+         work.increment(error)) {
+      std::error_code ignored;
+      if (fs::is_directory(work->symlink_status(ignored)))
+        mend(work->path().string() + "/journal", journal);
+    }
   }
 
  private:
-  /// A format of a later program is whole, however near its text is.
+  /// A format of a later program is whole, however near its text is; there was none before 1.
   static std::optional<std::string> unflipped_store_text(const std::string& text) {
     const Json json = Json::parse(text, nullptr, false);
     if (json.is_object() && json.value("format", Json()) == "quarry.store" &&
-        json.value("format_version", Json()).is_number())
+        json.value("format_version", Json()).is_number() && json["format_version"] > kStoreVersion)
       return std::nullopt;
     return unflipped(text, 0, text.size(),
                      [](const std::string& other) { return other == store_text(); });
@@ -63,15 +69,20 @@ class RecordMender {
     std::map<std::uint64_t, Json> made;  // the last line on a version counts, as in Store::verify
     for (const std::string& line : events) {
       const Json event = Json::parse(line, nullptr, false);
-      if (event.is_object() && event.value("event", "") == "version" && event.contains("xxh3_128"))
-        made[event.at("version").get<std::uint64_t>()] = event;
+      if (event.is_object() && event.value("event", Json()) == "version" &&
+          event.value("version", Json()).is_number_unsigned() &&
+          event.value("xxh3_128", Json()).is_string())
+        made[event["version"].get<std::uint64_t>()] = event;
     }
     for (const std::uint64_t number : store.versions()) {
       const auto event = made.find(number);
       if (event == made.end()) continue;
-      const auto blocks = event->second.value("blocks_xxh3_64", std::vector<std::string>());
+      std::vector<std::string> blocks;
+      for (const Json& block : event->second.value("blocks_xxh3_64", Json::array()))
+        blocks.push_back(block.is_string() ? block.get<std::string>() : "");
       mend(store.version_file(number), [&](const std::string& text) {
-        return unflipped(text, event->second.value("xxh3_128", ""), blocks);
+        return unflipped(text, event->second["xxh3_128"].get<std::string>(), blocks,
+                         events_.between);
       });
     }
   }
@@ -94,39 +105,46 @@ class RecordMender {
     }
   }
 
-  /// Replaces a file by what `mended` makes of it, if anything.
+  /// Writes what `mended` makes of a file, if anything, over what differs.
   void mend(const std::string& file, const Mended& mended) {
     std::error_code error;
-    if (!fs::is_regular_file(fs::symlink_status(file, error)) || !text_of(file, mended)) return;
-    if (!lock_) lock_.emplace(folder_);
-    const std::optional<std::string> text = text_of(file, mended);  // as it is under the lock
-    if (!text) return;
-    const std::string parent = fs::path(file).parent_path().string();
-    const std::string draft = parent + "/.mended";
-    remove_path(draft);
-    write_new_file(draft, *text);
-    rename_path(draft, file);
-    sync_folder(parent);
-    mended_.push_back(file);
-  }
-
-  static std::optional<std::string> text_of(const std::string& file, const Mended& mended) {
-    try {
-      return mended(read_text(file, kMostBytes));
-    } catch (const InputError&) {
-      return std::nullopt;  // Store::verify names it
+    if (!fs::is_regular_file(fs::symlink_status(file, error))) return;
+    std::string text;
+    std::optional<std::string> right;
+    const auto look = [&] {
+      try {
+        std::string now = read_text(file, kMostBytes);
+        if (right && now == text) return;  // as it was before the lock
+        text = std::move(now);
+        right = mended(text);
+      } catch (const InputError&) {
+        right.reset();  // Store::verify names it
+      }
+    };
+    look();
+    if (!right) return;
+    if (!lock_) {
+      lock_.emplace(folder_);
+      look();
     }
+    if (!right || right->size() != text.size()) return;
+    const FileHandle handle = open_file(file);
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      if (text[at] != (*right)[at]) write_to(handle, file, right->data() + at, 1, at);
+    }
+    sync_file(handle, file);
+    if (events_.mended) events_.mended(file);
   }
 
   std::string folder_;
+  const MendingEvents& events_;
   std::optional<StoreLock> lock_;
-  std::vector<std::string> mended_;
 };
 
 }  // namespace
 
-std::vector<std::string> mend_records(const std::string& store) {
-  return RecordMender(set_folder(store).string()).run();
+void mend_records(const std::string& store, const MendingEvents& events) {
+  RecordMender(set_folder(store).string(), events).run();
 }
 
 }  // namespace quarry

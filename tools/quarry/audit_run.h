@@ -1,12 +1,12 @@
 // Audits that other verbs make: behind a mining run, or of sets that are compared.
 #pragma once
 
-#include <optional>
 #include <string>
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace quarry {
 
@@ -14,10 +14,12 @@ struct Context;
 
 /// Options of an audit besides the set, for verbs that audit what they made.
 struct AuditWish {
-  bool by_default = false;    ///< where neither --audit nor --no-audit is given: told in short
-  std::optional<bool> asked;  ///< --audit, --no-audit
+  bool by_default = false;  ///< where neither --audit nor --no-audit is given
+  bool flag = false;        ///< --audit, --no-audit: the last one
+  const CLI::Option* option = nullptr;
   std::string gates, held_out;
-  bool wanted() const { return asked.value_or(by_default); }
+  bool is_asked() const;
+  bool wanted() const;
 };
 /// --audit, --no-audit, --audit-gates, --audit-held-out.
 void add_audit_wish(CLI::App& verb, AuditWish& wish);
@@ -25,10 +27,11 @@ void add_audit_wish(CLI::App& verb, AuditWish& wish);
 /// wrong: before anything is mined.
 void check_audit_wish(const AuditWish& wish);
 
-/// Audits a set or STORE@VERSION as quarry audit does without more files, words on stderr; a
-/// version's verdict goes into its store's log. Returns the exit code, 8 where a gate failed. Where
-/// nobody asked, only the verdict and gates that do not pass are told, the code is 8 for leaks
-/// alone, and what goes wrong is a note. The caller holds no lock.
+/// Audits a set or STORE@VERSION that is complete as quarry audit does without more files, words on
+/// stderr; a version's verdict goes into its store's log. Returns the exit code, 8 where a gate
+/// failed. Where nobody asked: only the verdict and gates that do not pass are told, probabilities
+/// are not computed again, nothing is logged, the code is 8 for leaks alone, and what goes wrong
+/// (but with files that were named) is a note. The caller holds no lock.
 int audit_finished(const std::string& set, const AuditWish& wish, const Context& context);
 
 /// The JSON of an audit of a set that records how it was mined.

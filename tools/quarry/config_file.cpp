@@ -101,11 +101,13 @@ class ConfigReader {
                            nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest),
                            verb_.get_name()));
     }
-    if (gives(given_, flag)) return;
+    const std::string opposite = key.starts_with("no-") ? "--" + key.substr(3) : "--no-" + key;
+    const bool has_opposite = verb_.get_option_no_throw(opposite) == option;
+    if (gives(given_, flag) || (has_opposite && gives(given_, opposite))) return;
     if (option->get_expected_min() == 0) {
       if (node.kind != Node::Kind::kBoolean)
         fail(node.at, fmt::format("'{}' must be true or false", key));
-      if (node.boolean) out_.push_back(flag);
+      if (node.boolean || has_opposite) out_.push_back(node.boolean ? flag : opposite);
     } else if (node.kind == Node::Kind::kArray) {
       for (const Node& entry : node.elements) push(key, flag + "=", entry);
     } else if (node.kind == Node::Kind::kTable) {

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "host/store/decisions.h"
 #include "host/store/negative_set.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
@@ -128,13 +127,6 @@ void mine_into_folder(const MineArgs& args, const Context& context) {
   }
 }
 
-/// A version that was there already was so when it was made, unless that run was killed.
-bool is_audited(const std::string& store, std::uint64_t version) {
-  const auto states = version_states(Store::open(store));
-  const auto state = states.find(version);
-  return state != states.end() && state->second.audit_passed.has_value();
-}
-
 int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context) {
   if (!args.shard.plan.empty())
     return mine_planned_shard(args.shard, args.run, args.json, verb, context);
@@ -146,7 +138,7 @@ int run_mine(const MineArgs& args, const CLI::App& verb, const Context& context)
   if (args.place.in_store()) {
     const std::string& store = args.place.store.store;
     const std::uint64_t version = run_mine_into_store(args, context);
-    if (!args.audit.wanted() || (!args.audit.asked && is_audited(store, version))) return 0;
+    if (!args.audit.wanted()) return 0;
     return audit_finished(fmt::format("{}@{}", store, version), args.audit, context);
   }
   mine_into_folder(args, context);

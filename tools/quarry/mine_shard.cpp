@@ -32,10 +32,15 @@ void check_flags_beside_plan(const CLI::App& verb, const ShardPlan& plan) {
   const std::vector<std::string> allowed = {"--plan",        "--shard",   "--search",
                                             "--recheck",     "--threads", "--device",
                                             "--host-memory", "--tile",    "--json"};
+  const auto is_no_audit = [](const CLI::Option* option) {  // what a plan's worker does anyway
+    return option->get_name() == "--audit" && option->results().back() == "false";
+  };
   std::vector<std::string> refused;
   for (const CLI::Option* option : verb.get_options()) {
     const std::string name = option->get_name();
-    if (option->count() == 0 || std::ranges::find(allowed, name) != allowed.end()) continue;
+    if (option->count() == 0 || std::ranges::find(allowed, name) != allowed.end() ||
+        is_no_audit(option))
+      continue;
     refused.push_back(name);
   }
   if (!refused.empty()) {

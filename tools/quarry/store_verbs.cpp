@@ -257,6 +257,12 @@ int run_tag(const std::string& path, const std::string& name, const std::string&
 std::vector<std::uint64_t> mend(const Store& store, std::optional<std::uint64_t> only,
                                 const Context& context) {
   std::vector<std::uint64_t> mended;
+  try {
+    store.events();
+  } catch (const InputError& error) {
+    fmt::print(stderr, "note: no version is mended: {}\n", error.what());
+    return mended;
+  }
   for (const std::uint64_t number : store.versions()) {
     if ((only && number != *only) || store.verify(number).empty()) continue;
     try {
@@ -278,7 +284,16 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
   std::vector<std::string> mended_files;
   std::uint64_t checked = 1;
   const bool of_store = split_reference(path, &folder, &reference);
-  if (repair && of_store) mended_files = mend_records(folder);
+  if (repair && of_store) {
+    mend_records(folder, {[&](const std::string& file) {
+                            mended_files.push_back(file);
+                            if (!json) fmt::print("{}: a flipped bit is put right\n", file);
+                          },
+                          [&] {
+                            if (context.stop->load())
+                              throw Cancelled("stopped; what is mended so far stays so");
+                          }});
+  }
   if (Store::is_store(path)) {
     const Store store = Store::open(path);
     checked = store.versions().size();
@@ -310,8 +325,6 @@ int run_verify(const std::string& path, bool json, bool repair, const Context& c
                 {"mended", mended},
                 {"mended_files", mended_files}});
   } else {
-    for (const std::string& file : mended_files)
-      fmt::print("{}: a flipped bit is put right\n", file);
     for (const std::uint64_t number : mended) fmt::print("version {} is mended\n", number);
     for (const std::string& words : damages) fmt::print("{}\n", words);
     if (damages.empty())
