@@ -91,7 +91,8 @@ TEST_F(MendRecordsTest, AnyFlippedBitIsFoundAndPutRight) {
   for (const auto& [name, text] : records_) {
     // Of large files some, at random.
     const std::size_t all = text.size() * 8;
-    const std::size_t tried = std::min<std::size_t>(all, testing::full_scale() ? 4000 : 150);
+    const std::size_t some = testing::full_scale() ? 4000 : 150;
+    const std::size_t tried = name == "store.json" ? all : std::min(all, some);
     for (std::size_t i = 0; i < tried; ++i) {
       const std::size_t bit = tried == all ? i : random() % all;
       const std::string damaged = flipped(text, bit);
@@ -122,7 +123,7 @@ TEST_F(MendRecordsTest, AnyFlippedBitIsFoundAndPutRight) {
       ++bits;
     }
   }
-  EXPECT_LE(other_formats, 3u) << "3, 5 and 9";
+  EXPECT_EQ(other_formats, 3u) << "3, 5 and 9";
   EXPECT_GT(bits, 1000u);
   EXPECT_TRUE(mend().empty());
   EXPECT_TRUE(Store::open(store_).verify({}).empty());

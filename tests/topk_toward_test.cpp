@@ -271,6 +271,7 @@ TEST(TopkToward, ASampleSaysWhereListsEnd) {
   TopkWorkspace workspace;
   Exec exec;
   constexpr std::uint32_t kRows = 300, kItems = 5000, kWanted = 60;
+  std::uint32_t early = 0;
   for (unsigned seed = 0; seed < 8; ++seed) {
     Problem p = make_problem(kItems, kRows, 1, 40);
     std::mt19937 random(seed);
@@ -319,10 +320,12 @@ TEST(TopkToward, ASampleSaysWhereListsEnd) {
     p.packed = seed % 3 == 0;
     p.stride = seed % 3 == 0 ? 8 : 2;
     p.of_eligible = seed % 4 == 3;
+    p.always_by_bounds = seed % 4 == 0;  // and not for the first rows alone
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     const Ends ends = check(p, exec, kWanted, 3000, TopkScoring::kInt8, workspace);
-    EXPECT_LE(ends.early, kRows / 50);
+    early += ends.early;
   }
+  EXPECT_LE(early, 8 * kRows / 500) << "about one list in 1,000 may end before its goal";
 }
 
 /// Tiles of wide rows hold fewer items; each unit of this processor multiplies.
