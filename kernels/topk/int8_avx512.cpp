@@ -182,8 +182,6 @@ struct ProductRow {
   }
 };
 
-constexpr __mmask16 kAll = 0xFFFF;
-
 /// Bits of the items at .. at + 15 that are there; kPasses: and of those above `over`.
 template <bool kPasses, bool kBias>
 [[gnu::target("avx512f")]] inline Reaching reaching_of(const ProductRow<kBias>& row,
