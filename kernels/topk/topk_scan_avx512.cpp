@@ -189,15 +189,13 @@ class Splitter {
       put_rest();
       put(first, 0xFF);
       put(last, 0xFF);
+    } else if (read_end_ > kRoom) {
+      const __m512i first = _mm512_loadu_si512(keys_);
+      read_ = kRoom;
+      put_rest();
+      put(first, 0xFF);
     } else {
-      if (read_end_ > kRoom) {
-        const __m512i first = _mm512_loadu_si512(keys_);
-        read_ = kRoom;
-        put_rest();
-        put(first, 0xFF);
-      } else {
-        put_rest();
-      }
+      put_rest();
     }
     return write_;
   }
