@@ -135,6 +135,18 @@ struct Shard {
   }
 };
 
+Digest digest_of(const MappedColumn& column) {
+  DigestStream stream;
+  stream.update(column.data(), column.data_bytes());
+  return stream.digest();
+}
+
+std::string joined(const std::vector<std::string>& damages) {
+  std::string words;
+  for (const std::string& damage : damages) words += (words.empty() ? "" : "\n  ") + damage;
+  return words;
+}
+
 }  // namespace
 
 struct NegativeSet::State {
@@ -147,15 +159,19 @@ struct NegativeSet::State {
   std::uint64_t rows = 0;
   std::vector<Shard> shards;
 
-  Shard open_shard(int folder, const ManifestReader& reader, const Json& entry,
-                   std::size_t number) const;
+  /// Throws InputError with all that is wrong with its columns; with `verify` by their bytes too.
+  Shard open_shard(int folder, const ManifestReader& reader, const Json& entry, std::size_t number,
+                   bool verify) const;
+  /// "", or what is wrong with the bytes of a column.
+  static std::string damage_of(const ManifestReader& reader, const Json& entry, const Shard& shard,
+                               std::size_t c, const Digest& digest);
   void verify_shard(const ManifestReader& reader, const Json& entry, const Shard& shard) const;
   void verify(const ManifestReader& reader) const;
   void hash_into(ContentHash& hash) const;
 };
 
 Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, const Json& entry,
-                                     std::size_t number) const {
+                                     std::size_t number, bool verify) const {
   Shard shard;
   const std::string name = reader.text(entry, "path");
   if (of_store ? !is_stored_shard(name) : !is_shard_name(name, number))
@@ -174,50 +190,55 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
     throw IoError(io_message(shard.path, "cannot open"));
   }
   const auto branches = static_cast<std::uint32_t>(schema.branches.size());
+  std::vector<std::string> damages;
+  std::vector<std::size_t> opened;
   for (std::size_t c = 0; c < kNumColumns; ++c) {
     const auto column = static_cast<Column>(c);
-    shard.columns.emplace_back(shard_folder.get(), shard.path, column,
-                               column_length(column, shard.rows, shard.positives),
-                               column_width(column, schema.k, branches));
+    try {
+      shard.columns.emplace_back(shard_folder.get(), shard.path, column,
+                                 column_length(column, shard.rows, shard.positives),
+                                 column_width(column, schema.k, branches));
+      opened.push_back(c);
+    } catch (const InputError& error) {
+      damages.emplace_back(error.what());
+    }
   }
-  return shard;
+  if (damages.empty()) return shard;
+  for (std::size_t i = 0; verify && i < opened.size(); ++i) {
+    const std::string words =
+        damage_of(reader, entry, shard, opened[i], digest_of(shard.columns[i]));
+    if (!words.empty()) damages.push_back(words);
+  }
+  throw InputError(joined(damages));
+}
+
+std::string NegativeSet::State::damage_of(const ManifestReader& reader, const Json& entry,
+                                          const Shard& shard, std::size_t c, const Digest& digest) {
+  const std::string name = column_type(static_cast<Column>(c)).name;
+  const Json& recorded = reader.at(reader.at(entry, "columns"), name);
+  if (digest.hex() == reader.text(recorded, "xxh3_128")) return {};
+  return shard.path + "/" + name +
+         ".npy: its bytes do not have the hash in the manifest; the file is damaged, mine the set "
+         "again";
 }
 
 void NegativeSet::State::verify_shard(const ManifestReader& reader, const Json& entry,
                                       const Shard& shard) const {
-  const Json& recorded = reader.at(entry, "columns");
   DigestStream all;
-  std::string damaged;
+  std::vector<std::string> damages;
   for (std::size_t c = 0; c < kNumColumns; ++c) {
-    const std::string name = column_type(static_cast<Column>(c)).name;
-    DigestStream stream;
-    stream.update(shard.columns[c].data(), shard.columns[c].data_bytes());
-    const Digest digest = stream.digest();
+    const Digest digest = digest_of(shard.columns[c]);
     all.update(digest.bytes, sizeof(digest.bytes));
-    if (digest.hex() != reader.text(reader.at(recorded, name), "xxh3_128"))
-      damaged += (damaged.empty() ? "" : ", ") + shard.path + "/" + name + ".npy";
+    const std::string words = damage_of(reader, entry, shard, c, digest);
+    if (!words.empty()) damages.push_back(words);
   }
-  if (!damaged.empty()) {
-    throw InputError(damaged +
-                     ": its bytes do not have the hash in the manifest; the file is damaged, mine "
-                     "the set again");
-  }
+  if (!damages.empty()) throw InputError(joined(damages));
   const std::string hex = all.digest().hex();
   if (!shard.path.ends_with(of_store ? hex : hex.substr(0, 16)))
     throw InputError(shard.path + ": the folder's name is not the hash of its columns");
 }
 
 void NegativeSet::State::verify(const ManifestReader& reader) const {
-  const Json& entries = reader.at(reader.root(), "shards");
-  std::string damages;
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    try {
-      verify_shard(reader, entries[i], shards[i]);
-    } catch (const InputError& error) {
-      damages += (damages.empty() ? "" : "\n  ") + std::string(error.what());
-    }
-  }
-  if (!damages.empty()) throw InputError(damages);
   for (const Shard& shard : shards) shard.check_places();
   ContentHash hash(schema.k);
   hash_into(hash);
@@ -237,7 +258,7 @@ void NegativeSet::hash_shard(const std::string& store, const std::string& entry,
   const ManifestReader reader(store + "/work (a shard of the run)", entry);
   const FileHandle folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() < 0) throw IoError(io_message(store, "cannot open"));
-  const Shard shard = state.open_shard(folder.get(), reader, reader.root(), 0);
+  const Shard shard = state.open_shard(folder.get(), reader, reader.root(), 0, true);
   state.verify_shard(reader, reader.root(), shard);
   shard.hash_into(hash);
 }
@@ -289,14 +310,24 @@ NegativeSet NegativeSet::open(const std::string& path, const std::string& manife
   const Json& shards = reader.at(root, "shards");
   if (!shards.is_array()) reader.fail("shards", "must be an array");
   std::uint64_t next = 0;
+  std::vector<std::string> damages;
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    Shard shard = state->open_shard(folder.get(), reader, shards[i], i);
+    Shard shard;
+    try {
+      shard = state->open_shard(folder.get(), reader, shards[i], i, verify);
+      if (verify) state->verify_shard(reader, shards[i], shard);
+    } catch (const InputError& error) {
+      if (!verify) throw;
+      damages.emplace_back(error.what());  // and on to the next: all are told
+    }
+    if (!damages.empty()) continue;
     if (shard.first_row != next || shard.rows == 0) {
       reader.fail("shards", "leave a gap or overlap at shard " + std::to_string(i));
     }
     next += shard.rows;
     state->shards.push_back(std::move(shard));
   }
+  if (!damages.empty()) throw InputError(joined(damages));
   if (next != state->rows) {
     reader.fail("rows",
                 "is " + std::to_string(state->rows) + ", the shards hold " + std::to_string(next));
