@@ -1,7 +1,7 @@
 // Every row kernel on lists that retrieval really gives: up to 2,048 rows of 1,024 candidates over
 // a clustered catalogue, on CPU threads and, in builds with CUDA, on a GPU (waiting for each call).
 // Report: rows and candidates per second, bytes of candidates read, and the share of rows whose
-// pool is complete at this depth.
+// pool is complete at this depth. Longer than other files because all kernels run on one workload.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

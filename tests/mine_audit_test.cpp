@@ -1,6 +1,10 @@
 // The audit at the end of quarry mine: what is told without being asked for, and what ends the run
 // with exit code 8.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 
 #include "host/store/store.h"
 #include "tests/support/audit_world.h"
@@ -94,6 +98,33 @@ TEST_F(MineAuditTest, TheSameCommandSaysTheSameAgain) {
   // A store that another writes meanwhile is read all the same.
   const StoreLock lock(path("store"));
   EXPECT_EQ(run(args).code, 4) << "mine itself waits for nobody";
+}
+
+TEST_F(MineAuditTest, StoppedItsSetIsCompleteAndTheRunDone) {
+  int stopped = 0;
+  for (int i = 0; i < 10; ++i) {
+    fs::remove_all(path("set"));
+    const pid_t child = start(mine_shop("set", as_of_));
+    while (!fs::exists(path("set/manifest.json")) && ::waitpid(child, nullptr, WNOHANG) == 0) {
+    }
+    ::usleep(static_cast<useconds_t>(1000 * i));
+    ::kill(child, SIGINT);
+    const Result r = finish(child);
+    EXPECT_EQ(r.code, 0) << r.err;
+    stopped += says(r, "note: not audited: stopped; ") ? 1 : 0;
+    EXPECT_EQ(run({"verify", path("set")}).code, 0);
+  }
+  EXPECT_GT(stopped, 0) << "no audit was met";
+  // Whoever asked for an audit has not got it.
+  for (int i = 0; i < 10; ++i) {
+    fs::remove_all(path("set"));
+    const pid_t child = start(mine_shop("set", as_of_, {"--audit"}));
+    while (!fs::exists(path("set/manifest.json")) && ::waitpid(child, nullptr, WNOHANG) == 0) {
+    }
+    ::kill(child, SIGINT);
+    const Result r = finish(child);
+    EXPECT_TRUE(r.code == 0 || (r.code == 75 && says(r, "set is complete"))) << r.code << r.err;
+  }
 }
 
 TEST_F(MineAuditTest, WhatWasNamedMustBeReadable) {

@@ -5,7 +5,7 @@ version that a refresh adds must be the one that mining every row with the same 
     tests/refresh_test.py QUARRY [--sets N] [--seed N]
 
 Also: killed at steps of its writing it goes on; a parent that is damaged, or was replaced under it, gives no row. Prints
-how many rows were mined. Standard library only.
+how many rows were mined. Standard library only. Longer than other files because every way of changing a world is tried on one.
 """
 import argparse
 import array

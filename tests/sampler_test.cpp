@@ -1,6 +1,7 @@
 // Samplers by statistics that are right for them (chi-square on first picks and ordered pairs, a
 // Wald test on inclusion counts), at a fixed seed and level 1e-6; the same judges must condemn
-// samplers with planted mistakes.
+// samplers with planted mistakes. Longer than other files because judges stand with what they
+// judge.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -4,7 +4,8 @@
   tests/store_tools_test.py PROGRAM
 
 Sets are mined here; columns, events and catalogue are read with the standard library alone, and every answer of the program
-is derived again from them: rows joined by dicts, lines of exports one by one, eligible items rule by rule.
+is derived again from them: rows joined by dicts, lines of exports one by one, eligible items rule by rule. Longer than other files because
+all these verbs are tried on the same sets.
 """
 import csv
 import fcntl
