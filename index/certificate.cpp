@@ -109,7 +109,7 @@ struct CertifiedSearch::Request {
 };
 
 void CertifiedSearch::prepare(const Exec& exec, const CandidateSource& source) {
-  if (!prepared_) bound_.prepare(exec, items_.table(), source.has_coarse(exec, 0xFFFFFFFFu));
+  if (!prepared_) bound_.prepare(exec, items_.table(), source.may_be_coarse(exec));
   prepared_ = true;
   const std::vector<std::uint32_t>& heavy = bound_.heavy();
   heavy_.resize(exec, heavy.size());
@@ -401,7 +401,7 @@ void CertifiedSearch::search(const Exec& exec, CandidateSource& source, const fl
   // Nearly all items are wanted: their exact scores are needed anyway.
   const bool nearly_all = std::uint64_t{wanted} + kSlacks[0] >= num_items;
   pending_.clear();
-  if (!nearly_all && source.has_coarse(exec, num_queries) && topk_toward_pays(exec, num_queries))
+  if (!nearly_all && source.coarse_pays(exec, num_queries) && topk_toward_pays(exec, num_queries))
     coarse_pass(exec, source, request);
   for (const std::uint32_t slack : kSlacks) {
     if (request.pending == 0 || nearly_all) break;

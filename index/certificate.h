@@ -56,8 +56,10 @@ class CandidateSource {
   virtual void find_toward(const Exec&, Approximation /*how*/, const float*, const float*,
                            std::uint32_t, std::uint32_t, const TopkGoal&, SearchWorkspace&,
                            const TopkResult&) {}
+  /// Whether coarse_pays() may be true of some number of rows.
+  virtual bool may_be_coarse(const Exec&) const { return false; }
   /// True where find_toward of so many rows is much faster with kTopkBf16, whose error is larger.
-  virtual bool has_coarse(const Exec&, std::uint32_t /*rows*/) const { return false; }
+  virtual bool coarse_pays(const Exec&, std::uint32_t /*rows*/) const { return false; }
   virtual std::uint32_t max_depth() const { return 0xFFFFFFFFu; }
 };
 

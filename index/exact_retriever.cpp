@@ -78,29 +78,40 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     }
     topk_toward(exec, table, goal, queries, rows, depth, workspace.cpu, out);
   }
-  bool has_coarse(const Exec& exec, std::uint32_t rows) const override {
+  bool may_be_coarse(const Exec& exec) const override {
     if (exec.device != Device::kCpu) return false;
     if (pass_ != FirstPass::kFastest) return pass_ == FirstPass::kBf16;
-    return rows_per_worker(exec, rows) >= kLeastCoarseRows && items_.dim >= kLeastCoarseDim &&
-           bf16_pays(bf16_unit());
+    return items_.dim >= kLeastCoarseDim && bf16_pays(bf16_unit());
+  }
+  /// Rows in bf16 are packed again by every search: worth it for fewer rows than 8 bits are.
+  bool coarse_pays(const Exec& exec, std::uint32_t rows) const override {
+    if (!may_be_coarse(exec) || pass_ == FirstPass::kBf16) return may_be_coarse(exec);
+    return rows_per_worker(exec, rows) >= kLeastCoarseRows && !int8_pays_of(exec, rows);
   }
 
   static std::uint32_t rows_per_worker(const Exec& exec, std::uint32_t rows) {
     return rows / static_cast<std::uint32_t>(std::max(exec.threads, 1));
   }
 
+  bool keeps_table() const {
+    return Int8Table::bytes(items_.num_items, items_.dim) <= kMostInt8Bytes;
+  }
+  /// Whether bounds of 8 bits are the fastest of what may be chosen for so many rows.
+  bool int8_pays_of(const Exec& exec, std::uint32_t rows) const {
+    return pass_ == FirstPass::kFastest && int8_pays(int8_unit()) && items_.dim >= kLeastInt8Dim &&
+           items_.dim <= kMostInt8Dim &&
+           rows_per_worker(exec, rows) >= (keeps_table() ? kLeastTableRows : kLeastInt8Rows);
+  }
+
   /// By bounds of 8 bits, or not.
   void choose_int8(const Exec& exec, std::uint32_t rows, TopkItems& table) {
     if (exec.device != Device::kCpu || items_.dim > kMostInt8Dim) return;
-    const bool keeps = Int8Table::bytes(items_.num_items, items_.dim) <= kMostInt8Bytes;
-    const bool enough = rows_per_worker(exec, rows) >= (keeps ? kLeastTableRows : kLeastInt8Rows);
-    const bool pays = pass_ == FirstPass::kFastest && int8_pays(int8_unit()) && enough &&
-                      items_.dim >= kLeastInt8Dim;
+    const bool pays = int8_pays_of(exec, rows);
     if (!pays && pass_ != FirstPass::kInt8) return;
     table.scoring = TopkScoring::kInt8;
     table.int8 = int8_unit();
     table.always_by_bounds = !pays;
-    if (!keeps) return;
+    if (!keeps_table()) return;
     if (packed_.empty())
       packed_.pack(exec, int8_unit(), table.rows, nullptr, items_.num_items, items_.dim);
     table.int8_table = &packed_;

@@ -92,8 +92,8 @@ class Retriever {
 
 /// What an exact search on the CPU multiplies first: scores of bf16 rows, which have a larger error
 /// and leave rows to fp32; bounds from 8-bit rows, which leave pairs to fp32; or fp32 alone.
-/// kFastest: bf16 where bf16_pays(), else 8 bits where int8_pays(), each where rows are enough. The
-/// other three ask for one of them, slow as it may be here.
+/// kFastest: 8 bits where int8_pays() and rows are enough, else bf16 where bf16_pays() and fewer
+/// are. The other three ask for one of them, slow as it may be here.
 enum class FirstPass : std::uint8_t { kFastest, kFp32, kInt8, kBf16 };
 /// "exact", "exact-fp32", "exact-int8", "exact-bf16"; nothing for other names.
 std::optional<FirstPass> exact_kind(const std::string& name);

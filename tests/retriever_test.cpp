@@ -11,6 +11,8 @@
 
 #include "index/certificate.h"
 #include "kernels/core/exact_math.h"
+#include "kernels/topk/bf16_cpu.h"
+#include "kernels/topk/int8_cpu.h"
 #include "tests/support/counting_allocator.h"
 #include "tests/support/retrieval_cases.h"
 
@@ -179,6 +181,36 @@ TEST(Goals, WhatIsPassedOverIsSurelyAboveTheCeiling) {
     }
   }
   EXPECT_GT(passed_in_all, 10000u);
+}
+
+/// 8 bits where rows pay for packing the items, bf16 by tiles where fewer do; the same answers.
+TEST(ExactRetriever, TheFirstPassIsThatOfTheProcessorAndTheNumberOfRows) {
+  const Tables t = make_tables(Data::kGaussian, Metric::kInnerProduct, 3000, 64, 40, 9);
+  const Ranking truth = brute_force(t);
+  const auto search = [&](std::uint32_t rows) {
+    const auto retriever = make("exact", t);
+    SearchGoal goal;
+    goal.wanted = 20;
+    constexpr std::uint32_t kMost = 100;
+    Found f;
+    f.items.assign(std::size_t{rows} * kMost, kUntouched);
+    f.scores.assign(f.items.size(), 0.0f);
+    f.count.assign(rows, 0);
+    f.complete.assign(rows, 9);
+    retriever->search_toward(
+        {}, t.queries.data(), rows, kMost, goal,
+        {f.items.data(), f.scores.data(), f.count.data(), f.complete.data(), nullptr, nullptr});
+    for (std::uint32_t q = 0; q < rows; ++q) {
+      EXPECT_GE(f.count[q], 20u);
+      for (std::uint32_t j = 0; j < f.count[q]; ++j)
+        EXPECT_EQ(f.items[std::size_t{q} * kMost + j], truth[q][j].second) << rows << ", " << q;
+    }
+    return retriever->stats().coarse;
+  };
+  const bool tiles = bf16_pays(bf16_unit());
+  EXPECT_EQ(search(64), !int8_pays(int8_unit()) && tiles ? 64u : 0u);
+  EXPECT_EQ(search(8) > 0, tiles);
+  EXPECT_EQ(search(2), 0u);
 }
 
 /// A miner that finds no memory for a tile makes it smaller and goes on with the same retriever.

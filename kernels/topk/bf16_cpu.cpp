@@ -5,13 +5,11 @@
 #include <cstring>
 
 #include "kernels/core/bf16.h"
+#include "kernels/core/x86_tiles.h"
 #include "kernels/core/x86_vectors.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #define QUARRY_BF16_X86 1
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace quarry {
@@ -140,16 +138,6 @@ void multiply_portable(const std::uint16_t* queries, const std::uint16_t* items,
   }
 }
 
-/// Palette 1: eight tiles of 16 rows by 64 bytes (Intel SDM, volume 1, section 18.3).
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-
 /// 32 queries by 32 items at a time: four tiles of products, two of queries, two of items.
 [[gnu::target("amx-tile,amx-bf16")]] void multiply_amx(const std::uint16_t* queries,
                                                        const std::uint16_t* items, std::uint32_t n,
@@ -186,42 +174,13 @@ static_assert(sizeof(TileConfig) == 64);
   _tile_release();
 }
 
-/// Extended state that the system saves for programs: the XCR0 register.
-std::uint64_t saved_state() {
-  std::uint32_t low = 0;
-  std::uint32_t high = 0;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return std::uint64_t{high} << 32 | low;
-}
-
-/// Linux gives a process the tiles when it asks (Documentation/arch/x86/xstate.rst).
-bool may_use_tiles() {
-  constexpr long kRequestPermission = 0x1023;
-  constexpr long kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-/// CPUID leaves 1 and 7 (Intel SDM, volume 2, CPUID).
+/// AVX512F, AVX512BW and AVX512_BF16, with a system that saves their registers.
 Bf16Unit find_unit() {
-  std::uint32_t a = 0;
-  std::uint32_t b = 0;
-  std::uint32_t c = 0;
-  std::uint32_t d = 0;
-  constexpr std::uint32_t kSavesState = 1u << 27;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kSavesState) == 0) return Bf16Unit::kPortable;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return Bf16Unit::kPortable;
-  constexpr std::uint32_t kAvx512fAndBw = 1u << 16 | 1u << 30;
-  constexpr std::uint32_t kTilesAndBf16 = 1u << 24 | 1u << 22;
-  constexpr std::uint64_t kVectorState = 0xE6;
-  constexpr std::uint64_t kTileState = 0x60000;
-  const bool vectors = (b & kAvx512fAndBw) == kAvx512fAndBw;
-  const bool tiles = (d & kTilesAndBf16) == kTilesAndBf16;
-  if (!vectors || (saved_state() & kVectorState) != kVectorState) return Bf16Unit::kPortable;
-  constexpr std::uint32_t kDotProducts = 1u << 5;
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a & kDotProducts) == 0)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512bf16"))
     return Bf16Unit::kPortable;
-  if (tiles && (saved_state() & kTileState) == kTileState && may_use_tiles()) return Bf16Unit::kAmx;
-  return Bf16Unit::kAvx512;
+  return has_tile_products(TileProducts::kBf16) ? Bf16Unit::kAmx : Bf16Unit::kAvx512;
 }
 
 #else

@@ -115,30 +115,34 @@ struct Rounding {
                                                     const std::uint8_t* items, std::uint32_t n,
                                                     std::uint32_t width, std::int32_t* products,
                                                     std::uint32_t stride) {
+  constexpr std::uint32_t kRows = 8;
   for (std::uint32_t first = 0; first < n; first += 2 * kInt8Group) {
     const std::uint8_t* left = items + std::uint64_t{first} * width;
     const std::uint8_t* right = left + std::uint64_t{kInt8Group} * width;
-    __m512i sum[kInt8Rows][2];
+    for (std::uint32_t row = 0; row < kInt8Rows; row += kRows) {
+      const std::int8_t* query = queries + std::uint64_t{row} * width;
+      __m512i sum[kRows][2];
 #pragma GCC unroll 8
-    for (std::uint32_t r = 0; r < kInt8Rows; ++r)
-      sum[r][0] = sum[r][1] = _mm512_set1_epi32(info[r].offset);
-    for (std::uint32_t d = 0; d < width; d += 4) {
-      const __m512i b0 = _mm512_loadu_si512(left + std::uint64_t{d} * kInt8Group);
-      const __m512i b1 = _mm512_loadu_si512(right + std::uint64_t{d} * kInt8Group);
+      for (std::uint32_t r = 0; r < kRows; ++r)
+        sum[r][0] = sum[r][1] = _mm512_set1_epi32(info[row + r].offset);
+      for (std::uint32_t d = 0; d < width; d += 4) {
+        const __m512i b0 = _mm512_loadu_si512(left + std::uint64_t{d} * kInt8Group);
+        const __m512i b1 = _mm512_loadu_si512(right + std::uint64_t{d} * kInt8Group);
 #pragma GCC unroll 8
-      for (std::uint32_t r = 0; r < kInt8Rows; ++r) {
-        std::int32_t four;
-        std::memcpy(&four, queries + std::uint64_t{r} * width + d, sizeof four);
-        const __m512i a = _mm512_set1_epi32(four);
-        sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], b0, a);
-        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], b1, a);
+        for (std::uint32_t r = 0; r < kRows; ++r) {
+          std::int32_t four;
+          std::memcpy(&four, query + std::uint64_t{r} * width + d, sizeof four);
+          const __m512i a = _mm512_set1_epi32(four);
+          sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], b0, a);
+          sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], b1, a);
+        }
       }
-    }
 #pragma GCC unroll 8
-    for (std::uint32_t r = 0; r < kInt8Rows; ++r) {
-      std::int32_t* out = products + std::uint64_t{r} * stride + first;
-      _mm512_storeu_si512(out, sum[r][0]);
-      _mm512_storeu_si512(out + kInt8Group, sum[r][1]);
+      for (std::uint32_t r = 0; r < kRows; ++r) {
+        std::int32_t* out = products + std::uint64_t{row + r} * stride + first;
+        _mm512_storeu_si512(out, sum[r][0]);
+        _mm512_storeu_si512(out + kInt8Group, sum[r][1]);
+      }
     }
   }
 }
@@ -182,18 +186,21 @@ struct ProductRow {
   }
 };
 
-/// Bits of the items at .. at + 15 that are there; kPasses: and of those above `over`.
-template <bool kPasses, bool kBias>
-[[gnu::target("avx512f")]] inline Reaching reaching_of(const ProductRow<kBias>& row,
-                                                       std::uint32_t at, __mmask16 there,
-                                                       __m512 floor, __m512 over) {
-  const __m512 upper = row.upper(at, there);
+/// Bits of the items at .. at + 15 that are there and may reach the floor.
+template <bool kBias>
+[[gnu::target("avx512f")]] inline __mmask16 reaching(const ProductRow<kBias>& row, std::uint32_t at,
+                                                     __mmask16 there, __m512 floor) {
   // Not less: true for unordered operands.
-  const __mmask16 reaches = _mm512_mask_cmp_ps_mask(there, upper, floor, _CMP_NLT_UQ);
-  if constexpr (!kPasses) return {reaches, 0};
-  const __mmask16 finite =
-      _mm512_cmp_ps_mask(upper, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_LE_OQ);
-  return {reaches, _mm512_mask_cmp_ps_mask(finite, row.lower(at, there), over, _CMP_GT_OQ)};
+  return _mm512_mask_cmp_ps_mask(there, row.upper(at, there), floor, _CMP_NLT_UQ);
+}
+
+/// Of these, bits of those whose bounds are both finite and above `over`.
+template <bool kBias>
+[[gnu::target("avx512f")]] inline __mmask16 above(const ProductRow<kBias>& row, std::uint32_t at,
+                                                  __mmask16 some, __m512 over) {
+  const __mmask16 finite = _mm512_mask_cmp_ps_mask(
+      some, row.upper(at, some), _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_LE_OQ);
+  return _mm512_mask_cmp_ps_mask(finite, row.lower(at, some), over, _CMP_GT_OQ);
 }
 
 /// Writes the places first .. first + 15 of a mask. Compressed in a register: into memory it is
@@ -210,26 +217,71 @@ template <bool kPasses, bool kBias>
   return count + n;
 }
 
-/// Half of all items may be passed, a few are listed, and where they stand no branch foretells.
+/// Counts what is passed of the items at .. at + 15 and lists the rest. Half of all items may be
+/// passed, a few are listed, and where they stand no branch foretells.
+template <bool kPasses, bool kBias>
+[[gnu::target("avx512f,bmi2,fma,popcnt")]] inline void take_group(
+    const ProductRow<kBias>& row, std::uint32_t at, __mmask16 some, __m512 over,
+    const Int8Wanted& wanted, std::uint32_t* places, Int8Found& found) {
+  std::uint32_t left = some;
+  if constexpr (kPasses) {
+    std::uint32_t passed = above(row, at, some, over);
+    if (wanted.counts != nullptr) passed &= wanted.counts[at / 32] >> (at % 32);
+    found.passed += static_cast<std::uint32_t>(__builtin_popcount(passed));
+    left &= ~passed;
+  }
+  found.reaching = list(left, at, places, found.reaching);
+}
+
+/// The items at .. to - 1, group by group without a branch: where many groups hold something.
+template <bool kPasses, bool kBias>
+[[gnu::target("avx512f,bmi2,fma,popcnt")]] inline void take_all(
+    const ProductRow<kBias>& row, std::uint32_t at, std::uint32_t to, __m512 floor, __m512 over,
+    const Int8Wanted& wanted, std::uint32_t* places, Int8Found& found) {
+  for (; at < to; at += kInt8Group)
+    take_group<kPasses>(row, at, reaching(row, at, lanes_of(to - at), floor), over, wanted, places,
+                        found);
+}
+
+/// Likewise of whole steps of four groups, most of which hold nothing.
+template <bool kPasses, bool kBias>
+[[gnu::target("avx512f,bmi2,fma,popcnt")]] inline void take_few(
+    const ProductRow<kBias>& row, std::uint32_t at, std::uint32_t to, __m512 floor, __m512 over,
+    const Int8Wanted& wanted, std::uint32_t* places, Int8Found& found) {
+  for (; at < to; at += 4 * kInt8Group) {
+    std::uint64_t some = 0;
+#pragma GCC unroll 4
+    for (std::uint32_t g = 0; g < 4; ++g)
+      some |= std::uint64_t{reaching(row, at + g * kInt8Group, __mmask16{0xFFFF}, floor)}
+              << g * kInt8Group;
+    while (some != 0) {
+      const auto g = static_cast<std::uint32_t>(__builtin_ctzll(some)) / kInt8Group;
+      const auto group = static_cast<__mmask16>(some >> g * kInt8Group);
+      take_group<kPasses>(row, at + g * kInt8Group, group, over, wanted, places, found);
+      some &= ~(std::uint64_t{0xFFFF} << g * kInt8Group);
+    }
+  }
+}
+
+/// The first items of a tile tell how the rest is looked at fastest.
 template <bool kPasses, bool kBias>
 [[gnu::target("avx512f,bmi2,fma,popcnt")]] Int8Found find_with(
     const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
     const Int8Wanted& wanted, std::uint32_t* places) {
+  constexpr std::uint32_t kTried = 4 * kInt8Group;
+  constexpr std::uint32_t kFew = 1;
   const ProductRow<kBias> row(products, query, items, wanted.bias);
   const __m512 floor = _mm512_set1_ps(wanted.threshold);
   const __m512 over = _mm512_set1_ps(wanted.pass_above);
   Int8Found found{};
-  for (std::uint32_t at = 0; at < n; at += kInt8Group) {
-    const Reaching reaching = reaching_of<kPasses>(row, at, lanes_of(n - at), floor, over);
-    std::uint32_t left = reaching.bits;
-    if constexpr (kPasses) {
-      std::uint32_t passed = reaching.bits & reaching.above;
-      if (wanted.counts != nullptr) passed &= wanted.counts[at / 32] >> (at % 32);
-      found.passed += static_cast<std::uint32_t>(__builtin_popcount(passed));
-      left &= ~passed;
-    }
-    found.reaching = list(left, at, places, found.reaching);
+  std::uint32_t at = std::min(n, kTried);
+  take_all<kPasses>(row, 0, at, floor, over, wanted, places, found);
+  if (found.reaching + found.passed <= kFew) {
+    const std::uint32_t whole = n - (n - at) % (4 * kInt8Group);
+    take_few<kPasses>(row, at, whole, floor, over, wanted, places, found);
+    at = whole;
   }
+  take_all<kPasses>(row, at, n, floor, over, wanted, places, found);
   return found;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/core/exact_score.h"
+#include "kernels/core/x86_tiles.h"
 #include "kernels/topk/int8_forms.h"
 
 #if defined(__x86_64__)
@@ -155,6 +156,8 @@ std::vector<Int8Unit> find_units() {
   }
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"))
     units.push_back(Int8Unit::kAvx512Vnni);
+  if (units.back() == Int8Unit::kAvx512Vnni && has_tile_products(TileProducts::kInt8))
+    units.push_back(Int8Unit::kAmx);
 #endif
   return units;
 }
@@ -164,6 +167,8 @@ const Int8Form& form_of(Int8Unit unit) {
   if (unit == Int8Unit::kAvx2) return kInt8Avx2;
   if (unit == Int8Unit::kAvxVnni) return kInt8AvxVnni;
   if (unit == Int8Unit::kAvx512Vnni) return kInt8Avx512Vnni;
+  static const Int8Form amx = int8_amx_form();
+  if (unit == Int8Unit::kAmx) return amx;
 #endif
   return kInt8Portable;
 }
@@ -186,6 +191,8 @@ const char* name_of(Int8Unit unit) {
       return "avx_vnni";
     case Int8Unit::kAvx512Vnni:
       return "avx512_vnni";
+    case Int8Unit::kAmx:
+      return "amx_int8";
     case Int8Unit::kPortable:
       break;
   }

@@ -19,8 +19,10 @@ enum class Int8Unit : std::uint8_t {
   kAvx2,        ///< AVX2 products of pairs of bytes; integers of queries have 7 bits
   kAvxVnni,     ///< AVX_VNNI dot products of unsigned by signed bytes, 32 of them at a time
   kAvx512Vnni,  ///< AVX512_VNNI, 64 at a time
+  kAmx,         ///< AMX-INT8 tiles; all else by AVX-512
 };
-/// Those of this processor that the system lets programs use, the fastest last.
+/// Those of this processor that the system lets programs use, the fastest last. The first call may
+/// ask the kernel for AMX (kernels/core/x86_tiles.h).
 std::span<const Int8Unit> int8_units();
 inline Int8Unit int8_unit() { return int8_units().back(); }
 const char* name_of(Int8Unit unit);
@@ -28,7 +30,7 @@ const char* name_of(Int8Unit unit);
 inline bool int8_pays(Int8Unit unit) { return unit != Int8Unit::kPortable; }
 
 /// Queries that are multiplied together.
-inline constexpr std::uint32_t kInt8Rows = 8;
+inline constexpr std::uint32_t kInt8Rows = 16;
 /// Packed rows are this many numbers wide.
 inline std::uint32_t int8_width(std::uint32_t dim) { return (dim + 15) / 16 * 16; }
 /// Packed rows of a table of n rows: whole groups of queries and of items.

@@ -36,6 +36,7 @@ extern const Int8Form kInt8Portable;
 extern const Int8Form kInt8Avx2;        ///< needs AVX2 and FMA
 extern const Int8Form kInt8AvxVnni;     ///< needs AVX2, FMA and AVX_VNNI
 extern const Int8Form kInt8Avx512Vnni;  ///< needs AVX512F and AVX512_VNNI
+Int8Form int8_amx_form();               ///< needs these and AMX-INT8
 #endif
 
 constexpr std::uint32_t kInt8Group = 16;  ///< items of a group

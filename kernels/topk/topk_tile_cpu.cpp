@@ -26,10 +26,14 @@ constexpr std::uint64_t kPackedBytes = std::uint64_t{512} << 10;
 /// bounds cost beside is less with dot products of bytes.
 std::uint32_t most_scored(Int8Unit unit) { return unit == Int8Unit::kAvx2 ? 28 : 20; }
 /// Rows differ: what some groups lose others make up for. In groups.
-constexpr std::int64_t kMostLost = 4;
-constexpr std::int64_t kMostGained = 16;
+constexpr std::int64_t kMostLost = 2;
+constexpr std::int64_t kMostGained = 8;
 /// Strips without bounds before they are tried again, at most.
 constexpr std::uint32_t kLongestPause = 32;
+
+/// From one row of products to the next: not a power of two, which would put all rows of a column
+/// into one set of the cache.
+constexpr std::uint32_t kProductStride = kTopkTileItems + 16;
 
 /// Packed tables that stay in cache, of which low blocks lose nothing by reading them more often.
 constexpr std::uint64_t kCachedTableBytes = std::uint64_t{4} << 20;
@@ -90,7 +94,7 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
     const std::size_t width = int8_width(items.dim);
     work.int8_queries.resize(exec, int8_rows(block_rows) * width);
     work.int8_info.resize(exec, int8_rows(block_rows));
-    work.int8_products.resize(exec, std::size_t{kInt8Rows} * kTopkTileItems);
+    work.int8_products.resize(exec, std::size_t{kInt8Rows} * kProductStride);
     work.int8_places.resize(exec, std::size_t{kTopkGroupRows} * kTopkTileItems);
     if (items.int8_table != nullptr) return;
     work.int8_items.resize(exec, scorer.tile_items_ * width);
@@ -160,7 +164,7 @@ void TileScorer::look(std::uint32_t place, const TopkBounds& bounds) {
   if (!by_bounds_) return;
   std::uint32_t* places = work_.int8_places.data() + std::uint64_t{at} * kTopkTileItems;
   found_[at] = int8_find_reaching(
-      items_.int8, work_.int8_products.data() + std::uint64_t{at} * kTopkTileItems,
+      items_.int8, work_.int8_products.data() + std::uint64_t{at} * kProductStride,
       work_.int8_info.data()[first_ + place], packed_info_, n_,
       {bias(), bounds.threshold, bounds.pass_above, bounds.counts}, places);
   scored_ += found_[at].reaching;
@@ -221,7 +225,7 @@ void TileScorer::begin_int8_group(std::uint32_t place) {
   const std::uint32_t width = int8_width(items_.dim);
   const std::uint64_t at = first_ + place;
   int8_multiply(items_.int8, work_.int8_queries.data() + at * width, work_.int8_info.data() + at,
-                packed_, n_, width, work_.int8_products.data(), kTopkTileItems);
+                packed_, n_, width, work_.int8_products.data(), kProductStride);
 }
 
 void TileScorer::begin_sample_group(std::uint32_t first, std::uint32_t at, std::uint32_t n) {
@@ -231,13 +235,13 @@ void TileScorer::begin_sample_group(std::uint32_t first, std::uint32_t at, std::
   const std::uint32_t width = int8_width(items_.dim);
   int8_multiply(items_.int8, work_.int8_queries.data() + std::uint64_t{first} * width,
                 work_.int8_info.data() + first, items_.int8_sample->table().numbers_at(at), n,
-                width, work_.int8_products.data(), kTopkTileItems);
+                width, work_.int8_products.data(), kProductStride);
 }
 
 const float* TileScorer::sample_row(std::uint32_t place, float ceiling,
                                     const std::uint32_t* counts) {
   const Int8Sample& sample = *items_.int8_sample;
-  int8_lower_bounds(items_.int8, work_.int8_products.data() + std::uint64_t{place} * kTopkTileItems,
+  int8_lower_bounds(items_.int8, work_.int8_products.data() + std::uint64_t{place} * kProductStride,
                     work_.int8_info.data()[first_ + place], sample.table().info_at(item_), n_,
                     sample.bias() == nullptr ? nullptr : sample.bias() + item_, ceiling, counts,
                     work_.scores.data());
@@ -248,7 +252,7 @@ std::uint32_t TileScorer::sample_reaching(std::uint32_t place, const TopkBounds&
   const Int8Sample& sample = *items_.int8_sample;
   const float* bias = sample.bias() == nullptr ? nullptr : sample.bias() + item_;
   return int8_find_reaching(
-             items_.int8, work_.int8_products.data() + std::uint64_t{place} * kTopkTileItems,
+             items_.int8, work_.int8_products.data() + std::uint64_t{place} * kProductStride,
              work_.int8_info.data()[first_ + place], sample.table().info_at(item_), n_,
              {bias, bounds.threshold, bounds.pass_above, bounds.counts}, work_.int8_places.data())
       .reaching;

@@ -178,9 +178,11 @@ void Job::list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t i
                    const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const {
   TopkProgress& row = work.progress.data()[r];
   row.approximate = row.approximate || scored.places == nullptr;
+  row.passed += scored.passed;
+  if (scored.count == 0) return;
   std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
   std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
-  const TopkAppended before{row.counting, row.others, row.passed + scored.passed};
+  const TopkAppended before{row.counting, row.others, row.passed};
   const TopkAppended filled =
       scored.places == nullptr
           ? append_two_lists_host(scored.scores, bias, scored.count, item, bounds, counting, others,

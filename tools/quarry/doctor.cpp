@@ -47,8 +47,8 @@ int run_doctor(bool json) {
   const int threads = available_threads();
   // What is faster than fp32 goes first; what it leaves is scored in fp32, so results are the same.
   const std::string first_pass =
-      bf16_pays(bf16_unit())   ? std::string("bf16 by ") + name_of(bf16_unit())
-      : int8_pays(int8_unit()) ? std::string("8 bits by ") + name_of(int8_unit())
+      int8_pays(int8_unit())   ? std::string("8 bits by ") + name_of(int8_unit())
+      : bf16_pays(bf16_unit()) ? std::string("bf16 by ") + name_of(bf16_unit())
                                : std::string("fp32");
   if (json) {
     const Json out = {{"version", kVersion},
