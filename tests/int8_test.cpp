@@ -154,7 +154,7 @@ TEST(Int8, EveryUnitFormsTheSameIntegersAndNoDotProductIsBeyondItsBounds) {
     const std::uint32_t dim = dims[seed % 10];
     const std::uint32_t counts[] = {1, 16, 33, 500, 700};
     const std::uint32_t n = counts[seed / 2 % 5];
-    const std::uint32_t queries = seed % 3 + kInt8Rows - 2;  // 6 to 8, the rest are zeros
+    const std::uint32_t queries = seed % 3 + kInt8Rows - 2;  // 14 to 16, the rest are zeros
     const std::vector<float> q = make_rows(queries, dim, 100 + seed);
     std::vector<float> x = make_rows(n, dim, seed);
     // Some items are queries, so that both are rounded alike, up and down.
