@@ -23,6 +23,7 @@
 #include "tools/quarry/file_identity.h"
 #include "tools/quarry/follow.h"
 #include "tools/quarry/mine_into_store.h"
+#include "tools/quarry/next_version.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/recorded_run.h"
 #include "tools/quarry/refresh_due.h"
@@ -38,109 +39,16 @@ using Json = nlohmann::ordered_json;
 /// Below this share of equal nearest items it is said to be worth mining again: a rule of thumb.
 constexpr double kWorthRefreshing = 0.7;
 
-struct RefreshArgs {
-  std::string version;  ///< STORE or STORE@VERSION
-  RunOptions run;
-  std::string parent_items, parent_users;
-  std::string model, note;
-  std::vector<std::string> tags;
+struct RefreshArgs : NextVersion {
+  std::string parent_users;
   AuditWish audit;
   DueOptions due;
   FollowOptions follow;
-  std::string follow_as_of;  ///< where --follow takes the end of the events itself
-  bool new_snapshot = false, mine_all = false, dry_run = false, json = false;
+  bool mine_all = false, dry_run = false, json = false;
 };
 
 Json parsed_manifest(const EarlierVersion& earlier) {
   return Json::parse(earlier.set().manifest_json());
-}
-
-/// The earlier run's options, with what is new.
-RunRequest request_of(const RefreshArgs& args, const CLI::App& verb, const EarlierVersion& earlier,
-                      const std::string& reference) {
-  const NegativeSet& set = earlier.set();
-  RunOptions options = recorded_options(text_of(set), verb, args.run);
-  // Logs are added to those that were read, and each once: the same command may be given again.
-  const RunOptions before = recorded_options(text_of(set), CLI::App(), {});
-  // --events names the whole log anew.
-  options.more_events =
-      verb.count("--events") > 0 ? std::vector<std::string>() : before.more_events;
-  for (const std::string& log : args.run.more_events) {
-    if (log.empty()) throw ConfigError("--more-events: no file is named");
-    const std::string path = std::filesystem::absolute(log).lexically_normal().string();
-    if (std::find(options.more_events.begin(), options.more_events.end(), path) ==
-        options.more_events.end())
-      options.more_events.push_back(path);
-  }
-  if (verb.count("--snapshot") > 0) {
-    throw ConfigError(
-        "--snapshot: a refresh keeps the snapshot of the version it goes on from; --new-snapshot "
-        "makes one, quarry mine --snapshot takes another");
-  }
-  if (args.run.as_of == "latest") options.as_of.clear();  // the log's last event ends it
-  if (!args.follow_as_of.empty()) options.as_of = args.follow_as_of;
-  options.snapshot = args.new_snapshot ? "" : reference;
-  if (verb.count("--recipe") == 0) {  // --set changes the recorded recipe, as it was changed then
-    options.overrides = before.overrides;
-    options.overrides.insert(options.overrides.end(), args.run.overrides.begin(),
-                             args.run.overrides.end());
-  }
-  RunRequest request = verb.count("--recipe") > 0
-                           ? check_run_options(options)
-                           : check_run_options(options, recorded_recipe(text_of(set), options.round,
-                                                                        args.run.overrides));
-  if (!args.new_snapshot) request.snapshot = earlier.snapshot();
-  return request;
-}
-
-StoreOptions store_options_of(const RefreshArgs& args, const Store& store,
-                              const EarlierVersion& earlier) {
-  StoreOptions options = store_options_in(store.path(), earlier.set().manifest_json());
-  if (!args.model.empty()) options.model = args.model;
-  options.note = args.note;
-  options.moves_tags_back = false;
-  options.tags = args.tags;
-  options.parents = {std::to_string(earlier.number())};
-  return options;
-}
-
-/// The embeddings (role items or users) that the version was mined from, if they are still to be
-/// had. given: where their file is, if that is not where the version has it; tensor_now: the one of
-/// the file that is read now.
-std::optional<Embeddings> embeddings_of(const EarlierVersion& earlier, const std::string& role,
-                                        const std::string& given, const Inputs& now,
-                                        const std::string& tensor_now) {
-  const Json manifest = parsed_manifest(earlier);
-  std::string hash;
-  for (const Json& file : manifest.value("run", Json::object()).value("inputs", Json::array())) {
-    if (file.value("role", "") == role) hash = file.value("xxh3_128", "");
-  }
-  const RunOptions then = recorded_options(text_of(earlier.set()), CLI::App(), {});
-  const std::string& tensor = role == "items" ? then.items_tensor : then.users_tensor;
-  for (const InputFile& file : now.files) {
-    if (file.role != role || file.xxh3_128 != hash) continue;
-    if (tensor == tensor_now) return role == "items" ? now.items : now.users;
-    return Embeddings::open(file.path, tensor);
-  }
-  const std::string path = !given.empty() ? given : role == "items" ? then.items : then.users;
-  std::error_code error;
-  if (given.empty() && !std::filesystem::exists(path, error)) return std::nullopt;
-  if (digest_file(path).digest.hex() != hash) {
-    if (given.empty()) return std::nullopt;
-    throw InputError(fmt::format(
-        "{}: is not the file that version {} was mined from; give that one with --parent-{}, or "
-        "leave the flag out to do without",
-        path, earlier.number(), role));
-  }
-  return Embeddings::open(path, tensor);
-}
-
-/// Events that --as-of keeps out of a refresh that was given new ones.
-std::string late_events_warning(const RefreshArgs& args, const Inputs& inputs) {
-  if (args.run.more_events.empty() || !inputs.exposure || inputs.exposure->events_after_as_of == 0)
-    return "";
-  return fmt::format("{} events are after --as-of and not seen; give a later --as-of",
-                     words_of_count(inputs.exposure->events_after_as_of));
 }
 
 void print_words(const Stored& stored, const MiningRun& run, bool dry_run) {
@@ -199,7 +107,8 @@ class Refresh {
     const auto read = before.value("events", Json::object()).value("read", std::uint64_t{0});
     const std::uint64_t events = run_->inputs->exposure ? run_->inputs->exposure->events : 0;
     since_.events = events > read ? events - read : 0;
-    warn_of_other_logs();
+    for (std::string& words : other_logs_warnings(store_, earlier_, run_->request.options))
+      run_->inputs->warnings.push_back(std::move(words));
     if (!args.mine_all) from_.version = &earlier_;
     if (items_) from_.items = items_->view();
   }
@@ -222,40 +131,6 @@ class Refresh {
   bool was_there() const { return stored_.was_there; }
 
  private:
-  static Store store_of(const RefreshArgs& args) {
-    std::string folder, reference;
-    if (!split_reference(args.version, &folder, &reference)) {
-      throw ConfigError(
-          fmt::format("'{}' is no store, and no version of one as STORE@VERSION; "
-                      "quarry mine --store makes one",
-                      args.version));
-    }
-    return Store::open(folder);
-  }
-  static std::uint64_t version_of(const RefreshArgs& args, const Store& store) {
-    std::string folder, reference;
-    split_reference(args.version, &folder, &reference);
-    return store.resolve(reference);
-  }
-
-  /// Logs of a later version, from which this one does not go on, as where `latest` waits for a
-  /// decision: what they say is not lost without a word.
-  void warn_of_other_logs() {
-    const std::uint64_t newest = store_.versions().back();
-    if (newest <= earlier_.number()) return;
-    const RunOptions later = recorded_options(
-        text_of(open_set(fmt::format("{}@{}", store_.path(), newest), false)), CLI::App(), {});
-    const std::vector<std::string>& read = run_->request.options.more_events;
-    for (const std::string& log : later.more_events) {
-      const std::string path = std::filesystem::absolute(log).lexically_normal().string();
-      if (std::find(read.begin(), read.end(), path) != read.end()) continue;
-      run_->inputs->warnings.push_back(fmt::format(
-          "version {} read the log {}, which this one does not know, since it goes on from version "
-          "{}; name the log with --more-events, or go on from {}@{}",
-          newest, path, earlier_.number(), store_.path(), newest));
-    }
-  }
-
   /// False: only age was asked for, and it is not reached; nothing need be read.
   bool may_be_due_by_age() {
     since_.seconds = static_cast<std::int64_t>(std::time(nullptr)) -
@@ -468,13 +343,10 @@ void add_refresh(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand(
       "refresh", "add the next version: mine only rows that what is new can have changed");
   verb->add_option("version", args->version, "STORE, or STORE@VERSION to go on from")->required();
-  verb->add_flag("--new-snapshot", args->new_snapshot,
-                 "make popularity, strata and the range of random draws anew; mines every row");
-  verb->add_option("--parent-items", args->parent_items,
-                   "item embeddings of the version gone on from, where their file was replaced");
-  verb->add_option("--parent-users", args->parent_users, "likewise its user embeddings");
+  add_next_version_options(*verb, *args);
+  verb->add_option("--parent-users", args->parent_users,
+                   "user embeddings of the version gone on from, likewise");
   verb->add_option("--tag", args->tags, "tags to move to the new version");
-  verb->add_option("--model", args->model, "name of the model of the vectors, if it is another");
   verb->add_option("--note", args->note, "words kept with the version");
   add_audit_wish(*verb, args->audit);
   add_due_options(*verb, args->due);
