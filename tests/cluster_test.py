@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`quarry shards`: the rows of a run mined in shards by processes that are doubled, killed, late, or on other inputs, joined into the set
-that one process writes. The oracle is that process.
+that one process writes. The oracle is that process. Plans of refreshes have a file of their own (refresh_plan_test.py), and one case here.
 
   tests/cluster_test.py PROGRAM
 
@@ -100,6 +100,57 @@ def test_store(c, options):
     check(shards_of(one, 2) == shards_of(many, 2), "refreshed versions differ")
     check(a["store"]["taken"]["mined"] == b["store"]["taken"]["mined"] < b["store"]["taken"]["rows"],
           f"refresh took over {b['store']['taken']} and {a['store']['taken']}")
+
+
+def test_refresh(c):
+    """The next version of many_store by shards of a plan, three processes at a time with Slurm's and Kubernetes' environment, one shard doubled
+    and one missing at first; of one_store, which has the same versions, by one process."""
+    one, many = c.path("one_store"), c.path("many_store")
+    lines = text_of(c.path("events.csv")).splitlines()
+    pairs = [(line.split(",")[0], after.split(",")[1]) for line, after in zip(lines[1:], lines[2:])]
+    with open(c.path("night.csv"), "w", encoding="utf-8") as file:
+        file.write(lines[0] + "\n" + "".join(f"{user},{item},1600000100,purchase,\n" for user, item in pairs[::160]))
+    news = ["--more-events", c.path("night.csv")]
+    whole = json_of(quarry(c.program, "refresh", one, *news, "--json").stdout)
+    check(0 < whole["rows_mined"] < whole["rows"], f"the whole refresh mines {whole['rows_mined']} of {whole['rows']}")
+    quarry(c.program, "shards", "plan", "--refresh", many, *news, "--shards", 8, "--probe-seconds", 0, "--out", c.path("night.json"))
+    plan = json.loads(text_of(c.path("night.json")))
+    check(len(plan["shards"]) == 8 and sum(shard["rows"] for shard in plan["shards"]) == whole["rows_mined"], f"shards: {plan['shards']}")
+    check(c.missing("night.json") == "0-7", "all are missing before")
+    work = [(0, 4), (1, 4)] + [(number % 2, number) for number in (7, 0, 6, 1, 3, 2)]  # 4 twice at a time, 5 by nobody
+    running, said = [], []
+    while work or running:
+        while work and len(running) < 3:
+            array, number = work.pop(0)
+            running.append(c.start("night.json", array=ARRAY[array], number=number))
+        process = running.pop(0)
+        said.append(process.communicate()[1])
+        check(process.returncode == 0, f"a worker ended with {process.returncode}: {said[-1]}")
+    check(sum("shard 4 of 8" in words for words in said) == 2, f"shard 4 was not doubled: {said}")
+    check(c.missing("night.json") == "5" and c.missing("night.json", "--verify") == "5", f"missing is {c.missing('night.json')}")
+    state = c.status("night.json")
+    check(state["rows"] == whole["rows_mined"] and state["rows_done"] == whole["rows_mined"] - plan["shards"][5]["rows"], f"the state: {state}")
+    check(state["refresh"]["parent"] == 2, f"the state says of the refresh: {state['refresh']}")
+    refused = quarry(c.program, "shards", "join", c.path("night.json"), ok=(GATE_FAILED,))
+    check("1 of 8 shards are missing: 5" in refused.stderr and not os.path.exists(os.path.join(many, f"versions/v{3:020d}.json")),
+          f"a join that is not complete: {refused.stderr}")
+    c.mine("night.json", 5, ok=(-signal.SIGKILL,), QUARRY_CRASH_AT=20)
+    check(c.missing("night.json") == "5", "what a killed worker leaves is taken for a shard")
+    c.mine("night.json", "5")
+    check("there already" in c.mine("night.json", 5, more=["--recheck"]), "a second time, mined again")
+    joined = json_of(quarry(c.program, "shards", "join", c.path("night.json"), "--clean", "--json").stdout)
+    check(joined["version"] == 3 and joined["content_hash"] == whole["content_hash"], f"joined is version {joined['version']}")
+    check(not os.path.exists(c.path("night.shards")), "--clean left the shards")
+    a, b = manifest_of(one, 3), manifest_of(many, 3)
+    check(shards_of(one, 3) == shards_of(many, 3), "the version's shards")
+    for key in ("identity", "parents", "model", "note", "taken", "rows_per_shard"):
+        check(a["store"][key] == b["store"][key], f"store.{key} is {b['store'][key]}, by one process {a['store'][key]}")
+    for key in SUMS:
+        if key != "inputs":  # their paths are relative to another folder
+            check(a["run"].get(key) == b["run"].get(key), f"the version's run.{key}")
+    quarry(c.program, "verify", many)
+    check(json_of(quarry(c.program, "refresh", f"{many}@2", *news, "--json").stdout)["was_there"], "refresh does not know the joined version")
+    quarry(c.program, "audit", f"{many}@3")
 
 
 def crash_at(c, step, behind):
@@ -450,6 +501,7 @@ def main():
         c, single, rows_per_shard = small_world(program, folder, SHARDS)
         test_union(c, single)
         test_store(c, ["--rows-per-shard", rows_per_shard])
+        test_refresh(c)
         test_every_failure(c, test_every_crash(c))
         test_other_machine(c)
         test_no_locks(c)

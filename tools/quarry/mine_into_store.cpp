@@ -15,6 +15,7 @@
 #include "host/store/store_run.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/join_shards.h"
+#include "tools/quarry/made_rows.h"
 #include "tools/quarry/progress.h"
 #include "tools/quarry/report_json.h"
 #include "tools/quarry/row_feed.h"
@@ -25,9 +26,6 @@ namespace quarry {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// Of --host-memory, what the rows of a stretch may take.
-constexpr std::uint64_t kStretchShare = 8;
 
 Json words_of(const Snapshot& snapshot) {
   DigestStream stream;
@@ -58,8 +56,17 @@ class VersionMaker {
                     mining.request.miner.exec) {
     for (const std::string& parent : options.parents) parents_.push_back(store.resolve(parent));
     stored_.shards = (mining.rows() + options.rows_per_shard - 1) / options.rows_per_shard;
+    decided_ = earlier.decided != nullptr;
     if (earlier.version == nullptr) return;
     stored_.taken_from = earlier.version->number();
+    if (const DecidedRows* decided = earlier.decided; decided != nullptr) {
+      stored_.obstacles = decided->obstacles;
+      stored_.items_changed = decided->items_changed;
+      stored_.items_added = decided->items_added;
+      if (stored_.obstacles.empty())
+        takeover_ = TakeOver{earlier.version, nullptr, &decided->to_mine};
+      return;
+    }
     reuse_.emplace(dependence_, earlier.version->basis(), earlier.items, mining.miner->exact(),
                    mining.request.miner.exec);
     stored_.obstacles = reuse_->obstacles();
@@ -70,10 +77,10 @@ class VersionMaker {
                       program, kVersion));
     stored_.items_changed = reuse_->items_changed();
     stored_.items_added = reuse_->items_added();
-    if (stored_.obstacles.empty()) takeover_ = TakeOver{earlier.version, &*reuse_};
+    if (stored_.obstacles.empty()) takeover_ = TakeOver{earlier.version, &*reuse_, nullptr};
   }
 
-  Stored plan() {
+  Stored plan(RowMarks* to_mine) {
     const auto there = run_.version_there();
     stored_.was_there = there && store_.verify(*there).empty();
     if (stored_.was_there) {
@@ -81,7 +88,10 @@ class VersionMaker {
       return stored_;
     }
     RowFeed feed = feed_of(0, mining_.rows());
-    while (feed.begin_stretch(context_.stop) > 0) stored_.rows_mined += feed.rows_to_mine();
+    while (feed.begin_stretch(context_.stop) > 0) {
+      stored_.rows_mined += feed.rows_to_mine();
+      if (to_mine != nullptr) feed.mark_rows_to_mine(*to_mine);
+    }
     stored_.rows_taken = mining_.rows() - stored_.rows_mined - feed.bad_rows();
     return stored_;
   }
@@ -111,18 +121,20 @@ class VersionMaker {
     // shards.
     run_.begin(!mining_.miner->exact() || damaged || parts_ != nullptr);
     MeasuredRecall recall;
-    if (parts_ != nullptr) {
+    if (parts_ != nullptr && !decided_) {
       take_parts();
       count_done_shards();
       stored_.shards_resumed = 0;
       recall = recall_of_parts(*mining_.miner);
     } else {
+      if (parts_ != nullptr) read_parts();
       count_done_shards();
-      sample_.emplace(mining_.miner->exact() ? 0 : mining_.request.options.recall_rows);
+      sample_.emplace(mining_.miner->exact() || made_ ? 0 : mining_.request.options.recall_rows);
       progress_.emplace("rows", mining_.rows());
       for (std::uint64_t n = 0; n < stored_.shards;) n = is_done(n) ? n + 1 : make_shards(n);
-      recall = measure_recall(*sample_, *mining_.inputs, mining_.inputs->first_row, *mining_.miner,
-                              context_.stop);
+      recall = made_ ? recall_of_parts(*mining_.miner)
+                     : measure_recall(*sample_, *mining_.inputs, mining_.inputs->first_row,
+                                      *mining_.miner, context_.stop);
     }
     if (context_.stop->load()) throw Cancelled("stopped after the last row");
     stored_.run_json = mining_.report(recall, unknown_segments_);
@@ -136,24 +148,34 @@ class VersionMaker {
 
  private:
   Stored finish_there(std::uint64_t version) {
-    // A refresh that finds nothing new moves no tag back; one whose process was killed behind its
-    // commit is completed.
-    if (options_.moves_tags_back || version == store_.versions().back())
-      run_.complete(version, options_.tags);
-    stored_.version = version;
+    const Stored found = found_in_store(store_, options_, version, identity_);
+    stored_.version = found.version;
     stored_.was_there = true;
-    const Json manifest = Json::parse(store_.manifest(version));
-    stored_.content_hash = manifest.value("content_hash", "");
-    stored_.run_json = manifest.value("run", Json::object()).dump();
+    stored_.content_hash = found.content_hash;
+    stored_.run_json = found.run_json;
     return stored_;
   }
 
   RowFeed feed_of(std::uint64_t first, std::uint64_t end) {
     const Inputs& inputs = *mining_.inputs;
-    return RowFeed(inputs, *mining_.miner, mining_.request.recipe.k, inputs.first_row + first,
-                   inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr,
-                   takeover_ ? options_.rows_per_shard : 0,
-                   mining_.request.miner.host_memory / kStretchShare);
+    RowFeed feed(inputs, *mining_.miner, mining_.request.recipe.k, inputs.first_row + first,
+                 inputs.first_row + end, &dependence_, takeover_ ? &*takeover_ : nullptr,
+                 takeover_ ? options_.rows_per_shard : 0,
+                 mining_.request.miner.host_memory / kStretchShare);
+    if (made_) {
+      feed.take_mined([this](const RowsView& rows, const RowFeed::MinedSink& sink) {
+        made_->give(rows, sink);
+      });
+    }
+    return feed;
+  }
+
+  /// Rows to mine are those of the parts, whose counters this run takes over.
+  void read_parts() {
+    made_.emplace(parts_->count, parts_->open, [this](const RunPart& part) {
+      if (context_.stop->load()) throw Cancelled("stopped while joining");
+      unknown_segments_ += count_part(part, mining_);
+    });
   }
 
   /// Shards of a part count together, by the last of them.
@@ -247,6 +269,8 @@ class VersionMaker {
     // Without a takeover a shard is of many blocks, with one a stretch is of whole shards.
     const std::uint64_t rows = takeover_ ? feed.begin_stretch(context_.stop) : rows_of(n);
     const std::uint64_t last = n + (rows - 1) / options_.rows_per_shard;
+    // What workers counted is of no shard's rows: all count with the last one.
+    const std::uint64_t counting = made_ ? stored_.shards - 1 : last;
     std::optional<Part> part;
     part.emplace(n, rows_of(n), run_.part_folder(), mining_.schema());
     const RowFeed::Sink sink = [&](const NegativeBatch& batch, std::uint64_t at,
@@ -254,7 +278,7 @@ class VersionMaker {
       for (std::uint32_t r = 0; r < batch.num_rows;) {
         if (part->left == 0) {
           const std::uint64_t next = part->number + 1;
-          keep_part(*part, {{"counted_by", last}});
+          keep_part(*part, {{"counted_by", counting}});
           part.emplace(next, rows_of(next), run_.part_folder(), mining_.schema());
         }
         const auto until =
@@ -286,8 +310,21 @@ class VersionMaker {
                   {"seconds", seconds_since(start)},
                   {"counts_from", n}};
     mining_.facts.mine_seconds += about["seconds"].get<double>();
+    if (made_) about = last < counting ? Json{{"counted_by", counting}} : counts_of_all();
     keep_part(*part, std::move(about));
     return last + 1;
+  }
+
+  /// Of a run that began with the first shard.
+  Json counts_of_all() {
+    made_->check_end();
+    return {{"report", report_to_json(mining_.miner->report())},
+            {"bad_rows", mining_.facts.bad_rows},
+            {"unknown_segments", unknown_segments_},
+            {"taken", stored_.rows_taken},
+            {"mined", stored_.rows_mined},
+            {"seconds", mining_.facts.mine_seconds},
+            {"counts_from", 0}};
   }
 
   void keep_part(Part& part, Json about) {
@@ -362,7 +399,9 @@ class VersionMaker {
   std::optional<RecallSample> sample_;
   std::optional<Progress> progress_;
   std::uint64_t unknown_segments_ = 0;
+  bool decided_ = false;              ///< it is given which rows are to be mined
   const MadeParts* parts_ = nullptr;  ///< to take instead of mining
+  std::optional<MadeRows> made_;      ///< rows of parts, where these are not of whole shards
   bool mends_ = false;                ///< a version that is damaged is made again because of that
   Json parents_ = Json::array();
   Stored stored_;
@@ -406,8 +445,23 @@ Stored mine_into_store(const Store& store, const StoreOptions& options, MiningRu
 }
 
 Stored join_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
-                       const Context& context, const MadeParts& parts) {
-  return VersionMaker(store, options, mining, context, {}).join(parts);
+                       const Context& context, const MadeParts& parts, const EarlierRun& earlier) {
+  return VersionMaker(store, options, mining, context, earlier).join(parts);
+}
+
+Stored found_in_store(const Store& store, const StoreOptions& options, std::uint64_t version,
+                      const std::string& identity) {
+  // A refresh that finds nothing new moves no tag back; one whose process was killed behind its
+  // commit is completed.
+  if (options.moves_tags_back || version == store.versions().back())
+    StoreRun(store, identity, {}).complete(version, options.tags);
+  Stored stored;
+  stored.version = version;
+  stored.was_there = true;
+  const Json manifest = Json::parse(store.manifest(version));
+  stored.content_hash = manifest.value("content_hash", "");
+  stored.run_json = manifest.value("run", Json::object()).dump();
+  return stored;
 }
 
 Stored repair_in_store(const Store& store, std::uint64_t version, const StoreOptions& options,
@@ -425,8 +479,8 @@ StoreOptions store_options_in(const std::string& store, const std::string& manif
 }
 
 Stored plan_into_store(const Store& store, const StoreOptions& options, MiningRun& mining,
-                       const Context& context, const EarlierRun& earlier) {
-  return VersionMaker(store, options, mining, context, earlier).plan();
+                       const Context& context, const EarlierRun& earlier, RowMarks* to_mine) {
+  return VersionMaker(store, options, mining, context, earlier).plan(to_mine);
 }
 
 }  // namespace quarry

@@ -76,19 +76,16 @@ void make_outputs(const ShardPlan& plan) {
 void tell_shard(const ShardPlan& plan, std::uint64_t id, const std::string& hash, bool was_there,
                 double seconds, bool json) {
   const PlannedShard& shard = plan.shards[id];
-  fmt::print(stderr, "{} shard {} of {}, rows {} to {}  content hash {}\n",
-             was_there ? "there already:" : "wrote", id, plan.shards.size(), shard.first_row,
+  fmt::print(stderr, "{} shard {} of {}, {}rows {} to {}  content hash {}\n",
+             was_there ? "there already:" : "wrote", id, plan.shards.size(),
+             plan.refresh ? fmt::format("{} of ", words_of_count(shard.rows)) : "", shard.first_row,
              shard.end_row - 1, hash);
   if (!json) return;
-  const Json out = {{"plan_hash", plan.hash},
-                    {"shard", id},
-                    {"shards", plan.shards.size()},
-                    {"output", plan.outputs + "/" + shard.name},
-                    {"first_row", shard.first_row},
-                    {"end_row", shard.end_row},
-                    {"content_hash", hash},
-                    {"was_there", was_there},
-                    {"seconds", seconds}};
+  const Json out = {{"plan_hash", plan.hash},       {"shard", id},
+                    {"shards", plan.shards.size()}, {"output", plan.outputs + "/" + shard.name},
+                    {"first_row", shard.first_row}, {"end_row", shard.end_row},
+                    {"rows", shard.rows},           {"content_hash", hash},
+                    {"was_there", was_there},       {"seconds", seconds}};
   std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
@@ -110,6 +107,10 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
   const auto start = std::chrono::steady_clock::now();
   const ShardPlan plan = read_shard_plan(args.plan);
   check_flags_beside_plan(verb, plan);
+  if (plan.shards.empty()) {
+    throw ConfigError(
+        fmt::format("{}: has no shard, no row is to be mined: quarry shards join", plan.file));
+  }
   if (!args.search.empty()) {
     if (!flags.shard.empty() || args.recheck)
       throw ConfigError("--search: is instead of --shard and --recheck");
@@ -158,8 +159,10 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
                               run.request.options.seed, run.request.options.round,
                               run.request.miner.exec);
   PartWriter writer(plan.outputs, shard.name, run.schema(), plan.rows_per_shard);
+  const std::optional<TakeOver> passed_over = plan.passed_over();
   RowFeed feed(inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row,
-               &dependence);
+               &dependence, passed_over ? &*passed_over : nullptr, 0,
+               run.request.miner.host_memory / kStretchShare);
   RecallSample sample(run.miner->exact() ? 0 : run.request.options.recall_rows);
   const auto mining = std::chrono::steady_clock::now();
   mine_rows(writer, sample, feed, run.rows(), context);

@@ -46,10 +46,10 @@ void look_at_searches(const ShardPlan& plan, std::uint64_t id, bool verify, Plan
 void check_part(const ShardPlan& plan, std::uint64_t id, const RunPart& part) {
   check_part_json(plan, id, part.set().path(), Json::parse(part.about()));
   const PlannedShard& shard = plan.shards[id];
-  if (part.set().rows() != shard.end_row - shard.first_row || part.set().k() != plan.k) {
+  if (part.set().rows() != shard.rows || part.set().k() != plan.k) {
     throw InputError(fmt::format("{}: has {} rows of {} negatives, the plan's shard has {} of {}",
-                                 part.set().path(), part.set().rows(), part.set().k(),
-                                 shard.end_row - shard.first_row, plan.k));
+                                 part.set().path(), part.set().rows(), part.set().k(), shard.rows,
+                                 plan.k));
   }
 }
 
@@ -72,7 +72,7 @@ PlanState state_of_plan(const ShardPlan& plan, bool verify, const std::atomic<bo
           check_part_json(plan, id, path, manifest.value("part", Json::object()));
       if (verify) check_part(plan, id, RunPart(plan.outputs, shard.name, true));
       state.seconds += seconds;
-      state.rows_done += shard.end_row - shard.first_row;
+      state.rows_done += shard.rows;
     } catch (const ForeignPart&) {
       throw;
     } catch (const std::runtime_error& error) {  // damaged, or not to be read

@@ -12,6 +12,7 @@
 
 #include "kernels/core/errors.h"
 #include "kernels/core/ids.h"
+#include "tools/quarry/set_batch.h"
 
 namespace quarry {
 namespace {
@@ -26,8 +27,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 /// Rows taken over at a time.
 constexpr std::size_t kTakeRows = 4096;
-/// RowFeed::Special::place of a row that is left out.
-constexpr std::uint64_t kBad = ~std::uint64_t{0};
+/// RowFeed::Special::place of a row that is left out, and of one that nobody asked for.
+constexpr std::uint64_t kBad = ~std::uint64_t{0}, kPassedOver = kBad - 1;
 
 std::uint64_t bytes_of(const RowTable& rows) {
   constexpr std::uint64_t kEach = 8 + 4 + 8 + 8 + 4 + 8 + 16;  // its columns, a hash, a Special
@@ -145,11 +146,12 @@ std::uint64_t RowFeed::begin_stretch(const std::atomic<bool>* stop) {
     inputs_.rows.read(row, std::min(block_rows_, end_ - row), blocks_.back());
     block_first_ = stretch_rows_;
     std::vector<Special> special = bad_rows_of_block();
-    bad_rows_ += special.size();
-    if (dependence_ != nullptr) {
-      std::vector<RowFacts> facts;
-      hash_block(special, facts);
-      if (takeover_ != nullptr) special = standing_rows(special, facts);
+    if (takeover_ == nullptr || takeover_->from != nullptr) bad_rows_ += special.size();
+    std::vector<RowFacts> facts;
+    if (dependence_ != nullptr) hash_block(special, facts);
+    if (takeover_ != nullptr) {
+      special =
+          takeover_->to_mine != nullptr ? decided_rows(special) : standing_rows(special, facts);
     }
     if (!special.empty()) whole_block_ = false;
     if (!whole_block_) keep_rows_to_mine(special);
@@ -233,6 +235,43 @@ std::vector<RowFeed::Special> RowFeed::standing_rows(const std::vector<Special>&
   return all;
 }
 
+/// The rows that were not to be mined when that was decided.
+std::vector<RowFeed::Special> RowFeed::decided_rows(const std::vector<Special>& bad) {
+  std::vector<Special> all;
+  std::size_t next = 0;
+  for (std::uint64_t r = 0; r < block().size(); ++r) {
+    const std::uint64_t row = block_first_ + r;  // of the stretch
+    if (takeover_->to_mine->has(begin_ + at_ + row)) continue;
+    while (next < bad.size() && bad[next].row < row) ++next;
+    if (takeover_->from == nullptr) {
+      all.push_back({row, kPassedOver});
+    } else if (next < bad.size() && bad[next].row == row) {
+      all.push_back(bad[next]);
+    } else {
+      const std::optional<std::uint64_t> found = takeover_->from->find(block().key[r]);
+      if (!found || takeover_->from->row(*found).depends != depends_[row]) {
+        throw InputError(fmt::format(
+            "row {}: was to be taken from version {}, where it is none, or stands on something "
+            "else; plan anew",
+            begin_ + at_ + row, takeover_->from->number()));
+      }
+      all.push_back({row, *found});
+    }
+  }
+  return all;
+}
+
+void RowFeed::mark_rows_to_mine(RowMarks& marks) const {
+  std::size_t next = 0;
+  for (std::uint64_t row = 0; row < stretch_rows_; ++row) {
+    if (next < special_.size() && special_[next].row == row) {
+      ++next;
+    } else {
+      marks.mark(begin_ + at_ + row);
+    }
+  }
+}
+
 void RowFeed::keep_rows_to_mine(const std::vector<Special>& special) {
   const std::vector<std::uint32_t> segments = segment_codes(block(), miner_);
   std::size_t next = 0;
@@ -256,27 +295,12 @@ void RowFeed::keep_rows_to_mine(const std::vector<Special>& special) {
 /// Special rows first .. first + count - 1, which are taken over, as they stand in the version.
 NegativeBatch RowFeed::take(std::size_t first, std::size_t count) {
   const NegativeSet& set = takeover_->from->set();
-  NegativeBatch b;
+  NegativeBatch b = batch_for(set);
   b.first_row = at_ + special_[first].row;
-  b.num_rows = static_cast<std::uint32_t>(count);
-  b.k = k_;
-  b.num_branches = static_cast<std::uint32_t>(set.schema().branches.size());
   taken_.strata.resize(set.schema().strata.size());
-  const auto append = [](auto& to, const auto* from, std::size_t n) {
-    to.insert(to.end(), from, from + n);
-  };
   for (std::size_t i = first; i < first + count; ++i) {
     const NegativeSet::Row row = set.row(special_[i].place);
-    append(b.item, row.item, k_), append(b.raw_rank, row.raw_rank, k_);
-    append(b.survivor_rank, row.survivor_rank, k_), append(b.stratum, row.stratum, k_);
-    append(b.score, row.score, k_), append(b.logq, row.logq, k_);
-    append(b.branch, row.branch, k_), append(b.fill, row.fill, k_);
-    append(b.kappa, row.kappa, b.num_branches);
-    b.positive_min.push_back(row.positive_min);
-    b.certified.push_back(row.certified);
-    b.count.push_back(row.count);
-    const RowBasis basis = takeover_->from->row(special_[i].place);
-    b.floor.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(basis.floor_bits)));
+    append_row(b, row, takeover_->from->row(special_[i].place));
     Counters& c = taken_.counters;
     c.rows += 1;
     c.requested += k_;
@@ -326,6 +350,10 @@ class RowFeed::Emission {
   void specials() {
     const std::vector<Special>& special = feed_.special_;
     while (next_ < special.size() && special[next_].row == row_) {
+      if (special[next_].place == kPassedOver) {
+        ++next_, ++row_;
+        continue;
+      }
       if (special[next_].place == kBad) {
         ++next_;
         emit(bad_row(feed_.at_ + row_, feed_.k_, branches_));
@@ -388,16 +416,18 @@ void RowFeed::find(const FoundSink& sink, const std::atomic<bool>* stop) {
 
 void RowFeed::mine_stretch(const Sink& sink, const std::atomic<bool>* stop) {
   const auto [rows, segments] = to_mine();
+  Emission emission(*this, sink);
+  emission.specials();
+  const MinedSink mined = [&](const NegativeBatch& batch) { emission.mined(batch); };
+  if (source_ && rows.size() > 0) {
+    source_(view_of(rows, segments), mined);
+    return;
+  }
   unknown_segments_ +=
       segments.empty()
           ? rows.size()
           : static_cast<std::uint64_t>(std::count(segments.begin(), segments.end(), 0u));
-  Emission emission(*this, sink);
-  emission.specials();
-  if (rows.size() > 0) {
-    miner_.mine(
-        view_of(rows, segments), [&](const NegativeBatch& batch) { emission.mined(batch); }, stop);
-  }
+  if (rows.size() > 0) miner_.mine(view_of(rows, segments), mined, stop);
 }
 
 }  // namespace quarry

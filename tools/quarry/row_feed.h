@@ -1,10 +1,13 @@
 // Feeds a range of the run's rows to the Miner, a block at a time, gives rows of users without a
-// usable embedding their empty answer, and takes over rows of an earlier version that stand.
+// usable embedding their empty answer, and takes over rows of an earlier version that stand. Where
+// it was decided before which rows are to be mined, it feeds those alone, or puts those that were
+// mined elsewhere between the others.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "host/mine/miner.h"
@@ -12,6 +15,7 @@
 #include "host/store/negative_set.h"
 #include "host/store/version_basis.h"
 #include "tools/quarry/load_inputs.h"
+#include "tools/quarry/row_marks.h"
 
 namespace quarry {
 
@@ -22,9 +26,13 @@ RowsView view_of(const RowTable& rows, const std::vector<std::uint32_t>& segment
 
 /// Where rows may be taken from instead of being mined. Borrowed.
 struct TakeOver {
-  EarlierVersion* from = nullptr;
-  Reuse* reuse = nullptr;  ///< without obstacles
+  EarlierVersion* from = nullptr;     ///< null: rows that are not mined reach no sink
+  Reuse* reuse = nullptr;             ///< decides which; without obstacles
+  const RowMarks* to_mine = nullptr;  ///< decided before, of the rows of the inputs
 };
+
+/// Of --host-memory, what the rows of a stretch may take.
+inline constexpr std::uint64_t kStretchShare = 8;
 
 class RowFeed {
  public:
@@ -52,6 +60,15 @@ class RowFeed {
   /// searches that are not small. Judges the next one; its rows, 0 at the end of the range.
   std::uint64_t begin_stretch(const std::atomic<bool>* stop);
   void mine_stretch(const Sink& sink, const std::atomic<bool>* stop);
+  /// Marks the rows of the stretch that are to be mined.
+  void mark_rows_to_mine(RowMarks& marks) const;
+
+  using MinedSink = std::function<void(const NegativeBatch&)>;
+  /// From here on rows to mine come from `source`, which hands the answers of the rows it is given
+  /// to the sink, in order. Nobody counts them here.
+  void take_mined(std::function<void(const RowsView&, const MinedSink&)> source) {
+    source_ = std::move(source);
+  }
   /// Rows of the stretch that are not taken over.
   std::uint64_t rows_to_mine() const { return stretch_rows_ - special_.size(); }
 
@@ -67,7 +84,7 @@ class RowFeed {
   /// A row that is not mined; where it comes from.
   struct Special {
     std::uint64_t row;    ///< of the stretch
-    std::uint64_t place;  ///< of the earlier version; kBad: it is left out
+    std::uint64_t place;  ///< of the earlier version; kBad: left out; kPassedOver: not asked for
   };
   class Emission;
   struct ToMine {
@@ -81,6 +98,7 @@ class RowFeed {
   void hash_block(const std::vector<Special>& bad, std::vector<RowFacts>& facts);
   std::vector<Special> standing_rows(const std::vector<Special>& bad,
                                      const std::vector<RowFacts>& facts);
+  std::vector<Special> decided_rows(const std::vector<Special>& bad);
   void keep_rows_to_mine(const std::vector<Special>& special);
   NegativeBatch take(std::size_t first, std::size_t count);
 
@@ -95,6 +113,7 @@ class RowFeed {
   std::uint64_t stretch_rows_ = 0;  ///< rows of the stretch
   std::uint64_t bad_rows_ = 0, unknown_segments_ = 0;
   MinerReport taken_;
+  std::function<void(const RowsView&, const MinedSink&)> source_;  ///< null: they are mined
   // Of the stretch:
   std::vector<RowTable> blocks_;
   std::uint64_t block_first_ = 0;  ///< the place of the last block's first row

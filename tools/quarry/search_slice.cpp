@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "host/store/run_part.h"
@@ -66,6 +67,7 @@ void tell_search(const ShardPlan& plan, std::uint64_t search, std::uint64_t entr
                     {"end_item", slice.end},
                     {"first_row", shard.first_row},
                     {"end_row", shard.end_row},
+                    {"rows", shard.rows},
                     {"output", path_of_search(plan, search)},
                     {"entries", entries},
                     {"was_there", was_there},
@@ -107,9 +109,11 @@ int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunO
   request.miner.slice = slice_of_search(plan, search);
   MiningRun run(std::move(request), plan.rows_per_shard, path, context);
   plan.check_inputs(run);
-  RowFeed feed(*run.inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row);
+  const std::optional<TakeOver> passed_over = plan.passed_over();
+  RowFeed feed(*run.inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row,
+               nullptr, passed_over ? &*passed_over : nullptr);
   SliceFileWriter writer(plan.outputs, plan.search_file(search));
-  Progress progress("rows", shard.end_row - shard.first_row);
+  Progress progress("rows", shard.rows);
   std::uint64_t rows = 0;
   feed.find(
       [&](const FoundLists& lists, const std::uint64_t* row_key) {

@@ -29,7 +29,9 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kPlanFormat = "quarry.shard_plan";
-constexpr std::uint64_t kPlanVersion = 1;
+/// Of a plan to mine all rows, and of one to refresh, which programs that know the former alone
+/// would mine all rows of.
+constexpr std::uint64_t kPlanVersion = 1, kRefreshVersion = 2;
 constexpr std::uint64_t kMostPlanBytes = 64ull << 20;
 constexpr std::uint64_t kUsualRowsPerShard = 65536;
 constexpr const char* kIndexRole = "index-cache";
@@ -167,44 +169,64 @@ RunRequest checked_request(const RecordedText& text, RunOptions options) {
   return checked;
 }
 
-std::vector<PlannedShard> shards_of_plan(const std::string& file, const Json& json,
-                                         const std::string& hash) {
-  const Json& work = json.at("work");
+/// As a plan lists it.
+Json shard_json(std::uint64_t id, const PlannedShard& shard, bool of_refresh) {
+  Json json = {{"id", id}, {"first_row", shard.first_row}, {"end_row", shard.end_row}};
+  if (of_refresh) json["rows"] = shard.rows;
+  json["output"] = shard.name;
+  return json;
+}
+
+/// What follows from the plan's `work` and hash.
+std::vector<PlannedShard> cut_shards(const std::string& file, const Json& work,
+                                     const std::string& hash,
+                                     const std::optional<PlannedRefresh>& refresh) {
+  std::vector<PlannedShard> shards;
+  const auto add = [&](std::uint64_t first, std::uint64_t end, std::uint64_t rows) {
+    shards.push_back({first, end, rows, part_name(hash, shards.size())});
+    if (shards.size() > kMaxShards) fail_plan(file, "it has too many shards");
+  };
+  if (refresh) {
+    for (const RowMarks::Span& span : refresh->rows.to_mine.split(refresh->shards))
+      add(span.first, span.end, span.count);
+    return shards;
+  }
   const auto first = work.at("first_row").get<std::uint64_t>();
   const auto rows = work.at("rows").get<std::uint64_t>();
   const auto each = work.at("rows_per_part").get<std::uint64_t>();
-  std::vector<PlannedShard> shards;
   if (rows == 0 || each == 0) fail_plan(file, "it has no rows");
-  for (std::uint64_t at = 0; at < rows; at += each) {
-    shards.push_back(
-        {first + at, first + std::min(at + each, rows), part_name(hash, shards.size())});
-    const std::size_t id = shards.size() - 1;
-    const Json& listed = json.at("shards").at(id);
-    if (listed != Json{{"id", id},
-                       {"first_row", shards[id].first_row},
-                       {"end_row", shards[id].end_row},
-                       {"output", shards[id].name}})
+  for (std::uint64_t at = 0; at < rows; at += each)
+    add(first + at, first + std::min(at + each, rows), std::min(each, rows - at));
+  return shards;
+}
+
+void check_shards_of_plan(const std::string& file, const Json& json,
+                          const std::vector<PlannedShard>& shards, bool of_refresh) {
+  for (std::size_t id = 0; id < shards.size(); ++id) {
+    if (json.at("shards").at(id) != shard_json(id, shards[id], of_refresh))
       fail_plan(file, fmt::format("shard {} is not the one that its hash stands for", id));
-    if (shards.size() > kMaxShards) fail_plan(file, "it has too many shards");
   }
   if (json.at("shards").size() != shards.size()) fail_plan(file, "it lists too many shards");
-  return shards;
 }
 
 }  // namespace
 
 std::string make_shard_plan(const std::string& file, const std::string& outputs,
                             const ShardCut& wish, const MiningRun& run,
-                            const std::string& command_line, const std::string& estimate_json) {
+                            const std::string& command_line, const std::string& estimate_json,
+                            std::optional<PlannedRefresh> refresh) {
   const std::string folder = folder_of(file);
   const RunRequest& request = run.request;
-  const Cut cut = cut_of(wish, run.rows());
+  const Cut cut = refresh ? Cut{wish.rows_per_shard, 0} : cut_of(wish, run.rows());
   const std::string options = options_to_json(request.options, folder);
   check_paths(options);
   check_paths(fs::path(outputs).generic_string());
   StoreOptions store;
   store.rows_per_shard = cut.rows_per_shard;
-  Json plan = {{"format", kPlanFormat}, {"format_version", kPlanVersion}, {"plan_hash", ""}};
+  if (refresh) store.model = refresh->model;
+  Json plan = {{"format", kPlanFormat},
+               {"format_version", refresh ? kRefreshVersion : kPlanVersion},
+               {"plan_hash", ""}};
   plan["command_line"] = command_line;
   plan["estimate"] = Json::parse(estimate_json);
   // As in the manifest of a set.
@@ -224,21 +246,21 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
                   {"k", request.recipe.k},
                   {"first_row", run.inputs->first_row},
                   {"rows", run.rows()},
-                  {"rows_per_shard", cut.rows_per_shard},
-                  {"rows_per_part", cut.rows_per_part}};
+                  {"rows_per_shard", cut.rows_per_shard}};
+  if (refresh) {
+    refresh->shards = wish.shards;
+    plan["work"]["refresh"] = Json::parse(refresh->to_json(folder));
+  } else {
+    plan["work"]["rows_per_part"] = cut.rows_per_part;
+  }
   for (const ItemSlice& slice : cut_items(wish.item_slices, run))
     plan["work"]["item_slices"].push_back({slice.first, slice.end});
   plan["outputs"] = path_from(folder, outputs);
   const std::string hash = hash_of_plan(plan);
   plan["plan_hash"] = hash;
   plan["shards"] = Json::array();
-  for (std::uint64_t at = 0, id = 0; at < run.rows(); at += cut.rows_per_part, ++id) {
-    const std::uint64_t first = run.inputs->first_row + at;
-    plan["shards"].push_back({{"id", id},
-                              {"first_row", first},
-                              {"end_row", std::min(first + cut.rows_per_part, run.inputs->end_row)},
-                              {"output", part_name(hash, id)}});
-  }
+  for (const PlannedShard& shard : cut_shards(file, plan["work"], hash, refresh))
+    plan["shards"].push_back(shard_json(plan["shards"].size(), shard, refresh.has_value()));
   return dump_plan(plan, 2) + "\n";
 }
 
@@ -256,8 +278,11 @@ ShardPlan read_shard_plan(const std::string& file) {
   const Json json = Json::parse(plan.json, nullptr, false);
   if (!json.is_object() || json.value("format", Json()) != kPlanFormat)
     fail_plan(file, "is no shard plan");
-  if (json.value("format_version", Json()) != kPlanVersion)
-    fail_plan(file, fmt::format("its 'format_version' is not {}", kPlanVersion));
+  const Json version = json.value("format_version", Json());
+  if (version != kPlanVersion && version != kRefreshVersion) {
+    fail_plan(file, fmt::format("its 'format_version' is neither {} nor {}", kPlanVersion,
+                                kRefreshVersion));
+  }
   try {
     plan.hash = json.at("plan_hash").get<std::string>();
     if (plan.hash != hash_of_plan(json))
@@ -273,9 +298,14 @@ ShardPlan read_shard_plan(const std::string& file) {
     plan.exact = work.at("exact").get<bool>();
     plan.k = work.at("k").get<std::uint32_t>();
     plan.rows_per_shard = work.at("rows_per_shard").get<std::uint64_t>();
-    plan.shards = shards_of_plan(file, json, plan.hash);
-    plan.slices = slices_of_plan(file, work);
     const fs::path folder = folder_of(file);
+    if (version == kRefreshVersion) {
+      const auto in_all = json.at("run").at("rows").at("in_all").get<std::uint64_t>();
+      plan.refresh = PlannedRefresh::from_json(work.at("refresh").dump(), folder.string(), in_all);
+    }
+    plan.shards = cut_shards(file, work, plan.hash, plan.refresh);
+    check_shards_of_plan(file, json, plan.shards, plan.refresh.has_value());
+    plan.slices = slices_of_plan(file, work);
     plan.outputs = (folder / json.at("outputs").get<std::string>()).lexically_normal().string();
     for (const Json& entry : json.at("run").at("inputs")) {
       plan.files.push_back(
@@ -287,6 +317,17 @@ ShardPlan read_shard_plan(const std::string& file) {
     fail_plan(file, fmt::format("it is damaged ({})", error.what()));
   }
   return plan;
+}
+
+std::uint64_t ShardPlan::rows() const {
+  std::uint64_t rows = 0;
+  for (const PlannedShard& shard : shards) rows += shard.rows;
+  return rows;
+}
+
+std::optional<TakeOver> ShardPlan::passed_over() const {
+  if (!refresh) return std::nullopt;
+  return TakeOver{nullptr, nullptr, &refresh->rows.to_mine};
 }
 
 std::string ShardPlan::search_file(std::uint64_t search) const {
@@ -308,6 +349,7 @@ RunRequest ShardPlan::request_without_device(const CLI::App& verb) const {
 }
 
 void ShardPlan::check_sizes() const {
+  if (refresh) refresh->check_store(file, identity);
   for (const PlannedFile& planned : files) {
     const std::uint64_t bytes = identity_of(planned.path).bytes;
     if (bytes == planned.bytes) continue;
@@ -345,11 +387,13 @@ void ShardPlan::check_inputs(const MiningRun& run) const {
   }
   StoreOptions store;
   store.rows_per_shard = rows_per_shard;
+  if (refresh) store.model = refresh->model;
   if (!slices.empty() && slices.back().end != run.miner->plan(1).num_items) {
     throw InputError(fmt::format("{}: its slices end with item {}, the items with {}; plan anew",
                                  file, slices.back().end - 1, run.miner->plan(1).num_items - 1));
   }
-  if (run_identity(store, run.request, *run.inputs, folder_of(file)) != identity) {
+  const bool other_rows = refresh && refresh->rows.to_mine.rows() != run.inputs->rows.size();
+  if (other_rows || run_identity(store, run.request, *run.inputs, folder_of(file)) != identity) {
     throw InputError(
         fmt::format("{}: the run that it describes is another one here, though all files are the "
                     "same (a version "

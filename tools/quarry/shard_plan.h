@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/quarry/mining_run.h"
+#include "tools/quarry/refresh_plan.h"
+#include "tools/quarry/row_feed.h"
 
 namespace CLI {
 class App;
@@ -14,10 +17,11 @@ class App;
 
 namespace quarry {
 
-/// Rows [first, end) of the run.
+/// Rows [first, end) of the run, of which a refresh mines some.
 struct PlannedShard {
   std::uint64_t first_row = 0, end_row = 0;
-  std::string name;  ///< of its folder, made of the plan's hash and its number
+  std::uint64_t rows = 0;  ///< to mine
+  std::string name;        ///< of its folder, made of the plan's hash and its number
 };
 
 /// An input, as it must be when a shard is mined.
@@ -41,20 +45,23 @@ struct ShardPlan {
   /// searches all items.
   std::vector<ItemSlice> slices;
   std::string outputs;  ///< folder of the shards' folders
+  std::optional<PlannedRefresh> refresh;
 
   /// Searches of slices: number shard * slices.size() + slice.
   std::uint64_t searches() const { return shards.size() * slices.size(); }
   /// The file that a search leaves.
   std::string search_file(std::uint64_t search) const;
 
-  std::uint64_t rows() const { return shards.back().end_row - shards.front().first_row; }
+  std::uint64_t rows() const;  ///< to mine, of all shards
+  /// Of a shard's worker: rows of its range that are not to be mined are passed over.
+  std::optional<TakeOver> passed_over() const;
   /// The run's request, flags of `verb` in their place. Throws ConfigError.
   RunRequest request(const CLI::App& verb, const RunOptions& flags) const;
   /// The same for a process that mines no row: on the CPU, whatever device the plan names for
   /// workers.
   RunRequest request_without_device(const CLI::App& verb) const;
-  /// Before anything is loaded: throws InputError where a file has another size, IoError where it
-  /// is not there.
+  /// Before anything is loaded: throws InputError where a file has another size, or the store of a
+  /// refresh has moved on, IoError where a file is not there.
   void check_sizes() const;
   /// Of a run that is loaded: throws InputError naming the files that are not those of the plan.
   void check_inputs(const MiningRun& run) const;
@@ -69,11 +76,13 @@ struct ShardCut {
   std::uint64_t item_slices = 1;
 };
 
-/// The plan of a loaded run, for a file that will lie at `file`. estimate_json: an object. Throws
+/// The plan of a loaded run, for a file that will lie at `file`. estimate_json: an object. refresh:
+/// of whose rows to mine it is, with rows_per_shard in `cut`; its `shards` is chosen here. Throws
 /// ConfigError where the run cannot be mined in shards, or not in so many.
 std::string make_shard_plan(const std::string& file, const std::string& outputs,
                             const ShardCut& cut, const MiningRun& run,
-                            const std::string& command_line, const std::string& estimate_json);
+                            const std::string& command_line, const std::string& estimate_json,
+                            std::optional<PlannedRefresh> refresh = {});
 /// Throws InputError where it is damaged or was edited, ConfigError where another version of this
 /// program made it.
 ShardPlan read_shard_plan(const std::string& file);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "host/store/files.h"
 #include "kernels/core/errors.h"
@@ -18,6 +19,7 @@
 #include "tools/quarry/output_file.h"
 #include "tools/quarry/planned_parts.h"
 #include "tools/quarry/progress.h"
+#include "tools/quarry/refresh_plan.h"
 #include "tools/quarry/row_probe.h"
 #include "tools/quarry/shard_plan.h"
 #include "tools/quarry/verbs.h"
@@ -32,8 +34,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kLoadsPerShard = 9;
 constexpr double kShortestSeconds = 60, kLongestSeconds = 300;
 
-struct ShardsPlanArgs {
-  RunOptions run;
+struct ShardsPlanArgs : NextVersion {
   std::string shards = "auto";
   std::uint64_t rows_per_shard = 0, item_slices = 1;
   std::string out, outputs;
@@ -104,53 +105,46 @@ void pin_search(MiningRun& run) {
   options.tile = run.miner->plan(run.rows()).tile_rows;
 }
 
-int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
-  check_required(args.run, {{&args.out, "--out"}});
+void check_plan_args(const ShardsPlanArgs& args) {
   if (!args.run.shard.empty()) throw ConfigError("--shard: a plan is of all rows; take it out");
-  ShardCut cut{0, args.rows_per_shard, args.item_slices};
-  const bool by_time = args.shards == "auto";
-  if (!by_time && args.shard_seconds > 0)
-    throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
-  if (!by_time) cut.shards = wished_shards(args.shards);
-  const std::string outputs = shard_folder(args);
-  OutputFile file(args.out, "--out");
-  // Rows per shard are chosen when the rows are known.
-  RunOptions options = args.run;
-  // Slices are searched on the CPU, also by workers that have a GPU.
-  if (args.item_slices > 1 && options.device == "auto") options.device = "cpu";
-  MiningRun run(check_run_options(options), std::uint64_t{1} << 40, args.out, context);
-  pin_search(run);
-  const double starting = run.facts.load_seconds + run.facts.prepare_seconds;
-  RecallSample unused(0);
-  const RowProbe probe = probe_rows(
-      *run.inputs, *run.miner, run.request.recipe,
-      by_time ? std::max(args.probe_seconds, 1e-3) : args.probe_seconds, unused, context);
-  if (context.stop->load()) throw Cancelled("stopped while planning; nothing was written");
-  const double mining =
-      probe.rows_per_second > 0 ? static_cast<double>(run.rows()) / probe.rows_per_second : 0;
-  if (by_time) {
-    const double each = args.shard_seconds > 0 ? args.shard_seconds
-                                               : std::clamp(kLoadsPerShard * starting,
-                                                            kShortestSeconds, kLongestSeconds);
-    // The unit of work is the search of a slice.
-    const double searching = mining / static_cast<double>(args.item_slices);
-    cut.shards = static_cast<std::uint64_t>(
-        std::clamp(std::ceil(searching / each), 1.0, static_cast<double>(kMaxShards)));
+  if (args.version.empty()) {
+    check_required(args.run, {{&args.out, "--out"}});
+    if (!args.parent_items.empty() || !args.model.empty() || args.new_snapshot) {
+      throw ConfigError(
+          "--new-snapshot, --parent-items and --model are of a refresh: give --refresh STORE");
+    }
+    return;
   }
-  check_unchanged(*run.inputs);
-  const Json estimate = {{"rows_per_second", probe.rows_per_second},
-                         {"load_and_prepare_seconds", starting},
-                         {"mine_seconds", mining}};
-  const std::string text =
-      make_shard_plan(args.out, outputs, cut, run, context.command_line, estimate.dump());
-  file.write(text);
-  const ShardPlan plan = read_shard_plan(args.out);
+  if (args.out.empty()) throw ConfigError("--out is missing, the file of the plan");
+  if (args.rows_per_shard > 0) {
+    throw ConfigError(
+        "--rows-per-shard: a refresh has that of the version that it goes on from; take it out");
+  }
+}
+
+/// Of a refresh: what is to be done and why.
+void print_refresh(const PlannedRefresh& refresh, std::optional<std::uint64_t> was_there) {
+  if (was_there) {
+    fmt::print(stderr,
+               "{}: nothing changed that version {} does not know; nothing is to be mined\n",
+               refresh.store, *was_there);
+    return;
+  }
+  if (!refresh.rows.obstacles.empty()) fmt::print(stderr, "every row is mined:\n");
+  for (const std::string& words : refresh.rows.obstacles) fmt::print(stderr, "  {}\n", words);
+  for (const std::string& words : refresh.warnings) fmt::print(stderr, "warning: {}\n", words);
+  fmt::print(stderr, "{} rows are to be mined, {} are taken from version {}\n",
+             words_of_count(refresh.rows.to_mine.count()), words_of_count(refresh.rows_taken),
+             refresh.parent);
+}
+
+/// How the rows were cut, how long it will take, and what is doubtful about that.
+void print_cut(const ShardsPlanArgs& args, const ShardCut& cut, const ShardPlan& plan,
+               double starting, double mining, const MiningRun& run) {
   const double shards = static_cast<double>(plan.shards.size());
   fmt::print(stderr, "{} rows in {} shards of {}, numbered 0 to {}\n", words_of_count(plan.rows()),
-             plan.shards.size(),
-             words_of_count(plan.shards.front().end_row - plan.shards.front().first_row),
-             plan.shards.size() - 1);
-  if (!by_time && plan.shards.size() != cut.shards) {
+             plan.shards.size(), words_of_count(plan.shards.front().rows), plan.shards.size() - 1);
+  if (!plan.refresh && args.shards != "auto" && plan.shards.size() != cut.shards) {
     fmt::print(stderr,
                "note: {} shards were asked for; each is of whole shards of the set, of {} "
                "rows\n",
@@ -180,9 +174,72 @@ int run_shards_plan(const ShardsPlanArgs& args, const Context& context) {
       fmt::print(stderr, "warning: loading takes longer than mining; fewer shards waste less\n");
     }
   }
+}
+
+int run_shards_plan(const ShardsPlanArgs& args, const CLI::App& verb, const Context& context) {
+  check_plan_args(args);
+  ShardCut cut{0, args.rows_per_shard, args.item_slices};
+  const bool by_time = args.shards == "auto";
+  if (!by_time && args.shard_seconds > 0)
+    throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
+  if (!by_time) cut.shards = wished_shards(args.shards);
+  const std::string outputs = shard_folder(args);
+  OutputFile file(args.out, "--out");
+  // Rows per shard are chosen when the rows are known.
+  RunOptions options = args.run;
+  // Slices are searched on the CPU, also by workers that have a GPU.
+  if (args.item_slices > 1 && options.device == "auto") options.device = "cpu";
+  std::optional<RefreshPlanner> refresh;
+  if (!args.version.empty()) refresh.emplace(args, verb, options.device);
+  if (refresh) cut.rows_per_shard = refresh->rows_per_shard();
+  MiningRun run(refresh ? refresh->request() : check_run_options(options),
+                refresh ? cut.rows_per_shard : std::uint64_t{1} << 40, args.out, context);
+  pin_search(run);
+  const double starting = run.facts.load_seconds + run.facts.prepare_seconds;
+  std::optional<PlannedRefresh> planned;
+  std::uint64_t rows = run.rows();
+  if (refresh) {
+    std::optional<std::uint64_t> was_there;
+    planned = refresh->decide(run, context, was_there);
+    rows = planned->rows.to_mine.count();
+    print_refresh(*planned, was_there);
+  }
+  RecallSample unused(0);
+  const double probing = by_time ? std::max(args.probe_seconds, 1e-3) : args.probe_seconds;
+  const RowProbe probe = probe_rows(*run.inputs, *run.miner, run.request.recipe,
+                                    rows > 0 ? probing : 0, unused, context);
+  if (context.stop->load()) throw Cancelled("stopped while planning; nothing was written");
+  const double mining =
+      probe.rows_per_second > 0 ? static_cast<double>(rows) / probe.rows_per_second : 0;
+  if (by_time) {
+    const double each = args.shard_seconds > 0 ? args.shard_seconds
+                                               : std::clamp(kLoadsPerShard * starting,
+                                                            kShortestSeconds, kLongestSeconds);
+    // The unit of work is the search of a slice.
+    const double searching = mining / static_cast<double>(args.item_slices);
+    cut.shards = static_cast<std::uint64_t>(
+        std::clamp(std::ceil(searching / each), 1.0, static_cast<double>(kMaxShards)));
+  }
+  check_unchanged(*run.inputs);
+  const Json estimate = {{"rows_per_second", probe.rows_per_second},
+                         {"load_and_prepare_seconds", starting},
+                         {"mine_seconds", mining}};
+  const std::string text =
+      make_shard_plan(args.out, outputs, cut, run, context.command_line, estimate.dump(), planned);
+  file.write(text);
+  const ShardPlan plan = read_shard_plan(args.out);
+  if (!plan.shards.empty()) print_cut(args, cut, plan, starting, mining, run);
   fmt::print(stderr, "wrote {}  plan hash {}\n", args.out, plan.hash);
   if (args.json) std::fputs(plan.json.c_str(), stdout);
   return 0;
+}
+
+/// What a plan of a refresh goes on from; null of others.
+Json of_refresh(const ShardPlan& plan) {
+  if (!plan.refresh) return {};
+  return {{"store", plan.refresh->store},
+          {"parent", plan.refresh->parent},
+          {"rows_taken", plan.refresh->rows_taken}};
 }
 
 int run_shards_status(const ShardsStateArgs& args, const Context& context) {
@@ -195,6 +252,7 @@ int run_shards_status(const ShardsStateArgs& args, const Context& context) {
                       {"shards", plan.shards.size()},
                       {"done", done},
                       {"complete", complete},
+                      {"refresh", of_refresh(plan)},
                       {"rows", plan.rows()},
                       {"rows_done", state.rows_done},
                       {"seconds", state.seconds},
@@ -208,6 +266,8 @@ int run_shards_status(const ShardsStateArgs& args, const Context& context) {
     std::puts(out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return complete ? 0 : kGateFailed;
   }
+  if (plan.refresh)
+    fmt::print("refresh of {} from version {}\n", plan.refresh->store, plan.refresh->parent);
   fmt::print("{} of {} shards, {} of {} rows\n", done, plan.shards.size(),
              words_of_count(state.rows_done), words_of_count(plan.rows()));
   for (const std::string& damage : state.damages) fmt::print("damaged: {}\n", damage);
@@ -238,6 +298,10 @@ void add_shards_plan(CLI::App& shards, Context& context) {
   auto args = std::make_shared<ShardsPlanArgs>();
   CLI::App* verb = shards.add_subcommand("plan", "cut a run into shards: writes the work list");
   add_run_options(*verb, args->run);
+  verb->add_option("--refresh", args->version,
+                   "STORE or STORE@VERSION: of its refresh, whose rows to mine the shards are; run "
+                   "flags say what is new");
+  add_next_version_options(*verb, *args);
   verb->add_option("--out", args->out, "file of the plan, JSON");
   verb->add_option("--shards", args->shards,
                    "how many at most; auto: of 1 to 5 minutes here, by mining some rows")
@@ -264,8 +328,8 @@ void add_shards_plan(CLI::App& shards, Context& context) {
       ->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", args->json, "print the plan on stdout too");
   add_config_option(*verb);
-  verb->callback([&context, args] {
-    context.run = [&context, args] { return run_shards_plan(*args, context); };
+  verb->callback([&context, args, verb] {
+    context.run = [&context, args, verb] { return run_shards_plan(*args, *verb, context); };
   });
 }
 
