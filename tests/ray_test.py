@@ -171,6 +171,91 @@ class RayTest(unittest.TestCase):
         joined = quarry.ray.join(plan, store=self.path("store"), tag="ray", program=PROGRAM)
         self.assertEqual(joined["content_hash"], manifest_of(self.path("single"))["content_hash"])
 
+    def night(self, name, every, kind="purchase"):
+        """A log in which users of every so many-th event there is do something with the item of the next."""
+        with open(self.path("events.csv"), encoding="utf-8") as file:
+            header, *lines = file.read().splitlines()
+        pairs = [(line.split(",")[0], after.split(",")[1]) for line, after in zip(lines, lines[1:])]
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(header + "\n" + "".join(f"{user},{item},1600000100,{kind},\n" for user, item in pairs[::every]))
+        return self.path(name)
+
+    def refresh(self, store, **more):
+        self.words = []
+        options = {"shards": 8, "probe_seconds": 0, "workers": 2, "threads": 1, "program": self.wrapper, "progress": self.words.append, **more}
+        return quarry.ray.refresh(store, **options)
+
+    def same_version(self, one, other, number):
+        (rows, a), (other_rows, b) = rows_of(one, number), rows_of(other, number)
+        self.assertEqual([s["path"] for s in a["shards"]], [s["path"] for s in b["shards"]])
+        self.assertEqual(repr(rows), repr(other_rows))
+        for key in ("identity", "parents", "taken", "note", "model"):
+            self.assertEqual(a["store"][key], b["store"][key], key)
+        for key in ("fill", "strata", "branches", "dropped", "events", "rows", "warnings"):
+            self.assertEqual(a["run"][key], b["run"][key], key)
+
+    def test_refresh(self):
+        """The next versions of a store: an actor dies in a shard, a program in another; a call that failed for good is given again and goes on;
+        one of other inputs plans anew. Each time the version is that of one process."""
+        store, whole = self.path("nightly"), self.path("nightly_whole")
+        run_program(PROGRAM, "mine", *[f"--{name.replace('_', '-')}={value}" for name, value in self.inputs.items()], "--store", store)
+        shutil.copytree(store, whole)
+        monday = self.night("monday.csv", 160)
+        run_program(PROGRAM, "refresh", whole, "--more-events", monday, "--note", "monday")
+        for name in ("kill_actor2", "crash5"):
+            self.fault(name)
+        self.ran()
+        done = self.refresh(store, more_events=monday, tag="night", note="monday")
+        self.assertEqual((done.version, done.was_there, done.parent), (2, False, 1))
+        self.assertEqual(done.run.done, list(range(8)))
+        self.assertEqual(sorted(shard for shard, _ in done.run.retried), [2, 5])
+        self.assertIn("actor died", dict(done.run.retried)[2])
+        self.assertTrue(0 < done.rows_mined < done.rows_taken)
+        self.assertEqual(done.run.rows, done.rows_mined)
+        self.assertIn(f"{done.rows_mined} rows mined, {done.rows_taken} taken from version 1", done.report())
+        self.assertTrue(any("8 of 8 shards" in words for words in self.words), self.words)
+        self.same_version(store, whole, 2)
+        self.assertEqual([name for name in os.listdir(self.root) if name.startswith("nightly.")], [], "plan or shards are left")
+        self.ran()
+        again = self.refresh(store, more_events=monday)
+        self.assertEqual((again.version, again.was_there, again.run.done, self.ran()), (2, True, [], []))
+        self.assertIn("nothing changed that version 2", again.report())
+        # Tuesday's fails for good in a shard; others are there. Given again, with the number of shards left to it, it mines what is missing.
+        tuesday = self.night("tuesday.csv", 147)
+        self.fault("bad_data3")
+        with self.assertRaises(quarry.ray.ShardError):
+            self.refresh(store, more_events=tuesday)
+        plan = quarry.ray.Plan.read(self.path("nightly.refresh.json"))
+        self.assertEqual((plan.store, plan.parent, plan.shards), (store, 2, 8))
+        missing = quarry.ray.status(plan, program=PROGRAM)["missing"]
+        self.assertTrue(3 in missing and len(missing) < 8, missing)
+        self.ran()
+        # One more night came before: it is of other inputs, and plans anew.
+        self.fault("bad_data0")
+        wednesday = self.night("wednesday.csv", 131, "dislike")
+        with self.assertRaises(quarry.ray.ShardError):
+            self.refresh(store, more_events=[tuesday, wednesday], shards="auto", shard_seconds=0.001)
+        plan = quarry.ray.Plan.read(self.path("nightly.refresh.json"))
+        there = [name for name in os.listdir(self.path("nightly.refresh.shards")) if name[0] != "."]
+        self.assertTrue(all(name.startswith(plan.plan_hash[:16]) for name in there), "shards of the plan before are left")
+        missing = quarry.ray.status(plan, program=PROGRAM)["missing"]
+        self.assertIn(0, missing)
+        self.ran()
+        done = self.refresh(store, more_events=[tuesday, wednesday], shards="auto", shard_seconds=0.001)
+        self.assertEqual((sorted(done.run.done), len(done.run.skipped)), (missing, plan.shards - len(missing)))
+        self.assertEqual(sorted(self.ran()), missing)
+        run_program(PROGRAM, "refresh", whole, "--more-events", tuesday, "--more-events", wednesday)
+        self.assertEqual(done.version, 3)
+        self.same_version(store, whole, 3)
+        # Another process adds a version between plan and join.
+        plan = quarry.ray.plan(self.path("late.json"), refresh=f"{store}@3", seed=5, shards=2, probe_seconds=0, program=PROGRAM)
+        self.mine(plan)
+        run_program(PROGRAM, "refresh", store, "--seed", 6)
+        with self.assertRaisesRegex(quarry.InputError, "newest version is 4, and was 3"):
+            quarry.ray.join(plan, program=PROGRAM)
+        with self.assertRaisesRegex(quarry.ConfigError, "plan of `quarry mine`"):
+            self.refresh(store, plan_file=self.plan("mine_plan.json", 2).path)
+
     def test_item_slices(self):
         """Items in two slices, two actors: same set, though an actor dies in a search, a program in another and one in a shard. A search whose
         file is damaged is made again."""

@@ -1,4 +1,5 @@
-"""Mining on a Ray cluster: plan, mine, join. Needs Ray for mine() only (pip install "quarry[ray]"); docs/cluster.md is the guide.
+"""Mining on a Ray cluster: plan, mine, join, or refresh, which is the three for the next version of a store. Needs Ray for mine() and
+refresh() only (pip install "quarry[ray]"); docs/cluster.md is the guide.
 
 Ray places actors and says when one is dead; all else is the program's: a shard is mined by `quarry mine --plan`, which commits it once
 on storage that all nodes see. So whatever Ray loses, mine() called again goes on from the shards that are there."""
@@ -8,6 +9,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from typing import Any, Callable, Iterable
 from ._errors import Cancelled, ConfigError, DeviceError, Error, InputError, IoError, LockedError, OutOfMemory
 from ._program import program as _package_program
 
-__all__ = ["Plan", "Run", "ShardError", "StallError", "gpus", "join", "mine", "plan", "status"]
+__all__ = ["Plan", "Refreshed", "Run", "ShardError", "StallError", "gpus", "join", "mine", "plan", "refresh", "status"]
 
 _ERRORS = {2: ConfigError, 3: InputError, 4: LockedError, 5: IoError, 6: OutOfMemory, 7: DeviceError, 75: Cancelled}
 _NEVER_AGAIN = (1, 2, 3)  # a fault of the program, usage, data: another try ends the same way
@@ -43,13 +45,16 @@ class StallError(Error, RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1. slices: of
-    the items, each of which is searched for each shard before that is mined; 0: a shard's worker searches all items."""
+    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1. rows: to mine.
+    slices: of the items, each of which is searched for each shard before that is mined; 0: a shard's worker searches all items. store: of a
+    refresh, to which join() adds the version that goes on from version `parent`; "" of other plans."""
     path: str
     plan_hash: str
     shards: int
     rows: int
     slices: int = 0
+    store: str = ""
+    parent: int = 0
 
     @staticmethod
     def read(path: Any) -> "Plan":
@@ -58,7 +63,11 @@ class Plan:
         try:
             with open(name, encoding="utf-8") as file:
                 text = json.load(file)
-            return Plan(name, text["plan_hash"], len(text["shards"]), text["work"]["rows"], len(text["work"].get("item_slices", [])))
+            work = text["work"]
+            refresh = work.get("refresh", {})
+            store = os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(name)), refresh["store"])) if refresh else ""
+            return Plan(name, text["plan_hash"], len(text["shards"]), refresh.get("rows_mined", work["rows"]),
+                        len(work.get("item_slices", [])), store, refresh.get("parent", 0))
         except OSError as error:
             raise IoError(f"{name}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -83,6 +92,27 @@ class Run:
         searched = f"{len(self.searched)} slices searched, " if self.searched else ""
         return (f"{searched}{len(self.done)} shards mined, {len(self.skipped)} were there, {len(self.retried)} tries again; {self.rows} rows in "
                 f"{self.seconds:.1f} s ({rate:.0f} rows/s)")
+
+
+@dataclasses.dataclass
+class Refreshed:
+    """What refresh() did. version: its number in the store; was_there: the same run was a version already, and nothing was mined.
+    rows_taken: of version `parent`. run: of the rows that were mined."""
+    store: str
+    version: int
+    was_there: bool
+    content_hash: str
+    parent: int
+    rows_mined: int
+    rows_taken: int
+    run: Run
+
+    def report(self) -> str:
+        """Sentences."""
+        if self.was_there:
+            return f"nothing changed that version {self.version} of {self.store} does not know"
+        return (f"{self.run.report()}\nversion {self.version} of {self.store}: {self.rows_mined} rows mined, {self.rows_taken} taken from "
+                f"version {self.parent}")
 
 
 def _run(program: str | None, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, str]:
@@ -119,7 +149,8 @@ def plan(out: Any, *, shards: int | str = "auto", item_slices: int = 1, config: 
     shards: how many at most, or "auto": of 1 to 5 minutes on this machine. item_slices: parts of the items that actors search by themselves,
     for tables beyond a node's memory. config: a TOML file of flags. options: the flags of
     `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
-    events="events.csv", recipe="balanced", set=["k=8"]). Inputs and `out` must be seen by all nodes at the same place beside each other.
+    events="events.csv", recipe="balanced", set=["k=8"]). With refresh="STORE" or "STORE@VERSION" it is of the rows that this refresh has to
+    mine, and options are those of `quarry refresh` that say what is new. Inputs and `out` must be seen by all nodes at the same place beside each other.
     Loads the inputs here. Raises what the program says: ConfigError, InputError, IoError ..."""
     name = os.path.abspath(os.fspath(out))
     if config is not None:
@@ -143,7 +174,8 @@ def status(plan: Any, *, verify: bool = False, program: str | None = None) -> di
 def join(plan: Any, *, out: Any = None, store: Any = None, overwrite: bool = False, clean: bool = False,
          program: str | None = None, **options: Any) -> dict[str, Any]:
     """One set at `out`, or a version of `store`, of all shards: `quarry shards join --json`, whose object is returned (content_hash,
-    set or store and version, run). options: tag, parent, model, note. clean: removes the shards afterwards.
+    set or store and version, run). options: tag, parent, model, note; of a refresh, whose store the plan names: tag, note. clean: removes
+    the shards afterwards.
 
     Raises ConfigError while shards are missing or damaged, naming them, and InputError where inputs changed."""
     target = _flags({"out": out, "store": store, "overwrite": overwrite, "clean": clean, **options})
@@ -340,7 +372,7 @@ class _Driver:
         if code == 0:
             told = json.loads(result["out"])
             if task.work.slice < 0:
-                self.rows += told["end_row"] - told["first_row"]
+                self.rows += told["rows"]
             return True
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code in _NEVER_AGAIN:
@@ -461,6 +493,66 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
             ray.shutdown()
 
 
+def _remove_shards(plan_text: str, folder: str) -> None:
+    """Of a plan that another took the place of: nothing finds them any more."""
+    text = json.loads(plan_text)
+    outputs = os.path.join(folder, text["outputs"])
+    for entry in os.listdir(outputs) if os.path.isdir(outputs) else []:
+        if not entry.lstrip(".").startswith(text["plan_hash"][:16] + "-"):
+            continue
+        place = os.path.join(outputs, entry)
+        if os.path.isdir(place):
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            os.remove(place)
+
+
+def _plan_refresh(path: str, wished: int | str, **options: Any) -> Plan:
+    """The plan at `path`, made anew. What was there before goes on where it is of the same rows and inputs: its shards are found by its hash,
+    if they are cut alike; else they are removed."""
+    if not os.path.exists(path):
+        return plan(path, shards=wished, **options)
+    before = Plan.read(path)
+    if not before.store:
+        raise ConfigError(f"{path}: is a plan of `quarry mine`, not of a refresh; give another plan_file")
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if wished == "auto":
+        now = plan(path, shards=max(1, before.shards), **{name: value for name, value in options.items() if name != "shard_seconds"})
+    else:
+        now = plan(path, shards=wished, **options)
+    if now.plan_hash == before.plan_hash:
+        return now
+    _remove_shards(text, os.path.dirname(os.path.realpath(path)))
+    return plan(path, shards=wished, **options) if wished == "auto" else now
+
+
+def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", item_slices: int = 1, config: Any = None, tag: Any = None,
+            note: str | None = None, clean: bool = True, workers: int | None = None, num_cpus: float = 0, num_gpus: float | None = None,
+            threads: int | None = None, retries: int = 3, stall_timeout: float = 600, address: str | None = None,
+            program: str | None = None, progress: Callable[[str], None] | None = None, **options: Any) -> Refreshed:
+    """Adds the next version to a store, as `quarry refresh` does, with the rows that have to be mined on actors of a Ray cluster.
+
+    store: STORE or STORE@VERSION. plan_file: where the plan lies, its shards beside it; default: <STORE>.refresh.json. shards, item_slices,
+    config, options: as of plan(); options say what is new, all else is as the version records it: refresh("negatives",
+    more_events="monday.csv", as_of="latest"). tag, note: of the version. clean: removes the plan and its shards at the end. The others are
+    those of mine().
+
+    Called again after any failure it goes on from the shards that are there, if inputs and store are what they were, and else plans anew.
+    Raises what plan(), mine() and join() raise; InputError also where another process added a version meanwhile. Nothing is added then."""
+    name = os.path.abspath(os.fspath(store))
+    folder = name if os.path.isdir(name) or "@" not in name else name.rpartition("@")[0]
+    path = os.path.abspath(os.fspath(plan_file)) if plan_file is not None else folder + ".refresh.json"
+    the_plan = _plan_refresh(path, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
+    run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,
+               stall_timeout=stall_timeout, address=address, program=program, progress=progress)
+    joined = join(the_plan, clean=clean, program=program, tag=tag, note=note)
+    if clean:
+        os.remove(path)
+    return Refreshed(the_plan.store, joined["version"], joined["was_there"], joined["content_hash"], the_plan.parent, joined["rows_mined"],
+                     joined["rows_taken"], run)
+
+
 def main() -> int:
     """python -m quarry.ray PLAN ...: mine() and join(); returns an exit code, 75 for what another call goes on from."""
     import argparse
@@ -476,7 +568,7 @@ def main() -> int:
     parser.add_argument("--address")
     parser.add_argument("--program")
     parser.add_argument("--out", help="folder of the joined set; without it and --store nothing is joined")
-    parser.add_argument("--store", help="instead of --out: adds a version to a store")
+    parser.add_argument("--store", help="instead of --out: adds a version to a store; of a refresh to its own")
     parser.add_argument("--clean", action="store_true", help="then remove the shards' folders")
     args = parser.parse_args()
     if args.out and args.store:
