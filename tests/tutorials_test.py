@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```(\w*)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 SMALL = {
     "nightly.md": [("--users 2000 --items 5000", "--users 300 --items 800")],
     "cluster.md": [("--users 20000 --items 10000 --leaks 0", "--users 900 --items 400 --dim 16 --leaks 0"),
-                   ("--users 100000 --items 20000 --shards 16", "--users 900 --items 400 --dim 16 --shards 4")],
+                   ("--synth-users 100000 --synth-items 20000 --shards 16", "--synth-users 900 --synth-items 400 --synth-dim 16 --shards 4")],
     "text.md": [], "training.md": [],
 }
 # Stands for Slurm's: tasks one after the other, of which the last of the first array gets lost.
@@ -193,14 +193,17 @@ class Tutorials(unittest.TestCase):
     def test_cluster(self):
         said, path = self.page("cluster.md")
         calls = text_of(path("lost")).splitlines()
-        self.assertEqual(len(calls), 2)  # the lost task was found, and submitted again alone
-        self.assertEqual(calls[1], "[7]")
+        self.assertEqual(calls[1:], ["[7]", str(list(range(8)))])  # the lost task was found, and submitted again alone; then all, to measure
         self.assertEqual(len(json.loads(text_of(path("big", "plan.json")))["shards"]), 8)
         inputs = [f"--{name}={path('big', 'data', file)}" for name, file in (("items", "items.npy"), ("users", "users.npy"), ("events", "events.csv"),
                                                                              ("catalogue", "catalogue.csv"))]
         self.quarry("mine", *inputs, "--recipe", "balanced", "--out", path("big", "whole"))
         self.quarry("diff", path("big", "negatives"), path("big", "whole"), "--fail-if-different")
-        self.assertIn("load_share", text_of(path("big", "cluster.json")))
+        for name in ("cluster", "array") + (() if self.home.skipped else ("ray",)):
+            told = json.loads(text_of(path("big", f"{name}.json")))
+            self.assertTrue(told["hashes_equal"], name)
+            self.assertEqual([case["workers"] for case in told["cases"]], [1, 4] if name == "array" else [1, 2])
+            self.assertIn("</svg>", text_of(path("big", f"{name}.svg")))
         self.assertIn("PASS", said)
 
     def test_every_page_is_run(self):

@@ -33,9 +33,9 @@ class PartWriter {
   PartWriter& operator=(const PartWriter&) = delete;
   /// Rows in order, with SetRows::depends. `stop` ends it between shards with Cancelled.
   void append(const NegativeBatch& batch, const SetRows& rows, const std::atomic<bool>* stop);
-  /// run_json: the manifest's `run`. part_json: an object, its `part`, which gains `bases`. Throws
-  /// InputError if a part of other rows or answers stands at the place: the program is not
-  /// deterministic there, or the inputs were not the same.
+  /// run_json: the manifest's `run`. part_json: an object, its `part`, which gains `bases` and
+  /// `committed`. Throws InputError if a part of other rows or answers stands at the place: the
+  /// program is not deterministic there, or the inputs were not the same.
   PartCommit commit(const std::string& run_json, const std::string& part_json);
 
  private:

@@ -6,10 +6,14 @@ from ._program import program
 
 
 def main() -> None:
-    """Becomes the program; does not return. `convert` is of the package, not of the program."""
+    """Becomes the program; does not return. `convert`, and `bench` of workers, are of the package, not of the program."""
     if sys.argv[1:2] == ["convert"]:
         from .convert.command import main as convert
         sys.exit(convert(sys.argv[2:]))
+    if sys.argv[1:2] == ["bench"]:
+        from .bench import command as bench
+        if any(word.split("=")[0] in bench.MODES for word in sys.argv[2:]):
+            sys.exit(bench.main(sys.argv[2:]))
     path = program()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -112,8 +112,10 @@ MachineFacts machine_facts() {
   if (pages > 0 && page > 0)
     facts.memory_bytes = static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page);
   utsname name{};
-  if (uname(&name) == 0)
+  if (uname(&name) == 0) {
     facts.kernel = std::string(name.sysname) + " " + name.release + " " + name.machine;
+    facts.node = name.nodename;
+  }
   double load = 0;
   if (getloadavg(&load, 1) == 1) facts.load_average = load;
   return facts;

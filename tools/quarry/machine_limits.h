@@ -24,6 +24,7 @@ Spread measure_gemm(const Exec& exec, std::uint32_t dim, std::uint32_t repetitio
 Spread measure_memory_bandwidth(const Exec& exec, std::uint32_t repetitions);
 
 struct MachineFacts {
+  std::string node;  ///< its name in the network
   std::string processor;
   int processors = 0;  ///< that this process may use
   std::uint64_t memory_bytes = 0;

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
@@ -144,6 +145,10 @@ int fail_usage(const CLI::App& app, const CLI::ParseError& error) {
   std::string words = error.what();
   // The commonest guess: k stands in the recipe.
   if ((words + " ").find("--k ") != std::string::npos) words += "; k is the recipe's: --set k=N";
+  for (const char* flag : {"--ray", "--array", "--processes"}) {
+    if (help == "quarry bench" && (words + " ").find(std::string(flag) + " ") != std::string::npos)
+      words += fmt::format("; {} is of the Python package: python -m quarry bench {}", flag, flag);
+  }
   return fail(kUsage, "usage", (words + "; " + help + " --help lists what it takes").c_str());
 }
 

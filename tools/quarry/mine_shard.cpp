@@ -15,6 +15,7 @@
 #include "host/store/files.h"
 #include "host/store/run_part.h"
 #include "kernels/core/errors.h"
+#include "tools/quarry/machine_limits.h"
 #include "tools/quarry/mine_rows.h"
 #include "tools/quarry/planned_parts.h"
 #include "tools/quarry/report_json.h"
@@ -73,6 +74,18 @@ void make_outputs(const ShardPlan& plan) {
     sync_folder(std::filesystem::path(plan.outputs).parent_path().string());
 }
 
+/// Where and when: what scaling over workers is judged by.
+Json worker_json(const MiningRun& run, double began) {
+  const MachineFacts machine = machine_facts();
+  const Exec& exec = run.request.miner.exec;
+  return {{"node", machine.node},
+          {"processor", machine.processor},
+          {"processors", machine.processors},
+          {"threads", exec.threads},
+          {"gpus", exec.device == Device::kCuda ? run.request.miner.more.size() + 1 : 0},
+          {"began", began}};
+}
+
 void tell_shard(const ShardPlan& plan, std::uint64_t id, const std::string& hash, bool was_there,
                 double seconds, bool json) {
   const PlannedShard& shard = plan.shards[id];
@@ -105,6 +118,7 @@ void add_shard_options(CLI::App& verb, ShardArgs& args) {
 int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json,
                        const CLI::App& verb, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
+  const double began = unix_seconds();
   const ShardPlan plan = read_shard_plan(args.plan);
   check_flags_beside_plan(verb, plan);
   if (plan.shards.empty()) {
@@ -173,7 +187,8 @@ int mine_planned_shard(const ShardArgs& args, const RunOptions& flags, bool json
                      {"report", report_to_json(run.miner->report())},
                      {"bad_rows", feed.bad_rows()},
                      {"unknown_segments", feed.unknown_segments()},
-                     {"seconds", run.facts.mine_seconds}};
+                     {"seconds", run.facts.mine_seconds},
+                     {"worker", worker_json(run, began)}};
   const MeasuredRecall recall =
       measure_recall(sample, inputs, inputs.first_row, *run.miner, context.stop);
   if (context.stop->load())

@@ -28,6 +28,8 @@ class Progress {
 };
 
 double seconds_since(std::chrono::steady_clock::time_point start);
+/// Since 1970, by this machine's clock, with its fractions.
+double unix_seconds();
 /// "412 ms", "3.1 s", "2 min 5 s", "1 h 12 min".
 std::string words_of_seconds(double seconds);
 /// "512.0 MiB".
