@@ -120,6 +120,34 @@ except KeyboardInterrupt:
             self.assertEqual(done.stdout.split()[0], str(given))
             self.assertIn(f"OMP_WAIT_POLICY = '{policy}'", done.stderr.upper())
 
+    def test_blas_takes_kernels_of_the_processor(self):
+        """An old OpenBLAS that does not know the processor is told which kernels it has; nothing else of the process hears of it."""
+        code = ("import os, re, ctypes, quarry, subprocess, sys\n"
+                "print(os.environ.get('OPENBLAS_CORETYPE'), subprocess.run(['printenv', 'OPENBLAS_CORETYPE'], capture_output=True).stdout)\n"
+                "names = [line.split()[-1] for line in open('/proc/self/maps') if re.search(r'/libopenblas[^/]*[.]so', line)]\n"
+                "core = getattr(ctypes.CDLL(names[0]), 'openblas_get_corename', None) if names else None\n"
+                "if core is not None: core.restype = ctypes.c_char_p\n"
+                "print(core().decode() if core is not None else 'none')\n")
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((set(line.split(":")[1].split()) for line in file if line.startswith("flags")), set())
+        own = "none" if not {"avx2", "fma"} <= flags else "skylakex" if "avx512vl" in flags else "haswell"
+        for given, kernels in ((None, own), ("Haswell", "haswell")):
+            environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                                  env=environment if given is None else {**environment, "OPENBLAS_CORETYPE": given})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            seen, core = done.stdout.splitlines()
+            self.assertEqual(seen, f"{given} {(given + chr(10) if given else '').encode()}")
+            if core != "none" and own != "none":
+                self.assertEqual(core.lower(), kernels)
+
+    def test_which_kernels_a_processor_has(self):
+        from quarry._environment import blas_kernels
+        wide = "fpu avx2 fma avx512f avx512bw avx512dq avx512vl amx_tile"
+        for flags, machine, kernels in ((wide, "x86_64", "SkylakeX"), (wide.replace(" avx512vl", ""), "x86_64", "Haswell"), ("avx2 fma", "x86_64", "Haswell"),
+                                        ("avx2", "x86_64", None), ("", "x86_64", None), (wide, "aarch64", None), ("avx2fma fma", "x86_64", None)):
+            self.assertEqual(blas_kernels(flags, machine), kernels, flags)
+
     def test_ten_thousand_batches_leak_nothing(self):
         miner, users = self.miner("balanced", threads=1), np.arange(4)
         sizes = []

@@ -1,16 +1,12 @@
 """Hard-negative mining. docs/python.md of the project is the guide; every class and function says shapes, dtypes and errors."""
 import os as _os
 
-# OpenMP's threads wait for each other by spinning unless they are told not to when its library is loaded. Where processors are shared, or
-# rationed as in a container, a batch of a millisecond then takes a hundred.
-_asked = "OMP_WAIT_POLICY" in _os.environ or "GOMP_SPINCOUNT" in _os.environ
-if not _asked:
-    _os.environ["OMP_WAIT_POLICY"] = "passive"
-try:
+import numpy as _numpy  # before the environment is another: it brings a BLAS of its own
+
+from ._environment import for_the_library as _for_the_library
+
+with _for_the_library():
     from . import _quarry
-finally:
-    if not _asked:
-        del _os.environ["OMP_WAIT_POLICY"]
 from ._errors import (Cancelled, ConfigError, DeviceError, Error, ForkError, InputError, IoError, LockedError, OutOfMemory, StaleError,
                       StaleWarning)
 from ._logq import in_batch_logq, mixed_logq
