@@ -131,6 +131,13 @@ class BenchClusterTest(unittest.TestCase):
         for case in told["cases"][1:]:
             self.assertIn(f"{100 * case['efficiency']['median']:.0f} %", words)
 
+    def test_the_committed_plot_is_of_the_committed_measurement(self):
+        results = ROOT / "bench/results/cpu"
+        done = run("--from", results / "cluster.json", "--plot", self.at("committed.svg"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(pathlib.Path(self.at("committed.svg")).read_text(), (results / "cluster.svg").read_text())
+        self.picture(results / "cluster.svg", json.loads((results / "cluster.json").read_text()))
+
     def test_shards_that_were_mined(self):
         """Without planted times: workers are counted, and times are those of the manifests."""
         out = self.at("mined.json")
@@ -229,6 +236,7 @@ class BenchClusterTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         told = json.loads(pathlib.Path(out).read_text())
         self.assertEqual([told["parameters"][name] for name in ("users", "items", "dim", "recipe")], [90, 200, 8, "nv-perc"])
+        self.assertEqual(told["command_line"], "quarry bench --processes --synth-users 90 --synth-items 200 --synth-dim 8 --shards 2 --repetitions 1 --workers 1")
 
     def test_ray(self):
         if any(importlib.util.find_spec(package) is None for package in ("quarry", "ray")):

@@ -91,6 +91,18 @@ def _version(program: str | None) -> str:
     return quarry_ray._run(program, "--version")[1].strip().removeprefix("quarry ")
 
 
+def _told(arguments: Sequence[str]) -> str:
+    """The command line without what is of this machine or run alone."""
+    words, left_out = ["quarry", "bench"], False
+    for word in arguments:
+        name = word.split("=")[0]
+        if left_out or name in ("--out", "--plot", "--program", "--folder", "--address"):
+            left_out = not left_out and "=" not in word
+            continue
+        words.append(word)
+    return " ".join(words)
+
+
 def _inputs(args: argparse.Namespace, flags: list[str], folder: str) -> tuple[list[str], dict[str, Any]]:
     """Flags of the run, of the user's inputs or of made-up ones, and what is to be said of the latter."""
     if not any(flag == "--recipe" or flag.startswith("--recipe=") for flag in flags):
@@ -245,7 +257,7 @@ def run(arguments: Sequence[str]) -> str:
                 raise IoError(f"{path}: its folder is not there; make it first")
         here = documents.machine()
         measured = _measure_array(args) if mode == "array" else _measure_in_turns(args, flags)
-        made = [{"format": documents.FORMAT, "format_version": documents.VERSION, "command_line": "quarry bench " + " ".join(arguments),
+        made = [{"format": documents.FORMAT, "format_version": documents.VERSION, "command_line": _told(arguments),
                  "machine": here, **measured}]
         if args.out:
             documents.write(args.out, json.dumps(made[0], indent=1, ensure_ascii=False) + "\n")
