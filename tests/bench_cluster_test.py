@@ -133,10 +133,11 @@ class BenchClusterTest(unittest.TestCase):
 
     def test_the_committed_plot_is_of_the_committed_measurement(self):
         results = ROOT / "bench/results/cpu"
-        done = run("--from", results / "cluster.json", "--plot", self.at("committed.svg"))
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(pathlib.Path(self.at("committed.svg")).read_text(), (results / "cluster.svg").read_text())
-        self.picture(results / "cluster.svg", json.loads((results / "cluster.json").read_text()))
+        for name in ("cluster", "cluster_ray"):
+            done = run("--from", results / f"{name}.json", "--plot", self.at("committed.svg"))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(pathlib.Path(self.at("committed.svg")).read_text(), (results / f"{name}.svg").read_text())
+            self.picture(results / f"{name}.svg", json.loads((results / f"{name}.json").read_text()))
 
     def test_shards_that_were_mined(self):
         """Without planted times: workers are counted, and times are those of the manifests."""
