@@ -305,6 +305,70 @@ class TablesTest(Folder):
 
 
 
+class WhatTheProgramReadsTest(Folder):
+    """No table is written that the program would refuse for its bytes."""
+
+    def texts_with(self, *entries):
+        """Also in slices, whose buffers hold more than their rows, and by dictionary."""
+        plain = pa.array(["\0", *entries])[1:]
+        return plain, plain.cast(pa.large_string()), plain.dictionary_encode()
+
+    def test_nul_bytes_are_refused_with_file_row_column_and_value(self):
+        good = {"user": ["u", "v", "w"], "item": ["a", "b", "c"], "time": ["1", "2", "3"], "kind": ["k", "l", "m"], "value": ["1", "2", "3"]}
+        for name in good:
+            for texts in self.texts_with("1", "2", "3\0d"):
+                for ending in (".parquet", ".arrow"):
+                    source = write("in" + ending, pa.table({**good, name: texts}), 2)
+                    with self.subTest(name, type=texts.type, ending=ending):
+                        self.refused([f"{source}: row 2: {name} is '3\\x00d'", "NUL byte"], convert.events, source, "out.csv")
+        self.assertIn("row 2: value is", command("events", "in.arrow", "out.csv", ok=3).stderr)
+        catalogue = {"item": ["a", "b", "c"], "title": ["x", "y", "z"], "brand": ["x", "y\0", "z"]}
+        source = write("items.parquet", pa.table(catalogue))
+        self.refused([f"{source}: row 1: brand is 'y\\x00'"], convert.catalogue, source, "out.csv")
+        self.assertEqual(convert.catalogue(source, "out.csv", drop=["brand"]), 3)
+        source = write("rows.parquet", pa.table({"user": ["u", "v"], "item": [["a", "b"], ["c", "d\0"]]}))
+        self.refused([f"{source}: row 1: item is 'c|d\\x00'"], convert.rows, source, "out.tsv")
+        source = write("pairs.parquet", pa.table({"user": ["u\0"], "item": ["i"], "score": [0.5]}))
+        self.refused([f"{source}: row 0: user is 'u\\x00'"], convert.pairs, source, "out.tsv")
+        source = write("vectors.parquet", pa.table({"embedding": lists(VECTORS, "fixed"), "sku": [*map(str, range(len(VECTORS) - 1)), "\0"]}))
+        self.refused([f"{source}: row {len(VECTORS) - 1}: id is '\\x00'"], convert.embeddings, source, "o.npy", id_column="sku", ids_out="o.csv")
+
+    def test_texts_that_are_no_utf8_are_refused(self):
+        """Arrow's buffers and Parquet's pages hold what their writer put there."""
+        offsets, chars = np.array([0, 1, 3, 4], np.int32), b"a\xe9bc"
+        texts = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(chars)])
+        source = write("in.arrow", pa.table({"user": ["u", "v", "w"], "item": texts, "time": [1, 2, 3]}))
+        self.refused([f"{source}: row 1: item is b'\\xe9b'", "UTF-8"], convert.events, source, "out.csv")
+
+    def test_names_and_sizes(self):
+        for names, word in ((["item", "a\0b"], "NUL byte"), (["item", ""], "no name"), (["item", ":token"], "no name")):
+            source = write("in.arrow", pa.table([["x"]] * 2, names=names))
+            self.refused([repr(names[1]), word], convert.catalogue, source, "out.csv", kind=quarry.ConfigError)
+            self.assertEqual(convert.catalogue(source, "out.csv", drop=names[1:], overwrite=True), 1)
+            os.remove("out.csv")
+        for count in (4096, 4097):
+            source = write("in.arrow", pa.table([["x"]] * count, names=["item", *(f"c{n}" for n in range(count - 1))]))
+            if count > 4096:
+                self.refused(["4097", "4096"], convert.catalogue, source, "wide.csv", kind=quarry.ConfigError)
+            else:
+                self.assertEqual(convert.catalogue(source, "out.csv"), 1)
+                self.items_with("out.csv")
+        for size, quotes in (((16 << 20) - 20, 0), ((8 << 20) + 1, 1), (9 << 20, 0)):
+            title = ('"' if quotes else "t") * size
+            source = write("in.arrow", pa.table({"item": ["x", "0"], "title": ["short", title]}))
+            if quotes:
+                self.refused([f"{source}: row 1", "16 MiB"], convert.catalogue, source, "long.csv")
+            else:
+                convert.catalogue(source, "out.csv", overwrite=True)
+                self.items_with("out.csv")
+        source = write("in.arrow", pa.table({"item": ["x", "0"], "title": ["short", "t" * (16 << 20)]}))
+        self.refused([f"{source}: row 1", "16 MiB"], convert.catalogue, source, "long.csv")
+
+    def items_with(self, path):
+        """The program reads it."""
+        quarry.Miner(VECTORS[:2], "random", item_ids=["x", "0"], catalogue=path, allow_inert=True)
+
+
 class OddInputTest(Folder):
     def test_what_is_no_matrix(self):
         np.savez("many.npz", VECTORS)

@@ -6,6 +6,7 @@
 Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped."""
 import datetime
 import decimal
+import unittest
 
 from python_package import main, or_skip
 
@@ -14,7 +15,20 @@ with or_skip():
 
     import quarry
 
-from tables_world import RECIPE, TablesWorld, part
+from tables_world import RECIPE, TablesWorld, part, write
+
+try:
+    import pyarrow
+except ImportError:
+    pyarrow = None
+try:
+    import pandas
+except ImportError:
+    pandas = None
+try:
+    import polars
+except ImportError:
+    polars = None
 
 
 class TablesWordsTest(TablesWorld):
@@ -120,6 +134,81 @@ class TablesWordsTest(TablesWorld):
             with self.subTest(words=words), self.assertRaisesRegex(quarry.InputError, words):
                 self.mine(**more)
         self.assert_same(self.mine(), self.wanted)
+
+    # --- NUL bytes, which no file may hold ---------------------------------------------------------
+    def refuse_nul(self, table, column, row=r"row 1", value=r"'b\\x00c'", argument="events"):
+        """In a file it is refused too; in memory with column, row and value."""
+        words = rf"^{argument}: column '{column}'.*, {row}: {value} holds a NUL byte"
+        with self.subTest(column=column, type=type(table), of=type(table[column]) if isinstance(table, dict) else ""):
+            with self.assertRaisesRegex(quarry.InputError, words):
+                self.mine(**{argument: table})
+
+    def test_nul_bytes_are_refused_as_in_files(self):
+        def other(name, entries):
+            return {**three, name: entries}
+
+        three = {"user": ["0", "5", "199"], "item": ["2", "599", "0"], "time": ["100", "200", "300"], "kind": ["like", "view", "like"],
+                 "value": ["1", "2", "3"]}
+        with self.assertRaisesRegex(quarry.InputError, "NUL byte"):
+            self.mine(events=write("nul.csv", other("kind", ["like", "b\0c", "like"])))
+        wrong = ["0", "b\0c", "199"]
+        for name in three:
+            forms = [wrong, tuple(wrong), np.array(wrong), np.array(wrong, object), np.array(wrong, ">U3"), np.ma.array(wrong)]
+            if hasattr(np.dtypes, "StringDType"):
+                forms.append(np.array(wrong, np.dtypes.StringDType()))
+            for column in forms:
+                self.refuse_nul(other(name, column), name)
+            self.refuse_nul(other(name, ["0", "5", "\0"]), name, "row 2", r"'\\x00'")
+            self.refuse_nul(other(name, ["0", "5\0", "6"]), name, "row 1", r"'5\\x00'")
+        self.mine(events=other("kind", np.array(["like\0\0", "view\0", "like"])), allow_inert=True)  # NumPy fills up with them: no values
+        self.refuse_nul({**self.catalogue, "colour": ["a", "b\0c", *["d"] * 598]}, "colour", argument="catalogue")
+        self.refuse_nul({**self.catalogue, "title": ["a", "b\0c", *["d"] * 598]}, "title", argument="catalogue")
+        with self.assertRaisesRegex(quarry.InputError, r"^events\[1\]: column 'item', row 1: 'b\\x00c' holds a NUL byte"):
+            self.mine(events=[three, other("item", wrong)])
+        with self.assertRaisesRegex(quarry.InputError, r"^catalogue: column 2 is called 'a\\x00b'.*NUL byte"):
+            self.mine(catalogue={"item": [0], "first_seen": [None], "a\0b": [1]})
+        self.assert_same(self.mine(), self.wanted)
+
+    @unittest.skipIf(pandas is None, "no pandas")
+    def test_nul_bytes_in_pandas(self):
+        frame = pandas.DataFrame({"user": [0, 5, 199], "item": [2, 599, 0], "time": [100, 200, 300], "kind": ["like", "b\0c", "like"]})
+        self.refuse_nul(frame, "kind")
+        for kind in ("object", "string", "string[python]", *(["string[pyarrow]", pandas.ArrowDtype(pyarrow.string())] if pyarrow else [])):
+            self.refuse_nul(frame.astype({"kind": kind}), "kind")
+        self.refuse_nul(frame.astype({"kind": pandas.CategoricalDtype(["like", "b\0c"])}), "kind")
+        with self.assertRaisesRegex(quarry.InputError, r"^item_ids: entry 1, 'b\\x00c', holds a NUL byte"):
+            self.miner(item_ids=pandas.Series(["a", "b\0c", *map(str, range(598))]))
+
+    @unittest.skipIf(pyarrow is None, "no pyarrow")
+    def test_nul_bytes_in_arrow(self):
+        whole = pyarrow.table({"user": [0, 5, 199], "item": [2, 599, 0], "time": [100, 200, 300], "kind": ["like", "b\0c", "like"]})
+        texts = pyarrow.array(["zero", "like", "b\0c", "like"])
+        for column in (texts[1:], texts.cast(pyarrow.large_string())[1:], texts.dictionary_encode()[1:], pyarrow.chunked_array([texts[1:2], texts[2:]]),
+                       texts[1:].cast(pyarrow.string_view()) if hasattr(pyarrow, "string_view") else texts[1:]):
+            of_dictionary = pyarrow.types.is_dictionary(column.type)  # entries of the dictionary: zero, like, b
+            self.refuse_nul(whole.set_column(3, "kind", column), "kind", "row 2" if of_dictionary else "row 1")
+        if polars is not None:
+            self.refuse_nul(polars.from_arrow(whole), "kind")
+            self.refuse_nul(polars.from_arrow(whole).with_columns(polars.col("kind").cast(polars.Categorical)), "kind")
+
+    def test_nul_bytes_in_ids_and_kinds(self):
+        ids = ["a", "b\0c", *map(str, range(598))]
+        for given in (ids, tuple(ids), np.array(ids), np.array(ids, object)):
+            with self.subTest(type=type(given)):
+                with self.assertRaisesRegex(quarry.InputError, r"^item_ids: entry 1, 'b\\x00c', holds a NUL byte"):
+                    self.miner(item_ids=given)
+                with self.assertRaisesRegex(quarry.InputError, r"^user_ids: entry 1 holds a NUL byte"):  # and not who it is
+                    self.miner(user_ids=given[:200])
+        with self.assertRaisesRegex(quarry.InputError, "^item_ids: entry 0, .*half a surrogate"):
+            self.miner(item_ids=["\ud800", *ids[2:], "x"])
+        with self.assertRaisesRegex(quarry.ConfigError, r"event_kind 'a\\x00b' holds a NUL byte"):
+            self.miner(event_kind="a\0b")
+        miner = self.miner(RECIPE)
+        for kinds, words in (("a\0b", r"^kinds: is 'a\\x00b', which holds a NUL byte"), (["like", "a\0b"], r"^kinds: entry 1 is 'a\\x00b', which holds")):
+            with self.assertRaisesRegex(quarry.InputError, words):
+                miner.update_events([1, 2], [3, 4], [5, 6], kinds)
+        with self.assertRaisesRegex(quarry.InputError, r"^item_ids: entry 1, .*NUL"):
+            miner.update_items(self.items, item_ids=ids)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ void TextList::add(std::string_view text, const std::string& where) {
     throw_input_error(where, ", row ", size(), ": ", shown(text),
                       " is not UTF-8; decode it as what it is");
   }
+  // As in files. It also stands between the ids that a row's key is made of.
+  if (text.find('\0') != std::string_view::npos) {
+    throw_input_error(where, ", row ", size(), ": ", shown(text),
+                      " holds a NUL byte (\\x00), which no text has; is it a damaged value, or one "
+                      "of fixed width? Cut it off, or leave the row out");
+  }
   chars += text;
   offsets.push_back(chars.size());
 }

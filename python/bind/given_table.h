@@ -20,7 +20,8 @@ struct TextList {
   std::string_view operator[](std::uint64_t i) const {
     return {chars.data() + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i])};
   }
-  /// Throws InputError, which begins with `where` and says the row, for bytes that are not UTF-8.
+  /// Throws InputError, which begins with `where` and says the row, for bytes that are not UTF-8,
+  /// and for a NUL byte.
   void add(std::string_view text, const std::string& where);
 };
 

@@ -22,6 +22,19 @@ def path_text(path: Any, name: str) -> str:
     return text
 
 
+def flaw_of(text: str) -> str:
+    """What makes a text none that files could hold: "a NUL byte", "half a surrogate pair"; "": nothing."""
+    if "\0" in text:
+        return "a NUL byte"
+    if text.isascii():
+        return ""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "half a surrogate pair"
+    return ""
+
+
 def is_path(value: Any) -> bool:
     return isinstance(value, (str, bytes, os.PathLike))
 
@@ -194,6 +207,10 @@ def ids_of(value: Any, name: str) -> tuple[str, str, list[str]]:
     for place, one in enumerate(ids):
         if not isinstance(one, (str, int)) or isinstance(one, bool):
             raise InputError(f"{name}: entry {place} is {one!r}; ids are texts or whole numbers")
+        flaw = flaw_of(one) if isinstance(one, str) else ""
+        if flaw:  # who a user is stays out of messages, which end up in logs
+            shown = "" if name.startswith("user") else f", {one!r:.80},"
+            raise InputError(f"{name}: entry {place}{shown} holds {flaw}; ids are texts that a file could hold, so mend it where it is made")
     if not ids:
         raise InputError(f"{name}: has no ids; leave it out where ids are row numbers")
     return "", "", [str(one) for one in ids]

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 import numpy as np
 
 from . import _quarry
-from ._convert import (MOST_INDEX, NO_TIME, columns_of, ids_of, in_place, integers, is_path, numbers, path_text, positives as
+from ._convert import (MOST_INDEX, NO_TIME, columns_of, flaw_of, ids_of, in_place, integers, is_path, numbers, path_text, positives as
                        positives_of, put_features, put_table)
 from ._errors import ConfigError, InputError, StaleWarning
 from ._prefetch import Prefetcher
@@ -162,6 +162,8 @@ class Miner:
         r.set_item_ids(*ids_of(item_ids, "item_ids"))
         r.set_user_ids(*ids_of(user_ids, "user_ids"))
         c = columns_of(event_columns, {"user": "user", "item": "item", "time": "time", "kind": "kind", "value": "value"}, "event_columns")
+        if flaw_of(event_kind):
+            raise ConfigError(f"event_kind {event_kind!r} holds {flaw_of(event_kind)}; mend it where it is made")
         if event_kind and "kind" in (event_columns or {}):
             raise ConfigError(f"event_kind {event_kind!r} gives every event one kind and event_columns['kind'] reads it from a column; "
                               "give one of the two")

@@ -5,7 +5,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from . import _quarry
 from ._columns import Column, as_id, as_label, as_number, as_time, column_of
-from ._convert import is_path, path_text
+from ._convert import flaw_of, is_path, path_text
 from ._errors import InputError
 from .arrow import pyarrow
 
@@ -71,8 +71,9 @@ def _table(table: Any, name: str, roles: Mapping[str, _Role], other: _Role | Non
     refused only once the library reads it."""
     names, entries = _columns_of(table, name)
     for place, column in enumerate(names):
-        if not isinstance(column, str) or not column or not column.isascii() and _is_broken(column):
-            raise InputError(f"{name}: column {place} is called {column!r}; names of columns are texts, and not empty")
+        if not isinstance(column, str) or not column or flaw_of(column):
+            raise InputError(f"{name}: column {place} is called {column!r}; names of columns are texts, and not empty"
+                             f"{' (this one holds ' + flaw_of(column) + ')' if isinstance(column, str) and column else ''}")
         if column in names[:place]:
             raise InputError(f"{name}: two columns are called {column!r}; drop or rename one")
     _refuse_index(table, name, names, list(roles), other is not None)
@@ -104,15 +105,6 @@ def _table(table: Any, name: str, roles: Mapping[str, _Role], other: _Role | Non
         else:
             out.add_texts(column, found.values)
     return out
-
-
-def _is_broken(text: str) -> bool:
-    """It has half a surrogate pair."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _columns_of(table: Any, name: str) -> tuple[list[Any], Callable[[int], Any]]:

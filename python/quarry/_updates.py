@@ -6,7 +6,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from . import _quarry
-from ._convert import MOST_INDEX, NO_TIME, ids_of, integers, is_path, numbers, path_text, put_features, put_table
+from ._convert import MOST_INDEX, NO_TIME, flaw_of, ids_of, integers, is_path, numbers, path_text, put_features, put_table
 from ._errors import ConfigError, InputError
 
 
@@ -36,6 +36,8 @@ def _kinds(kinds: Any, rows: int, fixed_kind: str) -> tuple[np.ndarray, list[str
     if kinds is None:
         raise InputError("kinds: none are given; give one text for all events, or one per event")
     if isinstance(kinds, str):
+        if flaw_of(kinds):
+            raise InputError(f"kinds: is {kinds!r}, which holds {flaw_of(kinds)}; mend it where it is made")
         kinds = [kinds] * min(rows, 1)
         places = np.zeros(rows, np.uint32)
         names = list(kinds)
@@ -47,6 +49,8 @@ def _kinds(kinds: Any, rows: int, fixed_kind: str) -> tuple[np.ndarray, list[str
         for place, kind in enumerate(kinds):
             if not isinstance(kind, str):
                 raise InputError(f"kinds: entry {place} is {kind!r}; kinds are texts")
+            if kind not in place_of and flaw_of(kind):
+                raise InputError(f"kinds: entry {place} is {kind!r}, which holds {flaw_of(kind)}; mend it where it is made")
             place_of.setdefault(kind, len(place_of))
         places = np.fromiter((place_of[kind] for kind in kinds), np.uint32, rows)
         names = list(place_of)

@@ -4,11 +4,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Sequence
 
+from .._convert import flaw_of
 from .._errors import ConfigError, InputError
 from ..arrow import pyarrow
 from .outputs import target, whole_files
 from .sources import Part, Source, files_of
-from .texts import UNITS, any_text, id_lists, id_text, key_text, number_text, time_text
+from .texts import UNITS, any_text, id_lists, id_text, key_text, number_text, readable, time_text
+
+
+_MOST_COLUMNS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,12 @@ def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, 
     if twice is not None:
         raise ConfigError(f"columns: the program cuts what stands behind a colon, so {twice!r} would be {bare[names.index(twice)]!r}, which is another "
                           "column's name too; drop or rename one")
+    wrong = next((name for name, one in zip(names, bare) if not one or flaw_of(one)), None)
+    if wrong is not None:
+        raise ConfigError(f"columns: one would be called {wrong!r}, {'which holds ' + flaw_of(wrong) if flaw_of(wrong) else 'no name as the program reads it'}; "
+                          "drop or rename it")
+    if len(names) > _MOST_COLUMNS:
+        raise ConfigError(f"columns: there are {len(names)}, and the program reads {_MOST_COLUMNS} at most; drop what is not needed (drop, --drop)")
     wanted = list(dict.fromkeys(source for source, _, _ in chosen))
     schema = pa.schema([(name, pa.large_string()) for name in names])
     options = csv.WriteOptions(delimiter="," if path.endswith(".csv") else "\t")
@@ -115,7 +125,7 @@ def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, 
             for part in source.parts(wanted):
                 # A lone column that is empty would be a blank line, which readers skip; ids, which every table has, are never empty.
                 texts = [text(part, column, part.batch.column(column), unit) for column, _, text in chosen]
-                writer.write_batch(pa.record_batch(texts, schema=schema))
+                writer.write_batch(readable(part, names, texts))
                 total += part.batch.num_rows
         if total == 0:
             raise InputError(f"{files[0]}: {'and the other files have' if len(files) > 1 else 'has'} no rows")

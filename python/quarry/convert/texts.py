@@ -1,15 +1,51 @@
 """Typed columns as the texts that the program reads: ids, times, numbers."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 from .._errors import InputError
-from ..arrow import pyarrow
+from ..arrow import first, pyarrow
 from .sources import Part
 
 _MOST_TIME = 253402300799  # the end of 9999
 _MOST_FLOAT = 3.4028234663852886e38
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+_MOST_RECORD = 16 << 20  # bytes of a line that the program reads
+
+
+def readable(part: Part, names: Sequence[str], columns: Sequence[Any]) -> Any:
+    """A RecordBatch of texts that the program reads as they are. Raises InputError for a NUL byte, for bytes that are no UTF-8 (not all who write
+    Parquet check), and for a row that is longer than a line may be."""
+    pa = pyarrow()
+    import pyarrow.compute as pc
+    for name, texts in zip(names, columns):
+        try:
+            texts.validate(full=True)
+        except pa.ArrowInvalid:
+            place, wrong = next((place, one) for place, one in enumerate(texts.cast(pa.large_binary()).to_pylist()) if one and not _is_utf8(one))
+            raise InputError(f"{part.where(place)}: {name} is {wrong!r:.80}, which is no UTF-8; write it as what it is") from None
+        nul = first(pa, pc.match_substring(texts, "\0"))
+        if nul >= 0:
+            raise InputError(f"{part.where(nul)}: {name} is {texts[nul].as_py()!r:.80}, which holds a NUL byte, and the program reads none; is it a "
+                             "damaged value, or one of fixed width? Cut it off, or leave the row out")
+    if sum(texts.nbytes for texts in columns) > _MOST_RECORD // 2:  # as quotes are doubled
+        lengths = pa.scalar(0, pa.int64())
+        for texts in columns:
+            for more in (pc.binary_length(texts), pc.count_substring(texts, '"')):
+                lengths = pc.add(lengths, pc.fill_null(more, 0).cast(pa.int64()))
+        part.refuse(pc.greater(lengths, _MOST_RECORD - 3 * len(columns)),  # quotes and a separator
+                    f"its texts are longer than the {_MOST_RECORD >> 20} MiB that a line of the program may have; leave out what is not needed")
+    return pa.record_batch(list(columns), schema=pa.schema([(name, pa.large_string()) for name in names]))
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def plain(array: Any) -> Any:

@@ -12,7 +12,7 @@ from ..arrow import pyarrow
 from .id_files import IdFile
 from .outputs import target, whole_files
 from .sources import Part, Source, files_of
-from .texts import id_text
+from .texts import id_text, readable
 
 _MOST_ROWS, _MOST_DIM = 4_294_967_294, 65_536
 _GROUP_BYTES = 64 << 20
@@ -59,9 +59,8 @@ def embeddings(sources: Any, out: Any, *, column: str = "embedding", id_column: 
         file.write(bytes(128))  # the header, which needs the number of rows
         writer = None
         if id_column is not None:
-            schema = pa.schema([("id", pa.large_string())])
             delimiter = "," if paths[0].endswith(".csv") else "\t"
-            writer = csv.CSVWriter(opened[0], schema, write_options=csv.WriteOptions(delimiter=delimiter))
+            writer = csv.CSVWriter(opened[0], pa.schema([("id", pa.large_string())]), write_options=csv.WriteOptions(delimiter=delimiter))
         for name in files:
             for part in Source(name).parts(wanted):
                 block = _block(part, column, dim, kind, dtype, bad_rows == "keep")
@@ -69,9 +68,9 @@ def embeddings(sources: Any, out: Any, *, column: str = "embedding", id_column: 
                 rows += len(block)
                 if rows > _MOST_ROWS:
                     raise InputError(f"{part.path}: there are more than {_MOST_ROWS} rows, which is the most")
-                file.write(memoryview(block).cast("B") if block.size else b"")
-                if writer is not None:
-                    writer.write_batch(pa.record_batch([id_text(part, id_column, part.batch.column(id_column))], schema=schema))
+                file.write(block.reshape(-1).view(np.uint8).data if block.size else b"")
+                if writer is not None and id_column is not None:
+                    writer.write_batch(readable(part, ["id"], [id_text(part, id_column, part.batch.column(id_column))]))
         if rows == 0 or kind is None:
             raise InputError(f"{files[0]}: {'and the other files have' if len(files) > 1 else 'has'} no rows")
         if writer is not None:
