@@ -4,6 +4,8 @@
   tests/python_words_test.py [PROGRAM]     PROGRAM: what to compare with; default: the one in the package
 
 Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped."""
+import re
+
 from python_package import main, or_skip, run
 
 with or_skip():
@@ -100,6 +102,60 @@ class MistakesTest(MinedWorld):
         self.assertTrue(issubclass(quarry.InputError, ValueError) and issubclass(quarry.IoError, OSError))
         rows = quarry.open("set_nv-perc")[:9]  # none of these broke it
         self.assert_same(miner.mine(*self.batch(rows), times=rows.time), rows)
+
+    def test_arrays_on_devices_name_the_call_of_their_library(self):
+        def array(module, kind, **more):
+            """Of a library that is not here: what the package asks before it touches an array's memory."""
+            def never(self, **_):
+                raise AssertionError("memory of a device was asked for")
+            return type("Array", (), {"__module__": module, "__dlpack_device__": lambda self: (kind, 0), "__dlpack__": never, "shape": (3, 32), "ndim": 2,
+                                      "dtype": np.dtype(np.float32), **more})()
+
+        def unknown(self):
+            raise BufferError("no such device")
+
+        cases = [("cupy", 2, {}, r"lies on device CUDA; .*cupy\.asnumpy\(NAME\) makes a copy"),
+                 ("cupy", 10, {}, r"lies on device ROCm; .*cupy\.asnumpy\(NAME\)"),
+                 ("cupy.core.core", 13, {}, r"device managed memory of CUDA; .*cupy\.asnumpy\(NAME\)"),
+                 ("jaxlib._jax", 2, {"device": "cuda:0"}, r"device CUDA; .*jax\.device_get\(NAME\) makes a copy"),
+                 ("jaxlib.xla_extension", 10, {}, r"device ROCm; .*jax\.device_get\(NAME\)"),
+                 ("jax._src.array", 0, {"__dlpack_device__": unknown}, r"a device other than the CPU; .*jax\.device_get\(NAME\)"),
+                 ("torch", 2, {"device": "cuda:1"}, r"device cuda:1; .*NAME\.cpu\(\) makes a copy"),
+                 ("torch.nn.parameter", 2, {"device": "cuda:0"}, r"device cuda:0; .*NAME\.cpu\(\)"),
+                 ("torch", 3, {"device": "cpu"}, r"lies in pinned host memory of CUDA; .*NAME\.clone\(\) makes a copy"),
+                 ("tinygrad", 8, {}, r"is a tinygrad\.Array and lies on device Metal; .*make a NumPy array of it"),
+                 ("other.lib", 99, {"cpu": lambda self: self}, r"a device other than the CPU; .*NAME\.cpu\(\) makes a copy")]
+        miner = self.miner("nv-perc")
+        for module, kind, more, words in cases:
+            there = array(module, kind, **more)
+            for name, call in (("items", lambda: self.miner(items=there)), ("users", lambda: self.miner(users=there)),
+                               ("features['x']", lambda: self.miner(features={"x": there})), ("items", lambda: miner.update_items(there)),
+                               ("queries", lambda: miner.mine([0, 1, 2], queries=there)), ("users", lambda: miner.mine(there)),
+                               ("positives", lambda: miner.mine([0, 1, 2], there)), ("times", lambda: miner.mine([0, 1, 2], times=there)),
+                               ("events: column 'user'", lambda: self.miner(events={"user": there, "item": [1], "time": [1], "kind": ["like"]}))):
+                with self.subTest(module=module, kind=kind, argument=name):
+                    with self.assertRaises(quarry.InputError) as caught:
+                        call()
+                    self.assertRegex(str(caught.exception), "^" + re.escape(name) + ": .*" + words.replace(
+                        "NAME", "column" if ":" in name else re.escape(name)))
+                    if "cpu" not in words:
+                        self.assertNotIn(".cpu()", str(caught.exception))
+
+    def test_arrays_of_jax_on_the_cpu_are_read_in_place(self):
+        try:
+            import jax.numpy as jnp
+        except ImportError:
+            self.skipTest("no jax")
+        items, users = jnp.asarray(self.items), jnp.asarray(self.users)
+        miner, rows = self.miner("nv-perc", items=items, users=users), quarry.open("set_nv-perc")[:64]
+        self.assertEqual((miner.items_address, miner.users_address), (items.unsafe_buffer_pointer(), users.unsafe_buffer_pointer()))
+        of_jax = jnp.asarray(rows.user.astype(np.int32))
+        offsets, values = (jnp.asarray(part.astype(np.int32)) for part in self.batch(rows)[1])
+        self.assert_same(miner.mine(of_jax, (offsets, values), times=rows.time), rows)
+        by_queries = miner.mine(rows.user, times=rows.time, queries=users[of_jax])
+        np.testing.assert_array_equal(by_queries.item, miner.mine(rows.user, times=rows.time).item)
+        halves = jnp.asarray(self.items, jnp.bfloat16)
+        self.assertEqual(self.miner("nv-perc", items=halves).items_address, halves.unsafe_buffer_pointer())
 
     def test_words_are_those_of_the_program(self):
         for recipe, events, call in (("nv-pers", "data/events.csv", lambda: self.miner("nv-pers")),

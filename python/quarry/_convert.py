@@ -10,6 +10,9 @@ from ._errors import ConfigError, InputError
 from .arrow import is_arrow, matrix
 
 _CPU = 1  # DLPack's kDLCPU
+_DEVICES = {2: "CUDA", 3: "pinned host memory of CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 11: "pinned host memory of ROCm",
+            13: "managed memory of CUDA", 14: "oneAPI", 15: "WebGPU", 16: "Hexagon", 17: "MAIA"}
+_PINNED = 3, 11
 
 
 def path_text(path: Any, name: str) -> str:
@@ -46,12 +49,11 @@ def in_place(array: Any, name: str) -> Any:
     device = getattr(array, "__dlpack_device__", None)
     if device is not None:
         try:
-            on_cpu = int(device()[0]) == _CPU
+            kind = int(device()[0])
         except (ValueError, BufferError, RuntimeError):  # torch's of a device that DLPack does not know
-            on_cpu = False
-        if not on_cpu:
-            raise InputError(f"{name}: lies on device {getattr(array, 'device', 'other than the CPU')}; this build mines on the CPU: "
-                             f"{name}.cpu() makes a copy there")
+            kind = -1
+        if kind != _CPU:
+            raise InputError(_elsewhere(array, kind, name))
     if getattr(array, "requires_grad", False):
         array = array.detach()  # the same memory
     if isinstance(array, np.ndarray) and not array.dtype.isnative:
@@ -66,6 +68,27 @@ def in_place(array: Any, name: str) -> Any:
         raise InputError(f"{name}: is a {type(array).__name__}; pass a NumPy array, a torch tensor on the CPU, or the path of a "
                          "file (.npy, .fbin, .safetensors)")
     return array
+
+
+def _elsewhere(array: Any, kind: int, name: str) -> str:
+    """What is said of an array that is not in ordinary host memory: where it lies, and the call of its own library that makes a copy there."""
+    library = type(array).__module__.partition(".")[0]
+    what = "column" if ":" in name else name
+    place = getattr(array, "device", None)
+    words = str(place) if place is not None and kind not in _PINNED and library == "torch" else _DEVICES.get(kind, "")
+    lies = f"in {words}" if kind in _PINNED else f"on device {words}" if words else "on a device other than the CPU"
+    if library == "cupy":
+        copy = f"cupy.asnumpy({what})"
+    elif library in ("jax", "jaxlib"):
+        copy = f"jax.device_get({what})"
+    elif library == "torch":
+        copy = f"{what}.clone()" if kind in _PINNED else f"{what}.cpu()"
+    elif hasattr(array, "cpu"):
+        copy = f"{what}.cpu()"
+    else:
+        return (f"{name}: is a {type(array).__module__}.{type(array).__qualname__} and lies {lies}; this build mines on the CPU: make a NumPy array of it "
+                "with the library that it comes from")
+    return f"{name}: lies {lies}; this build mines on the CPU: {copy} makes a copy there"
 
 
 def _has_buffer(value: Any) -> bool:
