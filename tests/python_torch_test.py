@@ -5,6 +5,7 @@
 
 Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped."""
 import collections
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ with or_skip():
 
     import quarry
 
-from python_world import SHARED, TrainingWorld, needs_torch, torch
+from python_world import COLUMNS, SHARED, TrainingWorld, needs_torch, torch
 
 
 class TorchTest(TrainingWorld):
@@ -171,6 +172,62 @@ class TorchTest(TrainingWorld):
         forked = torch.utils.data.DataLoader(rows, batch_size=9, num_workers=1, collate_fn=quarry.torch.MiningCollate(miner, users="u", positives="i"))
         with self.assertRaisesRegex(quarry.InputError, "num_workers=0"):
             next(iter(forked))
+
+    @needs_torch
+    def test_negatives_as_tensors(self):
+        miner = self.miner("nv-sample")
+        wanted = miner.mine(*self.batch, times=[1_600_000_000] * 150)
+        same = wanted.to_torch()
+        fields = [field.name for field in dataclasses.fields(wanted) if field.name not in ("version", "round")]
+        self.assertEqual(sorted(fields), sorted(COLUMNS))
+        for name in fields:  # one memory, both ways
+            column, tensor = getattr(wanted, name), getattr(same, name)
+            self.assertIsInstance(tensor, torch.Tensor, name)
+            self.assertEqual((tensor.data_ptr(), tuple(tensor.shape), str(tensor.dtype)), (column.ctypes.data, column.shape, f"torch.{column.dtype}"), name)
+            self.assertEqual(getattr(same.to_numpy(), name).ctypes.data, tensor.data_ptr())
+            self.assertEqual(tensor.device.type, "cpu")
+        self.assertIs(same.to_torch().item, same.item)
+        wanted.item[0, 0] = 7
+        self.assertEqual(int(same.item[0, 0]), 7)
+        users, positives = (torch.from_numpy(part) for part in self.batch)
+        got = miner.mine(users, positives, times=[1_600_000_000] * 150, out="torch")
+        self.assertIsInstance(got.item, torch.Tensor)
+        wanted = miner.mine(users, positives, times=[1_600_000_000] * 150)  # what a batch came as decides nothing
+        self.assertIsInstance(wanted.item, np.ndarray)
+        self.assert_same(got.to_numpy(), wanted)
+        self.assertEqual((len(got), got.k, got.version, got.round, repr(got), got.content_hash()),
+                         (len(wanted), wanted.k, wanted.version, wanted.round, repr(wanted), wanted.content_hash()))
+        self.assertIsInstance(got.gap, torch.Tensor)
+        np.testing.assert_array_equal(got.gap.numpy(), wanted.gap)
+        self.assertEqual(got.count.long().sum().item(), int(wanted.count.sum()))
+        both = quarry.Negatives.concatenate([got, got])
+        self.assertIsInstance(both.item, torch.Tensor)
+        np.testing.assert_array_equal(both.key.numpy(), np.concatenate([wanted.key, wanted.key]))
+        for vectors in (False, True):
+            a, b = (miner.synthesize(one, positives, vectors=vectors) for one in (got, wanted))
+            for name in ("positive", "coefficient", "vector"):
+                np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        score = (self.items[np.maximum(wanted.item, 0)] * self.users[self.batch[0]][:, None]).sum(axis=2)
+        of_tensors, of_arrays = (quarry.torch.sampled_softmax_loss(torch.zeros(150), torch.from_numpy(score), logq=one.logq, count=one.count)
+                                 for one in (got, wanted))
+        self.assertEqual(float(of_tensors), float(of_arrays))
+        with miner.prefetch([self.batch] * 3, out="torch") as ahead:
+            for _, negatives in ahead:
+                self.assertIsInstance(negatives.item, torch.Tensor)
+        batch = quarry.torch.MiningCollate(miner, users="u", positives="i", out="torch")([{"u": 3, "i": 4}, {"u": 5, "i": 6}])
+        np.testing.assert_array_equal(batch["negative_item"].numpy(), miner.mine([3, 5], [4, 6]).item)
+        self.assertEqual(batch["negative_count"].dtype, torch.int64)
+        empty = miner.mine([], out="torch")
+        self.assertEqual(tuple(empty.item.shape), (0, miner.k))
+        with self.assertRaisesRegex(quarry.ConfigError, "out: 'jax' is not one of numpy, torch"):
+            miner.mine(*self.batch, out="jax")
+
+    def test_tensors_without_torch(self):
+        code = "import sys; sys.modules['torch'] = None\nimport numpy as np, quarry\nitems = np.eye(9, dtype=np.float32)\n" \
+            "miner = quarry.Miner(items, 'random', users=items, allow_inert=True)\ntry:\n    miner.mine([1], out='torch')\n" \
+            "except ImportError as error:\n    print(error.name, error)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertRegex(done.stdout, "^torch Negatives as tensors.*pip install torch", done.stderr)
 
     @needs_torch
     def test_the_loop_of_the_guide(self):

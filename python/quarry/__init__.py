@@ -10,7 +10,8 @@ with _for_the_library():
 from ._errors import (Cancelled, ConfigError, DeviceError, Error, ForkError, InputError, IoError, LockedError, OutOfMemory, StaleError,
                       StaleWarning)
 from ._logq import in_batch_logq, mixed_logq
-from ._miner import FILL_CODES, NO_BRANCH, Miner, Negatives
+from ._miner import Miner
+from ._negatives import FILL_CODES, NO_BRANCH, Negatives
 from ._prefetch import Prefetcher
 from ._program import program
 from ._synthetic import Synthetic

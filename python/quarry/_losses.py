@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ._errors import InputError
+from ._negatives import as_numpy
 
 
 def _same_shape(name: str, tensor: torch.Tensor | np.ndarray, shape: tuple[int, ...]) -> None:
@@ -112,6 +113,6 @@ class MiningCollate:
         for name in ("item", "score", "logq", "branch", "count", "kappa"):
             if self.prefix + name in out:
                 raise InputError(f"MiningCollate: the batch has a column {self.prefix + name!r} already; give another prefix")
-            column = getattr(mined, name)
+            column = as_numpy(getattr(mined, name))
             out[self.prefix + name] = torch.from_numpy(column.astype("int64") if name == "count" else column)
         return out

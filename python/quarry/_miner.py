@@ -1,8 +1,7 @@
-"""Mining from Python: Miner, and Negatives, what it gives."""
+"""Mining from Python: Miner."""
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import datetime
 import os
 import threading
@@ -15,6 +14,7 @@ from . import _quarry
 from ._convert import (MOST_INDEX, NO_TIME, columns_of, flaw_of, ids_of, in_place, integers, is_path, numbers, path_text, positives as
                        positives_of, put_features, put_table)
 from ._errors import ConfigError, InputError, StaleWarning
+from ._negatives import Negatives
 from ._prefetch import Prefetcher
 from ._synthetic import Synthetic
 from ._tables import put_catalogue, put_events
@@ -22,71 +22,6 @@ from ._updates import items_update, log_update
 
 Path = Union[str, bytes, "os.PathLike[Any]"]
 Table = Union[Path, Mapping[str, Any], Any]  # also a pandas.DataFrame, a pyarrow.Table
-
-FILL_CODES: tuple[str, ...] = tuple(_quarry.fill_codes())
-"""What the numbers of `Negatives.fill` mean."""
-NO_BRANCH = 255
-"""`Negatives.branch` of an empty slot."""
-NO_USER = 2**32 - 1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Negatives:
-    """The negatives of a batch: NumPy arrays of their own memory. Row r belongs to row r of the batch. In a row filled slots come first,
-    in the order of picking: slot j is filled if and only if j < count[r]. Meanings are those of host/store/FORMAT.md."""
-
-    key: np.ndarray  #: uint64 [B] key of the row, of which all chance comes
-    item: np.ndarray  #: int64 [B, k] row number of the item; -1 in an empty slot
-    score: np.ndarray  #: float32 [B, k] exact score; NaN in an empty slot
-    branch: np.ndarray  #: uint8 [B, k] place in `Miner.branches`; 255 in an empty slot
-    raw_rank: np.ndarray  #: uint32 [B, k] place among the branch's candidates, from 1; 0: not ranked
-    survivor_rank: np.ndarray  #: uint32 [B, k] place among those that the filters let through, from 1; 0: not ranked
-    stratum: np.ndarray  #: uint32 [B, k] place in `Miner.strata`; of an empty slot: the stratum that lacks it
-    logq: np.ndarray  #: float32 [B, k] the logQ of sampled softmax; NaN: a deterministic pick, or an empty slot
-    fill: np.ndarray  #: uint8 [B, k] place in FILL_CODES: 0 filled, else why the slot is empty
-    count: np.ndarray  #: uint16 [B] filled slots
-    kappa: np.ndarray  #: float32 [B, branches] next sampling key of the branch; NaN: none
-    positive_min: np.ndarray  #: float32 [B] least exact score of the row's positives; NaN: none
-    certified: np.ndarray  #: uint8 [B] 1: the row's search is proven equal to brute force
-    version: int | None = None  #: of the items that they were mined from (`Miner.version`); None: of several, or not known
-    round: int | None = None  #: of chance and schedules; None likewise
-
-    def __repr__(self) -> str:
-        filled = int(self.count.sum())
-        share = 100.0 * filled / max(self.item.size, 1)
-        return f"<quarry.Negatives of {len(self)} rows, k {self.k}, {share:.4g} % filled, version {self.version}, round {self.round}>"
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    @property
-    def k(self) -> int:
-        """Slots per row."""
-        return int(self.item.shape[1])
-
-    @property
-    def gap(self) -> np.ndarray:
-        """float32 [B, k]: positive_min - score; NaN without positives and in empty slots."""
-        return self.positive_min[:, None] - self.score
-
-    def content_hash(self) -> str:
-        """32 hex digits over item, score, stratum and fill: what `quarry mine` prints and manifests hold for the same rows in the same
-        order."""
-        return _quarry.content_hash(self.item.astype(np.uint32), self.score, self.stratum, self.fill)
-
-    @staticmethod
-    def concatenate(parts: Sequence["Negatives"]) -> "Negatives":
-        """Batches laid end to end. Raises InputError where there are none, or they differ in k."""
-        if not parts or len({part.k for part in parts}) != 1:
-            raise InputError(f"concatenate: {len(parts)} batches of k {sorted({part.k for part in parts})}; one or more of the same k are needed")
-        fields: dict[str, Any] = {}
-        for field in dataclasses.fields(Negatives):
-            values = [getattr(part, field.name) for part in parts]
-            if field.name in ("version", "round"):
-                fields[field.name] = values[0] if len(set(values)) == 1 else None
-            else:
-                fields[field.name] = np.concatenate(values)
-        return Negatives(**fields)
 
 
 def _users_and_items(users: Any, items: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +150,7 @@ class Miner:
 
     def mine(self, users: Any = None, positives: Any = None, *, times: Any = None, queries: Any = None, segments: Any = None,
              keys: Any = None, k: int | None = None, round: int | None = None, version: int | None = None,
-             stale: str = "error") -> Negatives:
+             stale: str = "error", out: str = "numpy") -> Negatives:
         """Negatives for a batch of B rows, in their order.
 
         users: integers [B], row numbers of the users. May be left out where the Miner knows no users.
@@ -234,13 +169,15 @@ class Miner:
         version: that of the items that the batch counts on, as of the model that made its queries; None: any. Where the Miner's is another
             one, stale="error" raises StaleError before anything is mined; stale="warn" mines with the items that there are, warns
             (StaleWarning) and counts (`stale_batches`). `Negatives.version` says which it was.
+        out: "numpy", or "torch" for Negatives of tensors of the CPU, over the same memory (`Negatives.to_torch`). What the batch came as
+            decides nothing.
 
         Raises InputError, before anything is mined, for wrong types, shapes, devices and numbers out of range; ForkError; OutOfMemory."""
-        return self._mine(None, users, positives, times, queries, segments, keys, k, round, version, stale)
+        return self._mine(None, users, positives, times, queries, segments, keys, k, round, version, stale, out)
 
     def _mine(self, stop: Any, users: Any = None, positives: Any = None, times: Any = None, queries: Any = None, segments: Any = None,
               keys: Any = None, k: int | None = None, round: int | None = None, version: int | None = None,
-              stale: str = "error") -> Negatives:
+              stale: str = "error", out: str = "numpy") -> Negatives:
         """mine, which a StopFlag of another thread can end with Cancelled."""
         if users is not None:
             users = integers(users, "users", 0, MOST_INDEX, np.uint32)
@@ -262,6 +199,8 @@ class Miner:
             segments = [str(segment) for segment in segments]
         if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= 65535):
             raise ConfigError(f"k: {k!r} is out of range; a whole number from 1 on, or None for the recipe's")
+        if out not in ("numpy", "torch"):
+            raise ConfigError(f"out: {out!r} is not one of numpy, torch")
         if stale not in ("error", "warn"):
             raise ConfigError(f"stale: {stale!r} is not one of error, warn")
         if version is not None:
@@ -273,7 +212,7 @@ class Miner:
             with self._lock:
                 self._stale_batches += 1
             warnings.warn(f"a batch of version {version} was mined with items of version {mined.version}", StaleWarning, stacklevel=3)
-        return mined
+        return mined.to_torch() if out == "torch" else mined
 
     def update_items(self, items: Any = None, *, users: Any = None, item_ids: Any = None, user_ids: Any = None,
                      features: Mapping[str, Any] | None = None, version: int | None = None,
@@ -342,6 +281,7 @@ class Miner:
         model's own. Raises InputError, ConfigError for negatives of several rounds, and with vectors StaleError for those of other items
         than the Miner has."""
         offsets, values = positives_of(positives, len(negatives))
+        negatives = negatives.to_numpy()
         if negatives.round is None or vectors and negatives.version is None:
             raise ConfigError("negatives: are of several rounds or versions; synthesize what one call of mine() gave")
         positive, coefficient, vector = self._miner.synthesize(negatives.round, negatives.version if vectors else None, negatives.key,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import ConfigError
-from ._miner import FILL_CODES, Negatives
+from ._negatives import FILL_CODES, Negatives
 
 FORMATS = ("triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list")
 

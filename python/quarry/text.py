@@ -7,7 +7,8 @@ from typing import Any, Sequence
 import numpy as np
 
 from ._errors import ConfigError, InputError
-from ._miner import Miner, Negatives
+from ._miner import Miner
+from ._negatives import Negatives
 from ._text_output import TextNegatives, check_format, check_names, describe
 from ._text_recipe import Bounds, Table, rank_filters, recipe_text, score_filters, table_filters, window
 from ._text_scores import cross_scores, first_of_each, ids_of_texts, pair_table
