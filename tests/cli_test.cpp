@@ -159,6 +159,9 @@ TEST_F(CliTest, RecipesAreListedAndShown) {
   expect({"recipes", "list"}, 0, "balanced");
   expect({"recipes", "show", "balanced"}, 0, "[[branch]]");
   expect({"recipes", "show", "unbalanced"}, 2, "known are");
+  expect({"recipes"}, 0, "by batches alone (quarry.Miner of Python, Miner::mine_batch):");
+  expect({"recipes", "show", "mns"}, 0, "quarry.Miner(items, \"mns\")");
+  expect({"recipes", "show", "bns"}, 0, "not run by the miner");
   const Result r = run({"recipes", "list", "--json"});
   ASSERT_EQ(r.code, 0);
   EXPECT_GT(Json::parse(r.out).size(), 5u);

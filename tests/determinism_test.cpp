@@ -207,7 +207,7 @@ TEST(Executions, TheFewCoverEveryPairOfSettings) {
 std::vector<std::string> runnable() {
   std::vector<std::string> names;
   for (const NamedRecipe& recipe : named_recipes()) {
-    if (!recipe.toml.empty()) names.push_back(recipe.name);
+    if (recipe.over_tables()) names.push_back(recipe.name);
   }
   return names;
 }

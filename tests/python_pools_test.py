@@ -4,6 +4,8 @@
   tests/python_pools_test.py [PROGRAM]     PROGRAM: what makes the data; default: the one in the package
 
 Run it with a Python that has the package (tools/check_python makes one); else it ends with 77, which means skipped."""
+import json
+
 from python_package import main, or_skip, run
 
 with or_skip():
@@ -160,6 +162,148 @@ class PoolsTest(TrainingWorld):
             miner.synthesize(mined, lists[:59])
         with self.assertRaises(quarry.ConfigError):
             miner.synthesize(quarry.Negatives.concatenate([mined, miner.mine(np.arange(60), lists, k=5, round=9)]), lists * 2)
+
+    # --- the named recipes of batches -------------------------------------------------------------
+    def positives_by_the_named_rules(self):
+        """Of each user, by the rules that named recipes share: purchase, like, rating>=4, click & dwell>=30."""
+        kinds = {}
+        for event in self.log:
+            kinds.setdefault((int(event["user"]), int(event["item"])), []).append((event["kind"], float(event["value"] or "nan")))
+        found = [set() for _ in self.users]
+        for (user, item), events in kinds.items():
+            names = {kind for kind, _ in events}
+            if names & {"purchase", "like"} or any(kind == "rating" and value >= 4 for kind, value in events) or \
+                    "click" in names and any(kind == "dwell" and value >= 30 for kind, value in events):
+                found[user].add(item)
+        return found
+
+    def rows(self, count, seed):
+        random = np.random.default_rng(seed)
+        return random.integers(0, 200, count), [random.integers(0, 600, random.integers(1, 4)).tolist() for _ in range(count)]
+
+    def allowed(self, positives, users, lists, row):
+        """All items that the row may have, and those of them that are in the batch."""
+        free = set(range(600)) - positives[users[row]] - set(lists[row])
+        return free, free & {item for one in lists for item in one}
+
+    def test_mixed_negative_sampling(self):
+        positives = self.positives_by_the_named_rules()
+        users, lists = self.rows(40, 11)
+        sizes = ["k=132", "branch.in-batch.count=100", "branch.uniform.count=32"]
+        miner = self.miner("mns", overrides=sizes)
+        self.assertEqual(miner.branches, ["in-batch", "uniform"])
+        got = miner.mine(users, lists)
+        for r in range(len(users)):
+            free, shared = self.allowed(positives, users, lists, r)
+            own, drawn = (got.item[r][got.branch[r] == branch].tolist() for branch in (0, 1))
+            self.assertEqual((sorted(own), len(drawn), len(set(drawn))), (sorted(shared), 32, 32))  # the whole batch, and no more for a small one
+            self.assertTrue(set(drawn) <= free - shared)
+            self.assertEqual(int(got.count[r]), len(shared) + 32)
+        few = self.miner("mns", overrides=["k=17", "branch.in-batch.count=10", "branch.uniform.count=7"]).mine(users, lists)
+        self.assertEqual((few.branch == 0).sum(axis=1).tolist(), [10] * 40)
+        # Uniform draws are uniform: one user, whose rows differ by their keys alone.
+        many = miner.mine([3] * 2000, [[r % 30] for r in range(2000)], keys=np.arange(2000))
+        expected, counts = np.zeros(600), np.zeros(600)
+        for r in range(2000):
+            free = set(range(600)) - positives[3] - {r % 30}
+            left = sorted(free - set(range(30)))
+            expected[left] += 32 / len(left)
+            counts[many.item[r][many.branch[r] == 1]] += 1
+        there = expected > 0
+        self.assertEqual(counts[~there].sum(), 0)
+        chi = float(((counts - expected)[there] ** 2 / expected[there]).sum())  # without replacement it is less
+        self.assertLess(chi, there.sum() + 6 * np.sqrt(2 * there.sum()))
+        self.assertGreater(chi, there.sum() / 2)
+        # As it is: more slots than the catalogue has items, which all come.
+        whole = self.miner("mns").mine(users[:3], lists[:3])
+        self.assertEqual(whole.k, 9216)
+        for r in range(3):
+            self.assertEqual(sorted(whole.item[r][:whole.count[r]].tolist()), sorted(self.allowed(positives, users, lists, r)[0]))
+
+    def test_log_probabilities_of_the_mixture(self):
+        positives = self.positives_by_the_named_rules()
+        counts = np.array([sum(item in one for one in positives) for item in range(600)])
+        users, lists = self.rows(40, 12)
+        miner = self.miner("mns", overrides=["k=132", "branch.in-batch.count=100", "branch.uniform.count=32"])
+        np.testing.assert_array_equal(miner.popularity, counts)
+        got = miner.mine(users, lists)
+
+        def wanted(item, batch=40, uniform=32):
+            return np.log((batch * counts[item] / counts.sum() + uniform / 600) / (batch + uniform))
+
+        found = miner.mixed_logq(got)
+        for r in range(40):
+            for slot, item in enumerate(got.item[r].tolist()):
+                if item < 0:
+                    self.assertTrue(np.isnan(found[r, slot]))
+                else:
+                    self.assertAlmostEqual(found[r, slot], wanted(item), places=12)
+        own = np.array([row[0] for row in lists])
+        np.testing.assert_allclose(miner.mixed_logq(got, own), wanted(own), rtol=1e-12)
+        np.testing.assert_allclose(miner.mixed_logq(got, own[:, None], batch=90), wanted(own, 90)[:, None], rtol=1e-12)
+        # A branch of one source alone is its own mixture.
+        shared = self.miner(SHARED % ('"batch"', '"top"'))
+        share = shared.popularity[own] / shared.popularity.sum()
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(shared.mixed_logq(shared.mine(users, lists), own), np.log(share), rtol=1e-12)
+        random = self.miner("random")
+        np.testing.assert_allclose(random.mixed_logq(random.mine(users, lists)), -np.log(600), rtol=1e-12)
+        hard = self.miner("naive")
+        for call, words, kind in ((lambda: hard.mixed_logq(hard.mine(users)), "no branch.*mns", quarry.ConfigError),
+                                  (lambda: miner.mixed_logq(got, own[:9]), "shape", quarry.InputError),
+                                  (lambda: miner.mixed_logq(got, own * 0.5), "whole numbers", quarry.InputError),
+                                  (lambda: miner.mixed_logq(got, own + 600), "600 items", quarry.InputError),
+                                  (lambda: miner.mixed_logq(got, batch=0.5), "batch: 0.5", quarry.InputError)):
+            with self.assertRaisesRegex(kind, words):
+                call()
+        silent = quarry.Miner(self.items, "mns", users=self.users, allow_inert=True,
+                              overrides=["k=20", "branch.in-batch.count=10", "branch.uniform.count=10"])
+        with self.assertRaisesRegex(quarry.ConfigError, "no event is positive"):
+            silent.mixed_logq(silent.mine(users, lists))
+
+    def test_static_hard_and_in_batch_negatives(self):
+        positives = self.positives_by_the_named_rules()
+        users, lists = self.rows(90, 13)
+        miner = self.miner("star")
+        self.assertEqual((miner.k, miner.branches), (40, ["hard", "in-batch"]))
+        got = miner.mine(users, lists)
+        scores = self.users.astype(np.float64) @ self.items.astype(np.float64).T
+        mixed = 0
+        for r in range(90):
+            free, shared = self.allowed(positives, users, lists, r)
+            best = set(sorted(free, key=lambda item: (-scores[users[r], item], item))[:200])
+            hard, own = (set(got.item[r][got.branch[r] == branch].tolist()) for branch in (0, 1))
+            self.assertEqual((len(hard), len(own), int(got.count[r])), (20, 20, 40))
+            self.assertTrue(hard <= best and own <= shared - hard)
+            chance = [20 / 200 * (item in best) + 20 / len(shared) * (item in shared) for item in got.item[r].tolist()]
+            np.testing.assert_allclose(got.logq[r], np.log(chance), atol=1e-4)
+            mixed += len(own & best)
+        self.assertGreater(mixed, 100)  # of both
+        small = miner.mine([3, 4], [[5], [6]])  # which makes short rows, and no harder ones
+        for r, (user, other) in enumerate(((3, 6), (4, 5))):
+            self.assertEqual(small.item[r][small.branch[r] == 1].tolist(), [other] if other not in small.item[r][:20] and other not in positives[user] else [])
+            self.assertEqual(int((small.branch[r] == 0).sum()), 20)
+        self.assert_other(got, self.miner("star", round=1).mine(users, lists))
+
+    def test_named_recipes_of_batches_are_told_from_others(self):
+        self.assertLessEqual({"mns", "star", "ance"}, set(quarry.recipes()))
+        listed = run("recipes").stdout
+        together, batches = listed.split("by batches alone (quarry.Miner of Python, Miner::mine_batch):")
+        batches, nowhere = batches.split("known, but not run")
+        for name in ("mns", "star"):
+            self.assertIn(f"\n{name} ", batches)
+            self.assertNotIn(f"\n{name} ", together + nowhere)
+            self.assertIn("#", run("recipes", "show", name).stdout.splitlines()[0])
+            with open("shown.toml", "w", encoding="utf-8") as file:
+                file.write(run("recipes", "show", name).stdout)
+            users, lists = self.rows(30, 14)
+            self.assert_same(self.miner("./shown.toml").mine(users, lists), self.miner(name).mine(users, lists))
+            for verb, more in (("mine", ("--out", "never")), ("plan", ()), ("bench", ())):
+                done = run(verb, "--items", "data/items.npy", "--users", "data/users.npy", "--events", "data/events.csv", "--recipe", name, *more, ok=(2,))
+                self.assertIn("which a run over a table does not have; mine by batches (quarry.Miner of Python, Miner::mine_batch)", done.stderr)
+        facts = {one["name"]: one for one in json.loads(run("recipes", "--json").stdout)}
+        self.assertEqual([facts[name]["runs"] for name in ("mns", "balanced", "bns")], [True, True, False])
+        self.assertEqual([facts[name]["over_tables"] for name in ("mns", "balanced", "bns")], [False, True, False])
 
     def test_runs_over_tables_have_no_batches(self):
         for kind in ('"batch"', '{ kind = "queue", depth = 9 }'):

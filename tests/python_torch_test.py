@@ -207,6 +207,9 @@ class TorchTest(TrainingWorld):
             a, b = (miner.synthesize(one, positives, vectors=vectors) for one in (got, wanted))
             for name in ("positive", "coefficient", "vector"):
                 np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        mixed = self.miner("mns", overrides=["k=20", "branch.in-batch.count=10", "branch.uniform.count=10"])
+        tensors = mixed.mine(users, positives, out="torch")
+        np.testing.assert_array_equal(mixed.mixed_logq(tensors, positives), mixed.mixed_logq(mixed.mine(*self.batch), self.batch[1]))
         score = (self.items[np.maximum(wanted.item, 0)] * self.users[self.batch[0]][:, None]).sum(axis=2)
         of_tensors, of_arrays = (quarry.torch.sampled_softmax_loss(torch.zeros(150), torch.from_numpy(score), logq=one.logq, count=one.count)
                                  for one in (got, wanted))

@@ -226,21 +226,28 @@ TEST(Recipe, TheDocumentationShowsTheExampleOfTheTest) {
 }
 
 TEST(Recipe, EveryNamedRecipeIsValidAtManyRoundsOrSaysWhyNot) {
-  std::size_t runnable = 0;
+  std::size_t runnable = 0, by_batches = 0;
   for (const NamedRecipe& named : named_recipes()) {
     EXPECT_FALSE(named.summary.empty() || named.source.empty()) << named.name;
-    EXPECT_NE(named.toml.empty(), named.why_not.empty()) << named.name;
+    EXPECT_FALSE(named.toml.empty() && named.why_not.empty()) << named.name;
+    EXPECT_EQ(named.over_tables(), named.why_not.empty()) << named.name;
     if (named.toml.empty()) continue;
     ++runnable;
+    by_batches += named.by_batches() ? 1 : 0;
     for (const std::uint32_t round : {0u, 1u, 5u, 6u, 12u, 100u}) {
       const Recipe r = parse_recipe(named.toml, named.name, round);
       EXPECT_EQ(r.name, named.name);
       EXPECT_TRUE(r.warnings.empty()) << named.name;
       EXPECT_EQ(r.safety.at(0).type, FilterType::kPositives) << named.name;
       EXPECT_EQ(fields(r), fields(load_recipe(named.name, round))) << named.name;
+      const bool shared =
+          std::any_of(r.branches.begin(), r.branches.end(),
+                      [](const BranchSpec& branch) { return is_shared(branch.source.kind); });
+      EXPECT_EQ(named.by_batches(), shared) << named.name;
     }
   }
-  EXPECT_GE(runnable, 28u);
+  EXPECT_GE(runnable, 30u);
+  EXPECT_EQ(by_batches, 2u);
 }
 
 TEST(Recipe, OverriddenTextParsesToTheSameRecipe) {

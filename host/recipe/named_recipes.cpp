@@ -23,6 +23,17 @@ NamedRecipe runnable(const char* name, const char* summary, const char* source, 
   return {name, summary, source, toml + head + kEvents + branches, ""};
 }
 
+/// A method whose negatives are, in part, those of the other rows of a training batch.
+NamedRecipe by_batches(const char* name, const char* summary, const char* source, const char* head,
+                       const char* branches) {
+  NamedRecipe recipe = runnable(name, summary, source, head, branches);
+  recipe.why_not =
+      "takes negatives from the rows of a training batch, which a run over a table does not have; "
+      "mine by batches: quarry.Miner(items, \"" +
+      recipe.name + "\") of Python, Miner::mine_batch";
+  return recipe;
+}
+
 NamedRecipe not_run(const char* name, const char* summary, const char* source,
                     const char* why_not) {
   return {name, summary, source, "", why_not};
@@ -124,12 +135,23 @@ name = "hard"
 source = { kind = "topk", pool = 200 }
 select = "sample"             # refresh every 5,000 to 10,000 batches, with a new model tag
 )toml"));
-  out.push_back(not_run(
-      "star", "static top-200 of a warm-up model, 1:1 with in-batch negatives",
-      "STAR, Zhan et al., SIGIR 2021",
-      "half of its negatives are those of the other rows of a training batch, which a run over a "
-      "table does not have; in a training loop a branch of source `batch` beside that of `ance` "
-      "does it"));
+  out.push_back(
+      by_batches("star", "static top-200 of a warm-up model, 1:1 with in-batch negatives",
+                 "STAR, Zhan et al., SIGIR 2021",
+                 "k = 40\nbackfill = []                 # a small batch makes short rows\n",
+                 R"toml(
+[[branch]]                    # of the warm-up model: leave its vectors as they are
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 200 }
+select = "sample"
+
+[[branch]]                    # positives of the batch's other rows
+name = "in-batch"
+share = 0.5
+source = "batch"
+select = "sample"
+)toml"));
   out.push_back(runnable("adore", "the best 200 for the current query vectors, items frozen",
                          "ADORE, Zhan et al., SIGIR 2021", "k = 200\n", R"toml(
 [[branch]]                    # per batch through the library, with the batch's own query vectors
@@ -157,7 +179,7 @@ select = "sample"
       "tas-b", "batches of one query cluster, pairs balanced over teacher margins",
       "TAS-Balanced, Hofstaetter et al., SIGIR 2021",
       "it composes batches by query cluster, which belongs to the training loop; their in-batch "
-      "negatives are the source `batch`"));
+      "negatives are the source `batch`, as in `star`"));
 }
 
 void add_industry(std::vector<NamedRecipe>& out) {
@@ -192,12 +214,22 @@ source = { kind = "run", table = "ppr" }    # personalised PageRank of the query
 filters = [{ kind = "rank", window = [2000, 5000], of = "raw" }]
 select = "sample"
 )toml"));
-  out.push_back(not_run(
+  out.push_back(by_batches(
       "mns", "in-batch negatives and 8,192 uniform ones, corrected for the mixture",
       "Mixed negative sampling, Yang et al., WWW 2020",
-      "it mixes in-batch negatives, which a run over a table does not have; in a training loop "
-      "branches of the sources `batch` and `uniform` do it, and the uniform part alone is "
-      "`random` with k=8192"));
+      "k = 9216\nbackfill = []                 # a small batch makes short rows\n", R"toml(
+# Correct the loss with Miner.mixed_logq: logq knows this batch alone.
+[[branch]]                    # positives of the batch's other rows, all of them up to 1,024
+name = "in-batch"
+count = 1024
+source = "batch"
+select = "sample"
+
+[[branch]]
+name = "uniform"
+count = 8192                  # the paper shares them within a batch
+source = "uniform"
+)toml"));
 }
 
 void add_collaborative_filtering(std::vector<NamedRecipe>& out) {

@@ -174,8 +174,11 @@ struct NamedRecipe {
   std::string name;
   std::string summary;
   std::string source;   ///< paper or system
-  std::string toml;     ///< empty if the miner does not run it
-  std::string why_not;  ///< the reason then
+  std::string toml;     ///< empty if the miner runs it nowhere
+  std::string why_not;  ///< why it does not run over a table of rows; empty if it does
+  bool over_tables() const { return why_not.empty(); }
+  /// In a training loop alone: by quarry.Miner of Python, Miner::mine_batch.
+  bool by_batches() const { return !toml.empty() && !why_not.empty(); }
 };
 /// Every named recipe in the order of the documentation.
 const std::vector<NamedRecipe>& named_recipes();

@@ -411,6 +411,24 @@ void set_queue(BoundMiner& miner, const InColumn<std::uint64_t>& offsets,
   miner.set_queue(rows);
 }
 
+std::vector<std::uint32_t> branches_from(const BoundMiner& miner, const std::string& source) {
+  const SourceKind kind = source == "batch" ? SourceKind::kBatch : SourceKind::kUniform;
+  const auto recipe = miner.edition()->recipe_at(miner.round());
+  std::vector<std::uint32_t> places;
+  for (std::uint32_t b = 0; b < recipe->branches.size(); ++b)
+    if (recipe->branches[b].source.kind == kind) places.push_back(b);
+  return places;
+}
+
+nb::object popularity_of(const BoundMiner& miner) {
+  const std::shared_ptr<Edition> edition = miner.edition();
+  const std::vector<std::uint32_t>& counts = edition->loaded().inputs.snapshot->popularity;
+  OutColumn<std::uint32_t> out;
+  out.allocate(counts.size());
+  std::copy(counts.begin(), counts.end(), out.data());
+  return out.to_numpy({counts.size()});
+}
+
 void bind_miner(nb::module_& m) {
   nb::class_<StopFlag>(m, "StopFlag", "Ends batches and updates of other threads.")
       .def(nb::init<>())
@@ -473,6 +491,9 @@ void bind_miner(nb::module_& m) {
       .def_prop_ro("round", &BoundMiner::round)
       .def_prop_ro("branches",
                    [](const BoundMiner& b) { return b.edition()->first().branch_names(); })
+      .def("branches_from", &branches_from, "source"_a,
+           "Places of the branches whose source is `batch` or `uniform`.")
+      .def("popularity", &popularity_of, "uint32 [items]: users to whom an item is positive.")
       .def_prop_ro("strata",
                    [](const BoundMiner& b) { return b.edition()->first().stratum_names(); })
       .def_prop_ro("promise", [](const BoundMiner& b) { return b.edition()->first().promise(); })

@@ -11,9 +11,10 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, Union
 import numpy as np
 
 from . import _quarry
-from ._convert import (MOST_INDEX, NO_TIME, columns_of, flaw_of, ids_of, in_place, integers, is_path, numbers, path_text, positives as
+from ._convert import (MOST_INDEX, NO_TIME, columns_of, flaw_of, host_array, ids_of, in_place, integers, is_path, numbers, path_text, positives as
                        positives_of, put_features, put_table)
 from ._errors import ConfigError, InputError, StaleWarning
+from ._logq import logq_of_items
 from ._negatives import Negatives
 from ._prefetch import Prefetcher
 from ._synthetic import Synthetic
@@ -270,6 +271,26 @@ class Miner:
             concurrent.futures.wait([done])
             raise
 
+    def mixed_logq(self, negatives: Negatives, items: Any = None, *, batch: int | None = None) -> np.ndarray:
+        """quarry.mixed_logq of what this Miner mined with branches of the sources `batch` and `uniform`, as of the recipe `mns`: float64 of the
+        shape of the items, NaN in empty slots. An item's share of the positives is its part of `popularity`, so the Miner needs events. It is the
+        probability in one draw, so correct positives too: sampled_softmax_loss(..., logq=miner.mixed_logq(negatives),
+        positive_logq=miner.mixed_logq(negatives, positives)).
+
+        items: whole numbers [B] or [B, n], -1 for none: of these, such as the rows' positives; None: of `negatives.item`. batch: positives in
+        the batch; None: one for each row. Raises ConfigError where the recipe has neither source, or no event is positive; InputError."""
+        sources = {source: self._miner.branches_from(source) for source in ("batch", "uniform")}
+        if not sources["batch"] and not sources["uniform"]:
+            raise ConfigError("mixed_logq: no branch of the recipe has the source batch or uniform; the recipe mns has both")
+        popularity = self.popularity
+        if not popularity.any():
+            raise ConfigError("mixed_logq: no event is positive, so that no item's share of the positives is known: give the Miner events=, or "
+                              "call quarry.mixed_logq with shares of your own")
+        rows = len(negatives) if batch is None else batch
+        own = negatives.to_numpy()
+        return logq_of_items(own.item if items is None else host_array(items, "items"), own.branch, sources["uniform"],
+                             rows if sources["batch"] else 0, popularity)
+
     def synthesize(self, negatives: Negatives, positives: Any, *, vectors: bool = False) -> Synthetic:
         """Synthetic negatives by interpolation: each negative moved toward a positive of its row, coefficient * positive + (1 - coefficient) *
         negative, as positive mixing of Huang et al., "MixGCF: an improved training method for graph neural network-based recommender
@@ -350,6 +371,11 @@ class Miner:
             raise InputError("queue: must be (offsets, items), two integer arrays")
         self._miner.set_queue(integers(rows[0], "queue[0] (offsets)", 0, 2**63 - 1, np.uint64),
                               integers(rows[1], "queue[1] (items)", 0, MOST_INDEX, np.uint32))
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """uint32 [num_items]: how many users each item is positive for up to `as_of`; a copy. All 0 without events."""
+        return np.asarray(self._miner.popularity())
 
     @property
     def version(self) -> int:

@@ -31,11 +31,11 @@ void add_numbered(std::vector<GoldenCase>& out, const char* what, GoldenKind kin
   }
 }
 
-/// Every recipe that the miner runs, over catalogues and rows around the widths of warps.
+/// Every recipe that runs over tables, over catalogues and rows around the widths of warps.
 void add_recipes(std::vector<GoldenCase>& out) {
   std::uint32_t number = 0;
   for (const NamedRecipe& recipe : named_recipes()) {
-    if (recipe.toml.empty()) continue;
+    if (!recipe.over_tables()) continue;
     number += 1;
     std::uint32_t variant = 0;
     for (const std::uint32_t items : {31u, 32u, 33u, 65u, 129u, 300u}) {

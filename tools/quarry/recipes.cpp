@@ -25,7 +25,13 @@ Json recipe_json(const NamedRecipe& recipe) {
           {"summary", recipe.summary},
           {"source", recipe.source},
           {"runs", !recipe.toml.empty()},
+          {"over_tables", recipe.over_tables()},
           {"why_not", recipe.why_not}};
+}
+
+void print_recipe(const NamedRecipe& recipe, std::size_t width) {
+  fmt::print("{:<{}}  {}{}\n", recipe.name, width, recipe.summary,
+             recipe.source.empty() ? "" : "  [" + recipe.source + "]");
 }
 
 int list_recipes(bool json) {
@@ -39,9 +45,11 @@ int list_recipes(bool json) {
   std::size_t width = 0;
   for (const NamedRecipe& recipe : recipes) width = std::max(width, recipe.name.size());
   for (const NamedRecipe& recipe : recipes) {
-    if (recipe.toml.empty()) continue;
-    fmt::print("{:<{}}  {}{}\n", recipe.name, width, recipe.summary,
-               recipe.source.empty() ? "" : "  [" + recipe.source + "]");
+    if (recipe.over_tables()) print_recipe(recipe, width);
+  }
+  fmt::print("\nby batches alone (quarry.Miner of Python, Miner::mine_batch):\n");
+  for (const NamedRecipe& recipe : recipes) {
+    if (recipe.by_batches()) print_recipe(recipe, width);
   }
   bool heading = false;
   for (const NamedRecipe& recipe : recipes) {
@@ -67,6 +75,7 @@ int show_recipe(const std::string& name, bool json) {
                  recipe.why_not);
       return 0;
     }
+    if (recipe.by_batches()) fmt::print("# {}\n", recipe.why_not);
     std::fputs(recipe.toml.c_str(), stdout);
     if (recipe.toml.back() != '\n') std::puts("");
     return 0;
