@@ -171,6 +171,11 @@ TEST(BadInput, Npy) {
        "a.npz",
        npy_bytes(good, kFour),
        {"'.npz'", ".npy, .fbin and .safetensors", "numpy.save"}},
+      {"Parquet",
+       "a.parquet",
+       "PAR1",
+       {".parquet is not read", "quarry convert embeddings ", "a.parquet ", "a.npy ("}},
+      {"Arrow", "a.b.IPC", "ARROW1", {".ipc is not read", "a.b.IPC ", "a.b.npy ("}},
       {"no extension", "embeddings", npy_bytes(good, kFour), {"''", "numpy.save"}},
   };
   const auto header = [&](const std::string& text) { return npy_bytes(text, kFour); };

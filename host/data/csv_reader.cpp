@@ -344,6 +344,14 @@ std::unique_ptr<TableReader> open_table(const std::string& path) {
     throw_input_error(
         path, ": compressed tables (.gz) are not supported; unpack the file first with gunzip");
   }
+  if (is_arrow_extension(extension)) {
+    throw_input_error(path, ": ", extension,
+                      " is not read as it is. Convert it: quarry convert "
+                      "events|catalogue|rows|pairs ",
+                      path, " ", with_extension(path, ".csv"),
+                      " (of the Python package, python -m quarry convert; --help says how columns "
+                      "are named)");
+  }
   throw_input_error(path, ": extension ", shown(extension),
                     " is not supported; allowed are .csv (commas) and .tsv, .inter, .item, .user "
                     "(tabs). Convert or "

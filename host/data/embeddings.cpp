@@ -65,6 +65,13 @@ TableLayout parse_fbin(std::span<const std::byte> file, const std::string& path)
 Embeddings Embeddings::open(const std::string& path, const std::string& tensor) {
   const std::string extension = extension_of(path);
   const bool named_tensors = extension == ".safetensors";
+  if (is_arrow_extension(extension)) {
+    throw_input_error(path, ": ", extension,
+                      " is not read as it is. Convert it: quarry convert embeddings ", path, " ",
+                      with_extension(path, ".npy"),
+                      " (of the Python package, python -m quarry convert; --help says how columns "
+                      "and ids are named)");
+  }
   if (!named_tensors && extension != ".npy" && extension != ".fbin") {
     throw_input_error(
         path, ": extension ", shown(extension),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -104,6 +105,15 @@ std::string extension_of(const std::string& path) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   });
   return extension;
+}
+
+bool is_arrow_extension(const std::string& extension) {
+  constexpr std::array kKnown = {".parquet", ".pq", ".arrow", ".arrows", ".ipc", ".feather"};
+  return std::find(kKnown.begin(), kKnown.end(), extension) != kKnown.end();
+}
+
+std::string with_extension(const std::string& path, const char* extension) {
+  return path.substr(0, path.size() - extension_of(path).size()) + extension;
 }
 
 }  // namespace quarry

@@ -52,4 +52,10 @@ class MappedFile {
 /// Extension of the file name with its dot, in lower case: ".npy"; "" if there is none.
 std::string extension_of(const std::string& path);
 
+/// Of Parquet, Arrow and Feather, which the Python package converts: `quarry convert`.
+bool is_arrow_extension(const std::string& extension);
+
+/// The path with another extension.
+std::string with_extension(const std::string& path, const char* extension);
+
 }  // namespace quarry

@@ -93,14 +93,29 @@ def run(arguments: list[str]) -> str:
     return f"{out}: {({'events': events, 'rows': rows, 'pairs': pairs, 'catalogue': catalogue}[form])(sources, out, **given)} rows"
 
 
+_CODES = ((ConfigError, 2), (InputError, 3), (IoError, 5), (MemoryError, 6), (Error, 1), (ImportError, 2))
+
+
+def _failed(who: str, error: BaseException) -> int:
+    print(f"{who}: {str(error) or type(error).__name__}", file=sys.stderr)
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def converted_or_exit(arguments: list[str]) -> list[str]:
+    """The program's arguments with what is Parquet or Arrow among them converted; ends the process with an exit code where that fails."""
+    from .arguments import converted
+    try:
+        return converted(arguments)
+    except (Error, ImportError, MemoryError) as error:
+        sys.exit(_failed(f"quarry {arguments[0]}", error))
+
+
 def main(arguments: list[str]) -> int:
     """Exit code."""
-    codes = ((ConfigError, 2), (InputError, 3), (IoError, 5), (MemoryError, 6), (Error, 1), (ImportError, 2))
     try:
         told = run(arguments)
     except (Error, ImportError, MemoryError) as error:
-        print(f"quarry convert: {error or type(error).__name__}", file=sys.stderr)
-        return next(code for kind, code in codes if isinstance(error, kind))
+        return _failed("quarry convert", error)
     try:
         print(told, flush=True)
     except OSError as error:  # a pipe whose reader left, a full disk

@@ -78,8 +78,20 @@ def catalogue(sources: Any, out: Any, *, columns: dict[str, str] | None = None, 
     return _convert(_CATALOGUE, sources, out, columns, time_unit, overwrite, attributes=True, drop=drop)
 
 
+def ids(sources: Any, out: Any, *, column: str, overwrite: bool = False) -> int:
+    """A column of ids, as `events`, under its own name."""
+    return _convert((Column(column, True, _id),), sources, out, None, "s", overwrite)
+
+
+def under_own_names(kind: str, sources: Any, out: Any, columns: dict[str, str], time_unit: str) -> int:
+    """events, rows, pairs or catalogue whose header has the names of the sources: `columns` says which they are, as the program's own flags
+    do, and are told to it again. What is there already is replaced."""
+    known = {"events": _EVENTS, "rows": _ROWS, "pairs": _PAIRS, "catalogue": _CATALOGUE}[kind]
+    return _convert(known, sources, out, columns, time_unit, True, attributes=kind == "catalogue", own_names=True)
+
+
 def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, str] | None, unit: str, overwrite: bool,
-             attributes: bool = False, drop: Sequence[str] = ()) -> int:
+             attributes: bool = False, drop: Sequence[str] = (), own_names: bool = False) -> int:
     path = target(out, overwrite, (".csv", ".tsv"))
     if unit not in UNITS:
         raise ConfigError(f"time_unit: {unit!r} is not one of {', '.join(UNITS)}")
@@ -99,7 +111,7 @@ def _convert(known: Sequence[Column], sources: Any, out: Any, mapped: dict[str, 
                 raise ConfigError(f"drop: {files[0]} has no column {name!r}; it has {', '.join(first.schema.names)}")
         taken = {source for source, _, _ in chosen}
         chosen += [(name, name, _label(False)) for name in first.schema.names if name not in taken and name not in drop]
-    names = [name for _, name, _ in chosen]
+    names = [source if own_names else name for source, name, _ in chosen]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"columns: two columns would be called {twice!r}; drop or rename one")
