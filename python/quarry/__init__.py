@@ -1,5 +1,6 @@
 """Hard-negative mining. docs/python.md of the project is the guide; every class and function says shapes, dtypes and errors."""
 import os as _os
+import typing as _typing
 
 import numpy as _numpy  # before the environment is another: it brings a BLAS of its own
 
@@ -25,12 +26,17 @@ __all__ = ["Cancelled", "ConfigError", "DeviceError", "Error", "FILL_CODES", "Fo
            "program", "recipes", "set_num_threads"]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module 'quarry' has no attribute {name!r}")
-    import importlib
-    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
-    return getattr(module, name) if _LATER[name] else module
+if _typing.TYPE_CHECKING:
+    from . import arrow as arrow, convert as convert, text as text
+    from ._mlflow import log_to_mlflow
+    from .text import mine_hard_negatives
+else:
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module 'quarry' has no attribute {name!r}")
+        import importlib
+        module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+        return getattr(module, name) if _LATER[name] else module
 
 
 def set_num_threads(threads: int) -> None:

@@ -6,7 +6,7 @@ import datetime
 import os
 import threading
 import warnings
-from typing import Any, Callable, Iterable, Mapping, Sequence, Union
+from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, Union, overload
 
 import numpy as np
 
@@ -215,6 +215,13 @@ class Miner:
             warnings.warn(f"a batch of version {version} was mined with items of version {mined.version}", StaleWarning, stacklevel=3)
         return mined.to_torch() if out == "torch" else mined
 
+    @overload
+    def update_items(self, items: Any = None, *, users: Any = None, item_ids: Any = None, user_ids: Any = None,
+                     features: Mapping[str, Any] | None = None, version: int | None = None, wait: Literal[True] = True) -> int: ...
+    @overload
+    def update_items(self, items: Any = None, *, users: Any = None, item_ids: Any = None, user_ids: Any = None,
+                     features: Mapping[str, Any] | None = None, version: int | None = None, wait: Literal[False]) -> concurrent.futures.Future[int]: ...
+
     def update_items(self, items: Any = None, *, users: Any = None, item_ids: Any = None, user_ids: Any = None,
                      features: Mapping[str, Any] | None = None, version: int | None = None,
                      wait: bool = True) -> int | concurrent.futures.Future[int]:
@@ -234,6 +241,13 @@ class Miner:
         (as the Miner does, InputError for fewer rows, KeyboardInterrupt) nothing has changed. While it runs both tables are in memory with
         what is prepared of them; it takes `threads` threads, as mining does."""
         return self._update(items_update(items, users, item_ids, user_ids, features, None if version is None else _version(version)), wait)
+
+    @overload
+    def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
+                      files: Path | Sequence[Path] | None = None, wait: Literal[True] = True) -> int: ...
+    @overload
+    def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
+                      files: Path | Sequence[Path] | None = None, wait: Literal[False]) -> concurrent.futures.Future[int]: ...
 
     def update_events(self, users: Any = None, items: Any = None, times: Any = None, kinds: Any = None, values: Any = None, *,
                       files: Path | Sequence[Path] | None = None, wait: bool = True) -> int | concurrent.futures.Future[int]:

@@ -56,7 +56,7 @@ def log_to_mlflow(run_or_client: Any, version_or_set: Any, *, run_id: str | None
 
 
 def _client(run_or_client: Any, run_id: str | None) -> tuple[Any, str]:
-    info = getattr(run_or_client, "info", None)
+    info: Any = getattr(run_or_client, "info", None)
     if isinstance(run_or_client, str) or hasattr(info, "run_id"):
         found = run_or_client if isinstance(run_or_client, str) else info.run_id
         if run_id not in (None, found):
@@ -84,7 +84,7 @@ def _log_of(given: NegativeSet) -> dict[str, Any]:
     if done.returncode != 0:
         raise IoError(f"{store}: its log cannot be read: {done.stderr.strip()}")
     log = json.loads(done.stdout)
-    found = next((one for one in log["versions"] if one["version"] == given.manifest["version"]), {})
+    found: dict[str, Any] = next((one for one in log["versions"] if one["version"] == given.manifest["version"]), {})
     audits = [one for one in log["events"] if one["event"] == "audit" and one["version"] == given.manifest["version"]]
     return {"version": found, "audit": audits[-1] if audits else None}
 

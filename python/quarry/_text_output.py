@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -43,9 +43,10 @@ class TextNegatives:
         """The columns of one of the output formats, as lists; `mine_hard_negatives` says what they are. Raises ConfigError."""
         output_format, output_scores = check_format(output_format, output_scores, short_rows)
         check_names(self.anchor_column, self.positive_column, output_format, output_scores, self.negatives.k)
-        make = {"triplet": self._triplets, "n-tuple": self._tuples, "labeled-pair": self._pairs, "labeled-list": self._lists}
         if output_format == "n-tuple":
             return self._tuples(output_scores, short_rows == "keep")
+        make: dict[str, Callable[[bool], dict[str, list[Any]]]]
+        make = {"triplet": self._triplets, "labeled-pair": self._pairs, "labeled-list": self._lists}
         return make[output_format](output_scores)
 
     def to_dataset(self, output_format: str = "triplet", output_scores: bool = False, short_rows: str = "drop") -> Any:
@@ -123,7 +124,9 @@ def _plain(scores: np.ndarray) -> list[Any]:
     scores = np.asarray(scores, np.float32)
     if not np.isnan(scores).any():
         return scores.tolist()
-    return np.where(np.isnan(scores), None, scores.astype(object)).tolist()
+    values = scores.astype(object)
+    values[np.isnan(scores)] = None
+    return values.tolist()
 
 
 def check_format(output_format: str, output_scores: bool, short_rows: str) -> tuple[str, bool]:

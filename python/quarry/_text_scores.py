@@ -53,7 +53,7 @@ def _file(path: str) -> tuple[list[Any], list[Any], list[Any], str]:
 
 
 def _table(path: str, reader: Any) -> tuple[list[str], list[str], list[str]]:
-    header = next(reader, [])
+    header: list[str] = next(reader, [])
     places = [next((header.index(one) for one in names if one in header), -1) for names in _NAMES]
     if -1 in places:
         raise InputError(f"{path}: has the columns {', '.join(header)}; one each of {'; '.join(' or '.join(names) for names in _NAMES)} is needed")

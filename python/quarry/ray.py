@@ -310,7 +310,8 @@ class _Driver:
 
     def mine(self, shards: list[int], searches: list[int]) -> list[int]:
         waiting = _Waiting(shards, searches, self.plan.slices)
-        wanted, done, start = len(shards), [], time.monotonic()
+        done: list[int] = []
+        wanted, start = len(shards), time.monotonic()
         for _ in range(min(self.workers, len(shards) + len(searches))):
             self._add_actor()
         moved = said = start

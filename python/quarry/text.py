@@ -299,6 +299,6 @@ def _rescored(work: _Work, cross_encoder: Any, run: Table | None, depth: int | N
 def _best_first(negatives: Negatives, scores: np.ndarray) -> tuple[Negatives, np.ndarray]:
     """Slots of each row in the order of the candidates; empty ones stay behind."""
     order = np.lexsort((negatives.raw_rank, negatives.fill != 0), axis=-1)
-    taken = {one.name: np.take_along_axis(getattr(negatives, one.name), order, axis=1) for one in dataclasses.fields(negatives)
+    taken: dict[str, Any] = {one.name: np.take_along_axis(getattr(negatives, one.name), order, axis=1) for one in dataclasses.fields(negatives)
              if one.name != "kappa" and np.shape(getattr(negatives, one.name)) == order.shape}
     return dataclasses.replace(negatives, **taken), np.take_along_axis(scores, order, axis=1)
