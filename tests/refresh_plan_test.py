@@ -129,7 +129,8 @@ def random_sets(program, folder, sets, seed):
     compared = mined = rows = empty = whole = 0
     for number in range(sets):
         chance = random.Random(seed * 7919 + number)
-        world = Refreshed(program, os.path.join(folder, f"w{number}"), sorted(RECIPES)[(number + seed) % len(RECIPES)], seed=number % 5)
+        world = Refreshed(program, os.path.join(folder, f"w{number}"), sorted(RECIPES)[(number + seed) % len(RECIPES)], seed=number % 5,
+                          **({"--host-memory": "256K"} if number % 2 else {}))  # several stretches of rows
         if world.begin(ok=(0, USAGE)).returncode == USAGE:
             shutil.rmtree(world.folder)  # the recipe needs tables that this world does not have
             continue
@@ -173,8 +174,8 @@ def random_sets(program, folder, sets, seed):
 
 def killed(program, folder):
     """A join ended at each of its steps on disk: the store is whole, without the version or with it, and the next join makes it so; or one
-    process does, which takes over nothing that half a join has counted."""
-    world = Refreshed(program, os.path.join(folder, "k"))
+    process does, which counts nothing twice that half a join has counted."""
+    world = Refreshed(program, os.path.join(folder, "k"), **{"--host-memory": "256K"})
     world.begin()
     add_events(world, random.Random(5), world.heldout)
     world.whole(1)
