@@ -6,11 +6,17 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
 #include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <unistd.h>
+
+#include "kernels/core/buffer.h"
 #include "kernels/core/exact_math.h"
 #include "kernels/core/exact_score.h"
 #include "kernels/core/exec.h"
@@ -160,6 +166,40 @@ TEST(ExactScore, AgreesWithLongDouble) {
     EXPECT_LE(std::fabs(exact_l2_host(x.data(), y.data(), dim) - l2), (steps + 0x1p-22L) * -l2);
   }
 }
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+std::uint64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+/// Arrays of all sizes about a huge page hold what was written, apart from each other, and what is
+/// released goes back to the system however many live arrays it lay between.
+TEST(Buffer, LargeArraysAreWholeAndGoBackToTheSystem) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  std::vector<HostBuffer<std::uint8_t>> arrays;
+  for (const std::size_t bytes : {kHugePage - 1, kHugePage, kHugePage + 1, 3 * kHugePage - 4096,
+                                  3 * kHugePage + 4097, std::size_t{1}}) {
+    arrays.emplace_back(Exec{}, bytes);
+    std::memset(arrays.back().data(), static_cast<int>(arrays.size()), bytes);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(arrays.back().data()) % 64, 0u);
+  }
+  for (std::size_t i = 0; i < arrays.size(); ++i)
+    for (const std::uint8_t byte : arrays[i].span()) ASSERT_EQ(byte, i + 1);
+
+  const std::uint64_t before = resident_bytes();
+  std::vector<HostBuffer<std::uint8_t>> kept;
+  for (int i = 0; i < 64; ++i) {
+    HostBuffer<std::uint8_t> goes(Exec{}, 4 * kHugePage);
+    std::memset(goes.data(), 1, goes.size());
+    kept.emplace_back(Exec{}, std::size_t{4096});
+    std::memset(kept.back().data(), 1, kept.back().size());
+  }
+  EXPECT_LT(resident_bytes(), before + 4 * kHugePage);
+}
+#endif
 
 TEST(Order, OrderedFollowsTheFloats) {
   const float inf = std::numeric_limits<float>::infinity();

@@ -32,10 +32,12 @@ TileConfig shapes_of(std::uint32_t width) {
                                                    std::uint32_t n, std::uint32_t width,
                                                    std::int32_t* products, std::uint32_t stride) {
   const TileConfig config = shapes_of(width);
-  _tile_loadconfig(&config);
   alignas(64) std::int32_t offsets[kInt8Rows][kInt8Group];
   for (std::uint32_t r = 0; r < kInt8Rows; ++r)
     std::fill(offsets[r], offsets[r] + kInt8Group, info[r].offset);
+  // The intrinsics of GCC 12 do not say all that they read: it is to be in memory.
+  __asm__ volatile("" ::: "memory");
+  _tile_loadconfig(&config);
   const std::uint64_t product_bytes = std::uint64_t{stride} * sizeof *products;
   const std::uint32_t whole = width / kTileBytes * kTileBytes;
   for (std::uint32_t first = 0; first < n; first += 2 * kInt8Group) {
