@@ -228,7 +228,7 @@ class PoolsTest(TrainingWorld):
         np.testing.assert_array_equal(miner.popularity, counts)
         got = miner.mine(users, lists)
 
-        def wanted(item, batch=40, uniform=32):
+        def wanted(item, batch=round(sum(map(len, lists)) * 39 / 40), uniform=32):
             return np.log((batch * counts[item] / counts.sum() + uniform / 600) / (batch + uniform))
 
         found = miner.mixed_logq(got)
@@ -260,6 +260,43 @@ class PoolsTest(TrainingWorld):
                               overrides=["k=20", "branch.in-batch.count=10", "branch.uniform.count=10"])
         with self.assertRaisesRegex(quarry.ConfigError, "no event is positive"):
             silent.mixed_logq(silent.mine(users, lists))
+
+    def test_a_branch_smaller_than_the_batch(self):
+        """Draws counted: 20 slots of 300 positives and 40 uniform ones, so popular items are drawn as often as 20 of a row's slots make them."""
+        random = np.random.default_rng(8)
+        weight = np.where(np.arange(5000) < 500, 8, 1)  # rare enough that few are in a batch twice
+        bought = np.repeat(np.arange(5000), weight)
+        users = np.concatenate([np.arange(len(bought)), [len(bought)]])  # the last has no event
+        miner = quarry.Miner(random.standard_normal((5000, 8), np.float32), "mns", users=random.standard_normal((len(users), 8), np.float32),
+                             events={"user": users[:-1], "item": bought, "time": np.full(len(bought), 10**9)}, event_kind="purchase",
+                             overrides=["k=60", "branch.in-batch.count=20", "branch.uniform.count=40"])
+        np.testing.assert_array_equal(miner.popularity, weight)
+        drawn = np.zeros(5000)
+        for _ in range(20):
+            got = miner.mine(np.full(300, len(bought)), random.choice(bought, 300), keys=random.integers(0, 2**62, 300))
+            self.assertEqual(got.count.tolist(), [60] * 300)
+            drawn += np.bincount(got.item.reshape(-1), minlength=5000)
+        counted = np.log(drawn[:500].mean() / drawn[500:].mean())
+        told = np.diff(miner.mixed_logq(got, np.tile([4000, 3], (300, 1))), axis=1)[0, 0]
+        self.assertLess(abs(told - counted), 0.12, (told, counted))  # by 300 positives it would be a whole 1 more
+        each = np.exp(miner.mixed_logq(got, np.arange(5000)[None].repeat(300, 0))[0])
+        self.assertAlmostEqual(each.sum(), 1, places=9)
+        self.assertLess(abs(60 * each[:500].mean() / (drawn[:500].mean() / 6000) - 1), 0.1)
+
+    def test_positives_of_the_other_rows(self):
+        miner = self.miner("mns", overrides=["k=1032", "branch.in-batch.count=1000", "branch.uniform.count=32"])
+        share = miner.popularity / miner.popularity.sum()
+        users, own = np.arange(40), np.arange(40)
+        for several in ([[r, r + 40, r + 80] for r in range(40)], np.stack([own, own + 40, own + 80], 1)):  # 3 of each of 39 others
+            got = miner.mine(users, several)
+            np.testing.assert_allclose(miner.mixed_logq(got, own), np.log((117 * share[own] + 32 / 600) / 149), rtol=1e-12)
+        for stale in (miner.mine(users, own, round=4), quarry.Negatives(**{**vars(got), "version": 7})):
+            with self.assertWarnsRegex(quarry.StaleWarning, "negatives are of (round 4|version 7) and the Miner has"):
+                miner.mixed_logq(stale, own)
+        both = quarry.Negatives.concatenate([got, got])
+        with self.assertRaisesRegex(quarry.ConfigError, "several calls of mine.*batch="):
+            miner.mixed_logq(both)
+        self.assertEqual(miner.mixed_logq(both, batch=39).shape, both.item.shape)
 
     def test_static_hard_and_in_batch_negatives(self):
         positives = self.positives_by_the_named_rules()

@@ -246,10 +246,13 @@ def moved(program, folder):
     world.plan(1, 2)
     world.mine_all(json_of(text_of(world.path("plan.json"))))
     quarry(program, "refresh", f"{world.store}@1", *world.news())
+    check(world.plan(1, 2, name="there.json")["shards"] == [], "a shard of what is a version already")
     before = files_of(world.store)
     for words in ("made by one process meanwhile", "and its parent pruned"):
         joined = world.join()
         check(joined["was_there"] and (joined["version"], joined["content_hash"]) == (2, by_one["content_hash"]), f"{words}: {joined}")
+        late = world.join(name="there.json")
+        check(late["was_there"] and late["version"] == 2, f"{words}, planned afterwards: {late}")
         check(files_of(world.store) == before, f"{words}: something was written")
         quarry(program, "prune", world.store, "--keep", 1)
         before = files_of(world.store)
@@ -280,7 +283,7 @@ def write_other(world):
 def some_rows_each(program, folder):
     """What a refresh can have beside rows that are mined and taken: vectors that cannot be scored, users and items that are new, slices of the
     items, an approximate index, another model, a policy, tags and words."""
-    world = Refreshed(program, os.path.join(folder, "o"), recipe="balanced")
+    world = Refreshed(program, os.path.join(folder, "o"), recipe="balanced", **{"--host-memory": "256K"})  # stretches of searches, too
     for table, bad in (("items", (7, 300)), ("users", (3, 4, 90))):
         numbers, shape = read_npy(world.path(table + ".npy"))
         for row in bad:
@@ -338,6 +341,14 @@ def edited_plans(world, plan):
     world.mine_all(edited, "edited.json")
     said = world.join(name="edited.json", ok=(BAD_DATA,)).stderr
     check("stands on something else" in said, f"a row that is to be mined is taken over: {said}")
+    for rows in (2**64 - 1, 2**64 - 7, 2**63, len(bits) + 8):
+        for text in ("", refresh["to_mine"]):
+            edited["run"]["rows"]["in_all"] = rows
+            edited["work"]["refresh"] = {**refresh, "to_mine": text}
+            edited["shards"] = []
+            reseal_plan(file, edited)
+            said = quarry(world.program, "shards", "status", file, ok=(BAD_DATA,)).stderr
+            check(f"edited.json: its rows to mine are not {rows}" in said, f"a plan of {rows} rows, {len(text)} digits: {said}")
 
 
 def cut(marked, shards):
@@ -378,6 +389,12 @@ def damaged(program, folder):
     for flags, word in ((["--rows-per-shard", 7], "--rows-per-shard"), (["--shard", "0/2"], "--shard"), (["--snapshot", world.store], "--snapshot")):
         check(word in world.plan(1, 2, *flags, name="no.json", ok=(USAGE,)).stderr, f"plan {flags}")
     check("no version 9" in world.plan(9, 2, name="no.json", ok=(BAD_DATA,)).stderr, "a version that is not there")
+    odd = os.path.join(os.fsencode(world.folder), b"odd-\xff")
+    shutil.copytree(os.fsencode(world.store), odd, symlinks=True)
+    for flags, out in (([os.fsdecode(odd)], "no.json"), ([world.store], os.path.join(os.fsdecode(odd), "..", "odd-\udcfe.json"))):
+        done = quarry(program, "shards", "plan", "--refresh", *flags, *world.news(), "--probe-seconds", 0, "--out", world.path(out), ok=(USAGE,))
+        check("not UTF-8" in done.stderr and not os.path.exists(world.path(out)), f"a path that is not UTF-8: {done.stderr}")
+    shutil.rmtree(odd)
     done = quarry(program, "shards", "plan", *world.mine(), "--model", "x", "--out", world.path("no.json"), ok=(USAGE,))
     check("--refresh" in done.stderr and not os.path.exists(world.path("no.json")), f"--model of a mine: {done.stderr}")
     joined = world.join("--store", world.store)

@@ -55,16 +55,23 @@ def mixed_logq(probability: Any, batch: int, uniform: int, num_items: int) -> np
         return np.log((own * p + drawn / items) / (own + drawn))
 
 
-def logq_of_items(item: Any, branch: np.ndarray, uniform_branches: list[int], batch: int, popularity: np.ndarray) -> np.ndarray:
-    """mixed_logq of `item`, int64 [rows] or [rows, n], -1 for none, which is NaN. Of the uniform draws there are as many as `branch`, uint8
-    [rows, k], says of the fullest row: shorter ones ran out of items. popularity: positives of each item; not all 0."""
+def logq_of_items(item: Any, branch: np.ndarray, count: np.ndarray, batch_branches: list[int], uniform_branches: list[int], others: int,
+                  popularity: np.ndarray) -> np.ndarray:
+    """mixed_logq of `item`, int64 [rows] or [rows, n], -1 for none, which is NaN. branch: uint8 [rows, k], count: [rows] filled slots; others: positives
+    of the other rows of a row's batch. popularity: positives of each item; not all 0."""
     item = np.asarray(item)
     if item.dtype.kind not in "iu" or item.ndim not in (1, 2) or len(item) != len(branch):
         raise InputError(f"items: are {item.dtype} of shape {item.shape}; whole numbers of shape [{len(branch)}] or [{len(branch)}, n] are needed")
     there = item >= 0
     if item.size and int(item.max()) >= len(popularity):
         raise InputError(f"items: one is {int(item.max())}; the Miner has {len(popularity)} items")
-    uniform = int(np.isin(branch, uniform_branches).sum(axis=1).max()) if branch.size else 0
+    uniform = int(np.isin(branch, uniform_branches).sum(axis=1).max()) if branch.size else 0  # shorter rows ran out of items
+    full = count == branch.shape[1]
+    batch = _whole(others, "batch", 0)
+    if not batch_branches:
+        batch = 0
+    elif full.any():  # then its slots of the batch are all that the branch gives
+        batch = min(batch, int(np.isin(branch[full], batch_branches).sum(axis=1).max()))
     share = popularity / popularity.sum()
     out = np.full(item.shape, np.nan)
     out[there] = mixed_logq(share[item[there]], batch, uniform, len(popularity))

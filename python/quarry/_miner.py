@@ -208,7 +208,7 @@ class Miner:
             version = _version(version)
         mined = Negatives(**self._miner.mine(rows, None if k is None else int(k), None if round is None else _u32(round, "round"),
                                              version if stale == "error" else None, keys, users, times, segments, offsets, values,
-                                             queries, stop))
+                                             queries, stop), positives=0 if values is None else len(values))
         if version is not None and mined.version != version:
             with self._lock:
                 self._stale_batches += 1
@@ -286,24 +286,41 @@ class Miner:
             raise
 
     def mixed_logq(self, negatives: Negatives, items: Any = None, *, batch: int | None = None) -> np.ndarray:
-        """quarry.mixed_logq of what this Miner mined with branches of the sources `batch` and `uniform`, as of the recipe `mns`: float64 of the
-        shape of the items, NaN in empty slots. An item's share of the positives is its part of `popularity`, so the Miner needs events. It is the
-        probability in one draw, so correct positives too: sampled_softmax_loss(..., logq=miner.mixed_logq(negatives),
+        """log(B / (B + B') p + B' / (B + B') / N) of what this Miner mined with branches of the sources `batch` and `uniform`, as of the recipe
+        `mns`: quarry.mixed_logq, the logarithm of the probability of an item in one draw (Yang et al., "Mixed negative sampling for learning
+        two-tower neural networks in recommendations", WWW Companion 2020), float64 of the shape of the items, NaN in empty slots. It is of one
+        draw, so correct positives too: sampled_softmax_loss(..., logq=miner.mixed_logq(negatives),
         positive_logq=miner.mixed_logq(negatives, positives)).
 
-        items: whole numbers [B] or [B, n], -1 for none: of these, such as the rows' positives; None: of `negatives.item`. batch: positives in
-        the batch; None: one for each row. Raises ConfigError where the recipe has neither source, or no event is positive; InputError."""
+        p: an item's part of `popularity`, so the Miner needs events. N: `num_items`. B' and B: slots of a row, of each source. B' is counted in the
+        fullest row. B is the positives of the batch's other rows (a row with several counts as that many, a repeated item as often as it is
+        there), but no more than the slots that the branch gives a full row: where the branch is smaller than the batch, each
+        row draws its share of it. Where no row is full the batch was smaller than its branch, and all of it is drawn.
+
+        negatives: of one call of mine(). StaleWarning where the Miner has another version or round since: popularity, N and branches are
+        today's. items: whole numbers [rows] or [rows, n], -1 for none: of these, such as the rows' positives; None: of `negatives.item`. batch:
+        positives of the other rows, from 0 on; None: what mine() was given. Raises ConfigError where the recipe has neither source, no event is
+        positive, or batch is None and the negatives are of several calls; InputError."""
         sources = {source: self._miner.branches_from(source) for source in ("batch", "uniform")}
         if not sources["batch"] and not sources["uniform"]:
             raise ConfigError("mixed_logq: no branch of the recipe has the source batch or uniform; the recipe mns has both")
+        for name, then, now in (("version", negatives.version, self.version), ("round", negatives.round, self.round)):
+            if then is not None and then != now:
+                warnings.warn(f"mixed_logq: the negatives are of {name} {then} and the Miner has {name} {now}; its popularity, items and branches may be "
+                              "others. Ask before the Miner changes, or mine again", StaleWarning, stacklevel=2)
         popularity = self.popularity
         if not popularity.any():
             raise ConfigError("mixed_logq: no event is positive, so that no item's share of the positives is known: give the Miner events=, or "
                               "call quarry.mixed_logq with shares of your own")
-        rows = len(negatives) if batch is None else batch
+        if batch is None and sources["batch"]:
+            if negatives.positives is None:
+                raise ConfigError("mixed_logq: the negatives are of several calls of mine(), or not of one, so the positives of a row's batch are not "
+                                  "known; give what one call returned, or batch=, the positives of the batch's other rows")
+            rows = max(len(negatives), 1)
+            batch = round(negatives.positives * (rows - 1) / rows)
         own = negatives.to_numpy()
-        return logq_of_items(own.item if items is None else host_array(items, "items"), own.branch, sources["uniform"],
-                             rows if sources["batch"] else 0, popularity)
+        return logq_of_items(own.item if items is None else host_array(items, "items"), own.branch, own.count, sources["batch"], sources["uniform"],
+                             batch or 0, popularity)
 
     def synthesize(self, negatives: Negatives, positives: Any, *, vectors: bool = False) -> Synthetic:
         """Synthetic negatives by interpolation: each negative moved toward a positive of its row, coefficient * positive + (1 - coefficient) *

@@ -11,6 +11,7 @@ from ._errors import ConfigError, InputError
 
 FILL_CODES: tuple[str, ...] = tuple(_quarry.fill_codes())
 """What the numbers of `Negatives.fill` mean."""
+_OF_A_BATCH = ("version", "round", "positives")  # fields of Negatives that are no columns
 NO_BRANCH = 255
 """`Negatives.branch` of an empty slot."""
 
@@ -36,6 +37,7 @@ class Negatives:
     certified: np.ndarray  #: uint8 [B] 1: the row's search is proven equal to brute force
     version: int | None = None  #: of the items that they were mined from (`Miner.version`); None: of several, or not known
     round: int | None = None  #: of chance and schedules; None likewise
+    positives: int | None = None  #: positives of the batch's rows, all together; None likewise
 
     def __repr__(self) -> str:
         filled = int(as_numpy(self.count).sum())
@@ -69,8 +71,8 @@ class Negatives:
         fields: dict[str, Any] = {}
         for field in dataclasses.fields(Negatives):
             values = [getattr(part, field.name) for part in parts]
-            if field.name in ("version", "round"):
-                fields[field.name] = values[0] if len(set(values)) == 1 else None
+            if field.name in _OF_A_BATCH:
+                fields[field.name] = values[0] if len(set(values)) == 1 and (field.name != "positives" or len(parts) == 1) else None
             else:
                 fields[field.name] = np.concatenate([as_numpy(value) for value in values])
         whole = Negatives(**fields)
@@ -99,7 +101,7 @@ class Negatives:
 
     def _with(self, of: Callable[[Any], Any]) -> "Negatives":
         return dataclasses.replace(self, **{field.name: of(getattr(self, field.name)) for field in dataclasses.fields(self)
-                                            if field.name not in ("version", "round")})
+                                            if field.name not in _OF_A_BATCH})
 
 
 def as_numpy(column: Any) -> np.ndarray:

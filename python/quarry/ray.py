@@ -5,6 +5,7 @@ Ray places actors and says when one is dead; all else is the program's: a shard 
 on storage that all nodes see. So whatever Ray loses, mine() called again goes on from the shards that are there."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -372,13 +373,21 @@ class _Driver:
         code = result["exit_code"]
         if code == 0:
             told = json.loads(result["out"])
+            self._check_plan(told["plan_hash"])
             if task.work.slice < 0:
                 self.rows += told["rows"]
             return True
+        if os.path.exists(self.plan.path):  # what failed may be that it is another plan's
+            self._check_plan(Plan.read(self.plan.path).plan_hash)
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code in _NEVER_AGAIN:
             raise ShardError(f"{task.work}: {reason}: {result['words']}", task.work.shard, code)
         return self._again(task.work, code, reason, result["words"])
+
+    def _check_plan(self, plan_hash: str) -> None:
+        if plan_hash != self.plan.plan_hash:
+            raise InputError(f"{self.plan.path}: became another plan while it was mined (hash {plan_hash}, was {self.plan.plan_hash}); give each "
+                             "run a plan file of its own, and call again")
 
     def _lacks_searches(self, work: _Work, waiting: _Waiting) -> bool:
         """True: what a shard is mined from was damaged or lost meanwhile; it waits for that to be made again."""
@@ -508,7 +517,7 @@ def _remove_shards(plan_text: str, folder: str) -> None:
             os.remove(place)
 
 
-def _plan_refresh(path: str, wished: int | str, **options: Any) -> Plan:
+def _plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> Plan:
     """The plan at `path`, made anew. What was there before goes on where it is of the same rows and inputs: its shards are found by its hash,
     if they are cut alike; else they are removed."""
     if not os.path.exists(path):
@@ -516,6 +525,8 @@ def _plan_refresh(path: str, wished: int | str, **options: Any) -> Plan:
     before = Plan.read(path)
     if not before.store:
         raise ConfigError(f"{path}: is a plan of `quarry mine`, not of a refresh; give another plan_file")
+    if os.path.realpath(before.store) != os.path.realpath(folder):
+        raise ConfigError(f"{path}: is a plan of a refresh of {before.store}, not of {folder}; give another plan_file")
     with open(path, encoding="utf-8") as file:
         text = file.read()
     if wished == "auto":
@@ -544,12 +555,13 @@ def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", it
     name = os.path.abspath(os.fspath(store))
     folder = name if os.path.isdir(name) or "@" not in name else name.rpartition("@")[0]
     path = os.path.abspath(os.fspath(plan_file)) if plan_file is not None else folder + ".refresh.json"
-    the_plan = _plan_refresh(path, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
+    the_plan = _plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
     run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,
                stall_timeout=stall_timeout, address=address, program=program, progress=progress)
     joined = join(the_plan, clean=clean, program=program, tag=tag, note=note)
     if clean:
-        os.remove(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
     return Refreshed(the_plan.store, joined["version"], joined["was_there"], joined["content_hash"], the_plan.parent, joined["rows_mined"],
                      joined["rows_taken"], run)
 

@@ -86,8 +86,8 @@ void PlannedRefresh::check_store(const std::string& plan, const std::string& ide
   const Store there = Store::open(store);
   const std::vector<std::uint64_t> versions = there.versions();
   const std::uint64_t now = versions.empty() ? 0 : versions.back();
+  if (version_made(there, identity)) return;  // also where its parent is gone
   if (now != newest) {
-    if (version_made(there, identity)) return;
     throw InputError(fmt::format(
         "{}: its newest version is {}, and was {} when {} was made to go on from version {}; plan "
         "anew (quarry shards plan --refresh)",

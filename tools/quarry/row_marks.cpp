@@ -60,6 +60,8 @@ RowMarks RowMarks::from_text(const std::string& text, std::uint64_t rows) {
   static const std::array<std::uint8_t, 256> kValues = values_of_digits();
   RowMarks marks;
   marks.rows_ = rows;
+  // First of all, so that no number of rows overflows: a digit stands for six.
+  if (rows / 6 > text.size()) throw InputError("its rows to mine are not " + std::to_string(rows));
   if (text.size() % 4 == 0 && text.size() / 4 == ((rows + 7) / 8 + 2) / 3) {
     marks.bits_.resize((rows + 7) / 8);
     for (std::size_t at = 0; at < text.size(); at += 4) {

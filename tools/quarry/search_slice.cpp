@@ -111,7 +111,8 @@ int search_planned_slice(const ShardPlan& plan, std::uint64_t search, const RunO
   plan.check_inputs(run);
   const std::optional<TakeOver> passed_over = plan.passed_over();
   RowFeed feed(*run.inputs, *run.miner, run.request.recipe.k, shard.first_row, shard.end_row,
-               nullptr, passed_over ? &*passed_over : nullptr);
+               nullptr, passed_over ? &*passed_over : nullptr, 0,
+               run.request.miner.host_memory / kStretchShare);
   SliceFileWriter writer(plan.outputs, plan.search_file(search));
   Progress progress("rows", shard.rows);
   std::uint64_t rows = 0;

@@ -131,12 +131,11 @@ Cut cut_of(const ShardCut& wish, std::uint64_t rows) {
 }
 
 /// Paths are bytes and JSON is UTF-8: another path would be looked for by whoever reads the plan.
-void check_paths(const std::string& options) {
-  if (options.find("\xEF\xBF\xBD") != std::string::npos) {
+void check_paths(const std::string& json) {
+  if (json.find("\xEF\xBF\xBD") != std::string::npos) {
     throw ConfigError(
-        "the path of an input is not UTF-8, so that a plan cannot name it; give it another name, "
-        "or "
-        "a link to it");
+        "the path of an input, of the store or of the shards' folder is not UTF-8, so that a plan "
+        "cannot name it; give it another name, or a link to it");
   }
 }
 
@@ -220,7 +219,8 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
   const Cut cut = refresh ? Cut{wish.rows_per_shard, 0} : cut_of(wish, run.rows());
   const std::string options = options_to_json(request.options, folder);
   check_paths(options);
-  check_paths(fs::path(outputs).generic_string());
+  check_paths(dump_plan(path_from(folder, outputs), -1));
+  if (refresh) check_paths(dump_plan(path_from(folder, refresh->store), -1));
   StoreOptions store;
   store.rows_per_shard = cut.rows_per_shard;
   if (refresh) store.model = refresh->model;
@@ -261,7 +261,16 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
   plan["shards"] = Json::array();
   for (const PlannedShard& shard : cut_shards(file, plan["work"], hash, refresh))
     plan["shards"].push_back(shard_json(plan["shards"].size(), shard, refresh.has_value()));
-  return dump_plan(plan, 2) + "\n";
+  std::string text = dump_plan(plan, 2) + "\n";
+  if (text.size() > kMostPlanBytes) {
+    throw ConfigError(fmt::format(
+        "{}: the plan would have {} bytes, and at most {} are read; give fewer --shards, or quarry "
+        "refresh for what is refreshed{}",
+        file, text.size(), kMostPlanBytes,
+        refresh ? fmt::format(": a bit for each of {} rows is most of it", run.inputs->rows.size())
+                : std::string()));
+  }
+  return text;
 }
 
 std::string file_of_plan(const std::string& path) {
@@ -301,7 +310,12 @@ ShardPlan read_shard_plan(const std::string& file) {
     const fs::path folder = folder_of(file);
     if (version == kRefreshVersion) {
       const auto in_all = json.at("run").at("rows").at("in_all").get<std::uint64_t>();
-      plan.refresh = PlannedRefresh::from_json(work.at("refresh").dump(), folder.string(), in_all);
+      try {
+        plan.refresh =
+            PlannedRefresh::from_json(work.at("refresh").dump(), folder.string(), in_all);
+      } catch (const InputError& problem) {
+        fail_plan(file, problem.what());
+      }
     }
     plan.shards = cut_shards(file, work, plan.hash, plan.refresh);
     check_shards_of_plan(file, json, plan.shards, plan.refresh.has_value());
