@@ -179,7 +179,14 @@ class BenchClusterTest(unittest.TestCase):
         text = json.loads(pathlib.Path(two).read_text())
         text["work"]["item_slices"] = [[0, 1]]
         pathlib.Path(self.at("sliced.json")).write_text(json.dumps(text))
+        for name, change in (("refresh", lambda plan: plan["work"].update(refresh={"store": "store", "parent": 1, "rows_mined": 9})),
+                             ("shardless", lambda plan: plan.update(shards=[]))):
+            text = json.loads(pathlib.Path(two).read_text())
+            change(text)
+            pathlib.Path(self.at(name + ".json")).write_text(json.dumps(text))
         for code, words, arguments in (
+                (2, "is a plan of a refresh", ["--array", self.at("refresh.json")]), (3, "has no shards", ["--array", self.at("shardless.json")]),
+                (5, "/proc/x", ["--processes", *self.inputs, "--folder", "/proc/x"]),
                 (3, "different work", ["--array", one, other]), (3, "unlike workers", ["--array", one, unlike]),
                 (3, "content hash", ["--array", one, "--single", self.at("other_single")]), (3, "clock of", ["--array", turned]),
                 (3, "another plan, or another shard", ["--array", foreign]), (3, "earlier Quarry", ["--array", old]),
@@ -201,6 +208,47 @@ class BenchClusterTest(unittest.TestCase):
         refused = subprocess.run([PROGRAM, "bench", "--ray"], capture_output=True, text=True)
         self.assertEqual(refused.returncode, 2)
         self.assertIn("python -m quarry bench --ray", refused.stderr)
+
+    def test_measurements_that_are_damaged(self):
+        whole = json.loads((ROOT / "bench/results/cpu/cluster.json").read_text())
+
+        def without(document, *path):
+            *holders, last = path
+            for name in holders:
+                document = document[name]
+            del document[last]
+
+        def put(value, document, *path):
+            *holders, last = path
+            for name in holders:
+                document = document[name]
+            document[last] = value
+
+        for words, change in (("lacks 'worker'", lambda d: without(d, "worker")), ("lacks 'cases'", lambda d: without(d, "cases")),
+                              ("cases are none", lambda d: put([], d, "cases")), ("cases: one is 3", lambda d: put([3], d, "cases")),
+                              ("lacks 'median'", lambda d: without(d, "cases", 1, "efficiency", "median")),
+                              ("load_share: max is 'x'", lambda d: put("x", d, "cases", 0, "load_share", "max")),
+                              ("0 workers", lambda d: put(0, d, "cases", 0, "workers")), ("parameters is []", lambda d: put([], d, "parameters")),
+                              ("lacks 'single'", lambda d: without(d, "single")), ("lacks 'dim'", lambda d: without(d, "parameters", "dim"))):
+            with self.subTest(words):
+                document = json.loads(json.dumps(whole))
+                change(document)
+                pathlib.Path(self.at("damaged.json")).write_text(json.dumps(document))
+                done = run("--from", self.at("damaged.json"), "--plot", self.at("never.svg"))
+                self.assertEqual(done.returncode, 3, done.stderr)
+                self.assertRegex(done.stderr, "damaged.json: is a damaged measurement")
+                self.assertIn(words, done.stderr)
+                self.assertFalse(os.path.exists(self.at("never.svg")))
+
+    def test_files_that_cannot_be(self):
+        done = subprocess.run([sys.executable, "-B", str(ROOT / "bench/cluster/run"), "--processes", *self.inputs, "--program", "/no/such"],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (5, "quarry bench: /no/such: No such file or directory\n"))
+        os.mkdir(self.at("taken.svg"))
+        done = run("--from", ROOT / "bench/results/cpu/cluster.json", "--plot", self.at("taken.svg"))
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertIn("taken.svg: cannot be written", done.stderr)
+        self.assertEqual(glob.glob(self.at("taken.svg*")), [self.at("taken.svg")])
 
     def turns(self, command, *arguments):
         out, plot, folder = self.at("turns.json"), self.at("turns.svg"), self.at("shared")

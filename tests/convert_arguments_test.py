@@ -128,10 +128,12 @@ class MiningTest(SharedFolder):
         bad[7, 3] = np.nan
         write("bad.parquet", pa.table({"embedding": lists(bad, "fixed")}), 50)
         write("two.parquet", pa.table({"a": lists(self.items, "fixed"), "b": lists(self.items, "fixed")}))
+        write("double.parquet", pa.table({"a": pa.array(self.items.astype(np.float64).tolist(), pa.list_(pa.float64(), 16))}))
         write("none.parquet", pa.table({"a": [1.0]}))
         with open("broken.parquet", "wb") as file:
             file.write(b"PAR1 and no more")
         for path, code, words in (("bad.parquet", 3, ["bad.parquet: row 7", "nan"]), ("two.parquet", 2, ["2 columns of vectors (a, b)", "--column"]),
+                                  ("double.parquet", 2, ["numbers of a are float64", "quarry convert embeddings double.parquet OUT.npy --column a --dtype float32"]),
                                   ("none.parquet", 2, ["no columns of vectors"]), ("broken.parquet", 3, ["broken.parquet"]),
                                   ("missing.parquet", 5, ["missing.parquet"])):
             said = python("mine", "--items", path, *rest, ok=code)

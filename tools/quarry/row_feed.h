@@ -40,9 +40,9 @@ class RowFeed {
   using Sink = std::function<void(const NegativeBatch&, std::uint64_t, const SetRows&)>;
 
   /// Rows [begin, end) of inputs.rows; k of the recipe. Borrows all. With `dependence` the sink
-  /// gets SetRows::depends; a TakeOver that decides needs it. block_rows: rows read at a time, of which
-  /// stretches are made up; 0: tiles enough. stretch_bytes: what the rows of a stretch may take
-  /// before it ends, but for its last block; 0: whatever they take.
+  /// gets SetRows::depends; a TakeOver that decides needs it. block_rows: rows read at a time, of
+  /// which stretches are made up; 0: tiles enough. stretch_bytes: what the rows of a stretch may
+  /// take before it ends, but for its last block; 0: whatever they take.
   RowFeed(const Inputs& inputs, Miner& miner, std::uint32_t k, std::uint64_t begin,
           std::uint64_t end, const Dependence* dependence = nullptr,
           const TakeOver* takeover = nullptr, std::uint64_t block_rows = 0,

@@ -282,6 +282,9 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(error, ImportError):
             return 2
         return next((code for code, kind in quarry_ray._ERRORS.items() if type(error) is kind), 1)
+    except OSError as error:  # a folder that cannot be made, a program that is not there
+        print(f"quarry bench: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        return 5
     try:
         print(told, flush=True)
     except OSError as error:  # a pipe whose reader left, a full disk

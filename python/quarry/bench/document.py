@@ -1,6 +1,7 @@
 """The JSON of a measurement, `quarry.cluster_bench`, made of runs by different numbers of workers; docs/cluster.md explains each field."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -64,7 +65,52 @@ def read(path: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("format_version") != VERSION:
         raise InputError(f"{path}: is no measurement of a cluster (format {FORMAT!r}, version {VERSION}); quarry bench --ray, --array or "
                          "--processes makes one")
+    try:
+        _check(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is a damaged measurement ({_words_of(error)}); measure again, or take it as quarry bench wrote it") from error
     return document
+
+
+def _words_of(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _number(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is {value!r}; a number from 0 on is needed")
+
+
+def _check(document: dict[str, Any]) -> None:
+    """What tables and plots take of it. Raises KeyError, TypeError, ValueError."""
+    def part(holder: Any, name: str, kind: type = dict) -> Any:
+        if not isinstance(holder[name], kind):
+            raise ValueError(f"{name} is {holder[name]!r:.60}")
+        return holder[name]
+
+    def spread_of(holder: dict[str, Any], name: str) -> None:
+        for word in ("median", "min", "max"):
+            _number(part(holder, name)[word], f"{name}: {word}")
+
+    part(document, "engine", str)
+    for holder, names in (("parameters", ("rows", "shards")), ("worker", ("threads", "gpus"))):
+        for name in names:
+            _number(part(document, holder)[name], f"{holder}: {name}")
+    if "items" in document["parameters"]:
+        for name in ("items", "dim"):
+            _number(document["parameters"][name], f"parameters: {name}")
+    if document["single"] is not None and "rows_per_second" in part(document, "single"):
+        spread_of(document["single"], "rows_per_second")
+    if not part(document, "cases", list):
+        raise ValueError("cases are none")
+    for case in document["cases"]:
+        if not isinstance(case, dict):
+            raise ValueError(f"cases: one is {case!r:.60}")
+        for name in ("rows_per_second", "rows_per_second_per_worker", "efficiency", "load_share", "occupied_share"):
+            spread_of(case, name)
+        _number(case["workers"], "cases: workers")
+        if case["workers"] < 1 or case["rows_per_second"]["median"] <= 0:
+            raise ValueError(f"cases: {case['workers']} workers at {case['rows_per_second']['median']} rows per second")
 
 
 def write(path: str, text: str) -> None:
@@ -75,6 +121,9 @@ def write(path: str, text: str) -> None:
         os.replace(part, path)
     except OSError as error:
         raise IoError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none, once it has its name
+            os.remove(part)
 
 
 def title(document: dict[str, Any]) -> str:

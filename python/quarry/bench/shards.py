@@ -54,6 +54,10 @@ def read_plan(path: Any) -> FinishedPlan:
         planned, outputs = plan["shards"], os.path.join(os.path.dirname(name), plan["outputs"])
         if plan["work"].get("item_slices"):
             raise ConfigError(f"{name}: has slices of the items, whose searches leave no times; measure a plan without --item-slices")
+        if plan["work"].get("refresh"):
+            raise ConfigError(f"{name}: is a plan of a refresh, most of whose rows are not mined; measure a plan of quarry shards plan without --refresh")
+        if not planned:
+            raise InputError(f"{name}: has no shards, so no times; quarry shards plan makes one that has")
         k, folders = plan["work"]["k"], [(one["id"], os.path.join(outputs, one["output"])) for one in planned]
         run, plan_hash = plan["run"], plan["plan_hash"]
     except (KeyError, TypeError) as error:

@@ -106,6 +106,9 @@ def _vectors(path: str, flag: str, flags: _Flags, folder: str) -> str:
     if column not in lists:
         raise ConfigError(f"{flag}: {path} has {len(lists) or 'no'} columns of vectors{' (' + ', '.join(lists) + ')' if lists else ''}; say which is meant: "
                           f"quarry convert embeddings {path} OUT.npy --column NAME")
+    if pa.types.is_float64(schema.field(column).type.value_type):
+        raise ConfigError(f"{flag}: {path}: the numbers of {column} are float64; say that they may be rounded to fp32: "
+                          f"quarry convert embeddings {path} OUT.npy --column {column} --dtype float32")
     bad_rows = "keep" if flags.last("--bad-rows") == "drop" else "reject"
     return _kept(path, ".npy", f"embeddings {column} {bad_rows}", folder, lambda out: embeddings(path, out, column=column, bad_rows=bad_rows, overwrite=True))
 
