@@ -1,13 +1,14 @@
 """python -m quarry mine --items x.parquet ...: Parquet, Arrow and Feather among the program's arguments, converted on the way."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
 from typing import Any, Callable, Sequence
 
 from .._convert import ids_of
-from .._errors import ConfigError, IoError
+from .._errors import ConfigError, InputError, IoError
 from ..arrow import pyarrow
 from .sources import ENDINGS, Source, files_of
 from .tables import ids, under_own_names
@@ -135,9 +136,11 @@ def _table(kind: str, path: str, columns_flag: str, flags: _Flags, folder: str) 
 
 
 def _kept(path: str, ending: str, how: str, folder: str, convert: Callable[[str], Any]) -> str:
-    """The path of the converted file, made if it is not there; it appears whole."""
+    """The path of the converted file, made if it is not there. It appears whole and is never replaced: others may be mining from it."""
     hasher = hashlib.blake2b(f"{_FORMAT}\0{how}\0".encode(), digest_size=16)
+    states = []
     for name in files_of(path):
+        states.append((name, _state(name)))
         hasher.update(b"\0" + os.path.splitext(name)[1].lower().encode() + b"\0")  # says the format
         try:
             with open(name, "rb") as file:
@@ -150,6 +153,35 @@ def _kept(path: str, ending: str, how: str, folder: str, convert: Callable[[str]
     stem = os.path.splitext(os.path.basename(os.path.normpath(path)))[0]
     out = os.path.join(folder, f"{stem}-{hasher.hexdigest()}{ending}")
     if not os.path.isfile(out):
-        convert(out)
+        _make(path, out, states, convert)
         print(f"quarry: {path} converted to {out}", file=sys.stderr)
     return out
+
+
+def _make(path: str, out: str, states: list[tuple[str, tuple[int, ...]]], convert: Callable[[str], Any]) -> None:
+    """states: of the files when they were hashed, for `out` is named by what they held then."""
+    folder, name = os.path.split(out)
+    part = os.path.join(folder, f".{os.getpid()}-{name}")
+    try:
+        convert(part)
+        changed = next((file for file, state in states if _state(file) != state), None)
+        if changed is not None:
+            raise InputError(f"{changed}: changed while {path} was converted; run it again when it is whole")
+        try:
+            os.link(part, out)
+        except FileExistsError:  # another run was faster, with the same contents
+            pass
+        except OSError:  # a file system without links
+            if not os.path.isfile(out):
+                os.replace(part, out)
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+
+
+def _state(name: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(name)
+    except OSError as error:
+        raise IoError(f"{name}: {error.strerror}") from None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
