@@ -296,7 +296,7 @@ TEST(RecipeErrors, NamesAndFilesThatAreNotThere) {
     return "";
   };
   EXPECT_NE(message("balancd", {}).find("did you mean \"balanced\"?"), std::string::npos);
-  EXPECT_NE(message("star", {}).find("training loop"), std::string::npos);
+  EXPECT_NE(message("tas-b", {}).find("training loop"), std::string::npos);
   EXPECT_NE(message("balanced", {"k=70000"}).find("override \"k=70000\": k is 70000"),
             std::string::npos);
   EXPECT_NE(message("balanced", {"k"}).find("expected dotted.key=value"), std::string::npos);
