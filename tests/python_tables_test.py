@@ -18,20 +18,8 @@ with or_skip():
     import quarry
 
 from python_world import CURRICULUM, needs_torch, torch
-from tables_world import COLOURS, RECIPE, TablesWorld, part, text_of, write
+from tables_world import COLOURS, RECIPE, TablesWorld, pandas, part, polars, pyarrow, text_of, write
 
-try:
-    import pyarrow
-except ImportError:
-    pyarrow = None
-try:
-    import pandas
-except ImportError:
-    pandas = None
-try:
-    import polars
-except ImportError:
-    polars = None
 needs_pandas = unittest.skipIf(pandas is None, "no pandas")
 needs_polars = unittest.skipIf(polars is None, "no polars")
 needs_pyarrow = unittest.skipIf(pyarrow is None, "no pyarrow")

@@ -15,20 +15,7 @@ with or_skip():
 
     import quarry
 
-from tables_world import RECIPE, TablesWorld, part, write
-
-try:
-    import pyarrow
-except ImportError:
-    pyarrow = None
-try:
-    import pandas
-except ImportError:
-    pandas = None
-try:
-    import polars
-except ImportError:
-    polars = None
+from tables_world import RECIPE, TablesWorld, pandas, part, polars, pyarrow, write
 
 
 class TablesWordsTest(TablesWorld):

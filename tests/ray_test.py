@@ -5,6 +5,8 @@ and a second call goes on.
   tests/ray_test.py PROGRAM
 
 Run it with a Python that has the package and Ray (pip install ".[ray]"); else it ends with 77, which means skipped."""
+import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -255,6 +257,21 @@ class RayTest(unittest.TestCase):
             quarry.ray.join(plan, program=PROGRAM)
         with self.assertRaisesRegex(quarry.ConfigError, "plan of `quarry mine`"):
             self.refresh(store, plan_file=self.plan("mine_plan.json", 2).path)
+        with self.assertRaisesRegex(quarry.ConfigError, "refresh of .*nightly, not of .*nightly_whole"):
+            self.refresh(whole, plan_file=plan.path)
+        with open(store + ".refresh.json.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with self.assertRaisesRegex(quarry.LockedError, "another process refreshes by this plan"):
+                self.refresh(store)
+
+    def test_a_plan_that_becomes_another(self):
+        """Whoever mines by a plan does not take shards of the one that took its place for its own."""
+        for name, fault in (("swapped.json", None), ("failing.json", "bad_data0")):
+            plan = self.plan(name, 1)
+            if fault:
+                self.fault(fault)
+            with self.assertRaisesRegex(quarry.InputError, f"{name}: became another plan .*hash {plan.plan_hash}"):
+                self.mine(dataclasses.replace(plan, plan_hash="0" * len(plan.plan_hash)))
 
     def test_item_slices(self):
         """Items in two slices, two actors: same set, though an actor dies in a search, a program in another and one in a shard. A search whose

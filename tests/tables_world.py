@@ -5,6 +5,19 @@ import numpy as np
 
 from python_world import TrainingWorld
 
+try:
+    import pyarrow
+except ImportError:
+    pyarrow = None
+try:
+    import pandas
+except ImportError:
+    pandas = None
+try:
+    import polars
+except ImportError:
+    polars = None
+
 RECIPE = """name = "tables"
 k = 6
 metric = "ip"

@@ -5,12 +5,10 @@ Ray places actors and says when one is dead; all else is the program's: a shard 
 on storage that all nodes see. So whatever Ray loses, mine() called again goes on from the shards that are there."""
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +17,14 @@ import time
 from collections import deque
 from typing import Any, Callable, Iterable
 
-from ._errors import Cancelled, ConfigError, DeviceError, Error, InputError, IoError, LockedError, OutOfMemory
-from ._program import program as _package_program
+from ._errors import ConfigError, Error, InputError
+from ._plans import Plan, join, locked, plan, plan_of, plan_refresh, status
+from ._program import exit_code_of as _exit_code_of
+from ._program import program as package_program
 
 __all__ = ["Plan", "Refreshed", "Run", "ShardError", "StallError", "gpus", "join", "mine", "plan", "refresh", "status"]
 
-_ERRORS = {2: ConfigError, 3: InputError, 4: LockedError, 5: IoError, 6: OutOfMemory, 7: DeviceError, 75: Cancelled}
 _NEVER_AGAIN = (1, 2, 3)  # a fault of the program, usage, data: another try ends the same way
-_INCOMPLETE = 8
 _PROGRESS_SECONDS = 10.0
 _REPORT_SECONDS = 10.0  # for what Ray says of itself when it may not answer any more
 
@@ -44,35 +42,13 @@ class StallError(Error, RuntimeError):
     """No shard, and no search of a slice, was finished for stall_timeout seconds. What is committed stays; mine() again goes on from there."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1. rows: to mine.
-    slices: of the items, each of which is searched for each shard before that is mined; 0: a shard's worker searches all items. store: of a
-    refresh, to which join() adds the version that goes on from version `parent`; "" of other plans."""
-    path: str
-    plan_hash: str
-    shards: int
-    rows: int
-    slices: int = 0
-    store: str = ""
-    parent: int = 0
-
-    @staticmethod
-    def read(path: Any) -> "Plan":
-        """Of a plan's file. Raises IoError, InputError."""
-        name = os.path.abspath(os.fspath(path))
-        try:
-            with open(name, encoding="utf-8") as file:
-                text = json.load(file)
-            work = text["work"]
-            refresh = work.get("refresh", {})
-            store = os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(name)), refresh["store"])) if refresh else ""
-            return Plan(name, text["plan_hash"], len(text["shards"]), refresh.get("rows_mined", work["rows"]),
-                        len(work.get("item_slices", [])), store, refresh.get("parent", 0))
-        except OSError as error:
-            raise IoError(f"{name}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{name}: is no shard plan ({error}); quarry.ray.plan makes one") from error
+def exit_code_of(error: BaseException) -> int:
+    """With which a command of this module ends; 75 for what another call goes on from."""
+    if isinstance(error, StallError):
+        return 75
+    if isinstance(error, ShardError):
+        return error.exit_code if error.exit_code is not None and error.exit_code > 0 else 75
+    return _exit_code_of(error)
 
 
 @dataclasses.dataclass
@@ -116,78 +92,6 @@ class Refreshed:
                 f"version {self.parent}")
 
 
-def _run(program: str | None, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, str]:
-    done = subprocess.run([program or _package_program(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          errors="replace")
-    if done.returncode not in ok:
-        words = done.stderr.strip() or f"the program ended with {done.returncode}"
-        raise _ERRORS.get(done.returncode, Error)(words)
-    return done.returncode, done.stdout
-
-
-def _flags(options: dict[str, Any]) -> list[str]:
-    """items="x.npy", set=["k=4"], allow_inert=True, pairs={"teacher": "t.csv"} as on the command line."""
-    flags = []
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is None or value is False:
-            continue
-        if value is True:
-            flags.append(flag)
-        elif isinstance(value, dict):
-            flags += [f"{flag}={key}={entry}" for key, entry in value.items()]
-        elif isinstance(value, (list, tuple)):
-            flags += [f"{flag}={entry}" for entry in value]
-        else:
-            flags.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
-    return flags
-
-
-def plan(out: Any, *, shards: int | str = "auto", item_slices: int = 1, config: Any = None, program: str | None = None,
-         **options: Any) -> Plan:
-    """Writes a plan to `out`: `quarry shards plan`.
-
-    shards: how many at most, or "auto": of 1 to 5 minutes on this machine. item_slices: parts of the items that actors search by themselves,
-    for tables beyond a node's memory. config: a TOML file of flags. options: the flags of
-    `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
-    events="events.csv", recipe="balanced", set=["k=8"]). With refresh="STORE" or "STORE@VERSION" it is of the rows that this refresh has to
-    mine, and options are those of `quarry refresh` that say what is new. Inputs and `out` must be seen by all nodes at the same place beside each other.
-    Loads the inputs here. Raises what the program says: ConfigError, InputError, IoError ..."""
-    name = os.path.abspath(os.fspath(out))
-    if config is not None:
-        options = {**options, "config": config}
-    _run(program, "shards", "plan", "--out", name, "--shards", str(shards), "--item-slices", str(item_slices), *_flags(options))
-    return Plan.read(name)
-
-
-def _plan_of(plan: Any) -> Plan:
-    return plan if isinstance(plan, Plan) else Plan.read(plan)
-
-
-def status(plan: Any, *, verify: bool = False, program: str | None = None) -> dict[str, Any]:
-    """What `quarry shards status --json` says: complete (bool), missing (list of int), rows_done, damages, unfinished ...
-
-    verify: reads every byte, and counts what is damaged as missing."""
-    arguments = ["shards", "status", _plan_of(plan).path, "--json"] + (["--verify"] if verify else [])
-    return json.loads(_run(program, *arguments, ok=(0, _INCOMPLETE))[1])
-
-
-def join(plan: Any, *, out: Any = None, store: Any = None, overwrite: bool = False, clean: bool = False,
-         program: str | None = None, **options: Any) -> dict[str, Any]:
-    """One set at `out`, or a version of `store`, of all shards: `quarry shards join --json`, whose object is returned (content_hash,
-    set or store and version, run). options: tag, parent, model, note; of a refresh, whose store the plan names: tag, note. clean: removes
-    the shards afterwards.
-
-    Raises ConfigError while shards are missing or damaged, naming them, and InputError where inputs changed."""
-    target = _flags({"out": out, "store": store, "overwrite": overwrite, "clean": clean, **options})
-    path = _plan_of(plan).path
-    code, text = _run(program, "shards", "join", path, "--json", *target, ok=(0, _INCOMPLETE))
-    if code == _INCOMPLETE:
-        missing = status(plan, verify=True, program=program)
-        raise ConfigError(f"{path}: not joined, shards are missing or damaged: {missing['array']}; quarry.ray.mine makes them")
-    return json.loads(text)
-
-
 def _ray() -> Any:
     try:
         import ray
@@ -213,7 +117,7 @@ class _Miner:
         return os.uname().nodename, os.getpid()
 
     def mine(self, program: str | None, plan: str, what: str, number: int, flags: list[str]) -> dict[str, Any]:
-        command = [program or _package_program(), "mine", "--plan", plan, what, str(number), "--json", *flags]
+        command = [program or package_program(), "mine", "--plan", plan, what, str(number), "--json", *flags]
         start = time.monotonic()
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                               preexec_fn=_die_with_parent)
@@ -468,7 +372,7 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
     Raises ShardError, StallError, and what `quarry shards status` raises. In each case what is committed stays."""
     if retries < 0 or stall_timeout <= 0 or (workers is not None and workers < 1) or (threads is not None and threads < 1):
         raise ConfigError("retries must be 0 or more, workers, threads and stall_timeout above 0")
-    the_plan = _plan_of(plan)
+    the_plan = plan_of(plan)
     say = progress or _say_on_stderr
     start = time.monotonic()
     state = status(the_plan, program=program)
@@ -503,42 +407,6 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
             ray.shutdown()
 
 
-def _remove_shards(plan_text: str, folder: str) -> None:
-    """Of a plan that another took the place of: nothing finds them any more."""
-    text = json.loads(plan_text)
-    outputs = os.path.join(folder, text["outputs"])
-    for entry in os.listdir(outputs) if os.path.isdir(outputs) else []:
-        if not entry.lstrip(".").startswith(text["plan_hash"][:16] + "-"):
-            continue
-        place = os.path.join(outputs, entry)
-        if os.path.isdir(place):
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            os.remove(place)
-
-
-def _plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> Plan:
-    """The plan at `path`, made anew. What was there before goes on where it is of the same rows and inputs: its shards are found by its hash,
-    if they are cut alike; else they are removed."""
-    if not os.path.exists(path):
-        return plan(path, shards=wished, **options)
-    before = Plan.read(path)
-    if not before.store:
-        raise ConfigError(f"{path}: is a plan of `quarry mine`, not of a refresh; give another plan_file")
-    if os.path.realpath(before.store) != os.path.realpath(folder):
-        raise ConfigError(f"{path}: is a plan of a refresh of {before.store}, not of {folder}; give another plan_file")
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    if wished == "auto":
-        now = plan(path, shards=max(1, before.shards), **{name: value for name, value in options.items() if name != "shard_seconds"})
-    else:
-        now = plan(path, shards=wished, **options)
-    if now.plan_hash == before.plan_hash:
-        return now
-    _remove_shards(text, os.path.dirname(os.path.realpath(path)))
-    return plan(path, shards=wished, **options) if wished == "auto" else now
-
-
 def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", item_slices: int = 1, config: Any = None, tag: Any = None,
             note: str | None = None, clean: bool = True, workers: int | None = None, num_cpus: float = 0, num_gpus: float | None = None,
             threads: int | None = None, retries: int = 3, stall_timeout: float = 600, address: str | None = None,
@@ -551,16 +419,17 @@ def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", it
     those of mine().
 
     Called again after any failure it goes on from the shards that are there, if inputs and store are what they were, and else plans anew.
-    Raises what plan(), mine() and join() raise; InputError also where another process added a version meanwhile. Nothing is added then."""
+    Raises what plan(), mine() and join() raise; LockedError while another process is at it with the same plan_file; InputError also where
+    another process added a version meanwhile. Nothing is added then."""
     name = os.path.abspath(os.fspath(store))
     folder = name if os.path.isdir(name) or "@" not in name else name.rpartition("@")[0]
     path = os.path.abspath(os.fspath(plan_file)) if plan_file is not None else folder + ".refresh.json"
-    the_plan = _plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
-    run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,
-               stall_timeout=stall_timeout, address=address, program=program, progress=progress)
-    joined = join(the_plan, clean=clean, program=program, tag=tag, note=note)
-    if clean:
-        with contextlib.suppress(FileNotFoundError):
+    with locked(path):
+        the_plan = plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
+        run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,
+                   stall_timeout=stall_timeout, address=address, program=program, progress=progress)
+        joined = join(the_plan, clean=clean, program=program, tag=tag, note=note)
+        if clean:
             os.remove(path)
     return Refreshed(the_plan.store, joined["version"], joined["was_there"], joined["content_hash"], the_plan.parent, joined["rows_mined"],
                      joined["rows_taken"], run)
@@ -595,17 +464,10 @@ def main() -> int:
         if args.out or args.store:
             print(join(args.plan, out=args.out, store=args.store, clean=args.clean, program=args.program)["content_hash"])
         return 0
-    except ImportError as error:
-        _say_on_stderr(str(error))
-        return 2
-    except StallError:
-        return 75  # its words are said already
-    except ShardError as error:
-        _say_on_stderr(str(error))
-        return error.exit_code if error.exit_code is not None and error.exit_code > 0 else 75
-    except Error as error:
-        _say_on_stderr(str(error))
-        return next((code for code, kind in _ERRORS.items() if type(error) is kind), 1)
+    except (Error, ImportError) as error:
+        if not isinstance(error, StallError):  # whose words are said already
+            _say_on_stderr(str(error))
+        return exit_code_of(error)
 
 
 if __name__ == "__main__":

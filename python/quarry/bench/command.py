@@ -14,6 +14,7 @@ from typing import Any, Sequence
 
 from .. import ray as quarry_ray
 from .._errors import ConfigError, Error, InputError, IoError
+from .._program import print_result, run_program
 from .._program import program as package_program
 from . import document as documents
 from .plot import svg
@@ -88,7 +89,7 @@ def _say(words: str) -> None:
 
 
 def _version(program: str | None) -> str:
-    return quarry_ray._run(program, "--version")[1].strip().removeprefix("quarry ")
+    return run_program(program, "--version")[1].strip().removeprefix("quarry ")
 
 
 def _told(arguments: Sequence[str]) -> str:
@@ -115,7 +116,7 @@ def _inputs(args: argparse.Namespace, flags: list[str], folder: str) -> tuple[li
         return flags, {}
     path = lambda name: os.path.join(folder, name)  # noqa: E731
     _say(f"making {sizes['users']} users and {sizes['items']} items of {sizes['dim']} dimensions")
-    quarry_ray._run(args.program, "synth", "--out", path("inputs"), "--users", str(sizes["users"]), "--items", str(sizes["items"]), "--dim",
+    run_program(args.program, "synth", "--out", path("inputs"), "--users", str(sizes["users"]), "--items", str(sizes["items"]), "--dim",
                     str(sizes["dim"]), "--leaks", "0", "--force")
     tables = [word for name, file in (("items", "items.npy"), ("users", "users.npy"), ("events", "events.csv"), ("catalogue", "catalogue.csv"))
               for word in (f"--{name}", path(os.path.join("inputs", file)))]
@@ -275,20 +276,8 @@ def main(arguments: Sequence[str]) -> int:
         return 75
     except (Error, ImportError, subprocess.SubprocessError) as error:
         print(f"quarry bench: {error or type(error).__name__}", file=sys.stderr)
-        if isinstance(error, quarry_ray.StallError):
-            return 75
-        if isinstance(error, quarry_ray.ShardError):
-            return error.exit_code if error.exit_code is not None and error.exit_code > 0 else 75
-        if isinstance(error, ImportError):
-            return 2
-        return next((code for code, kind in quarry_ray._ERRORS.items() if type(error) is kind), 1)
+        return quarry_ray.exit_code_of(error)
     except OSError as error:  # a folder that cannot be made, a program that is not there
         print(f"quarry bench: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
         return 5
-    try:
-        print(told, flush=True)
-    except OSError as error:  # a pipe whose reader left, a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again when it ends
-        print(f"quarry bench: standard output: {error.strerror}", file=sys.stderr)
-        return 5
-    return 0
+    return print_result("quarry bench", told)

@@ -12,6 +12,7 @@ from typing import Any, Callable, Sequence
 
 from .. import ray as quarry_ray
 from .._errors import ConfigError, InputError
+from .._program import run_program
 from .shards import facts_of, nodes_of, read_plan
 
 Say = Callable[[str], None]
@@ -35,7 +36,7 @@ def processes(program: str, threads: int) -> Engine:
                 except queue.Empty:
                     return
                 try:
-                    quarry_ray._run(program, "mine", "--plan", plan, "--shard", str(number), "--threads", str(threads), "--device", "cpu")
+                    run_program(program, "mine", "--plan", plan, "--shard", str(number), "--threads", str(threads), "--device", "cpu")
                 except Exception as error:
                     failed.append(error)
 
@@ -80,7 +81,7 @@ class Turns:
         return os.path.join(self.folder, name)
 
     def _program(self, *arguments: str) -> str:
-        return quarry_ray._run(self.program, *arguments)[1]
+        return run_program(self.program, *arguments)[1]
 
     def measure(self, workers: Sequence[int], repetitions: int) -> None:
         # Untimed: it brings the inputs into memory, as all later runs find them, and says which hash is right.

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from .._errors import ConfigError, Error, InputError, IoError
+from .._program import exit_code_of, print_result
 
 _KINDS = ("embeddings", "events", "catalogue", "rows", "pairs", "set")
 
@@ -93,12 +94,9 @@ def run(arguments: list[str]) -> str:
     return f"{out}: {({'events': events, 'rows': rows, 'pairs': pairs, 'catalogue': catalogue}[form])(sources, out, **given)} rows"
 
 
-_CODES = ((ConfigError, 2), (InputError, 3), (IoError, 5), (MemoryError, 6), (Error, 1), (ImportError, 2))
-
-
 def _failed(who: str, error: BaseException) -> int:
     print(f"{who}: {str(error) or type(error).__name__}", file=sys.stderr)
-    return next(code for kind, code in _CODES if isinstance(error, kind))
+    return exit_code_of(error)
 
 
 def converted_or_exit(arguments: list[str]) -> list[str]:
@@ -116,10 +114,4 @@ def main(arguments: list[str]) -> int:
         told = run(arguments)
     except (Error, ImportError, MemoryError) as error:
         return _failed("quarry convert", error)
-    try:
-        print(told, flush=True)
-    except OSError as error:  # a pipe whose reader left, a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again when it ends
-        print(f"quarry convert: standard output: {error.strerror}", file=sys.stderr)
-        return 5
-    return 0
+    return print_result("quarry convert", told)
