@@ -293,7 +293,7 @@ class Miner:
         positive_logq=miner.mixed_logq(negatives, positives)).
 
         p: an item's part of `popularity`, so the Miner needs events. N: `num_items`. B' and B: slots of a row, of each source. B' is counted in the
-        fullest row. B is the positives of the batch's other rows (a row with several counts as that many, a repeated item as often as it is
+        fullest row. B is the positives of the batch's other rows, in the mean of its rows (a row with several counts as that many, a repeated item as often as it is
         there), but no more than the slots that the branch gives a full row: where the branch is smaller than the batch, each
         row draws its share of it. Where no row is full the batch was smaller than its branch, and all of it is drawn.
 
