@@ -39,6 +39,7 @@ struct Packed {
   std::uint32_t n, dim, width;
   std::vector<std::uint8_t> numbers;
   std::vector<float> step, norm, residual;
+  std::vector<float> most_norm, most_residual;
 
   Packed(Int8Unit unit, const std::vector<float>& rows, std::uint32_t n_, std::uint32_t dim_)
       : n(n_),
@@ -47,11 +48,17 @@ struct Packed {
         numbers(std::size_t{int8_rows(n)} * width + 1, 77),
         step(int8_rows(n) + 1, -7.0f),
         norm(step),
-        residual(step) {
+        residual(step),
+        most_norm(int8_rows(n) / 32 + 1, -7.0f),
+        most_residual(most_norm) {
     int8_pack_items(unit, rows.data(), n, dim, numbers.data(), step.data(), norm.data(),
                     residual.data());
+    int8_find_most(info(), n, most_norm.data(), most_residual.data());
   }
-  Int8Items info() const { return {step.data(), norm.data(), residual.data()}; }
+  Int8Items info() const { return {step.data(), norm.data(), residual.data(), nullptr, nullptr}; }
+  Int8Items info_with_most() const {
+    return {step.data(), norm.data(), residual.data(), most_norm.data(), most_residual.data()};
+  }
   int at(std::uint32_t item, std::uint32_t d) const {
     return int{numbers[std::size_t{item / 16 * 16} * width + (d / 4 * 16 + item % 16) * 4 +
                        d % 4]} -
@@ -85,6 +92,16 @@ TEST(Int8, RowsAreRoundedToTheNearestStepOfTheirOwn) {
         EXPECT_LE(double{p.norm[i]}, std::sqrt(norm) * 1.001 + 1e-15);
         EXPECT_GE(double{p.residual[i]}, std::sqrt(residual));
         EXPECT_LE(double{p.residual[i]}, std::sqrt(residual) * 1.001 + 1e-15);
+      }
+      for (const auto& [most, of] :
+           {std::pair(&p.most_norm, &p.norm), std::pair(&p.most_residual, &p.residual)}) {
+        ASSERT_EQ(most->back(), -7.0f) << "beyond the room";
+        for (std::uint32_t w = 0; w < int8_rows(n) / 32; ++w) {
+          float largest = 0.0f;
+          for (std::uint32_t i = 32 * w; i < 32 * w + 32; ++i)
+            if ((*of)[i] > largest) largest = (*of)[i];
+          EXPECT_EQ((*most)[w], largest) << name_of(unit) << " word " << w;
+        }
       }
     }
   }
@@ -138,6 +155,14 @@ Reaching find_reaching(Int8Unit unit, const Products& products, std::uint32_t r,
   EXPECT_EQ(places.back(), 4711u) << "beyond the room";
   EXPECT_FALSE(test::upper_halves_in_use()) << name_of(unit);
   places.resize(found.reaching);
+  // The largest errors of words are for speed alone.
+  std::vector<std::uint32_t> again(items.n + 1, 4711);
+  const Int8Found same = int8_find_reaching(unit, products.row(r), products.query[r],
+                                            items.info_with_most(), items.n, wanted, again.data());
+  EXPECT_EQ(again.back(), 4711u) << "beyond the room";
+  again.resize(same.reaching);
+  EXPECT_EQ(again, places) << name_of(unit);
+  EXPECT_EQ(same.passed, found.passed) << name_of(unit);
   return {places, found.passed};
 }
 

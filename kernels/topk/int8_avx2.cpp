@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 
@@ -281,16 +282,70 @@ struct ProductRow {
   return all;
 }
 
+/// Bits of 32 items from `at` on that reach a floor if their error is the largest of them: more
+/// than reach it, by half the loads.
+[[gnu::target("avx2,fma")]] inline std::uint32_t near_of(const ProductRow& row,
+                                                         const Int8Items& items, std::uint32_t at,
+                                                         __m256 floor) {
+  const __m256 error =
+      _mm256_fmadd_ps(_mm256_broadcast_ss(items.most_norm + at / 32), row.residual,
+                      _mm256_mul_ps(_mm256_broadcast_ss(items.most_residual + at / 32), row.norm));
+  std::uint32_t bits = 0;
+#pragma GCC unroll 4
+  for (std::uint32_t part = 0; part < 4; ++part) {
+    const std::uint32_t first = at + kLanes * part;
+    const __m256 upper = row.biased(_mm256_fmadd_ps(row.product(first), row.step, error), first);
+    const __m256 reaches = _mm256_cmp_ps(upper, floor, _CMP_NLT_UQ);
+    bits |= static_cast<std::uint32_t>(_mm256_movemask_ps(reaches)) << (kLanes * part);
+  }
+  return bits;
+}
+
+/// Whole words of 32 items from `at` on, few of which reach the threshold: each of those by itself.
+[[gnu::target("avx2,fma,bmi")]] inline std::uint32_t take_few(const ProductRow& row,
+                                                              const Int8Query& query,
+                                                              const Int8Items& items,
+                                                              std::uint32_t at, std::uint32_t n,
+                                                              Listing& listing) {
+  constexpr std::uint32_t kWords = 16;
+  const __m256 floor = _mm256_set1_ps(listing.wanted.threshold);
+  while (n - at >= 32) {
+    const std::uint32_t words = std::min((n - at) / 32, kWords);
+    std::uint32_t near[kWords];
+    for (std::uint32_t w = 0; w < words; ++w) near[w] = near_of(row, items, at + 32 * w, floor);
+    for (std::uint32_t w = 0; w < words; ++w) {
+      for (std::uint32_t left = near[w]; left != 0; left &= left - 1) {
+        const std::uint32_t i = at + 32 * w + static_cast<std::uint32_t>(std::countr_zero(left));
+        listing.take_if_reaching(i, bounds_of(row.products, query, items, i));
+      }
+    }
+    at += 32 * words;
+  }
+  return at;
+}
+
 [[gnu::target("avx2,fma,bmi,popcnt")]] Int8Found find_reaching(
     const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
     const Int8Wanted& wanted, std::uint32_t* places) {
   constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
+  constexpr std::uint32_t kTried = 64;
+  constexpr std::uint32_t kFew = 6;
   const ProductRow row(products, query, items, wanted.bias);
   const __m256 floor = _mm256_set1_ps(wanted.threshold);
   const __m256 over = _mm256_set1_ps(wanted.pass_above);
   Listing listing{wanted, places, {}};
   const bool passes = listing.passes();
   std::uint32_t at = 0;
+  if (items.most_norm != nullptr && n > kTried) {
+    // The first items of a tile tell how the rest is looked at fastest.
+    Reaching reaching[kTried / 32];
+    for (std::uint32_t w = 0; w < kTried / 32; ++w)
+      reaching[w] = reaching_of(row, 32 * w, floor, over, passes);
+    take_words(reaching, kTried / 32, 0, listing);
+    at = kTried;
+    if (listing.found.reaching + listing.found.passed <= kFew)
+      at = take_few(row, query, items, at, n, listing);
+  }
   while (n - at >= 32) {
     const std::uint32_t words = std::min((n - at) / 32, kWords);
     Reaching reaching[kWords];
@@ -300,9 +355,7 @@ struct ProductRow {
     at += 32 * words;
   }
   for (; at < n; ++at) {
-    const Between b = bounds_of(products, query, items, at);
-    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[at];
-    if (!(b.upper + bias < wanted.threshold)) listing.take(at, b);
+    listing.take_if_reaching(at, bounds_of(products, query, items, at));
   }
   return listing.found;
 }

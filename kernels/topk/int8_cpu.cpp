@@ -116,9 +116,7 @@ Int8Found find_reaching(const std::int32_t* products, const Int8Query& query,
                         std::uint32_t* places) {
   Listing listing{wanted, places, {}};
   for (std::uint32_t i = 0; i < n; ++i) {
-    const Between b = bounds_of(products, query, items, i);
-    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
-    if (!(b.upper + bias < wanted.threshold)) listing.take(i, b);
+    listing.take_if_reaching(i, bounds_of(products, query, items, i));
   }
   return listing.found;
 }
@@ -209,6 +207,15 @@ void int8_pack_queries(Int8Unit unit, const float* queries, std::uint32_t n, std
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,
                      std::uint8_t* to, float* step, float* norm, float* residual) {
   form_of(unit).pack_items(items, n, dim, to, step, norm, residual);
+}
+
+void int8_find_most(const Int8Items& items, std::uint32_t n, float* most_norm,
+                    float* most_residual) {
+  for (std::uint32_t first = 0; first < n; first += 32) {
+    most_norm[first / 32] = *std::max_element(items.norm + first, items.norm + first + 32);
+    most_residual[first / 32] =
+        *std::max_element(items.residual + first, items.residual + first + 32);
+  }
 }
 
 void int8_multiply(Int8Unit unit, const std::int8_t* queries, const Int8Query* info,

@@ -95,6 +95,11 @@ struct Listing {
     found.reaching += 1 - passed;
     found.passed += passed;
   }
+  /// Of any item.
+  [[gnu::always_inline]] void take_if_reaching(std::uint32_t i, Between b) {
+    const float bias = wanted.bias == nullptr ? 0.0f : wanted.bias[i];
+    if (!(b.upper + bias < wanted.threshold)) take(i, b);
+  }
 };
 
 /// Of 32 items from `first` on, a multiple of 32, bits of those that may reach the threshold.

@@ -208,14 +208,17 @@ void TileScorer::pack_tile() {
   if (items_.int8_table != nullptr) {
     packed_ = items_.int8_table->numbers_at(item_);
     packed_info_ = items_.int8_table->info_at(item_);
-    return;
+  } else {
+    float* info = work_.int8_item_info.data();
+    packed_info_ = {info, info + tile_items_, info + std::size_t{2} * tile_items_};
+    int8_pack_items(items_.int8, items_.rows + std::uint64_t{item_} * items_.dim, n_, items_.dim,
+                    work_.int8_items.data(), info, info + tile_items_,
+                    info + std::size_t{2} * tile_items_);
+    packed_ = work_.int8_items.data();
   }
-  float* info = work_.int8_item_info.data();
-  packed_info_ = {info, info + tile_items_, info + std::size_t{2} * tile_items_};
-  int8_pack_items(items_.int8, items_.rows + std::uint64_t{item_} * items_.dim, n_, items_.dim,
-                  work_.int8_items.data(), info, info + tile_items_,
-                  info + std::size_t{2} * tile_items_);
-  packed_ = work_.int8_items.data();
+  int8_find_most(packed_info_, n_, most_norm_, most_residual_);
+  packed_info_.most_norm = most_norm_;
+  packed_info_.most_residual = most_residual_;
 }
 
 /// Integer products of the next rows.

@@ -87,9 +87,11 @@ class TileScorer {
   Int8Found found_[kTopkGroupRows];       ///< of the rows of the group
   const std::uint8_t* packed_ = nullptr;  ///< the tile; null: not yet
   Int8Items packed_info_;                 ///< of the tile
-  std::uint32_t scored_ = 0;              ///< pairs of the group that were not excluded
-  std::int64_t gained_ = 0;               ///< by bounds so far, in pairs of fp32
-  std::uint32_t pause_ = 0;               ///< strips without bounds
+  float most_norm_[kTopkTileItems / 32];  ///< likewise, of 32 items each
+  float most_residual_[kTopkTileItems / 32];
+  std::uint32_t scored_ = 0;  ///< pairs of the group that were not excluded
+  std::int64_t gained_ = 0;   ///< by bounds so far, in pairs of fp32
+  std::uint32_t pause_ = 0;   ///< strips without bounds
 };
 
 /// Room of a running list for `keep` entries, what is appended between two cuts, and one tile.

@@ -68,6 +68,7 @@ struct Job {
                                    std::uint32_t* words) const;
   TopkBounds bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, std::uint32_t r,
                        std::uint32_t n, bool by_bounds) const;
+  void prefetch_ends(TopkWorkspace::Worker& work, std::uint32_t r) const;
   void list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
                 const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const;
   void scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowGroup& group,
@@ -173,6 +174,17 @@ TopkBounds Job::bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, 
           goal.pass_above != nullptr ? goal.pass_above[at] : no_threshold()};
 }
 
+/// The lists of a block are larger than the near caches: where they go on is fetched while the rows
+/// of the group are looked at.
+void Job::prefetch_ends(TopkWorkspace::Worker& work, std::uint32_t r) const {
+  const TopkProgress& row = work.progress.data()[r];
+  const std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity + row.counting;
+  const std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity + row.others;
+  __builtin_prefetch(counting, 1);
+  __builtin_prefetch(counting + 8, 1);
+  __builtin_prefetch(others, 1);
+}
+
 /// What was found of a row in the items from `item` on goes to its lists.
 void Job::list_row(TopkWorkspace::Worker& work, std::uint32_t r, std::uint32_t item,
                    const ScoredRow& scored, const float* bias, const TopkBounds& bounds) const {
@@ -203,6 +215,7 @@ void Job::scan_group(TopkWorkspace::Worker& work, TileScorer& scorer, const RowG
     const std::uint32_t r = group.strip + group.place + i;
     bounds[i] = bounds_of(work, group.first_row, r, n, scorer.by_bounds());
     bounds[i].counts = counting_bits(work, group.first_row, r, item, n, words[i]);
+    prefetch_ends(work, r);
     scorer.look(group.place + i, bounds[i]);
   }
   for (std::uint32_t i = 0; i < group.rows; ++i)
