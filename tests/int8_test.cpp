@@ -390,6 +390,44 @@ TEST(Int8, SamplesOfSomeItems) {
   }
 }
 
+/// Neighbours of a query that are as large together as any are, against the largest bytes: no sum
+/// of two products is cut off.
+TEST(Int8, PairsDoNotSaturate) {
+  constexpr std::uint32_t kDim = 32, kItems = 32;
+  std::mt19937 random(5);
+  std::uniform_real_distribution<float> part(0.0f, 1.0f);
+  int most = 0;
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<float> q(std::size_t{kInt8Rows} * kDim), x(std::size_t{kItems} * kDim);
+    for (std::size_t d = 0; d < q.size(); d += 2) {
+      // Halves of steps too, which round up together.
+      const float first =
+          round % 2 == 0 ? part(random) : (static_cast<float>(random() % 127) + 0.5f) / 127.4f;
+      const float sign = random() % 2 == 0 ? 1.0f : -1.0f;
+      q[d] = sign * first;
+      q[d + 1] = random() % 4 == 0 ? -sign * (1.0f - first) : sign * (1.0f - first);
+    }
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] = i / kDim % 3 == 0 || random() % 2 == 0 ? 1.0f : -1.0f;
+    for (const Int8Unit unit : int8_units()) {
+      const Packed items(unit, x, kItems, kDim);
+      const Products products(unit, q, kInt8Rows, items, 1.0f);
+      for (std::uint32_t r = 0; r < kInt8Rows; ++r) {
+        const std::int8_t* integers = products.packed.data() + std::size_t{r} * items.width;
+        for (std::uint32_t d = 0; d < kDim && unit == Int8Unit::kAvx2; d += 2)
+          most = std::max(most, std::abs(int{integers[d]}) + std::abs(int{integers[d + 1]}));
+        for (std::uint32_t i = 0; i < kItems; ++i) {
+          std::int32_t sum = 0;
+          for (std::uint32_t d = 0; d < kDim; ++d) sum += integers[d] * items.at(i, d);
+          ASSERT_EQ(products.row(r)[i], sum) << name_of(unit) << " round " << round;
+        }
+      }
+    }
+  }
+  const bool by_pairs = std::ranges::find(int8_units(), Int8Unit::kAvx2) != int8_units().end();
+  EXPECT_EQ(most, by_pairs ? kInt8PairLimit : 0) << "the limit is reached";
+}
+
 /// The largest sums that the integers may reach, with the widest rows.
 TEST(Int8, TheWidestRowsDoNotOverflow) {
   const std::uint32_t dim = kMostInt8Dim;
@@ -403,7 +441,8 @@ TEST(Int8, TheWidestRowsDoNotOverflow) {
     Packed p(unit, x, 2, dim);
     std::vector<std::int32_t> products(kInt8Rows * 32);
     int8_multiply(unit, packed.data(), info.data(), p.numbers.data(), 2, dim, products.data(), 32);
-    const std::int32_t largest = int8_query_limit(unit) * 127 * std::int32_t{65536};
+    const std::int32_t of_query = unit == Int8Unit::kAvx2 ? kInt8PairLimit / 2 : 127;
+    const std::int32_t largest = of_query * 127 * std::int32_t{65536};
     EXPECT_EQ(products[0], largest) << name_of(unit);
     EXPECT_EQ(products[1], -largest) << name_of(unit);
   }

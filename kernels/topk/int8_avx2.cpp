@@ -1,5 +1,5 @@
 // The 8-bit pass for processors with AVX2 but no AVX-512, 8 items at a time: dot products of bytes
-// by AVX_VNNI, or of pairs of bytes in 16 bits, which queries of 7 bits do not saturate.
+// by AVX_VNNI, or of pairs of bytes in 16 bits, which queries with small pairs do not saturate.
 #include "kernels/topk/int8_forms.h"
 
 #include "kernels/core/exact_score.h"
@@ -52,27 +52,45 @@ constexpr std::uint32_t kLanes = 8;
   return _mm_packs_epi16(words, words);
 }
 
-/// A row and its rounding to integers of at most `limit` steps.
+/// The rounding of a row to integers of at most 127 steps.
 struct Rounding {
   __m256 step, inverse;
-  __m256i limit;
 
-  [[gnu::target("avx2")]] Rounding(float row_step, int most)
+  [[gnu::target("avx2")]] explicit Rounding(float row_step)
       : step(_mm256_set1_ps(row_step)),
-        inverse(_mm256_set1_ps(row_step > 0.0f ? 1.0f / row_step : 0.0f)),
-        limit(_mm256_set1_epi32(most)) {}
+        inverse(_mm256_set1_ps(row_step > 0.0f ? 1.0f / row_step : 0.0f)) {}
   /// To the nearest, ties to even; 0 where the step is a denormal's, or none.
   [[gnu::target("avx2")]] __m256i integers(__m256 x) const {
     const __m256 scaled = _mm256_mul_ps(x, inverse);
     const __m256 fits = _mm256_cmp_ps(absolute(scaled), _mm256_set1_ps(200.0f), _CMP_LT_OQ);
     const __m256i value = _mm256_cvtps_epi32(_mm256_and_ps(scaled, fits));
-    return _mm256_max_epi32(_mm256_min_epi32(value, limit),
-                            _mm256_sub_epi32(_mm256_setzero_si256(), limit));
+    return _mm256_max_epi32(_mm256_min_epi32(value, _mm256_set1_epi32(127)),
+                            _mm256_set1_epi32(-127));
   }
 };
 
+/// The step of a row whose neighbours stay within kInt8PairLimit together: roundings add at most
+/// one, and 127.4 steps are 127 of one number beside a zero. Single numbers are mostly nearer to
+/// that limit than pairs are to its double, so steps are finer than those of 7 bits.
+[[gnu::target("avx2")]] float step_of_pairs(const float* row, std::uint32_t dim) {
+  __m256 largest = _mm256_setzero_ps();
+  for (std::uint32_t d = 0; d < dim; d += 2 * kLanes) {
+    const __m256 pairs =
+        _mm256_hadd_ps(absolute(load(row, d, dim)), absolute(load(row, d + kLanes, dim)));
+    largest = _mm256_max_ps(largest, pairs);
+  }
+  return largest_of(largest) / (static_cast<float>(kInt8PairLimit) - 0.6f);
+}
+
+[[gnu::target("avx2")]] float step_of_numbers(const float* row, std::uint32_t dim) {
+  __m256 largest = _mm256_setzero_ps();
+  for (std::uint32_t d = 0; d < dim; d += kLanes)
+    largest = _mm256_max_ps(largest, absolute(load(row, d, dim)));
+  return largest_of(largest) / 127.0f;
+}
+
 /// Norms are summed in fp32.
-template <int kLimit>
+template <float (*kStepOf)(const float*, std::uint32_t)>
 [[gnu::target("avx2,fma")]] void pack_queries(const float* queries, std::uint32_t n,
                                               std::uint32_t dim, float scale, std::int8_t* to,
                                               Int8Query* info) {
@@ -80,11 +98,8 @@ template <int kLimit>
   for (std::uint32_t q = 0; q < n; ++q) {
     const float* row = queries + std::uint64_t{q} * dim;
     std::int8_t* bytes = to + std::uint64_t{q} * width;
-    __m256 largest = _mm256_setzero_ps();
-    for (std::uint32_t d = 0; d < dim; d += kLanes)
-      largest = _mm256_max_ps(largest, absolute(load(row, d, dim)));
-    const float step = largest_of(largest) / kLimit;
-    const Rounding rounding(step, kLimit);
+    const float step = kStepOf(row, dim);
+    const Rounding rounding(step);
     __m256 squares = _mm256_setzero_ps();
     __m256 rest = _mm256_setzero_ps();
     __m256i sum = _mm256_setzero_si256();
@@ -129,7 +144,7 @@ template <int kLimit>
       squares = _mm256_fmadd_ps(x, x, squares);
     }
     step[i] = largest_of(largest) / 127.0f;
-    const Rounding rounding(step[i], 127);
+    const Rounding rounding(step[i]);
     __m256 rest = _mm256_setzero_ps();
     for (std::uint32_t d = 0; d < width; d += kLanes) {
       const __m256 x = load(row, d, dim);
@@ -146,13 +161,13 @@ template <int kLimit>
   }
 }
 
-/// Four queries and one group at a time: eight sums in registers. Two products of an unsigned byte
-/// and one of at most kInt8PairLimit are added in 16 bits.
+/// Four queries and one group at a time: eight sums in registers. Two products of unsigned bytes
+/// and neighbours of a query are added in 16 bits.
 [[gnu::target("avx2")]] void multiply_by_pairs(const std::int8_t* queries, const Int8Query* info,
                                                const std::uint8_t* items, std::uint32_t n,
                                                std::uint32_t width, std::int32_t* products,
                                                std::uint32_t stride) {
-  static_assert(2 * 255 * kInt8PairLimit <= 32767);
+  static_assert(255 * kInt8PairLimit <= 32767);
   constexpr std::uint32_t kRows = 4;
   const __m256i ones = _mm256_set1_epi16(1);
   for (std::uint32_t first = 0; first < n; first += kInt8Group) {
@@ -420,14 +435,14 @@ struct ProductRow {
 
 }  // namespace
 
-const Int8Form kInt8Avx2{pack_queries<kInt8PairLimit>,
-                         pack_items,
-                         multiply_by_pairs,
-                         find_reaching,
-                         lower_bounds,
-                         score};
-const Int8Form kInt8AvxVnni{pack_queries<127>, pack_items,   multiply_by_fours,
-                            find_reaching,     lower_bounds, score};
+const Int8Form kInt8Avx2{
+    pack_queries<step_of_pairs>, pack_items, multiply_by_pairs, find_reaching, lower_bounds, score};
+const Int8Form kInt8AvxVnni{pack_queries<step_of_numbers>,
+                            pack_items,
+                            multiply_by_fours,
+                            find_reaching,
+                            lower_bounds,
+                            score};
 
 }  // namespace quarry
 

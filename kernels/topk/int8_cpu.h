@@ -16,7 +16,7 @@ namespace quarry {
 /// What multiplies. All give the same integers, but for those of queries.
 enum class Int8Unit : std::uint8_t {
   kPortable,    ///< no instruction for it: right, and slower than fp32
-  kAvx2,        ///< AVX2 products of pairs of bytes; integers of queries have 7 bits
+  kAvx2,        ///< AVX2 products of pairs of bytes, which keep those of queries small
   kAvxVnni,     ///< AVX_VNNI dot products of unsigned by signed bytes, 32 of them at a time
   kAvx512Vnni,  ///< AVX512_VNNI, 64 at a time
   kAmx,         ///< AMX-INT8 tiles; all else by AVX-512
@@ -38,15 +38,11 @@ inline std::uint32_t int8_rows(std::uint32_t n) { return (n + 31) / 32 * 32; }
 /// Wider rows could overflow the sums: 2^31 / (255 * 127).
 inline constexpr std::uint32_t kMostInt8Dim = 65536;
 
-/// Integers of queries for units that add products of two of them in 16 bits.
-inline constexpr int kInt8PairLimit = 64;
-/// Integers of queries are at most this, or the negative of it.
-inline int int8_query_limit(Int8Unit unit) {
-  return unit == Int8Unit::kAvx2 ? kInt8PairLimit : 127;
-}
+/// Magnitudes of two integers of a query that stand at 2 i and 2 i + 1, together, for units that
+/// add products of such pairs in 16 bits.
+inline constexpr int kInt8PairLimit = 128;
 
-/// Of a query q, which is rounded to q' = integers of up to int8_query_limit() times a step of its
-/// own.
+/// Of a query q, which is rounded to q' = integers from -127 to 127 times a step of its own.
 struct Int8Query {
   float step = 0.0f;
   float norm = 0.0f;        ///< more than |q'|, by what the roundings of a bound take
