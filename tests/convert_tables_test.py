@@ -6,6 +6,7 @@
 Run it with a Python that has the package and pyarrow (tools/check_python makes one); else it ends with 77, which means skipped."""
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -265,6 +266,32 @@ class FileTest(Folder):
         self.assertEqual(stat.S_IMODE(os.stat("60.parquet").st_mode), 0o600)
         last = pq.ParquetFile("60.parquet").read_row_group(meta.num_row_groups - 1).slice(groups[-1].num_rows - 1).to_pylist()[0]
         self.assertEqual((last["user"], last["value"]), (f"user-number-{99_999 % 977}", 99_999 / 7))
+
+    def test_what_stops_it_leaves_what_was_there(self):
+        with open("small.csv", "w", encoding="utf-8") as file:
+            file.write("user,item,time\nu,i,1\n")
+        convert.events_to_parquet("small.csv", "out.parquet")
+        before = values_in("out.parquet")
+        with open("bad.csv", "w", encoding="utf-8") as file:
+            file.write("user,item,time\n" + "".join(f"u{n * 7919},i{n * 104729},{n}\n" for n in range(1_500_000)) + "u,i,soon\n")
+        self.refused(["bad.csv:1500002", "'soon'"], convert.events_to_parquet, "bad.csv", "out.parquet", overwrite=True)
+        self.assertEqual(values_in("out.parquet"), before)
+        code = "import resource, sys\nfrom quarry import convert\nresource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n" \
+            "from quarry.convert import command\nsys.exit(command.main(['events', 'bad.csv', 'out.parquet', '--overwrite']))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertEqual((done.returncode, "Traceback" in done.stderr), (5, False), done.stderr)
+        self.assertEqual((sorted(os.listdir(".")), values_in("out.parquet")), (["bad.csv", "out.parquet", "small.csv"], before))
+        for sent in (signal.SIGINT, signal.SIGKILL):
+            process = subprocess.Popen([sys.executable, "-m", "quarry", "convert", "events", "bad.csv", "out.parquet", "--overwrite"], stderr=subprocess.PIPE)
+            aside = f".out.parquet.partial-{process.pid}"
+            end = time.monotonic() + 60
+            while not os.path.exists(aside) and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.001)
+            process.send_signal(sent)
+            process.communicate()
+            self.assertLess(process.returncode, 3, "it was done before the signal came")
+            self.assertEqual(os.path.exists(aside), sent == signal.SIGKILL)
+            self.assertEqual(values_in("out.parquet"), before)
 
     def test_several_files_and_folders(self):
         os.mkdir("log")

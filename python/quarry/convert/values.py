@@ -60,6 +60,7 @@ class TypedColumn:
             ("attribute", "int"): (pa.int64(), _quarry.TextTable.ints), ("attribute", "bool"): (pa.bool_(), _quarry.TextTable.bools),
             ("attribute", "date"): (pa.date32(), _quarry.TextTable.dates),
             ("attribute", "timestamp"): (pa.timestamp("ms", "UTC"), _quarry.TextTable.instants)}
+        self._read: Callable[..., Any] | None
         made, self._read = makers.get((column.sort, kind), (pa.string(), None))
         self._lists = kind == "list"
         if self._lists:
@@ -93,7 +94,8 @@ class TypedColumn:
 
     def _texts(self, part: TextPart) -> Any:
         pa = pyarrow()
-        offsets, chars = part.table.texts(part.slots[self._source])
+        texts: Any = part.table.texts(part.slots[self._source])
+        offsets, chars = texts
         return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(chars))
 
     def _split(self, part: TextPart, texts: Any, empty: Any) -> Any:
