@@ -56,6 +56,13 @@ class ReaderTest(Folder):
             with self.subTest(line):
                 self.refused(["in.csv:8", *words], convert.events_to_parquet, path, "out.parquet")
 
+    def test_odd_times_that_the_program_reads(self):
+        times = {"-0.5": 0, "-0": 0, "007": 7000, "7.0019": 7001, " 8 ": 8000, "19700101.0": 19700101000, "1970-01-01T00:00:01.5+00": 1500,
+                 "2024-02-29 23:59:59,0009-0030": 1709252999000, "9999-12-31": 253402214400000}
+        put("in.csv", "user,item,time\n" + "".join(f'u,i,"{text}"\n' for text in times))
+        convert.events_to_parquet("in.csv", "out.parquet")
+        self.assertEqual(dict(zip(times, pq.read_table("out.parquet")["time"].cast(pa.int64()).to_pylist())), times)
+
     def test_values_of_the_others(self):
         for kind, header, line, words in (
                 ("rows", "user,item", "u,a||b", ["item has an empty id", "'a||b'"]), ("rows", "user,item", "u,|", ["empty id"]),
