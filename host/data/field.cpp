@@ -121,14 +121,18 @@ namespace {
 
 }  // namespace
 
-float parse_float(std::string_view text, std::string_view what, const std::string& where) {
+double parse_number(std::string_view text, std::string_view what, const std::string& where) {
   const std::string_view digits = trim(text);
   double number = 0.0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   const bool parsed = error == std::errc() && end == digits.data() + digits.size();
-  const auto rounded = static_cast<float>(number);
-  if (!parsed || !std::isfinite(rounded)) throw_no_number(shown(text), what, where);
-  return rounded;
+  if (!parsed || !std::isfinite(static_cast<float>(number)))
+    throw_no_number(shown(text), what, where);
+  return number;
+}
+
+float parse_float(std::string_view text, std::string_view what, const std::string& where) {
+  return static_cast<float>(parse_number(text, what, where));
 }
 
 float check_float(double number, std::string_view what, const std::string& where) {

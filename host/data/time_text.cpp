@@ -148,6 +148,11 @@ std::int64_t parse_time(std::string_view text, const std::string& where) {
   throw_out_of_range(shown(text), overflow ? value.starts_with('-') : seconds < 0, where);
 }
 
+std::optional<std::int64_t> parse_instant(std::string_view text) {
+  std::int64_t seconds = 0;
+  return parse_iso(text, &seconds) ? std::optional(seconds) : std::nullopt;
+}
+
 std::int64_t check_time(std::int64_t seconds, const std::string& where) {
   if (is_allowed(seconds)) return seconds;
   throw_out_of_range(shown(std::to_string(seconds)), seconds < 0, where);

@@ -21,6 +21,7 @@
 #include "kernels/core/ids.h"
 #include "python/bind/arrays.h"
 #include "python/bind/bind_given_tables.h"
+#include "python/bind/bind_text_table.h"
 #include "python/bind/bound_miner.h"
 #include "python/bind/synthetic.h"
 
@@ -551,6 +552,7 @@ NB_MODULE(_quarry, m) {
   m.doc() = "The library behind the package quarry; its names are private.";
   nb::register_exception_translator(quarry::translate);
   quarry::bind_given_tables(m);
+  quarry::bind_text_table(m);
   quarry::bind_request(m);
   quarry::bind_update(m);
   quarry::bind_miner(m);

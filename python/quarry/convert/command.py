@@ -17,9 +17,14 @@ _HELP = """usage:
   quarry convert embeddings IN.npy OUT.parquet [--ids FILE[:COLUMN]] [--column embedding] [--id-column id]
   quarry convert events|catalogue|rows|pairs SOURCE... OUT.csv|OUT.tsv [--columns user=uid,item=sku,...] [--time-unit s|ms|us|ns]
                                               [--drop NAME,...]
+  quarry convert events|catalogue|rows|pairs TABLE... OUT.parquet [--columns user=uid,item=sku,...] [--types time=text,price=float,...]
+                                              [--drop NAME,...]
   quarry convert [set] SET|STORE@VERSION OUT_FOLDER [--to parquet] [--item-ids FILE[:COLUMN]] [--user-ids FILE[:COLUMN]] [--verify]
 
-SOURCE is a .parquet, .arrow, .ipc or .feather file, or a folder of them, read in the order of their names. --overwrite replaces what is there.
+SOURCE is a .parquet, .arrow, .ipc or .feather file, or a folder of them, read in the order of their names. TABLE is
+one of those that the program reads: .csv (commas), .tsv, .inter, .item or .user (tabs), or a folder of them. --overwrite replaces what is there.
+--drop is for catalogues. --types: time, value, score, row_key and lists of items may be kept as text; attributes of a catalogue are text, or what
+this says: float, int, bool, date, timestamp.
 Exit codes: 0 done, 2 the request is wrong, 3 the data are wrong, 5 a file cannot be read or written, 6 no memory. Needs pip install pyarrow.
 """
 
@@ -32,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog="quarry convert", add_help=False, allow_abbrev=False)
     parser.add_argument("names", nargs="*")
-    for flag in ("column", "id-column", "ids-out", "dtype", "ids", "columns", "drop", "to", "item-ids", "user-ids"):
+    for flag in ("column", "id-column", "ids-out", "dtype", "ids", "columns", "drop", "types", "to", "item-ids", "user-ids"):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--bad-rows", choices=("reject", "keep"))
     parser.add_argument("--time-unit", choices=("s", "ms", "us", "ns"))
@@ -44,22 +49,25 @@ def _parser() -> _Parser:
 #: Flags of each form, beside --overwrite.
 _FLAGS = {"to npy": ("column", "id_column", "ids_out", "dtype", "bad_rows"), "to parquet": ("column", "id_column", "ids"),
           "events": ("columns", "time_unit"), "rows": ("columns", "time_unit"), "pairs": ("columns",),
-          "catalogue": ("columns", "time_unit", "drop"), "set": ("to", "item_ids", "user_ids", "verify")}
+          "catalogue": ("columns", "time_unit", "drop"), "events to parquet": ("columns", "types"), "rows to parquet": ("columns", "types"),
+          "pairs to parquet": ("columns", "types"), "catalogue to parquet": ("columns", "types", "drop"), "set": ("to", "item_ids", "user_ids", "verify")}
 
 
-def _mapping(text: str) -> dict[str, str]:
+def _mapping(text: str, flag: str, example: str) -> dict[str, str]:
     out = {}
     for part in text.split(","):
         key, equals, name = part.partition("=")
         if not equals or not key or not name:
-            raise ConfigError(f"--columns: {part!r} is not of the form name=column, as user=uid,item=sku")
+            raise ConfigError(f"{flag}: {part!r} is not of the form {example}")
+        if key in out:
+            raise ConfigError(f"{flag}: {key!r} is given twice")
         out[key] = name
     return out
 
 
 def run(arguments: list[str]) -> str:
     """Converts, and returns what was done in a sentence. Raises quarry.Error, ImportError."""
-    from . import catalogue, embeddings, embeddings_to_parquet, events, negatives, pairs, rows
+    from . import embeddings, embeddings_to_parquet, negatives, tables, to_parquet
     from .sets import check_to
     args = _parser().parse_intermixed_args(arguments)  # flags may stand between names
     if args.help:
@@ -69,17 +77,21 @@ def run(arguments: list[str]) -> str:
     if len(names) < 2:
         raise ConfigError(f"{'a source and an output are' if not names else 'an output is'} missing; quarry convert --help says how it is called")
     sources, out = names[:-1], names[-1]
-    form = kind if kind != "embeddings" else "to parquet" if out.endswith(".parquet") else "to npy"
+    into_parquet = kind != "set" and out.endswith(".parquet")
+    form = {"embeddings": "to parquet" if into_parquet else "to npy"}.get(kind, kind + " to parquet" if into_parquet else kind)
     given = {name: value for name, value in vars(args).items() if name not in ("names", "help", "overwrite") and value not in (None, False)}
     for name in given:
         if name not in _FLAGS[form]:
-            raise ConfigError(f"--{name.replace('_', '-')} does nothing here: {kind} {'.npy' if form == 'to npy' else ''}takes "
+            end = ".npy " if form == "to npy" else ".parquet " if into_parquet else ""
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing here: {kind} {end}takes "
                               f"{', '.join('--' + one.replace('_', '-') for one in _FLAGS[form])}")
     if len(sources) > 1 and form in ("set", "to parquet"):
         raise ConfigError(f"{len(sources)} sources are given; one is taken: {' '.join(sources)}")
     given["overwrite"] = args.overwrite
     if "columns" in given:
-        given["columns"] = _mapping(given["columns"])
+        given["columns"] = _mapping(given["columns"], "--columns", "name=column, as user=uid,item=sku")
+    if "types" in given:
+        given["types"] = _mapping(given["types"], "--types", "name=type, as time=text,price=float")
     if "drop" in given:
         given["drop"] = given["drop"].split(",")
     if form == "to npy":
@@ -91,7 +103,8 @@ def run(arguments: list[str]) -> str:
     if form == "set":
         check_to(given.pop("to", "parquet"))
         return f"{out}: {negatives(sources[0], out, **given)} rows"
-    return f"{out}: {({'events': events, 'rows': rows, 'pairs': pairs, 'catalogue': catalogue}[form])(sources, out, **given)} rows"
+    convert = getattr(to_parquet, kind + "_to_parquet") if into_parquet else getattr(tables, kind)
+    return f"{out}: {convert(sources, out, **given)} rows"
 
 
 def _failed(who: str, error: BaseException) -> int:

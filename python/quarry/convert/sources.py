@@ -9,6 +9,7 @@ from .._errors import InputError, IoError
 from ..arrow import first, pyarrow
 
 ENDINGS = (".parquet", ".pq", ".arrow", ".ipc", ".feather", ".arrows")
+TEXT_ENDINGS = (".csv", ".tsv", ".inter", ".item", ".user")  # as the program reads tables
 _BATCH = 16384
 
 
@@ -28,14 +29,15 @@ class Part:
             raise InputError(f"{self.where(place)}: {what}")
 
 
-def files_of(sources: Any) -> list[str]:
+def files_of(sources: Any, endings: tuple[str, ...] = ENDINGS) -> list[str]:
     """Paths in the order in which they are read: files as given, those of a folder by name. Raises InputError."""
     out: list[str] = []
     for source in [sources] if is_path(sources) else list(sources):
         path = path_text(source, "sources")
         if not os.path.isdir(path):
-            if not path.lower().endswith(ENDINGS):
-                raise InputError(f"{path}: its extension is not one of {', '.join(ENDINGS)}")
+            if not path.lower().endswith(endings):
+                unpack = "; unpack it first with gunzip" if path.lower().endswith(".gz") else ""
+                raise InputError(f"{path}: its extension is not one of {', '.join(endings)}{unpack}")
             out.append(path)
             continue
         names = sorted(name for name in os.listdir(path) if not name.startswith((".", "_")))
@@ -43,8 +45,8 @@ def files_of(sources: Any) -> list[str]:
             whole = os.path.join(path, name)
             if os.path.isdir(whole):
                 raise InputError(f"{whole}: is a folder within a folder, whose name may be a value of the table; name such folders one by one")
-            if not name.lower().endswith(ENDINGS):
-                raise InputError(f"{whole}: its extension is not one of {', '.join(ENDINGS)}; name the files one by one, or move it away")
+            if not name.lower().endswith(endings):
+                raise InputError(f"{whole}: its extension is not one of {', '.join(endings)}; name the files one by one, or move it away")
             out.append(whole)
         if not names:
             raise InputError(f"{path}: is a folder without files")

@@ -172,8 +172,8 @@ def _floor(numbers: Any, divisor: int) -> Any:
     return pc.subtract(quotient, pc.cast(pc.greater(back, numbers), pa.int64()))
 
 
-def number_text(part: Part, name: str, array: Any, required: bool) -> Any:
-    """Numbers that are finite in fp32, with all their digits."""
+def number_text(part: Part, name: str, array: Any, required: bool, label: bool = False) -> Any:
+    """Numbers that are finite in fp32, with all their digits; as a label any finite one."""
     pa = pyarrow()
     import pyarrow.compute as pc
     array = plain(array)
@@ -187,7 +187,8 @@ def number_text(part: Part, name: str, array: Any, required: bool) -> Any:
     if pa.types.is_floating(kind):
         numbers = array.cast(pa.float64())
         part.refuse(pc.fill_null(pc.invert(pc.is_finite(numbers)), False), f"{name} is NaN or infinite; null says that there is no number")
-        part.refuse(pc.fill_null(pc.greater(pc.abs(numbers), _MOST_FLOAT), False), f"{name} is outside of [-3.4e38, 3.4e38]")
+        if not label:
+            part.refuse(pc.fill_null(pc.greater(pc.abs(numbers), _MOST_FLOAT), False), f"{name} is outside of [-3.4e38, 3.4e38]")
         return numbers.cast(pa.large_string())
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         return array.cast(pa.large_string())
@@ -203,7 +204,7 @@ def any_text(part: Part, name: str, array: Any, required: bool = False) -> Any:
     if required:
         part.refuse(array.is_null(), f"{name} is null; every row needs one")
     if pa.types.is_floating(kind):
-        return number_text(part, name, array, False)
+        return number_text(part, name, array, False, label=True)
     if pa.types.is_timestamp(kind):
         return _instant(_floor(array.cast(pa.int64()), UNITS[kind.unit]))  # a label, which no year bounds
     if not (_is_text(kind) or pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind) or
