@@ -161,7 +161,8 @@ def test_real_workers(c):
         for search in range(1, slices - 1):
             c.mine("cut.json", search, what="--search")
         beside = parts["program_bytes"] + parts["item_row_bytes"] + parts["user_row_bytes"]
-        rate(f"a search of one of {slices} slices", parts["total_bytes"], max(seen) + beside)
+        # What is its own is foretold of mining among all items, which takes some more: it counts where slices are short.
+        rate(f"a search of one of {slices} slices", parts["total_bytes"], max(seen) + beside, 1.6 if slices == 3 else 2)
         mining = peak_of([c.program, "mine", "--plan", c.path("cut.json"), "--shard", 0, "--threads", 1])[1]
         check(mining <= parts["total_bytes"], f"mining from {slices} slices took {mining} bytes of its own, {parts} foretold")
         shutil.rmtree(c.path("cut.shards"))
