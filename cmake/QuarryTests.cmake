@@ -38,6 +38,7 @@ endforeach()
 
 # Parts of the program that a test calls by themselves.
 target_sources(blas_test PRIVATE "${PROJECT_SOURCE_DIR}/tools/quarry/blas.cpp")
+target_sources(control_group_test PRIVATE "${PROJECT_SOURCE_DIR}/tools/quarry/control_group.cpp")
 
 # Golden cases on a device of choice: what tools/gpu_check and tools/verify_evidence run.
 add_executable(golden "${PROJECT_SOURCE_DIR}/tests/golden.cpp")
@@ -83,7 +84,7 @@ if(NOT QUARRY_SANITIZE)
   find_package(Python3 COMPONENTS Interpreter QUIET)
   if(TARGET quarry_cli AND Python3_FOUND)
     foreach(script_and_limit plan_memory=1800 refresh_test=1800 store_tools_test=900 user_ids_test=300 follow_test=600 set_pairs_test=300
-        review_test=300 review_import_test=300 feedback_users_test=300 feedback_model_test=300 report_page_test=300 report_history_test=300 cluster_test=900 bench_cluster_test=600 item_slices_test=600 refresh_plan_test=900 ray_test=900 auto_bench_test=300 peers_test=300
+        review_test=300 review_import_test=300 feedback_users_test=300 feedback_model_test=300 report_page_test=300 report_history_test=300 cluster_test=900 bench_cluster_test=600 item_slices_test=600 worker_memory_test=900 refresh_plan_test=900 ray_test=900 auto_bench_test=300 peers_test=300
         python_test=900 python_words_test=900 python_processes_test=900 python_sets_test=900 python_updates_test=900 python_prefetch_test=900
         python_pools_test=900 python_pairs_test=900 python_tables_test=900 python_tables_words_test=900 python_torch_test=900 python_loader_test=900 python_types_test=300
         text_test=600 text_peer_test=600 convert_test=600 convert_arguments_test=600 convert_sets_test=600 convert_tables_test=600 convert_tables_words_test=300 arrow_test=300 mlflow_test=300

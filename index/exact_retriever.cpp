@@ -30,6 +30,10 @@ constexpr std::uint32_t kMostSampled = 8192;
 /// Where no more of the items than one of so many count, the sample is of these.
 constexpr std::uint32_t kFewCount = 4;
 
+bool keeps_int8_table(std::uint32_t num_items, std::uint32_t dim) {
+  return Int8Table::bytes(num_items, dim) <= kMostInt8Bytes;
+}
+
 class ExactRetriever final : public Retriever, private CandidateSource {
  public:
   ExactRetriever(const ItemTable& items, FirstPass pass)
@@ -93,9 +97,7 @@ class ExactRetriever final : public Retriever, private CandidateSource {
     return rows / static_cast<std::uint32_t>(std::max(exec.threads, 1));
   }
 
-  bool keeps_table() const {
-    return Int8Table::bytes(items_.num_items, items_.dim) <= kMostInt8Bytes;
-  }
+  bool keeps_table() const { return keeps_int8_table(items_.num_items, items_.dim); }
   /// Whether bounds of 8 bits are the fastest of what may be chosen for so many rows.
   bool int8_pays_of(const Exec& exec, std::uint32_t rows) const {
     return pass_ == FirstPass::kFastest && int8_pays(int8_unit()) && items_.dim >= kLeastInt8Dim &&
@@ -189,6 +191,17 @@ class ExactRetriever final : public Retriever, private CandidateSource {
 
 std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items, FirstPass pass) {
   return std::make_unique<ExactRetriever>(items, pass);
+}
+
+std::uint64_t bytes_kept_of_items(std::uint32_t num_items, std::uint32_t dim, Metric metric,
+                                  FirstPass pass) {
+  const bool may_pack =
+      pass == FirstPass::kInt8 ||
+      (pass == FirstPass::kFastest && int8_pays(int8_unit()) && dim >= kLeastInt8Dim);
+  std::uint64_t bytes = metric == Metric::kL2 ? std::uint64_t{num_items} * sizeof(float) : 0;
+  if (may_pack && dim <= kMostInt8Dim && keeps_int8_table(num_items, dim))
+    bytes += Int8Table::bytes(num_items, dim);
+  return bytes;
 }
 
 }  // namespace quarry

@@ -103,6 +103,10 @@ const char* name_of(FirstPass pass);
 /// are the same bit for bit with any first pass.
 std::unique_ptr<Retriever> make_exact_retriever(const ItemTable& items,
                                                 FirstPass pass = FirstPass::kFastest);
+/// Of its memory_bytes() on the CPU, what it may keep of so many items by the first search, beside
+/// work areas.
+std::uint64_t bytes_kept_of_items(std::uint32_t num_items, std::uint32_t dim, Metric metric,
+                                  FirstPass pass);
 
 struct FaissOptions {
   std::string index =

@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
+import unittest.mock
 
 from python_package import or_skip
 
@@ -386,6 +388,85 @@ class RayTest(unittest.TestCase):
         self.assertEqual(threads([{"CPU": 32.0, "GPU": 4.0}], 1, 1), (1, 32))
         self.assertEqual(threads([{"memory": 1.0}], 3), (1, 1))
         self.assertEqual(threads([node["Resources"] for node in ray.nodes()], 2), (1, 1))  # of two CPUs
+
+    def test_slices_by_memory(self):
+        """The number of slices is chosen by the memory that is given, or by that of Ray's nodes; what nothing fits is refused."""
+        big = self.path("big")
+        run_program(PROGRAM, "synth", "--out", big, "--users", 60, "--items", 40000, "--dim", 256, "--leaks", 0)
+        table = 40000 * 256 * 4
+        options = {"items": f"{big}/items.npy", "users": f"{big}/users.npy", "events": f"{big}/events.csv", "recipe": "nv-perc", "rows_from": "users",
+                   "set": ["metric=ip"], "shards": 2, "threads": 1, "program": PROGRAM}
+        path = self.path("memory.json")
+        plan = quarry.ray.plan(path, item_slices="auto", **options)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.assertEqual((plan.slices, plan.worker_memory), (0, int(min(node["memory"] for node in nodes))))
+        self.assertGreater(plan.worker_needs, table)
+        self.assertEqual(quarry.ray.Plan.read(path), plan)
+        limit = plan.worker_needs - table // 2
+        for size in (limit, f"{limit / 2**20:.6f}MiB"):
+            cut = quarry.ray.plan(path, item_slices="auto", worker_memory=size, **options)
+            self.assertIn(cut.slices, (2, 3))
+            self.assertLessEqual(abs(cut.worker_memory - limit), 2)
+            self.assertLessEqual(cut.worker_needs, cut.worker_memory)
+        with self.assertRaisesRegex(quarry.ConfigError, "no number of slices up to 1250 is enough"):
+            quarry.ray.plan(path, item_slices="auto", worker_memory="20MiB", **options)
+        with self.assertRaisesRegex(quarry.ConfigError, "--worker-memory: is .* and with all items"):
+            quarry.ray.plan(path, worker_memory=limit, **options)
+        self.mine(cut)
+        self.assertFalse(any("take fewer workers" in words for words in self.words), self.words)
+        joined = quarry.ray.join(cut, out=self.path("by_memory"), clean=True, program=PROGRAM)
+        self.mine(dataclasses.replace(cut, worker_needs=1 << 60))  # there are no shards any more
+        self.assertTrue(any("take fewer workers" in words for words in self.words), self.words)
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if name not in ("set", "shards", "program")]
+        run_program(PROGRAM, "mine", *flags, "--set=metric=ip", "--out", self.path("by_one"))
+        self.assertEqual(joined["content_hash"], manifest_of(self.path("by_one"))["content_hash"])
+
+    def test_memory_of_nodes(self):
+        """What an actor has is the least that a node has over the actors that it gets."""
+        def memory(nodes, workers=None, connected=True):
+            stand_in = types.SimpleNamespace(is_initialized=lambda: connected,
+                                             nodes=lambda: [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {}}])
+            with unittest.mock.patch.dict(sys.modules, {"ray": stand_in}):
+                return quarry.ray.memory_of_nodes(workers)
+
+        self.assertEqual(memory([{"CPU": 8.0, "memory": 9e9}]), 9_000_000_000)
+        self.assertEqual(memory([{"CPU": 8.0, "memory": 9e9}] * 2, 5), 3_000_000_000)
+        self.assertEqual(memory([{"CPU": 8.0, "memory": 9e9}, {"CPU": 64.0, "memory": 4e9}], 2), 4_000_000_000)
+        self.assertEqual(memory([{"memory": 1e9}, {"CPU": 8.0, "memory": 9e9}]), 9_000_000_000)  # a head without CPUs
+        self.assertIsNone(memory([{"CPU": 8.0}, {"CPU": 8.0, "memory": 9e9}]))
+        self.assertIsNone(memory([]))
+        self.assertIsNone(memory([{"CPU": 8.0, "memory": 9e9}], connected=False))
+
+    def test_a_refresh_keeps_its_slices(self):
+        """Memory is foretold a little differently each time: a plan that is made again for a refresh keeps the number of slices that was chosen
+        before, unless that does not fit any more, or other things changed too."""
+        store, path = self.path("kept_store"), self.path("kept.json")
+        os.mkdir(store)
+        chosen, least, calls, inputs = [3], [1], [], ["a"]
+
+        def stand_in(out, *, shards, item_slices, **_):
+            calls.append(item_slices)
+            slices = chosen[0] if item_slices == "auto" else item_slices
+            if slices < least[0]:
+                raise quarry.ConfigError("does not fit")
+            with open(out, "w", encoding="utf-8") as file:
+                json.dump({"plan_hash": f"{slices:>16}{inputs[0]}", "shards": [{}] * shards, "outputs": "kept.shards", "work": {
+                    "rows": 1, "item_slices": [[0, 1]] * slices, "refresh": {"store": "kept_store", "rows_mined": 1, "parent": 1}}}, file)
+            return quarry.ray.Plan.read(out)
+
+        def slices_of_refresh():
+            calls.clear()
+            return quarry._plans.plan_refresh(path, store, 2, item_slices="auto").slices
+
+        with unittest.mock.patch.object(quarry._plans, "plan", stand_in):
+            self.assertEqual((slices_of_refresh(), calls), (3, ["auto"]))
+            self.assertEqual((slices_of_refresh(), calls), (3, ["auto"]))
+            chosen[0] = 2
+            self.assertEqual((slices_of_refresh(), calls), (3, ["auto", 3]))
+            chosen[0] = least[0] = 4  # less memory
+            self.assertEqual((slices_of_refresh(), calls), (4, ["auto", 3, "auto"]))
+            chosen[0], inputs[0] = 5, "b"
+            self.assertEqual((slices_of_refresh(), calls), (5, ["auto", 4, "auto"]))
 
     def test_program_is_missing(self):
         """A program that a node lacks is said to be missing there; its actor is not called dead."""

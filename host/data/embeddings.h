@@ -30,6 +30,8 @@ class Embeddings {
   static Embeddings open(const std::string& path, const std::string& tensor = "");
   const MatrixView& view() const { return view_; }
   const std::string& path() const { return path_; }
+  /// False: the rows are a copy in memory, because the file's alignment does not allow it.
+  bool mapped() const { return mapped_; }
   /// Rows outside [first, end) are read one here, one there from now on, so that the system reads
   /// no more of the file than these where it is not in memory. No change for tables not mapped.
   void expect_few_reads_outside(std::uint64_t first, std::uint64_t end) const;

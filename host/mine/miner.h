@@ -110,7 +110,11 @@ struct MinerReport {
 struct MinePlan {
   std::uint64_t rows = 0, num_items = 0, num_users = 0;
   std::uint32_t dim = 0, tile_rows = 0, depth = 0, k = 0;
-  std::uint64_t mapped_bytes = 0;    ///< inputs in place
+  std::uint64_t mapped_bytes = 0;  ///< inputs in place
+  /// Rows of items that searches read again and again: of mapped_bytes, where they are read as they
+  /// were given; 0: prepared ones, or no branch searches.
+  std::uint64_t searched_bytes = 0;
+  std::uint64_t prepared_bytes = 0;  ///< of resident_bytes: rows widened or made unit rows
   std::uint64_t resident_bytes = 0;  ///< item table copy, lists, snapshot
   std::uint64_t tile_bytes = 0;      ///< buffers of tiles in flight
   /// resident + tile. Before the first tile the work areas of searches are not in it, and never
@@ -164,6 +168,12 @@ class Miner {
 
   /// After some rows were mined it also knows whether rows need deeper searches.
   MinePlan plan(std::uint64_t num_rows) const;
+  /// The same of a process that searches one slice of so many items (MinerOptions::slice), which
+  /// this one need not do: mapped_bytes and searched_bytes are of the slice's rows. Only where all
+  /// can be searched in slices: not_sliced() is "".
+  MinePlan plan_of_slice(std::uint64_t num_rows, std::uint32_t slice_items) const;
+  /// Why items are not searched in slices, half a sentence; "" where they can be.
+  std::string not_sliced() const;
   const MinerReport& report() const;
   /// Adds what an earlier process did for rows of the same run to report().
   void count_earlier(const MinerReport& earlier);

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from typing import Any, Iterator
 
 from ._errors import ConfigError, InputError, IoError, LockedError
@@ -19,7 +20,9 @@ _INCOMPLETE = 8
 class Plan:
     """A work list that was written. path: absolute, to be seen by all nodes. shards: how many; numbers are 0 to shards - 1. rows: to mine.
     slices: of the items, each of which is searched for each shard before that is mined; 0: a shard's worker searches all items. store: of a
-    refresh, to which join() adds the version that goes on from version `parent`; "" of other plans."""
+    refresh, to which join() adds the version that goes on from version `parent`; "" of other plans. worker_memory: bytes that a worker was said
+    to have, or that the planning machine has, by which slices were chosen or looked at; worker_needs: bytes that it needs, about, with the files
+    that it reads again and again. 0 in plans that do not say."""
     path: str
     plan_hash: str
     shards: int
@@ -27,6 +30,8 @@ class Plan:
     slices: int = 0
     store: str = ""
     parent: int = 0
+    worker_memory: int = 0
+    worker_needs: int = 0
 
     @staticmethod
     def read(path: Any) -> "Plan":
@@ -37,9 +42,11 @@ class Plan:
                 text = json.load(file)
             work = text["work"]
             refresh = work.get("refresh", {})
+            memory = text.get("worker_memory", {})
             store = os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(name)), refresh["store"])) if refresh else ""
             return Plan(name, text["plan_hash"], len(text["shards"]), refresh.get("rows_mined", work["rows"]),
-                        len(work.get("item_slices", [])), store, refresh.get("parent", 0))
+                        len(work.get("item_slices", [])), store, refresh.get("parent", 0), memory.get("bytes", 0),
+                        memory.get("needs", {}).get("total_bytes", 0))
         except OSError as error:
             raise IoError(f"{name}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -64,21 +71,47 @@ def flags_of(options: dict[str, Any]) -> list[str]:
     return flags
 
 
-def plan(out: Any, *, shards: int | str = "auto", item_slices: int = 1, config: Any = None, program: str | None = None,
-         **options: Any) -> Plan:
+def plan(out: Any, *, shards: int | str = "auto", item_slices: int | str = 1, worker_memory: int | str | None = None, config: Any = None,
+         program: str | None = None, **options: Any) -> Plan:
     """Writes a plan to `out`: `quarry shards plan`.
 
     shards: how many at most, or "auto": of 1 to 5 minutes on this machine. item_slices: parts of the items that actors search by themselves,
-    for tables beyond a node's memory. config: a TOML file of flags. options: the flags of
+    for tables beyond a node's memory; "auto": the fewest by which an actor's program stays within worker_memory, 1 where it does with all items.
+    worker_memory: what that program may have, in bytes or as text ("16GiB", "800MiB"), with the files that it reads again and again. Where it is
+    not given and item_slices is "auto": of a connected Ray, what `memory` the smallest node that takes an actor has, for one actor on each;
+    else what this machine or its control group has. config: a TOML file of flags. options: the flags of
     `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
     events="events.csv", recipe="balanced", set=["k=8"]). With refresh="STORE" or "STORE@VERSION" it is of the rows that this refresh has to
     mine, and options are those of `quarry refresh` that say what is new. Inputs and `out` must be seen by all nodes at the same place beside each other.
-    Loads the inputs here. Raises what the program says: ConfigError, InputError, IoError ..."""
+    Loads the inputs here. Raises what the program says: ConfigError, where nothing fits worker_memory too, InputError, IoError ..."""
     name = os.path.abspath(os.fspath(out))
+    if worker_memory is None and item_slices == "auto":
+        worker_memory = memory_of_nodes()
+    if worker_memory is not None:
+        options = {**options, "worker_memory": worker_memory}
     if config is not None:
         options = {**options, "config": config}
     run_program(program, "shards", "plan", "--out", name, "--shards", str(shards), "--item-slices", str(item_slices), *flags_of(options))
     return Plan.read(name)
+
+
+def places_of(nodes: list[dict[str, Any]], num_gpus: float) -> list[dict[str, float]]:
+    """Resources of the nodes that are alive and can hold an actor; of ray.nodes(). A head without CPUs is none, unless all are."""
+    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
+    fit = [one for one in alive if one.get("GPU", 0) >= num_gpus] if num_gpus > 0 else [one for one in alive if one.get("CPU", 0) >= 1]
+    return fit or alive
+
+
+def memory_of_nodes(workers: int | None = None) -> int | None:
+    """Bytes for each of so many actors (None: one per node), by the resource `memory` of the nodes of the Ray that this process is connected
+    to: the least of any node, for Ray spreads actors as it likes. None where there is no such Ray, or a node does not say."""
+    ray = sys.modules.get("ray")  # who is connected has imported it
+    if ray is None or not ray.is_initialized():
+        return None
+    places = places_of(ray.nodes(), 0)
+    each = max(1, -(-(workers or 1) // max(1, len(places))))
+    memory = [int(place.get("memory", 0)) // each for place in places]
+    return min(memory, default=0) or None
 
 
 def plan_of(plan: Any) -> Plan:
@@ -166,7 +199,7 @@ def _remove_shards(plan_text: str, folder: str) -> None:
 
 def plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> Plan:
     """The plan at `path`, made anew for the store in `folder`. What was there before goes on where it is of the same rows and inputs: its
-    shards are found by its hash, if they are cut alike; else they are removed, and the old plan names them until they are. wished, options: of
+    shards are found by its hash, if they and the items are cut alike; else they are removed, and the old plan names them until they are. wished, options: of
     plan(). Raises ConfigError where the plan is of something else."""
     if not os.path.exists(path):
         return plan(path, shards=wished, **options)
@@ -182,7 +215,14 @@ def plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> P
     options.setdefault("shard_folder", os.path.splitext(real)[0] + ".shards")  # as of `path`
     first = max(1, before.shards) if wished == "auto" else wished
     timed = {name: value for name, value in options.items() if name != "shard_seconds" or wished != "auto"}
-    if plan(anew, shards=first, **timed).plan_hash != before.plan_hash:
+    now = plan(anew, shards=first, **timed)
+    if timed.get("item_slices") == "auto" and now.slices != before.slices:
+        # Memory is foretold by what was seen of it, a little more or less each time: what was chosen before is as good where it fits.
+        with contextlib.suppress(ConfigError):
+            now = plan(anew, shards=first, **{**timed, "item_slices": max(1, before.slices)})
+        if now.plan_hash != before.plan_hash:
+            now = plan(anew, shards=first, **timed)
+    if now.plan_hash != before.plan_hash:
         if wished == "auto":
             plan(anew, shards=wished, **options)
         _remove_shards(text, os.path.dirname(real))

@@ -18,7 +18,8 @@ from collections import deque
 from typing import Any, Callable, Iterable
 
 from ._errors import ConfigError, Error, InputError
-from ._plans import Plan, join, locked, plan, plan_of, plan_refresh, status
+from ._plans import Plan, join, locked, memory_of_nodes, plan, plan_of, plan_refresh, status
+from ._plans import places_of as _places
 from ._program import exit_code_of as _exit_code_of
 from ._program import program as package_program
 
@@ -336,13 +337,6 @@ class _Driver:
         return told[0] if told else f"the cluster does not answer within {_REPORT_SECONDS:.0f} s"
 
 
-def _places(nodes: list[dict[str, Any]], num_gpus: float) -> list[dict[str, float]]:
-    """Resources of the nodes that are alive and can hold an actor; of ray.nodes(). A head without CPUs is none, unless all are."""
-    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
-    fit = [one for one in alive if one.get("GPU", 0) >= num_gpus] if num_gpus > 0 else [one for one in alive if one.get("CPU", 0) >= 1]
-    return fit or alive
-
-
 def _threads(places: list[dict[str, float]], workers: int, num_gpus: float) -> int:
     """Threads of an actor, so that those of a node fit its CPUs: the fewest of any node, for Ray spreads actors as it likes."""
     each = -(-workers // max(1, len(places)))
@@ -395,6 +389,9 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
         if workers is None:
             workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else len(places)
         workers = max(1, min(workers, len(missing) + len(searches)))
+        if (has := memory_of_nodes(workers)) is not None and the_plan.worker_needs > has:
+            say(f"an actor's program needs about {the_plan.worker_needs >> 20} MiB and has {has >> 20} MiB, a node's `memory` over its actors: "
+                "plan with item_slices=\"auto\", or take fewer workers")
         if threads is None:
             threads = _threads(places, workers, num_gpus)
         flags = ["--threads", str(threads), "--device", "cuda:0" if num_gpus > 0 else "cpu"]
@@ -407,16 +404,17 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
             ray.shutdown()
 
 
-def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", item_slices: int = 1, config: Any = None, tag: Any = None,
-            note: str | None = None, clean: bool = True, workers: int | None = None, num_cpus: float = 0, num_gpus: float | None = None,
-            threads: int | None = None, retries: int = 3, stall_timeout: float = 600, address: str | None = None,
-            program: str | None = None, progress: Callable[[str], None] | None = None, **options: Any) -> Refreshed:
+def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", item_slices: int | str = 1,
+            worker_memory: int | str | None = None, config: Any = None, tag: Any = None, note: str | None = None, clean: bool = True,
+            workers: int | None = None, num_cpus: float = 0, num_gpus: float | None = None, threads: int | None = None, retries: int = 3,
+            stall_timeout: float = 600, address: str | None = None, program: str | None = None, progress: Callable[[str], None] | None = None,
+            **options: Any) -> Refreshed:
     """Adds the next version to a store, as `quarry refresh` does, with the rows that have to be mined on actors of a Ray cluster.
 
     store: STORE or STORE@VERSION. plan_file: where the plan lies, its shards beside it; default: <STORE>.refresh.json. shards, item_slices,
-    config, options: as of plan(); options say what is new, all else is as the version records it: refresh("negatives",
-    more_events="monday.csv", as_of="latest"). tag, note: of the version. clean: removes the plan and its shards at the end. The others are
-    those of mine().
+    worker_memory, config, options: as of plan(), where the memory of a connected Ray is that of a node over the actors that it gets of
+    `workers`; options say what is new, all else is as the version records it: refresh("negatives", more_events="monday.csv", as_of="latest").
+    tag, note: of the version. clean: removes the plan and its shards at the end. The others are those of mine().
 
     Called again after any failure it goes on from the shards that are there, if inputs and store are what they were, and else plans anew.
     Raises what plan(), mine() and join() raise; LockedError while another process is at it with the same plan_file; InputError also where
@@ -425,7 +423,10 @@ def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", it
     folder = name if os.path.isdir(name) or "@" not in name else name.rpartition("@")[0]
     path = os.path.abspath(os.fspath(plan_file)) if plan_file is not None else folder + ".refresh.json"
     with locked(path):
-        the_plan = plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, config=config, program=program, **options)
+        if item_slices == "auto" and worker_memory is None:
+            worker_memory = memory_of_nodes(workers)
+        the_plan = plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, worker_memory=worker_memory, config=config,
+                                program=program, **options)
         run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,
                    stall_timeout=stall_timeout, address=address, program=program, progress=progress)
         joined = join(the_plan, clean=clean, program=program, tag=tag, note=note)

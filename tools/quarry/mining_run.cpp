@@ -29,11 +29,14 @@ MiningRun::MiningRun(RunRequest checked, std::uint64_t rows_per_shard, const std
     : request(std::move(checked)) {
   facts.command_line = context.command_line;
   facts.set_folder = folder;
+  loaded.before = process_memory();
   Clock::time_point start = Clock::now();
   inputs = load_inputs(request, context);
   hash_files(*inputs, context);
   check_shards(rows(), rows_per_shard);
   facts.load_seconds = seconds_since(start);
+  loaded.now = process_memory();
+  loaded.peak_anonymous = memory.peak_anonymous();
   start = Clock::now();
   miner.emplace(request.recipe, inputs->miner_inputs(), request.miner);
   facts.prepare_seconds = seconds_since(start);

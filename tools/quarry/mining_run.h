@@ -8,6 +8,7 @@
 #include <string>
 
 #include "host/store/negative_set.h"
+#include "tools/quarry/foretold_memory.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/recall_report.h"
@@ -32,6 +33,7 @@ struct MiningRun {
 
   RunRequest request;
   MemoryWatch memory;
+  LoadedMemory loaded;
   RunFacts facts;
   std::unique_ptr<Inputs> inputs;
   std::optional<Miner> miner;

@@ -10,6 +10,7 @@
 #include "host/store/negative_set.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/config_file.h"
+#include "tools/quarry/foretold_memory.h"
 #include "tools/quarry/load_inputs.h"
 #include "tools/quarry/process_memory.h"
 #include "tools/quarry/progress.h"
@@ -25,8 +26,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-/// Column buffers of the set being written, and the block of rows being mined.
-constexpr std::uint64_t kStoreBytes = 7ull << 20;
 constexpr std::uint64_t kRowsLookedAt = 4096;
 
 struct PlanArgs {
@@ -50,12 +49,14 @@ int run_plan(const PlanArgs& args, const Context& context) {
   RunRequest request = check_run_options(args.run);
   request.miner.faiss.save = false;  // another run's index may lie there
   MemoryWatch memory;
+  LoadedMemory loaded;
+  loaded.before = process_memory();
   const Clock::time_point start = Clock::now();
   const std::unique_ptr<Inputs> held = load_inputs(request, context);
   const Inputs& inputs = *held;
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  const ProcessMemory loaded = process_memory();
-  const std::uint64_t load_peak = memory.peak_anonymous();
+  loaded.now = process_memory();
+  loaded.peak_anonymous = memory.peak_anonymous();
   const Clock::time_point prepare_start = Clock::now();
   Miner miner(request.recipe, inputs.miner_inputs(), request.miner);
   const double prepare_seconds =
@@ -67,12 +68,8 @@ int run_plan(const PlanArgs& args, const Context& context) {
   const MeasuredRecall recall =
       measure_recall(sample, inputs, inputs.first_row, miner, context.stop);
   const MinePlan plan = miner.plan(rows);  // knows what the probe needed
-  // What the probe was seen to take, FAISS's own work areas included, or what is known without one.
-  const std::uint64_t mining =
-      measured.rows > 0 ? memory.peak_anonymous() : loaded.anonymous + plan.peak_bytes;
-  const std::uint64_t peak_private = std::max(load_peak, mining + kStoreBytes);
-  const std::uint64_t peak_resident =
-      std::max(loaded.peak_resident, peak_private + loaded.resident - loaded.anonymous);
+  const ForetoldMemory foretold =
+      foretell_memory(loaded, plan, measured.rows > 0 ? memory.peak_anonymous() : 0);
   const double mine_seconds =
       measured.rows_per_second > 0 ? static_cast<double>(rows) / measured.rows_per_second : 0;
   const SetSchema schema{request.recipe.k, miner.branch_names(), {}, inputs.snapshot.num_items};
@@ -94,12 +91,13 @@ int run_plan(const PlanArgs& args, const Context& context) {
        fmt::format(
            "{} rows, {} tiles", words_of_count(plan.tile_rows),
            words_of_count(plan.tile_rows > 0 ? (rows + plan.tile_rows - 1) / plan.tile_rows : 0)));
-  line("memory, loaded tables", words_of_bytes(loaded.anonymous));
+  line("memory, loaded tables", words_of_bytes(loaded.now.anonymous));
   line("memory, engine", words_of_bytes(plan.resident_bytes));
   line("memory, tiles", words_of_bytes(plan.tile_bytes));
   line("memory, mapped files", words_of_bytes(plan.mapped_bytes));
   line("memory, peak", fmt::format("{} resident, of it {} beyond mapped files",
-                                   words_of_bytes(peak_resident), words_of_bytes(peak_private)));
+                                   words_of_bytes(foretold.peak_resident),
+                                   words_of_bytes(foretold.peak_anonymous)));
   line("output", words_of_bytes(output_bytes));
   line("arithmetic", fmt::format("{:.3g} GFLOP of matrix products", plan.gemm_flops / 1e9));
   if (measured.rows > 0) {
@@ -138,12 +136,12 @@ int run_plan(const PlanArgs& args, const Context& context) {
       {"depth", plan.depth},
       {"tile_rows", plan.tile_rows},
       {"memory",
-       {{"loaded_bytes", loaded.anonymous},
+       {{"loaded_bytes", loaded.now.anonymous},
         {"engine_bytes", plan.resident_bytes},
         {"tile_bytes", plan.tile_bytes},
         {"mapped_bytes", plan.mapped_bytes},
-        {"peak_resident_bytes", peak_resident},
-        {"peak_anonymous_bytes", peak_private},
+        {"peak_resident_bytes", foretold.peak_resident},
+        {"peak_anonymous_bytes", foretold.peak_anonymous},
         {"is_estimate", measured.rows == 0}}},
       {"output_bytes", output_bytes},
       {"gemm_flops", plan.gemm_flops},

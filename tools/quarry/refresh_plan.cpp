@@ -19,7 +19,9 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 /// Of the run that the version records, all rows: a plan cuts them anew.
-RunRequest whole_run(RunRequest request, const NextVersion& next, const std::string& auto_device) {
+RunRequest whole_run(RunRequest request, const NextVersion& next, const std::string& auto_device,
+                     std::string& named_device) {
+  named_device = request.options.device;
   if (!request.options.shard.empty()) {
     throw ConfigError(fmt::format(
         "--refresh: {} is of the rows of --shard {}; a plan is of all rows, quarry refresh goes on "
@@ -114,7 +116,7 @@ RefreshPlanner::RefreshPlanner(const NextVersion& next, const CLI::App& verb,
       options_(store_options_of(next, store_, earlier_)),
       request_(whole_run(
           request_of(next, verb, earlier_, fmt::format("{}@{}", store_.path(), earlier_.number())),
-          next, auto_device)) {
+          next, auto_device, named_device_)) {
   check_new_version(store_, {});
 }
 

@@ -46,6 +46,8 @@ class RefreshPlanner {
   RefreshPlanner(const NextVersion& next, const CLI::App& verb, const std::string& auto_device);
 
   const RunRequest& request() const { return request_; }
+  /// The device that flags or the version name, which `auto_device` may have taken the place of.
+  const std::string& named_device() const { return named_device_; }
   std::uint64_t rows_per_shard() const { return options_.rows_per_shard; }
   /// Finds the rows to mine. Of a run that is a version already: none, with `was_there` its number.
   PlannedRefresh decide(MiningRun& run, const Context& context,
@@ -57,6 +59,7 @@ class RefreshPlanner {
   StoreLock lock_;
   EarlierVersion earlier_;
   StoreOptions options_;
+  std::string named_device_;
   RunRequest request_;
 };
 

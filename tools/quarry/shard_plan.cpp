@@ -55,32 +55,10 @@ std::string part_name(const std::string& hash, std::uint64_t id) {
   return fmt::format("{}-{:08}", hash.substr(0, 16), id);
 }
 
-/// Slices of about the same length.
 std::vector<ItemSlice> cut_items(std::uint64_t wished, const MiningRun& run) {
   if (wished <= 1) return {};
-  if (!run.miner->exact()) {
-    throw ConfigError(fmt::format(
-        "--item-slices: slices are searched exactly, and --retriever is {}; give --retriever exact",
-        run.miner->plan(1).retriever));
-  }
-  if (run.miner->plan(1).depth == 0)
-    throw ConfigError("--item-slices: no branch of the recipe searches the items; take it out");
-  const std::uint64_t items = run.miner->plan(1).num_items;
-  const std::uint64_t most = std::max<std::uint64_t>(items / kSliceAlignment, 1);
-  if (wished > most) {
-    throw ConfigError(fmt::format(
-        "--item-slices: {} items make at most {} slices, each of {} items at least; {} were wished",
-        items, most, kSliceAlignment, wished));
-  }
-  std::vector<ItemSlice> slices(wished);
-  for (std::uint64_t s = 0; s < wished; ++s) {
-    const auto bound = [&](std::uint64_t i) {
-      return static_cast<std::uint32_t>(
-          i == wished ? items : i * items / wished / kSliceAlignment * kSliceAlignment);
-    };
-    slices[s] = {bound(s), bound(s + 1)};
-  }
-  return slices;
+  check_number_of_slices(wished, run);
+  return even_slices(run.miner->plan(1).num_items, wished);
 }
 
 std::vector<ItemSlice> slices_of_plan(const std::string& file, const Json& work) {
@@ -108,8 +86,9 @@ struct Cut {
   std::uint64_t rows_per_shard, rows_per_part;
 };
 
+std::uint64_t up(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
+
 Cut cut_of(const ShardCut& wish, std::uint64_t rows) {
-  const auto up = [](std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; };
   const std::uint64_t part = up(rows, std::min(wish.shards, rows));
   Cut cut{};
   // A plan's shard is of whole shards of the set, so that the set is the one that one process
@@ -210,9 +189,46 @@ void check_shards_of_plan(const std::string& file, const Json& json,
 
 }  // namespace
 
+std::uint64_t most_slices_of(std::uint64_t items) {
+  return std::clamp<std::uint64_t>(items / kSliceAlignment, 1, kMostSlices);
+}
+
+std::vector<ItemSlice> even_slices(std::uint64_t items, std::uint64_t count) {
+  std::vector<ItemSlice> slices(count);
+  for (std::uint64_t s = 0; s < count; ++s) {
+    const auto bound = [&](std::uint64_t i) {
+      return static_cast<std::uint32_t>(
+          i == count ? items : i * items / count / kSliceAlignment * kSliceAlignment);
+    };
+    slices[s] = {bound(s), bound(s + 1)};
+  }
+  return slices;
+}
+
+void check_number_of_slices(std::uint64_t slices, const MiningRun& run) {
+  if (slices <= 1) return;
+  const std::string why = run.miner->not_sliced();
+  if (!why.empty()) {
+    throw ConfigError(
+        fmt::format("--item-slices: {}; give {}, or take --item-slices out", why,
+                    run.miner->plan(1).depth == 0 ? "a recipe that does" : "--retriever exact"));
+  }
+  const std::uint64_t items = run.miner->plan(1).num_items;
+  if (const std::uint64_t most = most_slices_of(items); slices > most) {
+    throw ConfigError(fmt::format(
+        "--item-slices: {} items make at most {} slices, each of {} items at least; {} were wished",
+        items, most, kSliceAlignment, slices));
+  }
+}
+
+std::uint64_t rows_of_largest_shard(const ShardCut& wish, std::uint64_t rows, bool of_refresh) {
+  if (rows == 0) return 0;
+  if (of_refresh) return up(rows, std::clamp<std::uint64_t>(wish.shards, 1, rows));
+  return std::min(rows, cut_of(wish, rows).rows_per_part);
+}
+
 std::string make_shard_plan(const std::string& file, const std::string& outputs,
-                            const ShardCut& wish, const MiningRun& run,
-                            const std::string& command_line, const std::string& estimate_json,
+                            const ShardCut& wish, const MiningRun& run, const PlanNotes& notes,
                             std::optional<PlannedRefresh> refresh) {
   const std::string folder = folder_of(file);
   const RunRequest& request = run.request;
@@ -227,8 +243,9 @@ std::string make_shard_plan(const std::string& file, const std::string& outputs,
   Json plan = {{"format", kPlanFormat},
                {"format_version", refresh ? kRefreshVersion : kPlanVersion},
                {"plan_hash", ""}};
-  plan["command_line"] = command_line;
-  plan["estimate"] = Json::parse(estimate_json);
+  plan["command_line"] = notes.command_line;
+  plan["estimate"] = Json::parse(notes.estimate_json);
+  plan["worker_memory"] = Json::parse(notes.worker_memory_json);
   // As in the manifest of a set.
   plan["run"] = {{"options", Json::parse(options)},
                  {"recipe",

@@ -76,12 +76,27 @@ struct ShardCut {
   std::uint64_t item_slices = 1;
 };
 
-/// The plan of a loaded run, for a file that will lie at `file`. estimate_json: an object. refresh:
-/// of whose rows to mine it is, with rows_per_shard in `cut`; its `shards` is chosen here. Throws
-/// ConfigError where the run cannot be mined in shards, or not in so many.
+/// How many slices so many items make at most.
+std::uint64_t most_slices_of(std::uint64_t items);
+/// Slices of about the same length. count: 1 to most_slices_of(items).
+std::vector<ItemSlice> even_slices(std::uint64_t items, std::uint64_t count);
+/// Throws ConfigError where the run's items are not cut into so many.
+void check_number_of_slices(std::uint64_t slices, const MiningRun& run);
+/// Of rows to mine that are cut so, those of a refresh being spread evenly.
+std::uint64_t rows_of_largest_shard(const ShardCut& cut, std::uint64_t rows, bool of_refresh);
+
+/// What a plan tells beside what decides: JSON objects, and the command that made it.
+struct PlanNotes {
+  std::string command_line;
+  std::string estimate_json;
+  std::string worker_memory_json;
+};
+
+/// The plan of a loaded run, for a file that will lie at `file`. refresh: of whose rows to mine it
+/// is, with rows_per_shard in `cut`; its `shards` is chosen here. Throws ConfigError where the run
+/// cannot be mined in shards, or not in so many.
 std::string make_shard_plan(const std::string& file, const std::string& outputs,
-                            const ShardCut& cut, const MiningRun& run,
-                            const std::string& command_line, const std::string& estimate_json,
+                            const ShardCut& cut, const MiningRun& run, const PlanNotes& notes,
                             std::optional<PlannedRefresh> refresh = {});
 /// Throws InputError where it is damaged or was edited, ConfigError where another version of this
 /// program made it.

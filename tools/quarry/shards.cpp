@@ -23,6 +23,7 @@
 #include "tools/quarry/row_probe.h"
 #include "tools/quarry/shard_plan.h"
 #include "tools/quarry/verbs.h"
+#include "tools/quarry/worker_memory.h"
 
 namespace quarry {
 namespace {
@@ -36,7 +37,8 @@ constexpr double kShortestSeconds = 60, kLongestSeconds = 300;
 
 struct ShardsPlanArgs : NextVersion {
   std::string shards = "auto";
-  std::uint64_t rows_per_shard = 0, item_slices = 1;
+  std::uint64_t rows_per_shard = 0;
+  std::string item_slices = "1", worker_memory;
   std::string out, outputs;
   double probe_seconds = 3;
   double shard_seconds = 0;
@@ -50,12 +52,14 @@ struct ShardsStateArgs {
   bool json = false;
 };
 
-std::uint64_t wished_shards(const std::string& text) {
+/// Of a flag that may be auto, which is 0.
+std::uint64_t wished_number(const std::string& flag, const std::string& text, std::uint64_t most) {
+  if (text == "auto") return 0;
   std::uint64_t count = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 1 || count > kMaxShards) {
+  if (error != std::errc() || end != text.data() + text.size() || count < 1 || count > most) {
     throw ConfigError(
-        fmt::format("--shards: '{}' is neither auto nor a number from 1 to {}", text, kMaxShards));
+        fmt::format("{}: '{}' is neither auto nor a number from 1 to {}", flag, text, most));
   }
   return count;
 }
@@ -166,7 +170,7 @@ void print_cut(const ShardsPlanArgs& args, const ShardCut& cut, const ShardPlan&
     }
   }
   if (mining > 0) {
-    const double each = mining / shards / static_cast<double>(args.item_slices);
+    const double each = mining / shards / static_cast<double>(cut.item_slices);
     fmt::print(stderr, "{} takes about {} to load and {} to {} here\n",
                plan.slices.empty() ? "a shard" : "a search", words_of_seconds(starting),
                words_of_seconds(each), plan.slices.empty() ? "mine" : "search");
@@ -176,25 +180,66 @@ void print_cut(const ShardsPlanArgs& args, const ShardCut& cut, const ShardPlan&
   }
 }
 
+/// How many slices, and with --shards auto how many shards, by the time that all rows take one
+/// process to mine (0: not known) and to start. rows: to mine.
+SliceChoice choose_cut(const ShardsPlanArgs& args, const WorkerMemory& memory,
+                       const MemoryLimit& limit, std::uint64_t rows, double mining, double starting,
+                       ShardCut& cut) {
+  const bool by_time = cut.shards == 0, by_memory = cut.item_slices == 0;
+  const auto shards_of = [&](std::uint64_t slices) -> std::uint64_t {
+    if (!by_time) return cut.shards;
+    const double each = args.shard_seconds > 0 ? args.shard_seconds
+                                               : std::clamp(kLoadsPerShard * starting,
+                                                            kShortestSeconds, kLongestSeconds);
+    // The unit of work is the search of a slice.
+    double shards = std::ceil(mining / static_cast<double>(slices) / each);
+    if (slices > 1 && (by_memory || limit.given)) {
+      const std::uint64_t most = most_rows_of_shard(limit);
+      shards = std::max(shards, static_cast<double>((rows + most - 1) / most));
+    }
+    return static_cast<std::uint64_t>(std::clamp(shards, 1.0, static_cast<double>(kMaxShards)));
+  };
+  const auto rows_of = [&](std::uint64_t slices) {
+    return rows_of_largest_shard({shards_of(slices), cut.rows_per_shard, slices}, rows,
+                                 !args.version.empty());
+  };
+  SliceChoice choice;
+  if (by_memory) {
+    choice = choose_slices(memory, limit, rows_of);
+  } else {
+    check_number_of_slices(cut.item_slices, memory.run());
+    choice = check_slices(memory, limit, cut.item_slices, rows_of(cut.item_slices));
+  }
+  cut.item_slices = choice.slices;
+  cut.shards = shards_of(choice.slices);
+  return choice;
+}
+
 int run_shards_plan(const ShardsPlanArgs& args, const CLI::App& verb, const Context& context) {
   check_plan_args(args);
-  ShardCut cut{0, args.rows_per_shard, args.item_slices};
-  const bool by_time = args.shards == "auto";
+  ShardCut cut{wished_number("--shards", args.shards, kMaxShards), args.rows_per_shard,
+               wished_number("--item-slices", args.item_slices, kMostSlices)};
+  const bool by_time = cut.shards == 0, by_memory = cut.item_slices == 0;
   if (!by_time && args.shard_seconds > 0)
     throw ConfigError("--shard-seconds is for --shards auto; take one of the two out");
-  if (!by_time) cut.shards = wished_shards(args.shards);
+  const MemoryLimit limit = memory_limit(args.worker_memory);
+  if (by_memory && limit.bytes == 0)
+    throw ConfigError(
+        "--item-slices auto: this machine does not say how much memory it has; give "
+        "--worker-memory SIZE");
   const std::string outputs = shard_folder(args);
   OutputFile file(args.out, "--out");
   // Rows per shard are chosen when the rows are known.
   RunOptions options = args.run;
   // Slices are searched on the CPU, also by workers that have a GPU.
-  if (args.item_slices > 1 && options.device == "auto") options.device = "cpu";
+  if (cut.item_slices != 1 && options.device == "auto") options.device = "cpu";
   std::optional<RefreshPlanner> refresh;
   if (!args.version.empty()) refresh.emplace(args, verb, options.device);
   if (refresh) cut.rows_per_shard = refresh->rows_per_shard();
   MiningRun run(refresh ? refresh->request() : check_run_options(options),
                 refresh ? cut.rows_per_shard : std::uint64_t{1} << 40, args.out, context);
   pin_search(run);
+  if (!by_memory) check_number_of_slices(cut.item_slices, run);  // before rows are tried
   const double starting = run.facts.load_seconds + run.facts.prepare_seconds;
   std::optional<PlannedRefresh> planned;
   std::uint64_t rows = run.rows();
@@ -205,30 +250,30 @@ int run_shards_plan(const ShardsPlanArgs& args, const CLI::App& verb, const Cont
     print_refresh(*planned, was_there);
   }
   RecallSample unused(0);
-  const double probing = by_time ? std::max(args.probe_seconds, 1e-3) : args.probe_seconds;
+  const double probing =
+      by_time || by_memory ? std::max(args.probe_seconds, 1e-3) : args.probe_seconds;
   const RowProbe probe = probe_rows(*run.inputs, *run.miner, run.request.recipe,
                                     rows > 0 ? probing : 0, unused, context);
   if (context.stop->load()) throw Cancelled("stopped while planning; nothing was written");
   const double mining =
       probe.rows_per_second > 0 ? static_cast<double>(rows) / probe.rows_per_second : 0;
-  if (by_time) {
-    const double each = args.shard_seconds > 0 ? args.shard_seconds
-                                               : std::clamp(kLoadsPerShard * starting,
-                                                            kShortestSeconds, kLongestSeconds);
-    // The unit of work is the search of a slice.
-    const double searching = mining / static_cast<double>(args.item_slices);
-    cut.shards = static_cast<std::uint64_t>(
-        std::clamp(std::ceil(searching / each), 1.0, static_cast<double>(kMaxShards)));
-  }
+  // A refresh has looked at other versions meanwhile.
+  const WorkerMemory memory(run, probe.rows > 0 && !refresh ? run.memory.peak_anonymous() : 0);
+  const SliceChoice choice = choose_cut(args, memory, limit, rows, mining, starting, cut);
+  if (by_memory && choice.slices == 1)  // any device will do
+    run.request.options.device = refresh ? refresh->named_device() : args.run.device;
   check_unchanged(*run.inputs);
   const Json estimate = {{"rows_per_second", probe.rows_per_second},
                          {"load_and_prepare_seconds", starting},
                          {"mine_seconds", mining}};
-  const std::string text =
-      make_shard_plan(args.out, outputs, cut, run, context.command_line, estimate.dump(), planned);
-  file.write(text);
+  const PlanNotes notes{context.command_line, estimate.dump(),
+                        worker_memory_json(memory, limit, choice, by_memory)};
+  file.write(make_shard_plan(args.out, outputs, cut, run, notes, planned));
   const ShardPlan plan = read_shard_plan(args.out);
   if (!plan.shards.empty()) print_cut(args, cut, plan, starting, mining, run);
+  fmt::print(stderr, "{}\n", memory.words(choice.need));
+  if (by_memory) fmt::print(stderr, "{}\n", choice.rule);
+  if (!choice.warning.empty()) fmt::print(stderr, "warning: {}\n", choice.warning);
   fmt::print(stderr, "wrote {}  plan hash {}\n", args.out, plan.hash);
   if (args.json) std::fputs(plan.json.c_str(), stdout);
   return 0;
@@ -319,11 +364,14 @@ void add_shards_plan(CLI::App& shards, Context& context) {
       ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 40));
   verb->add_option("--item-slices", args->item_slices,
                    "parts of the items, each searched by itself, for tables beyond a machine's "
-                   "memory")
-      ->capture_default_str()
-      ->check(CLI::Range(std::uint64_t{1}, kMostSlices));
+                   "memory; auto: the fewest by which a worker stays within --worker-memory")
+      ->capture_default_str();
+  verb->add_option("--worker-memory", args->worker_memory,
+                   "what one worker may have, with the files that it reads again and again, e.g. "
+                   "16GiB, 800MiB; default: what this machine, or this process's control group, "
+                   "has");
   verb->add_option("--probe-seconds", args->probe_seconds,
-                   "time for trying rows; 0: do not try, unless --shards is auto")
+                   "time for trying rows; 0: do not try, unless --shards or --item-slices is auto")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", args->json, "print the plan on stdout too");
