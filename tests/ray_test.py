@@ -209,7 +209,7 @@ class RayTest(unittest.TestCase):
         for name in ("kill_actor2", "crash5"):
             self.fault(name)
         self.ran()
-        done = self.refresh(store, more_events=monday, tag="night", note="monday")
+        done = self.refresh(store, more_events=monday, tag="night", note="monday", item_slices="auto")
         self.assertEqual((done.version, done.was_there, done.parent), (2, False, 1))
         self.assertEqual(done.run.done, list(range(8)))
         self.assertEqual(sorted(shard for shard, _ in done.run.retried), [2, 5])
