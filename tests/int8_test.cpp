@@ -482,5 +482,37 @@ TEST(Int8, WhatHasNoFiniteBoundIsNeverExcluded) {
   }
 }
 
+/// The same far behind in a tile that is looked at by the largest errors of words.
+TEST(Int8, WhatHasNoFiniteBoundIsFoundAmongOthers) {
+  constexpr std::uint32_t kItems = 300, kDim = 16;
+  constexpr float kHuge = 3e38f, kInf = std::numeric_limits<float>::infinity();
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  for (const float item : {kHuge, kInf, kNone, 1e-42f, 1.5e19f, 1.0f}) {
+    for (const float query : {1.0f, kHuge, kInf, kNone, 1e-42f, 1e20f}) {
+      for (const std::uint32_t place : {70u, 96u, 223u, 287u, 299u}) {
+        std::vector<float> x(std::size_t{kItems} * kDim, 0.0f);
+        for (std::uint32_t i = 0; i < kItems; i += 5) x[std::size_t{i} * kDim] = -0.5f;
+        x[std::size_t{place} * kDim] = x[std::size_t{place} * kDim + 1] = item;
+        std::vector<float> q(kDim, 0.0f);
+        q[0] = query;
+        q[1] = query == 1e20f ? query : -query;
+        for (const Int8Unit unit : int8_units()) {
+          const Packed p(unit, x, kItems, kDim);
+          const Products products(unit, q, 1, p, 1.0f);
+          const bool unbounded =
+              !std::isfinite(item) || !std::isfinite(query) || item == kHuge || query == kHuge;
+          for (const float pass_above : {kNone, 1.0f, -kInf}) {  // compares both ways of looking
+            const auto found =
+                find_reaching(unit, products, 0, p, {nullptr, 1.0f, pass_above, nullptr});
+            if (!unbounded) continue;
+            EXPECT_TRUE(holds(found.places, place))
+                << name_of(unit) << ", " << item << " by " << query << " at " << place;
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quarry

@@ -64,6 +64,10 @@ struct Int8Items {
   const float* most_norm = nullptr;
   const float* most_residual = nullptr;
 };
+/// Whether a unit's looks are faster by them.
+inline bool int8_looks_at_most(Int8Unit unit) {
+  return unit == Int8Unit::kAvx2 || unit == Int8Unit::kAvxVnni;
+}
 /// Finds them, from the norms and residuals of n items.
 void int8_find_most(const Int8Items& items, std::uint32_t n, float* most_norm,
                     float* most_residual);

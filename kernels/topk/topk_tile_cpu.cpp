@@ -104,6 +104,7 @@ void TileScorer::reserve(const Exec& exec, const TopkItems& items, std::uint32_t
 
 void TileScorer::begin_block(const float* queries, std::uint32_t m) {
   queries_ = queries;
+  block_rows_ = m;
   gained_ = 0;
   if (items_.scoring == TopkScoring::kBf16) {
     bf16_pack_queries(queries, m, items_.dim, items_.scale, work_.packed_queries.data());
@@ -216,6 +217,9 @@ void TileScorer::pack_tile() {
                     info + std::size_t{2} * tile_items_);
     packed_ = work_.int8_items.data();
   }
+  // For few rows the largest errors cost more than they save.
+  constexpr std::uint32_t kLeastRows = 64;
+  if (block_rows_ < kLeastRows || !int8_looks_at_most(items_.int8)) return;
   int8_find_most(packed_info_, n_, most_norm_, most_residual_);
   packed_info_.most_norm = most_norm_;
   packed_info_.most_residual = most_residual_;

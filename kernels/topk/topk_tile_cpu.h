@@ -29,6 +29,8 @@ struct ScoredRow {
 class TileScorer {
  public:
   TileScorer(const TopkItems& items, TopkWorkspace::Worker& work, std::uint32_t block_rows);
+  TileScorer(const TileScorer&) = delete;  // packed_info_ points into it
+  TileScorer& operator=(const TileScorer&) = delete;
   /// Sizes the work areas of a worker for blocks of so many rows.
   static void reserve(const Exec& exec, const TopkItems& items, std::uint32_t block_rows,
                       TopkWorkspace::Worker& work);
@@ -82,6 +84,7 @@ class TileScorer {
   std::uint32_t item_ = 0;
   std::uint32_t n_ = 0;
   std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip, or of a group of the sample
+  std::uint32_t block_rows_ = 0;
   // kInt8: bounds are left out while they exclude too little.
   bool by_bounds_ = false;                ///< the rows of the strip from here on
   Int8Found found_[kTopkGroupRows];       ///< of the rows of the group

@@ -177,12 +177,13 @@ TopkBounds Job::bounds_of(TopkWorkspace::Worker& work, std::uint32_t first_row, 
 /// The lists of a block are larger than the near caches: where they go on is fetched while the rows
 /// of the group are looked at.
 void Job::prefetch_ends(TopkWorkspace::Worker& work, std::uint32_t r) const {
+  constexpr std::uint32_t kLine = 64 / sizeof(std::uint64_t);
   const TopkProgress& row = work.progress.data()[r];
-  const std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity + row.counting;
-  const std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity + row.others;
-  __builtin_prefetch(counting, 1);
-  __builtin_prefetch(counting + 8, 1);
-  __builtin_prefetch(others, 1);
+  const std::uint64_t* counting = work.keys.data() + std::uint64_t{r} * capacity;
+  const std::uint64_t* others = work.others.data() + std::uint64_t{r} * other_capacity;
+  __builtin_prefetch(counting + std::min(row.counting, capacity - 1), 1);
+  __builtin_prefetch(counting + std::min(row.counting + kLine, capacity - 1), 1);
+  __builtin_prefetch(others + std::min(row.others, other_capacity - 1), 1);
 }
 
 /// What was found of a row in the items from `item` on goes to its lists.

@@ -63,7 +63,7 @@ std::optional<double> float_in(std::string_view field, const std::string& where)
   if (field.empty()) return std::nullopt;
   double number = 0.0;
   if (!parse_all(trim(field), number) || !std::isfinite(number))
-    refuse(where, field, "not a finite number", "float");
+    refuse(where, field, "not a finite number within fp64", "float");
   return number;
 }
 

@@ -43,6 +43,8 @@ class Plan:
             work = text["work"]
             refresh = work.get("refresh", {})
             memory = text.get("worker_memory", {})
+            if not isinstance(memory, dict) or not isinstance(memory.get("needs", {}), dict):
+                raise TypeError("worker_memory is no object")
             store = os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(name)), refresh["store"])) if refresh else ""
             return Plan(name, text["plan_hash"], len(text["shards"]), refresh.get("rows_mined", work["rows"]),
                         len(work.get("item_slices", [])), store, refresh.get("parent", 0), memory.get("bytes", 0),
@@ -78,7 +80,7 @@ def plan(out: Any, *, shards: int | str = "auto", item_slices: int | str = 1, wo
     shards: how many at most, or "auto": of 1 to 5 minutes on this machine. item_slices: parts of the items that actors search by themselves,
     for tables beyond a node's memory; "auto": the fewest by which an actor's program stays within worker_memory, 1 where it does with all items.
     worker_memory: what that program may have, in bytes or as text ("16GiB", "800MiB"), with the files that it reads again and again. Where it is
-    not given and item_slices is "auto": of a connected Ray, what `memory` the smallest node that takes an actor has, for one actor on each;
+    not given and item_slices is "auto": of a connected Ray, what `memory` the smallest node that takes an actor has, over its GPUs where it has any;
     else what this machine or its control group has. config: a TOML file of flags. options: the flags of
     `quarry mine` with `_` for `-`; lists give a flag several times, dicts NAME=FILE: plan("plan.json", items="items.npy", users="users.npy",
     events="events.csv", recipe="balanced", set=["k=8"]). With refresh="STORE" or "STORE@VERSION" it is of the rows that this refresh has to
@@ -102,15 +104,25 @@ def places_of(nodes: list[dict[str, Any]], num_gpus: float) -> list[dict[str, fl
     return fit or alive
 
 
-def memory_of_nodes(workers: int | None = None) -> int | None:
-    """Bytes for each of so many actors (None: one per node), by the resource `memory` of the nodes of the Ray that this process is connected
-    to: the least of any node, for Ray spreads actors as it likes. None where there is no such Ray, or a node does not say."""
+def actors_on(place: dict[str, float], places: int, workers: int | None, num_gpus: float) -> int:
+    """The most of so many actors (None: one per GPU, or per node without) that Ray may put on one of so many nodes."""
+    if num_gpus > 0:
+        most = int(place.get("GPU", 0) // num_gpus)
+        return max(1, most if workers is None else min(workers, most))
+    return max(1, -(-(workers or 1) // max(1, places)))
+
+
+def memory_of_nodes(workers: int | None = None, num_gpus: float | None = None) -> int | None:
+    """Bytes for each of so many actors, by the resource `memory` of the nodes of the Ray that this process is connected to: the least of any
+    node, for Ray spreads actors as it likes. num_gpus: of an actor; None: 1 where the cluster has GPUs. None where there is no such Ray, or a
+    node does not say."""
     ray = sys.modules.get("ray")  # who is connected has imported it
     if ray is None or not ray.is_initialized():
         return None
-    places = places_of(ray.nodes(), 0)
-    each = max(1, -(-(workers or 1) // max(1, len(places))))
-    memory = [int(place.get("memory", 0)) // each for place in places]
+    if num_gpus is None:
+        num_gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    places = places_of(ray.nodes(), num_gpus)
+    memory = [int(place.get("memory", 0)) // actors_on(place, len(places), workers, num_gpus) for place in places]
     return min(memory, default=0) or None
 
 
@@ -215,7 +227,12 @@ def plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> P
     options.setdefault("shard_folder", os.path.splitext(real)[0] + ".shards")  # as of `path`
     first = max(1, before.shards) if wished == "auto" else wished
     timed = {name: value for name, value in options.items() if name != "shard_seconds" or wished != "auto"}
-    now = plan(anew, shards=first, **timed)
+    try:
+        now = plan(anew, shards=first, **timed)
+    except ConfigError:  # as many shards as before may be too long now for worker_memory
+        if wished != "auto":
+            raise
+        now = plan(anew, shards=wished, **options)
     if timed.get("item_slices") == "auto" and now.slices != before.slices:
         # Memory is foretold by what was seen of it, a little more or less each time: what was chosen before is as good where it fits.
         with contextlib.suppress(ConfigError):

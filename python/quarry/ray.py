@@ -339,11 +339,7 @@ class _Driver:
 
 def _threads(places: list[dict[str, float]], workers: int, num_gpus: float) -> int:
     """Threads of an actor, so that those of a node fit its CPUs: the fewest of any node, for Ray spreads actors as it likes."""
-    each = -(-workers // max(1, len(places)))
-    threads = []
-    for place in places:
-        most = min(workers, int(place.get("GPU", 0) // num_gpus)) if num_gpus > 0 else each
-        threads.append(int(place.get("CPU", 1)) // max(1, most))
+    threads = [int(place.get("CPU", 1)) // actors_on(place, len(places), workers, num_gpus) for place in places]
     return max(1, min(threads, default=1))
 
 
@@ -389,7 +385,7 @@ def mine(plan: Any, *, workers: int | None = None, num_cpus: float = 0, num_gpus
         if workers is None:
             workers = int(there["GPU"] // num_gpus) if num_gpus > 0 else len(places)
         workers = max(1, min(workers, len(missing) + len(searches)))
-        if (has := memory_of_nodes(workers)) is not None and the_plan.worker_needs > has:
+        if (has := memory_of_nodes(workers, num_gpus)) is not None and the_plan.worker_needs > has:
             say(f"an actor's program needs about {the_plan.worker_needs >> 20} MiB and has {has >> 20} MiB, a node's `memory` over its actors: "
                 "plan with item_slices=\"auto\", or take fewer workers")
         if threads is None:
@@ -424,7 +420,7 @@ def refresh(store: Any, *, plan_file: Any = None, shards: int | str = "auto", it
     path = os.path.abspath(os.fspath(plan_file)) if plan_file is not None else folder + ".refresh.json"
     with locked(path):
         if item_slices == "auto" and worker_memory is None:
-            worker_memory = memory_of_nodes(workers)
+            worker_memory = memory_of_nodes(workers, num_gpus)
         the_plan = plan_refresh(path, folder, shards, refresh=name, item_slices=item_slices, worker_memory=worker_memory, config=config,
                                 program=program, **options)
         run = mine(the_plan, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus, threads=threads, retries=retries,

@@ -70,8 +70,11 @@ WorkerMemory::WorkerMemory(const MiningRun& run, std::uint64_t seen)
                       plan_.tile_rows * std::max(row_bytes(users), kPageBytes));
   }
   most_ = most_slices_of(plan_.num_items);
-  if (not_sliced_.empty() && items_ == 0)
-    not_sliced_ = "item rows are searched in a prepared copy that every worker holds whole";
+  if (not_sliced_.empty() && items_ == 0) {
+    not_sliced_ = inputs.items.mapped()
+                      ? "item rows are searched in a prepared copy that every worker holds whole"
+                      : "the file of the items cannot be mapped, so every worker reads it whole";
+  }
   if (!not_sliced_.empty()) most_ = 1;
 }
 
@@ -93,10 +96,17 @@ std::string WorkerMemory::words(const WorkerNeed& need) const {
     engine += fmt::format(", of it {} of prepared rows, which slices do not save",
                           words_of_bytes(plan_.prepared_bytes));
   }
+  const std::uint64_t named = run_.loaded.now.anonymous + plan_.resident_bytes + plan_.tile_bytes;
+  const std::string others =
+      need.own > named
+          ? fmt::format("; work areas of {} threads and what loading leaves {}",
+                        run_.request.miner.exec.threads, words_of_bytes(need.own - named))
+          : "";
   std::string words = fmt::format(
-      "a worker needs about {}: {} of its own (loaded tables {}, {}; tiles {}), {} of the program",
+      "a worker needs about {}: {} of its own (loaded tables {}, {}; tiles {}{}), {} of the "
+      "program",
       words_of_bytes(need.total()), words_of_bytes(need.own),
-      words_of_bytes(run_.loaded.now.anonymous), engine, words_of_bytes(plan_.tile_bytes),
+      words_of_bytes(run_.loaded.now.anonymous), engine, words_of_bytes(plan_.tile_bytes), others,
       words_of_bytes(need.program));
   if (need.items > 0)
     words +=
