@@ -423,11 +423,11 @@ class RayTest(unittest.TestCase):
 
     def test_memory_of_nodes(self):
         """What an actor has is the least that a node has over the actors that it gets."""
-        def memory(nodes, workers=None, connected=True):
+        def memory(nodes, workers=None, connected=True, num_gpus=None):
             stand_in = types.SimpleNamespace(is_initialized=lambda: connected,
                                              nodes=lambda: [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {}}])
             with unittest.mock.patch.dict(sys.modules, {"ray": stand_in}):
-                return quarry.ray.memory_of_nodes(workers)
+                return quarry.ray.memory_of_nodes(workers, num_gpus)
 
         self.assertEqual(memory([{"CPU": 8.0, "memory": 9e9}]), 9_000_000_000)
         self.assertEqual(memory([{"CPU": 8.0, "memory": 9e9}] * 2, 5), 3_000_000_000)
@@ -435,6 +435,12 @@ class RayTest(unittest.TestCase):
         self.assertEqual(memory([{"memory": 1e9}, {"CPU": 8.0, "memory": 9e9}]), 9_000_000_000)  # a head without CPUs
         self.assertIsNone(memory([{"CPU": 8.0}, {"CPU": 8.0, "memory": 9e9}]))
         self.assertIsNone(memory([]))
+        # Actors that take GPUs go to nodes that have some, one for each unless fewer are asked for.
+        mixed = [{"CPU": 64.0, "memory": 1e9}] * 9 + [{"CPU": 64.0, "GPU": 8.0, "memory": 16e9}]
+        self.assertEqual(memory(mixed), 2_000_000_000)
+        self.assertEqual(memory(mixed, 4), 4_000_000_000)
+        self.assertEqual(memory(mixed, num_gpus=2), 4_000_000_000)
+        self.assertEqual(memory(mixed, 20, num_gpus=0), 500_000_000)
         self.assertIsNone(memory([{"CPU": 8.0, "memory": 9e9}], connected=False))
 
     def test_a_refresh_keeps_its_slices(self):

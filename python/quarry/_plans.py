@@ -119,9 +119,10 @@ def memory_of_nodes(workers: int | None = None, num_gpus: float | None = None) -
     ray = sys.modules.get("ray")  # who is connected has imported it
     if ray is None or not ray.is_initialized():
         return None
+    nodes = ray.nodes()
     if num_gpus is None:
-        num_gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    places = places_of(ray.nodes(), num_gpus)
+        num_gpus = 1 if any(node.get("Alive") and node.get("Resources", {}).get("GPU", 0) >= 1 for node in nodes) else 0
+    places = places_of(nodes, num_gpus)
     memory = [int(place.get("memory", 0)) // actors_on(place, len(places), workers, num_gpus) for place in places]
     return min(memory, default=0) or None
 

@@ -18,7 +18,7 @@ from collections import deque
 from typing import Any, Callable, Iterable
 
 from ._errors import ConfigError, Error, InputError
-from ._plans import Plan, join, locked, memory_of_nodes, plan, plan_of, plan_refresh, status
+from ._plans import Plan, actors_on, join, locked, memory_of_nodes, plan, plan_of, plan_refresh, status
 from ._plans import places_of as _places
 from ._program import exit_code_of as _exit_code_of
 from ._program import program as package_program
