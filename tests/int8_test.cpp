@@ -39,7 +39,7 @@ struct Packed {
   std::uint32_t n, dim, width;
   std::vector<std::uint8_t> numbers;
   std::vector<float> step, norm, residual;
-  std::vector<float> most_norm, most_residual;
+  std::vector<float> largest_norm, largest_residual;
 
   Packed(Int8Unit unit, const std::vector<float>& rows, std::uint32_t n_, std::uint32_t dim_)
       : n(n_),
@@ -49,15 +49,16 @@ struct Packed {
         step(int8_rows(n) + 1, -7.0f),
         norm(step),
         residual(step),
-        most_norm(int8_rows(n) / 32 + 1, -7.0f),
-        most_residual(most_norm) {
+        largest_norm(int8_rows(n) / 32 + 1, -7.0f),
+        largest_residual(largest_norm) {
     int8_pack_items(unit, rows.data(), n, dim, numbers.data(), step.data(), norm.data(),
                     residual.data());
-    int8_find_most(info(), n, most_norm.data(), most_residual.data());
+    int8_find_largest(info(), n, largest_norm.data(), largest_residual.data());
   }
   Int8Items info() const { return {step.data(), norm.data(), residual.data(), nullptr, nullptr}; }
-  Int8Items info_with_most() const {
-    return {step.data(), norm.data(), residual.data(), most_norm.data(), most_residual.data()};
+  Int8Items info_with_largest() const {
+    return {step.data(), norm.data(), residual.data(), largest_norm.data(),
+            largest_residual.data()};
   }
   int at(std::uint32_t item, std::uint32_t d) const {
     return int{numbers[std::size_t{item / 16 * 16} * width + (d / 4 * 16 + item % 16) * 4 +
@@ -94,7 +95,7 @@ TEST(Int8, RowsAreRoundedToTheNearestStepOfTheirOwn) {
         EXPECT_LE(double{p.residual[i]}, std::sqrt(residual) * 1.001 + 1e-15);
       }
       for (const auto& [most, of] :
-           {std::pair(&p.most_norm, &p.norm), std::pair(&p.most_residual, &p.residual)}) {
+           {std::pair(&p.largest_norm, &p.norm), std::pair(&p.largest_residual, &p.residual)}) {
         ASSERT_EQ(most->back(), -7.0f) << "beyond the room";
         for (std::uint32_t w = 0; w < int8_rows(n) / 32; ++w) {
           float largest = 0.0f;
@@ -157,8 +158,9 @@ Reaching find_reaching(Int8Unit unit, const Products& products, std::uint32_t r,
   places.resize(found.reaching);
   // The largest errors of words are for speed alone.
   std::vector<std::uint32_t> again(items.n + 1, 4711);
-  const Int8Found same = int8_find_reaching(unit, products.row(r), products.query[r],
-                                            items.info_with_most(), items.n, wanted, again.data());
+  const Int8Found same =
+      int8_find_reaching(unit, products.row(r), products.query[r], items.info_with_largest(),
+                         items.n, wanted, again.data());
   EXPECT_EQ(again.back(), 4711u) << "beyond the room";
   again.resize(same.reaching);
   EXPECT_EQ(again, places) << name_of(unit);

@@ -302,9 +302,9 @@ struct ProductRow {
 [[gnu::target("avx2,fma")]] inline std::uint32_t near_of(const ProductRow& row,
                                                          const Int8Items& items, std::uint32_t at,
                                                          __m256 floor) {
-  const __m256 error =
-      _mm256_fmadd_ps(_mm256_broadcast_ss(items.most_norm + at / 32), row.residual,
-                      _mm256_mul_ps(_mm256_broadcast_ss(items.most_residual + at / 32), row.norm));
+  const __m256 error = _mm256_fmadd_ps(
+      _mm256_broadcast_ss(items.largest_norm + at / 32), row.residual,
+      _mm256_mul_ps(_mm256_broadcast_ss(items.largest_residual + at / 32), row.norm));
   std::uint32_t bits = 0;
 #pragma GCC unroll 4
   for (std::uint32_t part = 0; part < 4; ++part) {
@@ -348,16 +348,15 @@ struct ProductRow {
     const std::int32_t* products, const Int8Query& query, const Int8Items& items, std::uint32_t n,
     const Int8Wanted& wanted, std::uint32_t* places) {
   constexpr std::uint32_t kWords = 16;  // at a time: all compares first, then the few that reach
-  constexpr std::uint32_t kTried =
-      64;                            // a tenth of a look, and enough to tell a few of 100 from many
-  constexpr std::uint32_t kFew = 6;  // an item by itself takes about as long as eight in a vector
+  constexpr std::uint32_t kTried = 64;  // an eighth of a tile
+  constexpr std::uint32_t kFew = 6;     // of these; as many by themselves cost what vectors do
   const ProductRow row(products, query, items, wanted.bias);
   const __m256 floor = _mm256_set1_ps(wanted.threshold);
   const __m256 over = _mm256_set1_ps(wanted.pass_above);
   Listing listing{wanted, places, {}};
   const bool passes = listing.passes();
   std::uint32_t at = 0;
-  if (items.most_norm != nullptr && n > kTried) {
+  if (items.largest_norm != nullptr && n > kTried) {
     // The first items of a tile tell how the rest is looked at fastest.
     Reaching reaching[kTried / 32];
     for (std::uint32_t w = 0; w < kTried / 32; ++w)

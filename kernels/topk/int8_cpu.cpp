@@ -209,11 +209,11 @@ void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::ui
   form_of(unit).pack_items(items, n, dim, to, step, norm, residual);
 }
 
-void int8_find_most(const Int8Items& items, std::uint32_t n, float* most_norm,
-                    float* most_residual) {
+void int8_find_largest(const Int8Items& items, std::uint32_t n, float* largest_norm,
+                       float* largest_residual) {
   for (std::uint32_t first = 0; first < n; first += 32) {
-    most_norm[first / 32] = *std::max_element(items.norm + first, items.norm + first + 32);
-    most_residual[first / 32] =
+    largest_norm[first / 32] = *std::max_element(items.norm + first, items.norm + first + 32);
+    largest_residual[first / 32] =
         *std::max_element(items.residual + first, items.residual + first + 32);
   }
 }

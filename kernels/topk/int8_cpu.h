@@ -61,16 +61,16 @@ struct Int8Items {
   const float* norm = nullptr;      ///< at least |x|
   const float* residual = nullptr;  ///< at least |x - x'|
   /// [int8_rows(n) / 32] The largest of 32 items each; null: not known. Only for speed.
-  const float* most_norm = nullptr;
-  const float* most_residual = nullptr;
+  const float* largest_norm = nullptr;
+  const float* largest_residual = nullptr;
 };
 /// Whether a unit's looks are faster by them.
-inline bool int8_looks_at_most(Int8Unit unit) {
+inline bool int8_uses_largest(Int8Unit unit) {
   return unit == Int8Unit::kAvx2 || unit == Int8Unit::kAvxVnni;
 }
 /// Finds them, from the norms and residuals of n items.
-void int8_find_most(const Int8Items& items, std::uint32_t n, float* most_norm,
-                    float* most_residual);
+void int8_find_largest(const Int8Items& items, std::uint32_t n, float* largest_norm,
+                       float* largest_residual);
 /// items: [n, dim]. to: [int8_rows(n) / 16, width / 4, 16, 4]: of 16 items four dimensions each,
 /// each number plus 128. step, norm, residual: as in Int8Items. Zeros stand behind item n.
 void int8_pack_items(Int8Unit unit, const float* items, std::uint32_t n, std::uint32_t dim,

@@ -217,12 +217,12 @@ void TileScorer::pack_tile() {
                     info + std::size_t{2} * tile_items_);
     packed_ = work_.int8_items.data();
   }
-  // For few rows the largest errors cost more than they save.
+  // They are found for each tile again, which few rows would not make up for.
   constexpr std::uint32_t kLeastRows = 64;
-  if (block_rows_ < kLeastRows || !int8_looks_at_most(items_.int8)) return;
-  int8_find_most(packed_info_, n_, most_norm_, most_residual_);
-  packed_info_.most_norm = most_norm_;
-  packed_info_.most_residual = most_residual_;
+  if (block_rows_ < kLeastRows || !int8_uses_largest(items_.int8)) return;
+  int8_find_largest(packed_info_, n_, largest_norm_, largest_residual_);
+  packed_info_.largest_norm = largest_norm_;
+  packed_info_.largest_residual = largest_residual_;
 }
 
 /// Integer products of the next rows.

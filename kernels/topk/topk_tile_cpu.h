@@ -84,14 +84,14 @@ class TileScorer {
   std::uint32_t item_ = 0;
   std::uint32_t n_ = 0;
   std::uint32_t first_ = 0, rows_ = 0;  ///< of the strip, or of a group of the sample
-  std::uint32_t block_rows_ = 0;
+  std::uint32_t block_rows_ = 0;        ///< of the queries of this block
   // kInt8: bounds are left out while they exclude too little.
-  bool by_bounds_ = false;                ///< the rows of the strip from here on
-  Int8Found found_[kTopkGroupRows];       ///< of the rows of the group
-  const std::uint8_t* packed_ = nullptr;  ///< the tile; null: not yet
-  Int8Items packed_info_;                 ///< of the tile
-  float most_norm_[kTopkTileItems / 32];  ///< likewise, of 32 items each
-  float most_residual_[kTopkTileItems / 32];
+  bool by_bounds_ = false;                   ///< the rows of the strip from here on
+  Int8Found found_[kTopkGroupRows];          ///< of the rows of the group
+  const std::uint8_t* packed_ = nullptr;     ///< the tile; null: not yet
+  Int8Items packed_info_;                    ///< of the tile
+  float largest_norm_[kTopkTileItems / 32];  ///< likewise, of 32 items each
+  float largest_residual_[kTopkTileItems / 32];
   std::uint32_t scored_ = 0;  ///< pairs of the group that were not excluded
   std::int64_t gained_ = 0;   ///< by bounds so far, in pairs of fp32
   std::uint32_t pause_ = 0;   ///< strips without bounds
