@@ -19,8 +19,6 @@ struct TableLayout {
   Dtype dtype = Dtype::kF32;
 };
 
-inline std::uint32_t bytes_of(Dtype dtype) { return dtype == Dtype::kF32 ? 4 : 2; }
-
 /// All throw InputError naming `path`, the value, the allowed range and a remedy.
 TableLayout parse_npy(std::span<const std::byte> file, const std::string& path);
 TableLayout parse_fbin(std::span<const std::byte> file, const std::string& path);

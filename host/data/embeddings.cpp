@@ -111,7 +111,7 @@ Embeddings Embeddings::open(const std::string& path, const std::string& tensor) 
 
 void Embeddings::expect_few_reads_outside(std::uint64_t first, std::uint64_t end) const {
   if (!mapped_) return;
-  const std::uint64_t row = view_.dim * bytes_of(view_.dtype);
+  const std::uint64_t row = view_.row_bytes();
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const auto data = reinterpret_cast<std::uintptr_t>(view_.data);
   const auto tell = [page](std::uint64_t begin, std::uint64_t stop) {  // pages wholly between

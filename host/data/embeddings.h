@@ -11,6 +11,7 @@
 namespace quarry {
 
 enum class Dtype : std::uint8_t { kF32, kF16, kBf16 };
+inline std::uint32_t bytes_of(Dtype dtype) { return dtype == Dtype::kF32 ? 4 : 2; }
 
 /// [rows, dim] row-major numbers, not owned.
 struct MatrixView {
@@ -18,6 +19,9 @@ struct MatrixView {
   std::uint64_t rows = 0;
   std::uint32_t dim = 0;
   Dtype dtype = Dtype::kF32;
+
+  std::uint64_t row_bytes() const { return std::uint64_t{dim} * bytes_of(dtype); }
+  std::uint64_t bytes() const { return rows * row_bytes(); }
 };
 
 /// A table opened from a file; mapped where the format's alignment allows, else read. Keeps the

@@ -39,7 +39,7 @@ struct Compiled {
   std::vector<std::string> segment_names;  ///< codes of the column that segment filters name
   bool has_users = false;            ///< something is known by user; else rows need not name one
   std::uint32_t topk_depth = 0;      ///< deepest pool of the topk branches, 0 without one
-  std::uint64_t prepared_bytes = 0;  ///< lists, and tables widened or normalised
+  std::uint64_t prepared_bytes = 0;  ///< rows widened or normalised
   std::vector<std::shared_ptr<const void>> keep_alive;
 };
 

@@ -40,10 +40,8 @@ class Bytes {
   std::vector<unsigned char> bytes_;
 };
 
-std::size_t element_bytes(Dtype dtype) { return dtype == Dtype::kF32 ? 4 : 2; }
-
 void add_row(Bytes& bytes, const MatrixView& table, std::uint64_t row) {
-  const std::size_t width = table.dim * element_bytes(table.dtype);
+  const std::size_t width = table.row_bytes();
   bytes.add(static_cast<std::uint8_t>(table.dtype));
   bytes.add(static_cast<const unsigned char*>(table.data) + row * width, width);
 }

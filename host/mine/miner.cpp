@@ -156,10 +156,6 @@ FirstPass first_pass(const Miner::State& s) {
   return exact_kind(s.options.retriever).value_or(FirstPass::kFastest);
 }
 
-std::uint64_t row_bytes_of(const MatrixView& table) {
-  return std::uint64_t{table.dim} * (table.dtype == Dtype::kF32 ? 4 : 2);
-}
-
 /// Slices are searched exactly, on the CPU, by recipes that search.
 void check_slices(const Miner::State& s) {
   const MinerOptions& options = s.options;
@@ -411,9 +407,9 @@ MinePlan Miner::plan(std::uint64_t num_rows) const {
   p.k = s.compiled->plan.k;
   p.depth = s.reach > 1 ? s.depth : s.plain_depth;
   p.tile_rows = static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, num_rows));
-  const std::uint64_t item_bytes = s.inputs.items.rows * row_bytes_of(s.inputs.items);
-  p.mapped_bytes = item_bytes + s.inputs.users.rows * row_bytes_of(s.inputs.users);
-  if (s.retriever && s.compiled->host_items == s.inputs.items.data) p.searched_bytes = item_bytes;
+  p.mapped_bytes = s.inputs.items.bytes() + s.inputs.users.bytes();
+  if (s.retriever && s.compiled->host_items == s.inputs.items.data)
+    p.searched_bytes = s.inputs.items.bytes();
   p.prepared_bytes = s.compiled->prepared_bytes;
   p.resident_bytes = s.compiled->placement.host_bytes() + s.compiled->prepared_bytes +
                      s.compiled->snapshot.popularity.size() * sizeof(std::uint32_t) +
@@ -443,9 +439,9 @@ MinePlan Miner::plan_of_slice(std::uint64_t num_rows, std::uint32_t slice_items)
   const State& s = *state_;
   QUARRY_CHECK(not_sliced().empty());
   MinePlan p = plan(num_rows);
-  const std::uint64_t rows = std::uint64_t{slice_items} * row_bytes_of(s.inputs.items);
-  p.mapped_bytes -= s.inputs.items.rows * row_bytes_of(s.inputs.items) - rows;
-  p.searched_bytes = std::min(p.searched_bytes, rows);
+  const std::uint64_t bytes = slice_items * s.inputs.items.row_bytes();
+  p.mapped_bytes -= s.inputs.items.bytes() - bytes;
+  p.searched_bytes = std::min(p.searched_bytes, bytes);
   // A slice may be short enough to be packed once and kept, where all items are not.
   const auto kept = [&](std::uint32_t items) {
     return bytes_kept_of_items(items, p.dim, s.recipe.metric, first_pass(s));

@@ -114,8 +114,7 @@ struct MinePlan {
   /// Rows of items that searches read again and again: of mapped_bytes, where they are read as they
   /// were given; 0: prepared ones, or no branch searches.
   std::uint64_t searched_bytes = 0;
-  std::uint64_t prepared_bytes =
-      0;  ///< of resident_bytes: rows widened or made unit rows, no lists
+  std::uint64_t prepared_bytes = 0;  ///< of resident_bytes: rows widened or made unit rows
   std::uint64_t resident_bytes = 0;  ///< item table copy, lists, snapshot
   std::uint64_t tile_bytes = 0;      ///< buffers of tiles in flight
   /// resident + tile. Before the first tile the work areas of searches are not in it, and never

@@ -111,8 +111,7 @@ void Reuse::add_to_table(Table& table, const MatrixView& from, std::uint64_t row
   const std::size_t at = table.rows.size();
   table.rows.resize(at + from.dim, 0.0f);
   MatrixView one = from;
-  const std::size_t row_bytes = std::size_t{from.dim} * (from.dtype == Dtype::kF32 ? 4 : 2);
-  one.data = static_cast<const unsigned char*>(from.data) + row * row_bytes;
+  one.data = static_cast<const unsigned char*>(from.data) + row * from.row_bytes();
   one.rows = 1;
   // One that cannot be scored was a row of zeros, and scored as such.
   const bool bad = !check_rows(one, metric, BadRows::kDrop, "").empty();

@@ -29,15 +29,13 @@ void check_stop(const Context& context) {
     throw Cancelled("stopped while loading; nothing was written");
 }
 
-std::size_t element_bytes(Dtype dtype) { return dtype == Dtype::kF32 ? 4 : 2; }
-
 /// A copy of the table with the bad rows set to zero, so that no NaN enters a matrix product.
 MatrixView without_rows(const MatrixView& table, const std::vector<std::uint64_t>& bad,
                         std::vector<unsigned char>& copy) {
-  const std::size_t row_bytes = table.dim * element_bytes(table.dtype);
-  copy.assign(static_cast<const unsigned char*>(table.data),
-              static_cast<const unsigned char*>(table.data) + table.rows * row_bytes);
-  for (const std::uint64_t row : bad) std::memset(copy.data() + row * row_bytes, 0, row_bytes);
+  const auto* const bytes = static_cast<const unsigned char*>(table.data);
+  copy.assign(bytes, bytes + table.bytes());
+  for (const std::uint64_t row : bad)
+    std::memset(copy.data() + row * table.row_bytes(), 0, table.row_bytes());
   MatrixView view = table;
   view.data = copy.data();
   return view;
