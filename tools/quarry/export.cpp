@@ -1,6 +1,5 @@
 // quarry export: a set as files that training and evaluation read without the store.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -11,12 +10,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "host/store/column_file.h"
 #include "host/store/eligible.h"
 #include "host/store/set_lock.h"
 #include "kernels/core/errors.h"
 #include "tools/quarry/export_file.h"
 #include "tools/quarry/export_lines.h"
+#include "tools/quarry/export_npy.h"
 #include "tools/quarry/item_names.h"
 #include "tools/quarry/join_texts.h"
 #include "tools/quarry/load_inputs.h"
@@ -381,117 +380,15 @@ std::string export_candidates(const Source& source, const ExportArgs& args,
   return publish(file, args, std::move(sidecar));
 }
 
-/// The columns of a set, shards joined, in a folder aside; removed unless it is put into place.
-class NpyExport {
- public:
-  NpyExport(const NegativeSet& set, const ExportArgs& args)
-      : set_(set), target_(set_folder(args.out)), overwrite_(args.overwrite) {
-    check_export_target(args.out, overwrite_, true);
-    aside_ = beside("partial");
-    remove_folder(aside_);
-    make_folder(aside_);
-    const auto branches = static_cast<std::uint32_t>(set.schema().branches.size());
-    for (std::size_t c = 0; c < kNumColumns; ++c) {
-      const auto column = static_cast<Column>(c);
-      columns_.emplace_back(aside_, column, column_width(column, set.k(), branches));
-    }
-    put(Column::kPositiveOffset, &positives_, 1);
-  }
-  ~NpyExport() {
-    std::error_code ignored;
-    columns_.clear();
-    if (!aside_.empty()) fs::remove_all(aside_, ignored);
-  }
-  NpyExport(const NpyExport&) = delete;
-  NpyExport& operator=(const NpyExport&) = delete;
-
-  void add(const NegativeSet::Row& row) {
-    const std::uint32_t k = set_.k();
-    positives_ += row.positives.size();
-    put(Column::kRowKey, &row.row_key, 1);
-    put(Column::kUser, &row.user, 1);
-    put(Column::kTime, &row.time, 1);
-    put(Column::kPositiveOffset, &positives_, 1);
-    put(Column::kPositive, row.positives.data(), row.positives.size());
-    put(Column::kCount, &row.count, 1);
-    put(Column::kPositiveMin, &row.positive_min, 1);
-    put(Column::kKappa, row.kappa, set_.schema().branches.size());
-    put(Column::kCertified, &row.certified, 1);
-    put(Column::kItem, row.item, k);
-    put(Column::kScore, row.score, k);
-    put(Column::kGap, row.gap, k);
-    put(Column::kBranch, row.branch, k);
-    put(Column::kRawRank, row.raw_rank, k);
-    put(Column::kSurvivorRank, row.survivor_rank, k);
-    put(Column::kQuantile, row.quantile, k);
-    put(Column::kStratum, row.stratum, k);
-    put(Column::kLogq, row.logq, k);
-    put(Column::kFill, row.fill, k);
-    ++rows_;
-  }
-
-  std::string finish(Json sidecar) {
-    Json files = Json::object();
-    for (std::size_t c = 0; c < kNumColumns; ++c) {
-      const auto column = static_cast<Column>(c);
-      columns_[c].finish(column_length(column, rows_, positives_));
-      files[column_type(column).name] = {{"bytes", columns_[c].file_bytes()},
-                                         {"xxh3_128", columns_[c].digest().hex()}};
-    }
-    sidecar["branches"] = set_.schema().branches;
-    sidecar["strata"] = set_.schema().strata;
-    sidecar["columns"] = std::move(files);
-    std::string text = sidecar.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-    write_new_file(aside_ + "/meta.json", text);
-    sync_folder(aside_);
-    move_into_place();
-    return text;
-  }
-
- private:
-  template <class T>
-  void put(Column column, const T* data, std::size_t count) {
-    columns_[static_cast<std::size_t>(column)].append(data, count * sizeof(T));
-  }
-  std::string beside(const char* what) const {
-    return (target_.parent_path() /
-            fmt::format(".{}.{}-{}", target_.filename().string(), what, ::getpid()))
-        .string();
-  }
-  void move_into_place() {
-    check_export_target(target_.string(), overwrite_, true);
-    std::error_code error;
-    const std::string old = beside("old");
-    const bool replaces = fs::exists(target_, error);
-    if (replaces) rename_path(target_.string(), old);
-    try {
-      rename_path(aside_, target_.string());
-    } catch (const IoError&) {
-      if (replaces) rename_path(old, target_.string());  // the earlier export stays
-      throw;
-    }
-    aside_.clear();
-    sync_folder(target_.parent_path().string());
-    if (replaces) remove_folder(old);
-  }
-
-  NegativeSet set_;
-  fs::path target_;
-  bool overwrite_;
-  std::string aside_;
-  std::vector<ColumnWriter> columns_;
-  std::uint64_t positives_ = 0, rows_ = 0;
-};
-
 std::string export_npy(const Source& source, const ExportArgs& args, const Context& context) {
-  NpyExport npy(source.set, args);
+  NpyExport npy(source.set, args.out, args.overwrite);
   Progress progress("rows", source.rows);
   for (std::uint64_t r = 0; r < source.rows; ++r) {
     check_stop(context, r);
     npy.add(source.set.row(r));
     progress.update(r + 1);
   }
-  return npy.finish(sidecar_start(source, args));
+  return npy.finish(sidecar_start(source, args).dump());
 }
 
 std::vector<std::string> paths_of(const Inputs& inputs) {
