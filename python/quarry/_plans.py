@@ -236,10 +236,14 @@ def plan_refresh(path: str, folder: str, wished: int | str, **options: Any) -> P
         now = plan(anew, shards=wished, **options)
     if timed.get("item_slices") == "auto" and now.slices != before.slices:
         # Memory is foretold by what was seen of it, a little more or less each time: what was chosen before is as good where it fits.
+        again = real + ".again"
         with contextlib.suppress(ConfigError):
-            now = plan(anew, shards=first, **{**timed, "item_slices": max(1, before.slices)})
-        if now.plan_hash != before.plan_hash:
-            now = plan(anew, shards=first, **timed)
+            as_before = plan(again, shards=first, **{**timed, "item_slices": max(1, before.slices)})
+            if as_before.plan_hash == before.plan_hash:
+                now = as_before
+                os.replace(again, anew)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(again)
     if now.plan_hash != before.plan_hash:
         if wished == "auto":
             plan(anew, shards=wished, **options)

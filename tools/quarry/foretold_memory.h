@@ -10,7 +10,7 @@ namespace quarry {
 
 /// Seen before a miner is made.
 struct LoadedMemory {
-  ProcessMemory before;              ///< anything was loaded
+  ProcessMemory before;              ///< before anything was; foretell_memory does not read it
   ProcessMemory now;                 ///< with the inputs
   std::uint64_t peak_anonymous = 0;  ///< so far, without mapped files
 };

@@ -50,7 +50,6 @@ int run_plan(const PlanArgs& args, const Context& context) {
   request.miner.faiss.save = false;  // another run's index may lie there
   MemoryWatch memory;
   LoadedMemory loaded;
-  loaded.before = process_memory();
   const Clock::time_point start = Clock::now();
   const std::unique_ptr<Inputs> held = load_inputs(request, context);
   const Inputs& inputs = *held;

@@ -209,9 +209,11 @@ void check_number_of_slices(std::uint64_t slices, const MiningRun& run) {
   if (slices <= 1) return;
   const std::string why = run.miner->not_sliced();
   if (!why.empty()) {
+    const char* const remedy = run.miner->plan(1).depth == 0 ? "a recipe that does"
+                               : run.miner->exact()          ? "--device cpu"
+                                                             : "--retriever exact";
     throw ConfigError(
-        fmt::format("--item-slices: {}; give {}, or take --item-slices out", why,
-                    run.miner->plan(1).depth == 0 ? "a recipe that does" : "--retriever exact"));
+        fmt::format("--item-slices: {}; give {}, or take --item-slices out", why, remedy));
   }
   const std::uint64_t items = run.miner->plan(1).num_items;
   if (const std::uint64_t most = most_slices_of(items); slices > most) {

@@ -267,7 +267,7 @@ int run_shards_plan(const ShardsPlanArgs& args, const CLI::App& verb, const Cont
                          {"load_and_prepare_seconds", starting},
                          {"mine_seconds", mining}};
   const PlanNotes notes{context.command_line, estimate.dump(),
-                        worker_memory_json(memory, limit, choice, by_memory)};
+                        memory.json(limit, choice, by_memory)};
   file.write(make_shard_plan(args.out, outputs, cut, run, notes, planned));
   const ShardPlan plan = read_shard_plan(args.out);
   if (!plan.shards.empty()) print_cut(args, cut, plan, starting, mining, run);

@@ -26,10 +26,6 @@ constexpr std::uint64_t kRowsShare = 16;
 /// Rows in no order are on pages of their own.
 constexpr std::uint64_t kPageBytes = 4096;
 
-std::uint64_t row_bytes(const MatrixView& table) {
-  return std::uint64_t{table.dim} * (table.dtype == Dtype::kF32 ? 4 : 2);
-}
-
 /// The rows of the file itself are read, not a copy of them.
 bool in_place(const Embeddings& file, const MatrixView& used) {
   return file.mapped() && file.view().data == used.data;
@@ -57,8 +53,8 @@ WorkerMemory::WorkerMemory(const MiningRun& run, std::uint64_t seen)
   const Inputs& inputs = *run.inputs;
   const MatrixView& users = inputs.user_view;
   std::uint64_t mapped = 0;  // rows that checking has read through
-  if (inputs.items.mapped()) mapped += inputs.items.view().rows * row_bytes(inputs.items.view());
-  if (inputs.users.mapped()) mapped += inputs.users.view().rows * row_bytes(inputs.users.view());
+  if (inputs.items.mapped()) mapped += inputs.items.view().bytes();
+  if (inputs.users.mapped()) mapped += inputs.users.view().bytes();
   const auto files_of = [](const ProcessMemory& memory) {
     return memory.resident - std::min(memory.anonymous, memory.resident);
   };
@@ -66,8 +62,7 @@ WorkerMemory::WorkerMemory(const MiningRun& run, std::uint64_t seen)
   program_ = std::max(files_of(run.loaded.before), files - std::min(files, mapped));
   if (in_place(inputs.items, inputs.item_view)) items_ = plan_.searched_bytes;
   if (in_place(inputs.users, users)) {
-    users_ = std::min(users.rows * row_bytes(users),
-                      plan_.tile_rows * std::max(row_bytes(users), kPageBytes));
+    users_ = std::min(users.bytes(), plan_.tile_rows * std::max(users.row_bytes(), kPageBytes));
   }
   most_ = most_slices_of(plan_.num_items);
   if (not_sliced_.empty() && items_ == 0) {
@@ -98,10 +93,8 @@ std::string WorkerMemory::words(const WorkerNeed& need) const {
   }
   const std::uint64_t named = run_.loaded.now.anonymous + plan_.resident_bytes + plan_.tile_bytes;
   const std::string others =
-      need.own > named
-          ? fmt::format("; work areas of {} threads and what loading leaves {}",
-                        run_.request.miner.exec.threads, words_of_bytes(need.own - named))
-          : "";
+      need.own > named ? fmt::format("; at the peak {} more", words_of_bytes(need.own - named))
+                       : "";
   std::string words = fmt::format(
       "a worker needs about {}: {} of its own (loaded tables {}, {}; tiles {}{}), {} of the "
       "program",
@@ -117,18 +110,29 @@ std::string WorkerMemory::words(const WorkerNeed& need) const {
   return words + (is_estimate_ ? "; no row was tried, so this is an estimate" : "");
 }
 
-std::string WorkerMemory::json(const WorkerNeed& need) const {
-  return Json{{"total_bytes", need.total()},
-              {"own_bytes", need.own},
-              {"loaded_bytes", run_.loaded.now.anonymous},
-              {"engine_bytes", plan_.resident_bytes},
-              {"prepared_bytes", plan_.prepared_bytes},
-              {"tile_bytes", plan_.tile_bytes},
-              {"program_bytes", need.program},
-              {"item_row_bytes", need.items},
-              {"user_row_bytes", need.users},
-              {"shard_row_bytes", need.rows}}
-      .dump();
+std::string WorkerMemory::json(const MemoryLimit& limit, const SliceChoice& choice,
+                               bool chosen) const {
+  const WorkerNeed& need = choice.need;
+  const Json needs = {{"total_bytes", need.total()},
+                      {"own_bytes", need.own},
+                      {"loaded_bytes", run_.loaded.now.anonymous},
+                      {"engine_bytes", plan_.resident_bytes},
+                      {"prepared_bytes", plan_.prepared_bytes},
+                      {"tile_bytes", plan_.tile_bytes},
+                      {"program_bytes", need.program},
+                      {"item_row_bytes", need.items},
+                      {"user_row_bytes", need.users},
+                      {"shard_row_bytes", need.rows}};
+  const Json json = {{"bytes", limit.bytes},
+                     {"from", limit.from},
+                     {"given", limit.given},
+                     {"item_slices", choice.slices},
+                     {"chosen", chosen},
+                     {"rule", choice.rule},
+                     {"needs", needs},
+                     {"is_estimate", is_estimate_},
+                     {"threads", run_.request.miner.exec.threads}};
+  return json.dump();
 }
 
 std::string WorkerMemory::advice(const WorkerNeed& need, std::uint64_t slices) const {
@@ -181,11 +185,16 @@ SliceChoice choose_slices(const WorkerMemory& memory, const MemoryLimit& limit,
     }
     before = need;
   }
-  const std::string why =
-      memory.not_sliced().empty()
-          ? fmt::format("no number of slices up to {} is enough; with {} {}", memory.most_slices(),
-                        of_least, memory.words(least))
-          : fmt::format("{}, so slices do not help; {}", memory.not_sliced(), memory.words(least));
+  std::string why;
+  if (!memory.not_sliced().empty()) {
+    why = fmt::format("{}, so slices do not help", memory.not_sliced());
+  } else if (memory.most_slices() == 1) {
+    why = "so few items are not cut";
+  } else {
+    why = fmt::format("no number of slices up to {} is enough, {} is best", memory.most_slices(),
+                      of_least);
+  }
+  why += "; " + memory.words(least);
   throw ConfigError(fmt::format("--item-slices auto: a worker has {}: {}; {}", words_of(limit), why,
                                 memory.advice(least, of_least)));
 }
@@ -214,20 +223,6 @@ SliceChoice check_slices(const WorkerMemory& memory, const MemoryLimit& limit, s
 
 std::uint64_t most_rows_of_shard(const MemoryLimit& limit) {
   return std::max<std::uint64_t>(limit.bytes / kRowsShare / kBytesPerRow, 1);
-}
-
-std::string worker_memory_json(const WorkerMemory& memory, const MemoryLimit& limit,
-                               const SliceChoice& choice, bool chosen) {
-  const Json json = {{"bytes", limit.bytes},
-                     {"from", limit.from},
-                     {"given", limit.given},
-                     {"item_slices", choice.slices},
-                     {"chosen", chosen},
-                     {"rule", choice.rule},
-                     {"needs", Json::parse(memory.json(choice.need))},
-                     {"is_estimate", memory.is_estimate()},
-                     {"threads", memory.run().request.miner.exec.threads}};
-  return json.dump();
 }
 
 }  // namespace quarry

@@ -20,6 +20,21 @@ struct WorkerNeed {
   std::uint64_t total() const { return own + program + items + users + rows; }
 };
 
+/// How much a worker has.
+struct MemoryLimit {
+  std::uint64_t bytes = 0;
+  std::string from;  ///< whose it is: "--worker-memory", ...
+  bool given = false;
+};
+
+/// What was chosen, or asked for, and by which rule.
+struct SliceChoice {
+  std::uint64_t slices = 1;
+  WorkerNeed need;
+  std::string rule;     ///< a sentence
+  std::string warning;  ///< where a worker on this machine would not have what it needs; "" mostly
+};
+
 class WorkerMemory {
  public:
   /// Of a run that is loaded, best behind some tiles. seen: as of foretell_memory. Borrows the run,
@@ -30,8 +45,8 @@ class WorkerMemory {
   WorkerNeed need(std::uint64_t slices, std::uint64_t rows) const;
   /// "a worker needs about 90.1 MiB: 70.0 MiB of its own (loaded 10.0 MiB, ...".
   std::string words(const WorkerNeed& need) const;
-  /// As `needs` of a plan: JSON text.
-  std::string json(const WorkerNeed& need) const;
+  /// As `worker_memory` of a plan: JSON text. chosen: not asked for.
+  std::string json(const MemoryLimit& limit, const SliceChoice& choice, bool chosen) const;
   /// What a person may try where a worker has not got `need`: sentences' ends.
   std::string advice(const WorkerNeed& need, std::uint64_t slices) const;
 
@@ -39,7 +54,6 @@ class WorkerMemory {
   /// Why no number of slices is better than one, half a sentence; "": some are.
   const std::string& not_sliced() const { return not_sliced_; }
   std::uint64_t most_slices() const { return most_; }
-  bool is_estimate() const { return is_estimate_; }
 
  private:
   const MiningRun& run_;
@@ -50,22 +64,8 @@ class WorkerMemory {
   bool is_estimate_;
 };
 
-/// How much a worker has.
-struct MemoryLimit {
-  std::uint64_t bytes = 0;
-  std::string from;  ///< whose it is: "--worker-memory", ...
-  bool given = false;
-};
 /// As --worker-memory says, or else what this process may have here. Throws ConfigError.
 MemoryLimit memory_limit(const std::string& worker_memory);
-
-/// What was chosen, or asked for, and by which rule.
-struct SliceChoice {
-  std::uint64_t slices = 1;
-  WorkerNeed need;
-  std::string rule;     ///< a sentence
-  std::string warning;  ///< where a worker on this machine would not have what it needs; "" mostly
-};
 
 /// The least number of slices by which a worker stays within the limit. rows: of the largest shard,
 /// by number of slices. Throws ConfigError where there is none.
@@ -77,9 +77,5 @@ SliceChoice check_slices(const WorkerMemory& memory, const MemoryLimit& limit, s
 
 /// The most rows of a shard, so that what is kept by row stays a small part of the limit.
 std::uint64_t most_rows_of_shard(const MemoryLimit& limit);
-
-/// As `worker_memory` of a plan: JSON text. chosen: not asked for.
-std::string worker_memory_json(const WorkerMemory& memory, const MemoryLimit& limit,
-                               const SliceChoice& choice, bool chosen);
 
 }  // namespace quarry
