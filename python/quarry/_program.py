@@ -9,7 +9,7 @@ from ._errors import Cancelled, ConfigError, DeviceError, Error, InputError, IoE
 
 _ERRORS = {2: ConfigError, 3: InputError, 4: LockedError, 5: IoError, 6: OutOfMemory, 7: DeviceError, 75: Cancelled}
 # The first that an exception is one of, so special ones stand ahead of what they are made of.
-_CODES = ((ConfigError, 2), (InputError, 3), (LockedError, 4), (IoError, 5), (MemoryError, 6), (DeviceError, 7), (Cancelled, 75), (ImportError, 2),
+_CODES = ((ConfigError, 2), (InputError, 3), (LockedError, 4), (IoError, 5), (MemoryError, 6), (DeviceError, 7), (Cancelled, 75), (KeyboardInterrupt, 75), (ImportError, 2),
           (OSError, 5))
 
 

@@ -25,7 +25,7 @@ SOURCE is a .parquet, .arrow, .ipc or .feather file, or a folder of them, read i
 one of those that the program reads: .csv (commas), .tsv, .inter, .item or .user (tabs), or a folder of them. --overwrite replaces what is there.
 --drop is for catalogues. --types: time, value, score, row_key and lists of items may be kept as text; attributes of a catalogue are text, or what
 this says: float, int, bool, date, timestamp.
-Exit codes: 0 done, 2 the request is wrong, 3 the data are wrong, 5 a file cannot be read or written, 6 no memory. Needs pip install pyarrow.
+Exit codes: 0 done, 2 the request is wrong, 3 the data are wrong, 5 a file cannot be read or written, 6 no memory, 75 stopped. Needs pip install pyarrow.
 """
 
 
@@ -108,7 +108,8 @@ def run(arguments: list[str]) -> str:
 
 
 def _failed(who: str, error: BaseException) -> int:
-    print(f"{who}: {str(error) or type(error).__name__}", file=sys.stderr)
+    words = "stopped; run it again" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+    print(f"{who}: {words}", file=sys.stderr)
     return exit_code_of(error)
 
 
@@ -117,7 +118,7 @@ def converted_or_exit(arguments: list[str]) -> list[str]:
     from .arguments import converted
     try:
         return converted(arguments)
-    except (Error, ImportError, MemoryError) as error:
+    except (Error, ImportError, MemoryError, KeyboardInterrupt) as error:
         sys.exit(_failed(f"quarry {arguments[0]}", error))
 
 
@@ -125,6 +126,6 @@ def main(arguments: list[str]) -> int:
     """Exit code."""
     try:
         told = run(arguments)
-    except (Error, ImportError, MemoryError) as error:
+    except (Error, ImportError, MemoryError, KeyboardInterrupt) as error:
         return _failed("quarry convert", error)
     return print_result("quarry convert", told)
