@@ -470,9 +470,10 @@ class RayTest(unittest.TestCase):
             chosen[0] = 2
             self.assertEqual((slices_of_refresh(), calls), (3, ["auto", 3]))
             chosen[0] = least[0] = 4  # less memory
-            self.assertEqual((slices_of_refresh(), calls), (4, ["auto", 3, "auto"]))
+            self.assertEqual((slices_of_refresh(), calls), (4, ["auto", 3]))  # what was planned first is not planned again
             chosen[0], inputs[0] = 5, "b"
-            self.assertEqual((slices_of_refresh(), calls), (5, ["auto", 4, "auto"]))
+            self.assertEqual((slices_of_refresh(), calls), (5, ["auto", 4]))
+        self.assertEqual([name for name in os.listdir(os.path.dirname(path)) if name.startswith("kept.json")], ["kept.json"])
 
     def test_program_is_missing(self):
         """A program that a node lacks is said to be missing there; its actor is not called dead."""
