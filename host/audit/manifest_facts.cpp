@@ -9,7 +9,7 @@
 namespace quarry {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 const Json& at(const Json& json, const char* key) {
   static const Json kNothing;

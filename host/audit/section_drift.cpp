@@ -15,7 +15,7 @@
 namespace quarry {
 namespace {
 
-constexpr const char* kFlag = "--baseline SET makes it checkable.";
+constexpr const char* kBaselineFlag = "--baseline SET makes it checkable.";
 
 /// Slots of a set by item; items outside the table are left out.
 std::vector<std::uint32_t> items_of(const NegativeSet& set, std::uint32_t num_items,
@@ -310,7 +310,7 @@ void compare_items(AuditWork& w, ReportSection& section, std::vector<Drift>& all
 void audit_drift(AuditWork& w) {
   if (w.in.baseline == nullptr) {
     for (const GateRule& rule : w.gates.config().rules) {
-      if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kFlag);
+      if (rule.id.rfind("drift.", 0) == 0) w.gates.not_checked(rule.id, kBaselineFlag);
     }
     return;
   }

@@ -10,7 +10,7 @@
 namespace quarry {
 namespace {
 
-constexpr const char* kFlag = "--held-out FILE makes it checkable.";
+constexpr const char* kHeldOutFlag = "--held-out FILE makes it checkable.";
 
 std::vector<TableColumn> rate_columns(const char* first) {
   return {{"band", first, false, ""},
@@ -190,7 +190,7 @@ void audit_held_out(AuditWork& w) {
   if (w.held_out == nullptr) {
     for (const char* gate : {"leak.held_out_events", "leak.held_out_rows", "leak.future_mask",
                              "leak.held_out_excess", "leak.test_near_duplicates"})
-      w.gates.not_checked(gate, kFlag);
+      w.gates.not_checked(gate, kHeldOutFlag);
     return;
   }
   const Counts& c = w.tally.counts;

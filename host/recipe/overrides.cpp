@@ -30,12 +30,6 @@ std::vector<std::string> split_path(std::string_view path) {
   return parts;
 }
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return text;
-}
-
 /// Element of a list by name, by kind, or by number from 0.
 Node* find_element(Node& list, const std::string& part, std::string& wrong) {
   Node* found = nullptr;

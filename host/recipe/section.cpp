@@ -72,6 +72,12 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
   if (word.size() > 64)
     return "";  // no near miss, and the distance costs the product of the lengths

@@ -77,6 +77,8 @@ struct Reader {
 
 /// "; did you mean X?" for a near miss, else "".
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
+/// Without spaces and tabs at both ends.
+std::string_view trimmed(std::string_view text);
 /// "a, b, c"
 std::string joined(const std::vector<std::string>& words);
 

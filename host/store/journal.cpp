@@ -13,7 +13,7 @@ namespace quarry {
 namespace {
 
 constexpr std::size_t kHashDigits = 16;
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMostLogBytes = std::uint64_t{1} << 30;
 
 /// Whether a last line that does not have its hash is what a writer left that was killed, or lost
 /// power: it has no end, or holes where bytes never reached the disk. Anything else is damage,
@@ -73,7 +73,7 @@ Journal::Journal(const std::string& path) : path_(path) {
   file_ = open_file(path);
   // Its name must last as long as its lines; whoever made it may have been killed at once.
   sync_folder(std::filesystem::path(path).parent_path().string());
-  const std::string text = read_text(path, kMostBytes);
+  const std::string text = read_text(path, kMostLogBytes);
   Lines lines = lines_of(path, text);
   lines_ = std::move(lines.texts);
   bytes_ = lines.bytes;
@@ -95,7 +95,7 @@ void Journal::append(const std::string& text) {
 std::vector<std::string> read_journal(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return {};
-  return lines_of(path, read_text(path, kMostBytes)).texts;
+  return lines_of(path, read_text(path, kMostLogBytes)).texts;
 }
 
 std::optional<std::string> unflipped_journal(const std::string& text,

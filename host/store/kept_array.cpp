@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kMostBytes = 128ull << 30;
+constexpr std::uint64_t kMostArrayBytes = 128ull << 30;
 constexpr std::size_t kSealBytes = sizeof(Digest::bytes);
 constexpr const char* kNameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-";
 
@@ -69,7 +69,7 @@ std::string read_file(const std::string& store, const Entry& entry) {
   std::error_code error;
   if (!fs::exists(fs::symlink_status(file, error)))
     throw InputError(file + ": is missing; rows cannot be taken from this version, mine it again");
-  std::string text = read_text(file, std::min(entry.bytes, kMostBytes));
+  std::string text = read_text(file, std::min(entry.bytes, kMostArrayBytes));
   const bool whole =
       entry.xxh3_128.empty() ? is_sealed(text) : digest_of(text).hex() == entry.xxh3_128;
   if (text.size() != entry.bytes || !whole)

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Mended = std::function<std::optional<std::string>(const std::string&)>;
 
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMostRecordBytes = std::uint64_t{1} << 30;
 
 class RecordMender {
  public:
@@ -113,7 +113,7 @@ class RecordMender {
     std::optional<std::string> right;
     const auto look = [&] {
       try {
-        std::string now = read_text(file, kMostBytes);
+        std::string now = read_text(file, kMostRecordBytes);
         if (right && now == text) return;  // as it was before the lock
         text = std::move(now);
         right = mended(text);

@@ -135,7 +135,7 @@ struct Shard {
   }
 };
 
-Digest digest_of(const MappedColumn& column) {
+Digest column_digest(const MappedColumn& column) {
   DigestStream stream;
   stream.update(column.data(), column.data_bytes());
   return stream.digest();
@@ -206,7 +206,7 @@ Shard NegativeSet::State::open_shard(int folder, const ManifestReader& reader, c
   if (damages.empty()) return shard;
   for (std::size_t i = 0; verify && i < opened.size(); ++i) {
     const std::string words =
-        damage_of(reader, entry, shard, opened[i], digest_of(shard.columns[i]));
+        damage_of(reader, entry, shard, opened[i], column_digest(shard.columns[i]));
     if (!words.empty()) damages.push_back(words);
   }
   throw InputError(joined(damages));
@@ -227,7 +227,7 @@ void NegativeSet::State::verify_shard(const ManifestReader& reader, const Json& 
   DigestStream all;
   std::vector<std::string> damages;
   for (std::size_t c = 0; c < kNumColumns; ++c) {
-    const Digest digest = digest_of(shard.columns[c]);
+    const Digest digest = column_digest(shard.columns[c]);
     all.update(digest.bytes, sizeof(digest.bytes));
     const std::string words = damage_of(reader, entry, shard, c, digest);
     if (!words.empty()) damages.push_back(words);
