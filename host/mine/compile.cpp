@@ -52,14 +52,16 @@ bool needs_unit_items(const Recipe& recipe) {
 class Compiler {
  public:
   Compiler(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec, std::uint32_t seed,
-           std::uint32_t round)
+           std::uint32_t round, const Compiled* former)
       : recipe_(recipe),
         in_(inputs),
         exec_(exec),
+        former_(former),
         out_(std::make_unique<Compiled>(exec)),
         tables_(exec, inputs, *out_),
         sources_(exec, inputs, tables_, *out_) {
     out_->plan.key = {seed, round};
+    if (former != nullptr) out_->placement.follow(former->placement);
   }
 
   std::unique_ptr<Compiled> run() {
@@ -72,12 +74,13 @@ class Compiler {
     branches();
     backfill();
     caps();
+    out_->placement.stop_following();
     return std::move(out_);
   }
 
  private:
   void check_sizes() {
-    check_inputs(in_, exec_);
+    if (former_ == nullptr) check_inputs(in_, exec_);
     num_items_ = static_cast<std::uint32_t>(in_.items.rows);
     out_->has_users = in_.users.rows > 0 || in_.exposure != nullptr || in_.rows != nullptr ||
                       in_.row_positives != nullptr || !in_.pairs.empty();
@@ -89,23 +92,29 @@ class Compiler {
     out_->plan.k = recipe_.k;
   }
 
-  void snapshot() {
+  Snapshot snapshot_of_inputs() const {
+    Snapshot s;
     if (in_.snapshot != nullptr) {
-      out_->snapshot = *in_.snapshot;
-      out_->snapshot.popularity.resize(num_items_, 0);
-      out_->snapshot.num_items = std::min(out_->snapshot.num_items, num_items_);
+      s = *in_.snapshot;
+      s.popularity.resize(num_items_, 0);
+      s.num_items = std::min(s.num_items, num_items_);
     } else if (in_.exposure != nullptr) {
-      out_->snapshot = make_snapshot(*in_.exposure, num_items_);
+      s = make_snapshot(*in_.exposure, num_items_);
     } else {
-      out_->snapshot.popularity.assign(num_items_, 0);
-      out_->snapshot.num_items = num_items_;
+      s.popularity.assign(num_items_, 0);
+      s.num_items = num_items_;
     }
+    return s;
+  }
+
+  void snapshot() {
+    out_->snapshot = former_ != nullptr ? former_->snapshot : snapshot_of_inputs();
     out_->plan.snapshot_items = out_->snapshot.num_items;
     // Rows without a time stand, and ages of events are counted, at the end of the log at hand; a
     // snapshot that was kept from an earlier one is older.
     out_->world.as_of = in_.exposure != nullptr ? in_.exposure->as_of : out_->snapshot.as_of;
     out_->world.popularity =
-        out_->placement.borrow(out_->snapshot.popularity.data(), out_->snapshot.popularity.size());
+        out_->placement.borrow("popularity", out_->snapshot.popularity.data(), num_items_);
   }
 
   void catalogue() {
@@ -115,10 +124,11 @@ class Compiler {
     if (uses_filter(recipe_, FilterType::kTime)) {
       World& w = out_->world;
       if (!in_.catalogue->first_seen.empty()) {
-        w.first_seen = out_->placement.borrow(in_.catalogue->first_seen.data(), num_items_);
+        w.first_seen =
+            out_->placement.borrow("first seen", in_.catalogue->first_seen.data(), num_items_);
       }
       if (!in_.catalogue->retired.empty()) {
-        w.retired = out_->placement.borrow(in_.catalogue->retired.data(), num_items_);
+        w.retired = out_->placement.borrow("retired", in_.catalogue->retired.data(), num_items_);
       }
     }
   }
@@ -129,27 +139,30 @@ class Compiler {
     if (!unit && in_.items.dtype == Dtype::kF32) {
       out_->host_items = static_cast<const float*>(in_.items.data);
     } else {
-      out_->host_items = prepare_table(exec_, in_.items, unit, *out_);
+      out_->host_items = prepare_table("items", exec_, in_.items, unit, *out_);
     }
-    out_->world.items =
-        out_->placement.borrow(out_->host_items, std::size_t{num_items_} * in_.items.dim);
+    out_->world.items = out_->placement.borrow(unit ? "unit items" : "items", out_->host_items,
+                                               std::size_t{num_items_} * in_.items.dim);
     if (unit) {
       out_->host_unit_items = out_->host_items;
     } else if (needs_unit_items(recipe_)) {
-      out_->host_unit_items = prepare_table(exec_, in_.items, true, *out_);
+      out_->host_unit_items = prepare_table("items", exec_, in_.items, true, *out_);
     }
   }
 
   void exposure() {
     const Exposure* e = in_.exposure;
+    Placement& place = out_->placement;
+    World& w = out_->world;
     if (e != nullptr) {
-      out_->world.exposure.offsets = out_->placement.borrow(e->offsets.data(), e->offsets.size());
-      out_->world.exposure.values = out_->placement.borrow(e->items.data(), e->items.size());
-      out_->world.event_class = out_->placement.borrow(e->classes.data(), e->classes.size());
-      out_->world.event_time = out_->placement.borrow(e->last_time.data(), e->last_time.size());
+      w.exposure.offsets = place.borrow("event offsets", e->offsets.data(), e->offsets.size());
+      w.exposure.values = place.borrow("event items", e->items.data(), e->items.size());
+      w.event_class = place.borrow("event classes", e->classes.data(), e->classes.size());
+      w.event_time = place.borrow("event times", e->last_time.data(), e->last_time.size());
     } else {
-      out_->world.exposure.offsets =
-          out_->placement.keep(std::vector<std::uint64_t>(std::size_t{num_users_} + 1, 0));
+      w.exposure.offsets = place.share<const std::uint64_t*>("no events", [&](Placement& arrays) {
+        return arrays.keep(std::vector<std::uint64_t>(std::size_t{num_users_} + 1, 0));
+      });
     }
   }
 
@@ -159,7 +172,8 @@ class Compiler {
       return;
     }
     Strata s = make_strata(exec_, recipe_, out_->snapshot, out_->world.popularity, in_.catalogue,
-                           num_items_);
+                           num_items_, &out_->placement);
+    sources_.set_strata(s.tables_name);
     Plan& plan = out_->plan;
     plan.has_quota = 1;
     out_->world.num_strata = static_cast<std::uint32_t>(s.names.size());
@@ -171,7 +185,8 @@ class Compiler {
       for (const std::uint32_t width : s.level_width) plan.levels[plan.num_levels++].width = width;
     }
     out_->stratum_names = std::move(s.names);
-    out_->world.stratum = out_->placement.keep(std::move(s.of_item));
+    out_->world.stratum = out_->placement.share<const std::uint32_t*>(
+        s.tables_name, [&](Placement& arrays) { return arrays.keep(std::move(s.of_item)); });
   }
 
   void branches() {
@@ -263,6 +278,7 @@ class Compiler {
   const Recipe& recipe_;
   const MinerInputs& in_;
   Exec exec_;
+  const Compiled* former_;
   std::unique_ptr<Compiled> out_;
   LookupTables tables_;
   SourceCompiler sources_;
@@ -273,8 +289,8 @@ class Compiler {
 }  // namespace
 
 std::unique_ptr<Compiled> compile(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec,
-                                  std::uint32_t seed, std::uint32_t round) {
-  return Compiler(recipe, inputs, exec, seed, round).run();
+                                  std::uint32_t seed, std::uint32_t round, const Compiled* former) {
+  return Compiler(recipe, inputs, exec, seed, round, former).run();
 }
 
 }  // namespace quarry

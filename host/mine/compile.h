@@ -35,17 +35,18 @@ struct Compiled {
   std::vector<std::string> branch_names;
   std::vector<std::vector<std::string>> filter_names;  ///< by branch, in reason order
   std::vector<std::string> stratum_names;
-  std::vector<RunLists> runs;              ///< by branch; empty where it is not a run
+  std::vector<const RunLists*> runs;       ///< by branch; null where it is not a run
   std::vector<std::string> segment_names;  ///< codes of the column that segment filters name
   bool has_users = false;            ///< something is known by user; else rows need not name one
   std::uint32_t topk_depth = 0;      ///< deepest pool of the topk branches, 0 without one
   std::uint64_t prepared_bytes = 0;  ///< rows widened or normalised
-  std::vector<std::shared_ptr<const void>> keep_alive;
 };
 
 /// Throws ConfigError where the recipe asks for tables, columns or sizes that the inputs do not
-/// have.
+/// have. former: compiled of the same inputs for the same Exec, with which the result shares the
+/// tables that both recipes look up; may be null, and need not outlive the call.
 std::unique_ptr<Compiled> compile(const Recipe& recipe, const MinerInputs& inputs, const Exec& exec,
-                                  std::uint32_t seed, std::uint32_t round);
+                                  std::uint32_t seed, std::uint32_t round,
+                                  const Compiled* former = nullptr);
 
 }  // namespace quarry

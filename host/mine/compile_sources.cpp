@@ -2,6 +2,7 @@
 #include "host/mine/compile_sources.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -58,7 +59,7 @@ std::uint32_t longest(const RunLists& run, std::uint32_t num_users) {
 void SourceCompiler::compile(const BranchSpec& spec, std::span<const Filter> filters, Branch& b) {
   const std::uint32_t num_items = out_.world.num_items;
   const std::uint32_t num_users = out_.world.num_users;
-  out_.runs.emplace_back();
+  out_.runs.push_back(nullptr);
   std::optional<double> beta;
   if (b.source == SourceKind::kPopularity || spec.source.popularity_base) beta = spec.source.beta;
   switch (b.source) {
@@ -77,18 +78,24 @@ void SourceCompiler::compile(const BranchSpec& spec, std::span<const Filter> fil
       b.capacity = b.draws;
       break;
     case SourceKind::kExposed:
-      if (in_.exposure != nullptr) b.capacity = most_exposed(*in_.exposure, num_users, b);
+      if (in_.exposure != nullptr) {
+        const std::string name =
+            "most exposed " + std::to_string(b.class_mask) + " " + std::to_string(b.oldest);
+        b.capacity = out_.placement.share<std::uint32_t>(
+            name, [&](Placement&) { return most_exposed(*in_.exposure, num_users, b); });
+      }
       break;
     case SourceKind::kRun: {
       const std::string who = "branch '" + spec.name + "'";
-      RunLists& run = out_.runs.back();
-      run = run_lists(exec_, tables_.pair_values(spec.source.table, who), num_users);
-      b.table = tables_.pair_table(spec.source.table, who);
-      OrderedLists& table = out_.world.runs[b.table];
-      if (table.offsets == nullptr) {
-        table = {out_.placement.borrow(run.offsets.data(), run.offsets.size()),
-                 out_.placement.borrow(run.items.data(), run.items.size())};
-      }
+      const std::string& name = spec.source.table;
+      const RunLists& run = out_.placement.share<RunLists>("run " + name, [&](Placement&) {
+        return run_lists(exec_, tables_.pair_values(name, who), num_users);
+      });
+      out_.runs.back() = &run;
+      b.table = tables_.pair_table(name, who);
+      out_.world.runs[b.table] = {
+          out_.placement.borrow("run offsets " + name, run.offsets.data(), run.offsets.size()),
+          out_.placement.borrow("run items " + name, run.items.data(), run.items.size())};
       b.capacity = longest(run, num_users);
       break;
     }
@@ -100,6 +107,21 @@ void SourceCompiler::compile(const BranchSpec& spec, std::span<const Filter> fil
       b.capacity = b.draws;
       break;
   }
+}
+
+/// All that the space depends on besides the inputs.
+std::string SourceCompiler::name_of(const DrawSpaceKey& key) const {
+  std::string name = "draws";
+  if (key.beta) name += " beta " + std::to_string(std::bit_cast<std::uint64_t>(*key.beta));
+  if (key.timed) name += " timed";
+  const auto add = [&](const std::string& part) {
+    name += " " + std::to_string(part.size()) + ":" + part;
+  };
+  add(key.stratified ? strata_ : "");
+  std::set<std::string> lists;  // their places differ between recipes
+  for (const std::uint8_t list : key.lists) lists.insert(tables_.user_list_name(list));
+  for (const std::string& list : lists) add(list);
+  return name;
 }
 
 /// The space of a draw branch, shared by branches with the same lists, weights and cut.
@@ -127,7 +149,8 @@ std::uint32_t SourceCompiler::draw_space(std::span<const Filter> filters,
     spec.num_strata = out_.world.num_strata;
   }
   for (const std::uint8_t list : key.lists) spec.excluded.push_back(tables_.user_list(list));
-  out_.world.draws[index] = make_draw_space(exec_, spec, out_.placement);
+  out_.world.draws[index] = out_.placement.share<DrawSpace>(
+      name_of(key), [&](Placement& arrays) { return make_draw_space(exec_, spec, arrays); });
   spaces_.push_back(std::move(key));
   return index;
 }

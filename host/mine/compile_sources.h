@@ -5,6 +5,8 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "host/mine/compile.h"
@@ -25,6 +27,8 @@ class SourceCompiler {
   /// Completes `b`, whose other fields are set, and adds a member to `runs` of the result.
   /// filters: of the branch, compiled.
   void compile(const BranchSpec& spec, std::span<const Filter> filters, Branch& b);
+  /// What the strata of the world depend on; comes before branches that draw by them.
+  void set_strata(std::string tables_name) { strata_ = std::move(tables_name); }
 
  private:
   struct DrawSpaceKey {
@@ -34,6 +38,7 @@ class SourceCompiler {
     bool stratified = false;
     bool operator==(const DrawSpaceKey&) const = default;
   };
+  std::string name_of(const DrawSpaceKey& key) const;
   std::uint32_t draw_space(std::span<const Filter> filters, std::optional<double> beta,
                            bool stratified);
 
@@ -41,6 +46,7 @@ class SourceCompiler {
   const MinerInputs& in_;
   LookupTables& tables_;
   Compiled& out_;
+  std::string strata_;
   std::vector<DrawSpaceKey> spaces_;  ///< world.draws by place
 };
 

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,8 +15,10 @@
 
 namespace quarry {
 
-/// Rows of a table as 32-bit floats, of norm 1 if `unit`. `out` keeps and counts them.
-const float* prepare_table(const Exec& exec, const MatrixView& table, bool unit, Compiled& out);
+/// Rows of the table of this name as 32-bit floats, of norm 1 if `unit`. `out` keeps and counts
+/// them.
+const float* prepare_table(const std::string& name, const Exec& exec, const MatrixView& table,
+                           bool unit, Compiled& out);
 
 /// Puts tables into the world of `out` and answers with their places there. What is asked for twice
 /// is made once. A table that the inputs lack, and one more than the world holds, is a ConfigError;
@@ -38,8 +39,9 @@ class LookupTables {
   std::uint8_t positives();
   std::uint8_t exposed(std::uint32_t classes, std::int64_t oldest);
   std::uint8_t group(const std::string& column_name, std::uint32_t column);
-  /// The list at a place as pairs, for draw spaces.
+  /// The list at a place as pairs, for draw spaces, and all that it depends on besides the inputs.
   PairView user_list(std::uint8_t at) const { return list_pairs_[at]; }
+  const std::string& user_list_name(std::uint8_t at) const { return list_names_[at]; }
 
   /// Unit rows to compare; "" is the item table, whose unit rows the caller has prepared.
   std::uint8_t feature_table(const std::string& name, const std::string& who);
@@ -53,17 +55,22 @@ class LookupTables {
   /// Place of the lists called `key`; `make` is called where they are not there yet.
   template <class Make>
   std::uint8_t list_place(const std::string& key, Make&& make);
-  PairView positive_pairs();
-  std::uint8_t bitmap(const std::string& key, std::vector<std::uint32_t> words);
-  std::size_t bitmap_words() const { return (std::size_t{out_.world.num_items} + 31) / 32; }
+  struct PlacedList {
+    UserLists lists;
+    PairView pairs;
+  };
+  template <class Make>
+  const PlacedList& placed_list(const std::string& key, Make&& make);
+  const PlacedList& positive_list();
+  template <class Make>
+  std::uint8_t bitmap(const std::string& key, Make&& make);
 
   Exec exec_;
   const MinerInputs& in_;
   Compiled& out_;
   UserListMaker user_lists_;
-  UserArrays positives_;  ///< until the filter on positives takes them over
-  std::optional<PairView> positive_pairs_;
   std::vector<PairView> list_pairs_;  ///< world.lists as pairs
+  std::vector<std::string> list_names_;
   std::string segment_column_;
   std::map<std::string, std::uint32_t> column_index_;
   std::map<std::string, std::uint8_t> list_index_, feature_index_, pair_index_, bitmap_index_;

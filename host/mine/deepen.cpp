@@ -176,21 +176,14 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
   report = s.report;
   const SearchStats before = s.retriever ? s.retriever->stats() : SearchStats{};
   const std::uint64_t cut_short_before = s.tile->cut_short();
-  try {
-    const SearchDepth start = first_search_of(s, job, first, num_rows);
-    s.waiting.clear();
-    const SearchStep to_begin{.found = s.options.found != nullptr};
-    search_once(s, job, {first, num_rows, nullptr}, start, to_begin, stop);
-    while (!s.waiting.empty()) {
-      const SearchStep step = take_waiting(s);
-      search_once(s, job, {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()}, start,
-                  step, stop);
-    }
-  } catch (...) {
-    if (s.retriever) {
-      add(s.wasted, minus(s.retriever->stats(), before));
-    }
-    throw;
+  const SearchDepth start = first_search_of(s, job, first, num_rows);
+  s.waiting.clear();
+  const SearchStep to_begin{.found = s.options.found != nullptr};
+  search_once(s, job, {first, num_rows, nullptr}, start, to_begin, stop);
+  while (!s.waiting.empty()) {
+    const SearchStep step = take_waiting(s);
+    search_once(s, job, {0, static_cast<std::uint32_t>(s.places.size()), s.places.data()}, start,
+                step, stop);
   }
   report.tiles += 1;
   // Start the next tile deeper if this one often had to search twice: cost only, never the result.
@@ -207,7 +200,7 @@ void mine_rows(Miner::State& s, const TileJob& job, std::uint32_t first, std::ui
       s.plain_depth = scaled(s.plain_depth, 3, 2, s.max_depth);
     }
   }
-  if (s.retriever) report.search = minus(s.retriever->stats(), s.wasted);
+  if (s.retriever) add(report.search, minus(s.retriever->stats(), before));
   s.report = report;
 }
 

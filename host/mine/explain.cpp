@@ -175,7 +175,7 @@ class Explainer {
         break;
       }
       case SourceKind::kRun: {
-        const RunLists& run = state_.compiled->runs[b];
+        const RunLists& run = *state_.compiled->runs[b];
         list.items.assign(
             run.items.begin() + static_cast<std::ptrdiff_t>(run.offsets[context_.user]),
             run.items.begin() + static_cast<std::ptrdiff_t>(run.offsets[context_.user + 1]));

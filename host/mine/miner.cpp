@@ -156,6 +156,18 @@ FirstPass first_pass(const Miner::State& s) {
   return exact_kind(s.options.retriever).value_or(FirstPass::kFastest);
 }
 
+/// Whether the former's retriever finds what one made for `s`, whose choice is made, would find. An
+/// exact one does whatever the depths are.
+bool finds_the_same(const Miner::State& former, const Miner::State& s) {
+  if (!former.retriever || former.recipe.metric != s.recipe.metric ||
+      former.choice.chosen.retriever != s.choice.chosen.retriever)
+    return false;
+  if (exact_kind(s.choice.chosen.retriever)) return true;
+  return former.faiss.nprobe == s.faiss.nprobe && former.faiss.ef_search == s.faiss.ef_search &&
+         former.faiss.first_depth == s.faiss.first_depth &&
+         former.faiss.max_depth == s.faiss.max_depth;
+}
+
 /// Slices are searched exactly, on the CPU, by recipes that search.
 void check_slices(const Miner::State& s) {
   const MinerOptions& options = s.options;
@@ -217,6 +229,37 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   }
 }
 
+Miner::Miner(const Recipe& recipe, const Miner& former, std::uint32_t round,
+             std::function<bool()> interrupted)
+    : Miner() {
+  State& s = *state_;
+  const State& f = *former.state_;
+  s.recipe = recipe;
+  s.options = f.options;
+  s.options.round = round;
+  s.options.faiss.interrupted = std::move(interrupted);
+  s.inputs = f.inputs;
+  s.compiled = compile(recipe, s.inputs, s.options.exec, s.options.seed, round, f.compiled.get());
+  prepare_searches(&f);
+  s.options.faiss.interrupted = nullptr;
+  for (const auto& replica : f.replicas)
+    s.replicas.push_back(std::make_unique<Miner>(recipe, *replica, round));
+}
+
+void Miner::begin_as(const Miner& former) {
+  State& s = *state_;
+  const State& f = *former.state_;
+  const std::uint64_t from = f.compiled->topk_depth, to = s.compiled->topk_depth;
+  if (from == 0) return;
+  const auto deeper = [&](std::uint32_t depth, std::uint32_t learned) {
+    return static_cast<std::uint32_t>(
+        std::min(std::max<std::uint64_t>(depth, learned * to / from), std::uint64_t{s.max_depth}));
+  };
+  s.depth = deeper(s.depth, f.depth);
+  s.plain_depth = deeper(s.plain_depth, f.plain_depth);
+  if (s.reach > 1) s.reach = std::max(s.reach, f.reach);
+}
+
 Miner::Miner() : state_(std::make_unique<State>()) {}
 
 std::unique_ptr<Miner> Miner::exact_twin() const {
@@ -235,7 +278,8 @@ std::unique_ptr<Miner> Miner::exact_twin() const {
 }
 
 /// Everything behind the compiled recipe: the retrievers, and how deep and how many rows at once.
-void Miner::prepare_searches() {
+/// former: of a miner of the same inputs, whose retrievers serve where they are those wanted here.
+void Miner::prepare_searches(const State* former) {
   State& s = *state_;
   const MinerOptions& options = s.options;
   ItemTable items{s.compiled->host_items, s.compiled->world.num_items, s.compiled->world.dim,
@@ -249,15 +293,22 @@ void Miner::prepare_searches() {
     const RetrieverCost& chosen = s.choice.chosen;
     if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
     if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
-    const StageTimer timer(s.build_seconds);
-    s.retriever = options.slice ? make_slice_retriever(items, *options.slice, first_pass(s))
-                                : make_retriever(options.exec, items, chosen.retriever, faiss);
+    s.faiss = faiss;
+    if (former != nullptr && finds_the_same(*former, s)) {
+      s.retriever = former->retriever;
+    } else {
+      const StageTimer timer(s.build_seconds);
+      s.retriever = options.slice ? make_slice_retriever(items, *options.slice, first_pass(s))
+                                  : make_retriever(options.exec, items, chosen.retriever, faiss);
+    }
   }
   check_slices(s);
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
     if (unit.rows == items.rows) unit.device_rows = items.device_rows;
-    s.near_retriever = make_exact_retriever(unit, first_pass(s));
+    s.near_retriever = former != nullptr && former->near_retriever
+                           ? former->near_retriever
+                           : make_exact_retriever(unit, first_pass(s));
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);
@@ -507,9 +558,7 @@ void Miner::rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_
   if (!s.retriever) throw ConfigError("no branch of the recipe searches: there is no ranking");
   require_columns(rows, s);
   check(rows, s);
-  const SearchStats before = s.retriever->stats();
   rank_rows(s.options.exec, *s.retriever, *s.compiled, s.inputs, rows, k, items, count);
-  add(s.wasted, minus(s.retriever->stats(), before));
 }
 
 }  // namespace quarry

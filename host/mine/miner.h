@@ -131,6 +131,16 @@ class Miner {
   /// Compiles the recipe against the inputs. Throws ConfigError (recipe asks for what the inputs
   /// lack), InputError.
   Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions& options);
+  /// A miner of the inputs and options of `former` by another recipe, or one with schedules read at
+  /// another round: it mines what a new one would. Tables that both look up are shared instead of
+  /// made again (prepared rows, lists per user, strata, draw spaces), and the index if it is exact
+  /// or searched as deep. So only one of the two may mine at a time; either may be destroyed first.
+  /// Made while `former` mines, too. interrupted: as in FaissOptions, for an index that is built.
+  Miner(const Recipe& recipe, const Miner& former, std::uint32_t round,
+        std::function<bool()> interrupted = {});
+  /// Searches begin as deep as the former has learned that rows need, by the depths that the
+  /// recipes ask for: cost only. Neither mines meanwhile.
+  void begin_as(const Miner& former);
   ~Miner();
   Miner(const Miner&) = delete;
   Miner& operator=(const Miner&) = delete;
@@ -206,7 +216,7 @@ class Miner {
 
  private:
   Miner();
-  void prepare_searches();
+  void prepare_searches(const State* former = nullptr);
   void mine_alone(const RowsView& rows, const std::function<void(const NegativeBatch&)>& sink,
                   const std::atomic<bool>* stop);
   std::unique_ptr<State> state_;

@@ -2,7 +2,10 @@
 // device.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/core/buffer.h"
@@ -10,10 +13,36 @@
 
 namespace quarry {
 
-/// Keeps read-only arrays alive in the memory space of an Exec.
+/// Keeps read-only arrays alive in the memory space of an Exec, some of them by name.
 class Placement {
  public:
   explicit Placement(const Exec& exec) : exec_(exec) {}
+
+  /// From now on share() takes what `former`, of the same Exec and the same inputs, has by name.
+  void follow(const Placement& former) { former_ = former.parts_; }
+  /// From now on it does not: what was not taken is let go with the former.
+  void stop_following() { former_.clear(); }
+
+  /// What `make` makes with arrays that it keeps in the Placement it is given. Called once by name:
+  /// a second recipe, of a Placement that follows this one, shares it. So the name says all that
+  /// the value depends on besides the inputs, and its type.
+  template <class Value, class Make>
+  const Value& share(const std::string& name, Make&& make) {
+    Part& part = parts_[name];
+    if (part.value == nullptr) {
+      const auto former = former_.find(name);
+      if (former != former_.end()) {
+        part = former->second;
+      } else {
+        const auto arrays = std::make_shared<Placement>(exec_);
+        part.value = std::make_shared<const Value>(make(*arrays));
+        part.arrays = arrays;
+      }
+      host_bytes_ += part.arrays->host_bytes();
+      device_bytes_ += part.arrays->device_bytes();
+    }
+    return *static_cast<const Value*>(part.value.get());
+  }
 
   /// The array in the Exec's space. On the CPU the vector itself is kept; on a device it is
   /// uploaded.
@@ -34,6 +63,13 @@ class Placement {
     return exec_.device == Device::kCpu ? values : upload(values, count);
   }
 
+  /// The same, uploaded once for all Placements that follow one another.
+  template <class T>
+  const T* borrow(const std::string& name, const T* values, std::size_t count) {
+    if (exec_.device == Device::kCpu) return values;
+    return share<const T*>(name, [&](Placement& arrays) { return arrays.borrow(values, count); });
+  }
+
   /// An array that was made in the Exec's space: taken over, neither copied nor moved.
   template <class T>
   const T* own(PlacedArray<T> array) {
@@ -43,6 +79,7 @@ class Placement {
     return held->data();
   }
 
+  /// What is shared counts in every Placement that has it.
   std::uint64_t host_bytes() const { return host_bytes_; }
   std::uint64_t device_bytes() const { return device_bytes_; }
 
@@ -57,8 +94,14 @@ class Placement {
     return buffer->data();
   }
 
+  struct Part {
+    std::shared_ptr<const Placement> arrays;
+    std::shared_ptr<const void> value;
+  };
+
   Exec exec_;
   std::vector<std::shared_ptr<const void>> kept_;
+  std::map<std::string, Part> parts_, former_;
   std::uint64_t host_bytes_ = 0;
   std::uint64_t device_bytes_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/mine/inputs.h"
+#include "host/mine/placement.h"
 #include "kernels/core/exec.h"
 
 namespace quarry {
@@ -17,13 +18,14 @@ struct Strata {
   std::vector<std::string> names;          ///< [strata] "head" or "head/new"
   std::vector<std::uint64_t> weight;       ///< [strata] integers without a common divisor
   std::vector<std::uint32_t> level_width;  ///< innermost first
+  std::string tables_name;  ///< all that `of_item` depends on besides the snapshot and catalogue
 };
 /// Throws ConfigError naming the attribute, column or cell that does not exist.
 /// Popularity is ranked where the Exec runs and comes back; `popularity` is the snapshot's counts
-/// there.
+/// there. cells: where those of each attribute are shared by name; null: nowhere.
 Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snapshot,
                    const std::uint32_t* popularity, const Catalogue* catalogue,
-                   std::uint32_t num_items);
+                   std::uint32_t num_items, Placement* cells = nullptr);
 
 /// Integer weights of popularity^beta for the first `num_items` items (docs/row_contract.md section
 /// 5); the same on every machine, their sum below 2^63.

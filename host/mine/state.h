@@ -27,9 +27,10 @@ struct Miner::State {
   MinerInputs inputs;
   std::shared_ptr<Compiled> compiled;  ///< shared with exact twins
   RetrieverChoice choice;
-  std::unique_ptr<Retriever> retriever;
-  double build_seconds = 0;  ///< of the retriever
-  std::unique_ptr<Retriever> near_retriever;
+  FaissOptions faiss;                         ///< as the retriever was made with
+  std::shared_ptr<Retriever> retriever;       ///< shared with miners made after this one
+  double build_seconds = 0;                   ///< of the retriever
+  std::shared_ptr<Retriever> near_retriever;  ///< likewise
   std::unique_ptr<Tile> tile;
   std::vector<std::unique_ptr<Miner>> replicas;  ///< on the other devices
   mutable MinerReport total;                     ///< of all replicas, made when asked for
@@ -50,7 +51,6 @@ struct Miner::State {
   std::vector<ShortRow> short_rows;   ///< of the search at hand
   std::vector<WaitingRow> waiting;    ///< rows of the call that are to be searched again,
   std::vector<std::uint32_t> places;  ///< and those that are
-  SearchStats wasted;                 ///< by attempts that ran out of memory; not reported
 };
 
 }  // namespace quarry

@@ -90,7 +90,7 @@ void Edition::check_events(const LaterEvents& events) const {
 Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& pause) const {
   MinerRequest request = request_;
   request.round = round;
-  Made made{k, round_of(round), loaded_, nullptr, 0, false};
+  Made made{k, round_of(round), loaded_, nullptr, nullptr, 0, false};
   std::vector<std::string> overrides;
   Recipe recipe = recipe_of(request);
   if (recipe.k != k) recipe = recipe_of(request, {"k=" + std::to_string(k)});
@@ -108,14 +108,28 @@ Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& p
     }
     return stopped != nullptr;
   };
+  made.former = miner_of(made.loaded);
   try {
-    made.miner = std::make_shared<Miner>(recipe, made.loaded->inputs, options);
+    made.miner = made.former ? std::make_shared<Miner>(recipe, *made.former, round,
+                                                       options.faiss.interrupted)
+                             : std::make_shared<Miner>(recipe, made.loaded->inputs, options);
   } catch (const Cancelled&) {
     if (stopped) std::rethrow_exception(stopped);
     throw;
   }
   pause();
   return made;
+}
+
+/// The miner of these tables that was used last; null: there is none.
+std::shared_ptr<const Miner> Edition::miner_of(
+    const std::shared_ptr<const LoadedInputs>& loaded) const {
+  const std::lock_guard<std::mutex> lock(mining_);
+  const Made* last = nullptr;
+  for (const Made& made : made_) {
+    if (made.loaded == loaded && (last == nullptr || made.last_use > last->last_use)) last = &made;
+  }
+  return last != nullptr ? last->miner : nullptr;
 }
 
 /// Under mining_, for as long as it is used.
@@ -131,6 +145,7 @@ Edition::Made* Edition::find(std::uint32_t round, std::uint32_t k) {
 /// Under mining_. Miners that were not used for longest are let go.
 void Edition::keep(Made made) {
   made.last_use = ++uses_;
+  if (made.former) made.miner->begin_as(*std::exchange(made.former, nullptr));
   if (!first_) {
     first_ = made.miner;
     first_loaded_ = made.loaded;

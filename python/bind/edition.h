@@ -57,6 +57,7 @@ class Edition {
     std::uint32_t k = 0, round = 0;  ///< round 0 where the recipe has no schedules
     std::shared_ptr<const LoadedInputs> loaded;
     std::shared_ptr<Miner> miner;
+    std::shared_ptr<const Miner> former;  ///< it was made after; null once it is kept
     std::uint64_t last_use = 0;
     bool mined = false;
   };
@@ -65,6 +66,7 @@ class Edition {
     return loaded_->recipe.has_schedules ? round : 0;
   }
   Made make(std::uint32_t round, std::uint32_t k, const Pause& pause) const;
+  std::shared_ptr<const Miner> miner_of(const std::shared_ptr<const LoadedInputs>& loaded) const;
   Made* find(std::uint32_t round, std::uint32_t k);
   void keep(Made made);
 
@@ -79,7 +81,7 @@ class Edition {
   std::uint64_t uses_ = 0;
   /// One miner is made at a time; taken before mining_. Recursive: what a signal runs may mine.
   std::recursive_mutex making_;
-  std::mutex mining_;  ///< made_, and whatever mines
+  mutable std::mutex mining_;  ///< made_, and whatever mines
 };
 
 }  // namespace quarry

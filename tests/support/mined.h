@@ -15,9 +15,8 @@ struct Mined {
   MinerReport report;
 };
 
-inline Mined mine_all(const Recipe& recipe, const MinerInputs& inputs, const RowsView& rows,
-                      const MinerOptions& options) {
-  Miner miner(recipe, inputs, options);
+/// All rows by a miner that has mined nothing yet.
+inline Mined mine_all(Miner& miner, const Recipe& recipe, const RowsView& rows) {
   Mined mined;
   NegativeBatch& all = mined.all;
   all.k = recipe.k;
@@ -36,6 +35,12 @@ inline Mined mine_all(const Recipe& recipe, const MinerInputs& inputs, const Row
   });
   mined.report = miner.report();
   return mined;
+}
+
+inline Mined mine_all(const Recipe& recipe, const MinerInputs& inputs, const RowsView& rows,
+                      const MinerOptions& options) {
+  Miner miner(recipe, inputs, options);
+  return mine_all(miner, recipe, rows);
 }
 
 /// The rows for which `keep` holds, in a table of their own.

@@ -1,0 +1,164 @@
+// A miner made after another one of the same inputs: whatever the two recipes share, it mines what
+// a new miner does, and what both look up is there once.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+
+#include "host/mine/compile.h"
+#include "kernels/core/errors.h"
+#include "tests/support/mined.h"
+#include "tests/support/problem_parts.h"
+
+namespace quarry {
+namespace {
+
+int scaled(int problems) {
+  const char* scale = std::getenv("QUARRY_TEST_SCALE");
+  return problems * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+}
+
+std::string error_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// Chains of random recipes over one world, each miner made after the last one, or after the one
+/// before it: places of lists, spaces and tables differ from recipe to recipe.
+TEST(LaterRecipes, MineWhatNewMinersDo) {
+  const char* retrievers[] = {"auto", "exact-int8", "exact-bf16", "Flat"};
+  int mined = 0, refused = 0, wrong = 0;
+  for (int n = 0; n < scaled(60) && wrong < 3; ++n) {
+    const auto p =
+        test::make_problem(static_cast<std::uint64_t>(9000 + n),
+                           n % 8 == 7 ? test::ProblemSize::kLarge : test::ProblemSize::kSmall);
+    test::Rng rng{static_cast<std::uint64_t>(n) * 104729 + 5};
+    MinerOptions options;
+    options.seed = p->seed;
+    options.round = p->round;
+    options.exec.threads = 1 + n % 2;
+    options.retriever = retrievers[n % (faiss_info().present ? 4 : 3)];
+    std::vector<std::unique_ptr<Miner>> miners;
+    for (std::uint32_t later = 0; later < 5; ++later) {
+      options.round = p->round + later;
+      if (later > 0 && !rng.chance(10)) {  // else the same one
+        p->recipe = {};
+        test::fill_recipe(rng, *p);
+      }
+      if (rng.chance(25)) p->recipe.metric = static_cast<Metric>(rng.in(0, 2));
+      std::unique_ptr<Miner> next;
+      bool as_deep = false;
+      const std::string refusal = error_of([&] {
+        if (miners.empty()) {
+          next = std::make_unique<Miner>(p->recipe, p->inputs, options);
+        } else {
+          const Miner& former = *miners[miners.size() - (rng.chance(30) ? miners.size() : 1)];
+          next = std::make_unique<Miner>(p->recipe, former, options.round);
+          as_deep = rng.chance(50);
+          if (as_deep) next->begin_as(former);
+        }
+      });
+      std::unique_ptr<Miner> fresh;
+      ASSERT_EQ(refusal,
+                error_of([&] { fresh = std::make_unique<Miner>(p->recipe, p->inputs, options); }))
+          << test::describe(*p);
+      if (!refusal.empty()) {
+        ++refused;
+        continue;
+      }
+      if (rng.chance(30)) miners.clear();  // what is shared outlives who made it
+      const test::Mined got = test::mine_all(*next, p->recipe, p->rows_view);
+      const test::Mined wanted = test::mine_all(*fresh, p->recipe, p->rows_view);
+      const std::string why = test::difference(got, wanted);
+      EXPECT_EQ(why, "") << "recipe " << later << "\n" << test::describe(*p);
+      if (!as_deep) {
+        EXPECT_EQ(got.report.search.queries, wanted.report.search.queries);
+        EXPECT_EQ(got.report.search.certified, wanted.report.search.certified);
+      }
+      wrong += !why.empty();
+      ++mined;
+      miners.push_back(std::move(next));
+    }
+  }
+  std::printf("%d recipes mined, %d refused\n", mined, refused);
+  EXPECT_GE(mined, scaled(60) * 3);
+}
+
+/// Searches of a shared index count for the miner that makes them.
+TEST(LaterRecipes, SearchesAreCountedByMiner) {
+  const auto p = test::make_problem(7, test::ProblemSize::kLarge);
+  p->recipe.branches.resize(1);
+  BranchSpec& branch = p->recipe.branches[0];
+  branch.source = {};
+  branch.source.kind = SourceKind::kTopk;
+  branch.source.pool = 40;
+  p->recipe.backfill.clear();
+  MinerOptions options;
+  options.retriever = "exact-fp32";
+  Miner first(p->recipe, p->inputs, options);
+  const test::Mined a = test::mine_all(first, p->recipe, p->rows_view);
+  ASSERT_GT(a.report.search.queries, 0u);
+  Miner second(p->recipe, first, options.round);
+  EXPECT_EQ(second.report().search.queries, 0u);
+  const test::Mined b = test::mine_all(second, p->recipe, p->rows_view);
+  EXPECT_EQ(test::difference(a, b), "");
+  EXPECT_EQ(b.report.search.queries, a.report.search.queries);
+  EXPECT_EQ(b.report.search.certified, a.report.search.certified);
+  EXPECT_EQ(first.report().search.queries, a.report.search.queries);
+}
+
+Recipe everything(const char* tau) {
+  const std::string text = std::string(R"(name = "all"
+k = 4
+metric = "cosine"
+[safety]
+filters = ["positives", { kind = "exposed", classes = ["ambiguous", "aversion"] }]
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = 20 }
+filters = [{ kind = "near_duplicate", cosine = 0.99 }, { kind = "group", column = "group" }]
+select = { kind = "sample", weight = { kind = "softmax", tau = )") +
+                           tau + R"( } }
+[[branch]]
+name = "drawn"
+share = 0.5
+source = { kind = "popularity", beta = 0.75 }
+select = { kind = "sample" }
+)";
+  return parse_recipe(text, "all.toml", 0);
+}
+
+TEST(LaterRecipes, ShareWhatBothLookUp) {
+  std::unique_ptr<test::Problem> p;
+  for (std::uint64_t n = 0; p == nullptr || p->inputs.exposure == nullptr ||
+                            p->inputs.catalogue == nullptr || p->inputs.items.rows < 20;
+       ++n)
+    p = test::make_problem(n);
+  const Recipe before = everything("4.0"), after = everything("0.5");
+  const auto a = compile(before, p->inputs, {}, 1, 0);
+  const auto b = compile(after, p->inputs, {}, 1, 1, a.get());
+  const auto fresh = compile(after, p->inputs, {}, 1, 1);
+  EXPECT_EQ(b->host_items, a->host_items);
+  EXPECT_NE(b->host_items, fresh->host_items);
+  for (int list = 0; list < 3; ++list) {
+    ASSERT_NE(a->world.lists[list].offsets, nullptr);
+    EXPECT_EQ(b->world.lists[list].offsets, a->world.lists[list].offsets);
+  }
+  EXPECT_EQ(b->world.columns, a->world.columns);
+  EXPECT_EQ(b->world.draws[0].item_at, a->world.draws[0].item_at);
+  EXPECT_EQ(b->world.draws[0].excluded_before, a->world.draws[0].excluded_before);
+  EXPECT_EQ(b->placement.host_bytes(), fresh->placement.host_bytes());
+  EXPECT_EQ(b->prepared_bytes, fresh->prepared_bytes);
+  EXPECT_NE(b->plan.weights[0].a, a->plan.weights[0].a);
+}
+
+}  // namespace
+}  // namespace quarry
