@@ -114,6 +114,70 @@ TEST(LaterRecipes, SearchesAreCountedByMiner) {
   EXPECT_EQ(first.report().search.queries, a.report.search.queries);
 }
 
+Recipe curriculum(std::uint32_t round) {
+  return parse_recipe(R"(name = "curriculum"
+k = { schedule = [[0, 3], [4, 6]] }
+metric = "ip"
+[safety]
+filters = ["positives", { kind = "exposed", classes = ["ambiguous"], max_age = { schedule = [[0, 500], [4, 9000]] } }]
+[strata]
+popularity = { bins = { schedule = [[0, 2], [4, 6]] } }
+[quota]
+by = "popularity"
+shares = "equal"
+[[branch]]
+name = "hard"
+share = 0.25
+source = { kind = "topk", pool = { schedule = [[0, 30], [4, 10]] } }
+select = { kind = "sample", weight = { kind = "softmax", tau = { schedule = [[0, 4.0], [4, 0.5]] } } }
+[[branch]]
+name = "seen"
+share = 0.5
+source = { kind = "exposed", classes = ["aversion", "disinterest"], max_age = { schedule = [[0, 100], [4, 9999]] } }
+select = { kind = "sample" }
+[[branch]]
+name = "drawn"
+share = 0.25
+source = { kind = "popularity", beta = { schedule = [[0, 0.25], [4, 1.0]] } }
+select = { kind = "sample" }
+)",
+                      "curriculum.toml", round);
+}
+
+/// A recipe whose every number changes with the round: each is that of a fresh miner, in any order.
+TEST(LaterRecipes, RoundsOfSchedules) {
+  int worlds = 0, differ = 0;
+  for (std::uint64_t n = 0; worlds < scaled(40); ++n) {
+    const auto p = test::make_problem(500 + n);
+    if (p->inputs.exposure == nullptr || p->inputs.users.rows == 0) continue;
+    ++worlds;
+    std::unique_ptr<Miner> miner;
+    std::unique_ptr<Compiled> compiled;
+    for (const std::uint32_t round : {0u, 1u, 2u, 4u, 1u, 3u, 0u}) {
+      const Recipe recipe = curriculum(round);
+      MinerOptions options;
+      options.seed = p->seed;
+      options.round = round;
+      miner = miner ? std::make_unique<Miner>(recipe, *miner, round)
+                    : std::make_unique<Miner>(recipe, p->inputs, options);
+      const test::Mined got = test::mine_all(*miner, recipe, p->rows_view);
+      const test::Mined wanted = test::mine_all(recipe, p->inputs, p->rows_view, options);
+      EXPECT_EQ(test::difference(got, wanted), "")
+          << "round " << round << " of " << test::describe(*p);
+      compiled = compile(recipe, p->inputs, {}, p->seed, round, compiled.get());
+      const auto fresh = compile(recipe, p->inputs, {}, p->seed, round);
+      for (int b = 0; b < 3; ++b)
+        EXPECT_EQ(compiled->plan.branches[b].capacity, fresh->plan.branches[b].capacity);
+      EXPECT_EQ(compiled->placement.host_bytes(), fresh->placement.host_bytes());
+      Recipe other = recipe;
+      other.safety.pop_back();
+      differ +=
+          !test::difference(got, test::mine_all(other, p->inputs, p->rows_view, options)).empty();
+    }
+  }
+  EXPECT_GE(differ, worlds) << "ages hardly matter";
+}
+
 Recipe everything(const char* tau) {
   const std::string text = std::string(R"(name = "all"
 k = 4
