@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "host/mine/compile.h"
 #include "kernels/core/errors.h"
@@ -176,6 +179,29 @@ TEST(LaterRecipes, RoundsOfSchedules) {
     }
   }
   EXPECT_GE(differ, worlds) << "ages hardly matter";
+}
+
+/// For ThreadSanitizer, too.
+TEST(LaterRecipes, MadeWhileTheFormerMines) {
+  std::unique_ptr<test::Problem> p;
+  for (std::uint64_t n = 500; p == nullptr || p->inputs.exposure == nullptr; ++n)
+    p = test::make_problem(n, test::ProblemSize::kLarge);
+  MinerOptions options;
+  options.exec.threads = 2;
+  const Recipe recipe = curriculum(0);
+  const test::Mined wanted = test::mine_all(recipe, p->inputs, p->rows_view, options);
+  Miner first(recipe, p->inputs, options);
+  std::atomic<bool> stop = false;
+  std::thread mines([&] {
+    while (!stop) first.mine(p->rows_view, [](const NegativeBatch&) {});
+  });
+  std::vector<std::unique_ptr<Miner>> later;
+  for (const std::uint32_t round : {1u, 2u, 4u, 0u})
+    later.push_back(std::make_unique<Miner>(curriculum(round), first, round));
+  stop = true;
+  mines.join();
+  later.back()->begin_as(first);
+  EXPECT_EQ(test::difference(test::mine_all(*later.back(), recipe, p->rows_view), wanted), "");
 }
 
 Recipe everything(const char* tau) {

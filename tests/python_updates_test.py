@@ -20,7 +20,7 @@ with or_skip():
 
     import quarry
 
-from python_world import CURRICULUM, TrainingWorld
+from python_world import BY_STEP, CURRICULUM, TrainingWorld
 
 
 class UpdatesTest(TrainingWorld):
@@ -278,8 +278,29 @@ class UpdatesTest(TrainingWorld):
         with self.assertRaises(quarry.ConfigError):
             miner.set_round(-1)
 
+    def test_a_curriculum_by_step(self):
+        """Rounds share tables and, mostly, the index; each is that of a Miner made with it, mined ahead too."""
+        tables = [("ip", self.items, {}), ("cosine", self.items.astype(np.float16), {}), ("l2", self.items, {"retriever": "exact-int8"})]
+        if self.has_faiss():
+            tables += [("ip", self.items, {"retriever": "Flat"}), ("ip", self.items, {"retriever": "HNSW16,Flat"})]
+        for metric, items, more in tables:
+            with self.subTest(metric=metric, more=more):
+                recipe, seen = BY_STEP % metric, []
+                miner = self.miner(recipe, items=items, **more)
+                steps = [*range(0, 24, 3), 3, 21, 0]
+                users, positives = self.batch
+                with miner.prefetch(steps, arguments=lambda step: {"users": users, "positives": positives, "round": step}) as ahead:
+                    for step, got in ahead:
+                        self.assert_same(got, self.miner(recipe, items=items, round=step, **more).mine(*self.batch))
+                        seen.append(got)
+                self.assert_other(seen[0], seen[3])
+                miner.update_items(self.later[0].astype(items.dtype))
+                for step in (7, 8):
+                    miner.set_round(step)
+                    self.assert_same(miner.mine(*self.batch), self.miner(recipe, items=self.later[0].astype(items.dtype), round=step, **more).mine(*self.batch))
+
     def test_threads_of_several_rounds(self):
-        for recipe in ("nv-sample", CURRICULUM):
+        for recipe in ("nv-sample", CURRICULUM, BY_STEP % "cosine"):
             miner, failures = self.miner(recipe, threads=1), []
             wanted = {number: self.miner(recipe, round=number).mine(*self.batch) for number in (1, 6)}
 

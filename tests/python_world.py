@@ -32,6 +32,29 @@ share = 1
 source = { kind = "topk", pool = 30 }
 select = { kind = "sample", weight = { kind = "softmax", tau = { schedule = [[0, 4.0], [10, 0.5]] } } }
 """
+BY_STEP = """name = "by step"
+k = 4
+metric = "%s"
+[exposure]
+positive = ["like", "purchase"]
+[safety]
+filters = ["positives", { kind = "exposed", classes = ["ambiguous"], max_age = { schedule = [[0, 1000], [20, 100000000]] } }]
+[strata]
+popularity = { bins = 3 }
+[quota]
+by = "popularity"
+shares = "equal"
+[[branch]]
+name = "hard"
+share = 0.5
+source = { kind = "topk", pool = { schedule = [[0, 60], [20, 15]] } }
+select = { kind = "sample", weight = { kind = "softmax", tau = { schedule = [[0, 4.0], [20, 0.5]] } } }
+[[branch]]
+name = "easy"
+share = 0.5
+source = { kind = "popularity", beta = { schedule = [[0, 0.25], [10, 0.75]], kind = "step" } }
+select = { kind = "sample" }
+"""
 SHARED = """name = "shared"
 k = 4
 metric = "ip"
