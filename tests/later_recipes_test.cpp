@@ -192,8 +192,15 @@ TEST(LaterRecipes, MadeWhileTheFormerMines) {
   const test::Mined wanted = test::mine_all(recipe, p->inputs, p->rows_view, options);
   Miner first(recipe, p->inputs, options);
   std::atomic<bool> stop = false;
+  // A small batch takes fewer threads for as long as it lasts.
+  RowsView few = p->rows_view;
+  few.num_rows = 1;
+  const auto k = recipe.k;
+  std::vector<std::uint32_t> items(k);
+  Picks out;
+  out.item = items.data();
   std::thread mines([&] {
-    while (!stop) first.mine(p->rows_view, [](const NegativeBatch&) {});
+    while (!stop) first.mine_batch(few, out);
   });
   std::vector<std::unique_ptr<Miner>> later;
   for (const std::uint32_t round : {1u, 2u, 4u, 0u})
@@ -202,6 +209,35 @@ TEST(LaterRecipes, MadeWhileTheFormerMines) {
   mines.join();
   later.back()->begin_as(first);
   EXPECT_EQ(test::difference(test::mine_all(*later.back(), recipe, p->rows_view), wanted), "");
+}
+
+Recipe pool_of(int pool) {
+  return parse_recipe(R"(name = "pool"
+k = 2
+metric = "ip"
+[safety]
+filters = ["positives"]
+[[branch]]
+name = "hard"
+share = 1
+source = { kind = "topk", pool = )" +
+                          std::to_string(pool) + R"( }
+filters = [{ kind = "absolute_margin", margin = 0.1 }]
+select = { kind = "sample" }
+)",
+                      "pool.toml", 0);
+}
+
+/// What a former has not learned changes nothing, however much longer the lists are.
+TEST(LaterRecipes, BeginAsNewOnesWhereNothingWasLearned) {
+  const auto p = test::make_problem(7, test::ProblemSize::kLarge);
+  MinerOptions options;
+  Miner first(pool_of(2), p->inputs, options);
+  Miner later(pool_of(300), first, 0);
+  later.begin_as(first);
+  Miner fresh(pool_of(300), p->inputs, options);
+  EXPECT_EQ(later.plan(64).depth, fresh.plan(64).depth);
+  EXPECT_EQ(later.plan(64).tile_rows, fresh.plan(64).tile_rows);
 }
 
 Recipe everything(const char* tau) {

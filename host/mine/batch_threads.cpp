@@ -24,13 +24,13 @@ double work_of(const Compiled& compiled, const RowsView& rows) {
 
 }  // namespace
 
-BatchThreads::BatchThreads(Miner::State& s, const RowsView& rows)
-    : s_(s), threads_(s.options.exec.threads) {
-  if (s.options.exec.device != Device::kCpu || threads_ <= 1) return;
+BatchThreads::BatchThreads(Miner::State& s, const RowsView& rows) : s_(s) {
+  const int threads = s.exec.threads;
+  if (s.exec.device != Device::kCpu || threads <= 1) return;
   const double most = work_of(*s.compiled, rows) / kLeastWork;
-  if (most < threads_) s.options.exec.threads = std::max(1, static_cast<int>(most));
+  if (most < threads) s.exec.threads = std::max(1, static_cast<int>(most));
 }
 
-BatchThreads::~BatchThreads() { s_.options.exec.threads = threads_; }
+BatchThreads::~BatchThreads() { s_.exec.threads = s_.options.exec.threads; }
 
 }  // namespace quarry

@@ -18,7 +18,6 @@ class BatchThreads {
 
  private:
   Miner::State& s_;
-  int threads_;
 };
 
 }  // namespace quarry

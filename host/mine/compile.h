@@ -18,6 +18,7 @@ namespace quarry {
 struct RunLists {
   std::vector<std::uint64_t> offsets;
   std::vector<std::uint32_t> items;
+  std::uint64_t bytes() const { return offsets.size() * 8 + items.size() * 4; }
 };
 
 /// A recipe ready to run. `world` and the arrays of `plan` are in the space of the Exec it was

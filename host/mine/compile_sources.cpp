@@ -88,7 +88,7 @@ void SourceCompiler::compile(const BranchSpec& spec, std::span<const Filter> fil
     case SourceKind::kRun: {
       const std::string who = "branch '" + spec.name + "'";
       const std::string& name = spec.source.table;
-      const RunLists& run = out_.placement.share<RunLists>("run " + name, [&](Placement&) {
+      const RunLists& run = out_.placement.share<RunLists>("run lists " + name, [&](Placement&) {
         return run_lists(exec_, tables_.pair_values(name, who), num_users);
       });
       out_.runs.back() = &run;

@@ -147,9 +147,9 @@ void add(MinerReport& into, const MinerReport& from) {
 }
 
 std::unique_ptr<Tile> make_tile(Miner::State& s) {
-  return std::make_unique<Tile>(TileContext{s.options.exec, *s.compiled, s.inputs,
-                                            s.retriever.get(), s.near_retriever.get(),
-                                            s.options.slice.has_value(), s.options.found.get()});
+  return std::make_unique<Tile>(TileContext{s.exec, *s.compiled, s.inputs, s.retriever.get(),
+                                            s.near_retriever.get(), s.options.slice.has_value(),
+                                            s.options.found.get()});
 }
 
 FirstPass first_pass(const Miner::State& s) {
@@ -162,6 +162,7 @@ bool finds_the_same(const Miner::State& former, const Miner::State& s) {
   if (!former.retriever || former.recipe.metric != s.recipe.metric ||
       former.choice.chosen.retriever != s.choice.chosen.retriever)
     return false;
+  if (former.retriever->exact() && s.options.exec.device == Device::kCpu) return true;
   if (exact_kind(s.choice.chosen.retriever)) return true;
   return former.faiss.nprobe == s.faiss.nprobe && former.faiss.ef_search == s.faiss.ef_search &&
          former.faiss.first_depth == s.faiss.first_depth &&
@@ -217,6 +218,7 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
   State& s = *state_;
   s.recipe = recipe;
   s.options = options;
+  s.exec = options.exec;
   s.inputs = inputs;
   s.compiled = compile(s.recipe, s.inputs, options.exec, options.seed, options.round);
   prepare_searches();
@@ -230,34 +232,38 @@ Miner::Miner(const Recipe& recipe, const MinerInputs& inputs, const MinerOptions
 }
 
 Miner::Miner(const Recipe& recipe, const Miner& former, std::uint32_t round,
-             std::function<bool()> interrupted)
+             const std::function<bool()>& interrupted)
     : Miner() {
   State& s = *state_;
   const State& f = *former.state_;
   s.recipe = recipe;
   s.options = f.options;
   s.options.round = round;
-  s.options.faiss.interrupted = std::move(interrupted);
+  s.exec = s.options.exec;
+  s.options.faiss.interrupted = interrupted;
   s.inputs = f.inputs;
   s.compiled = compile(recipe, s.inputs, s.options.exec, s.options.seed, round, f.compiled.get());
   prepare_searches(&f);
   s.options.faiss.interrupted = nullptr;
   for (const auto& replica : f.replicas)
-    s.replicas.push_back(std::make_unique<Miner>(recipe, *replica, round));
+    s.replicas.push_back(std::make_unique<Miner>(recipe, *replica, round, interrupted));
 }
 
 void Miner::begin_as(const Miner& former) {
   State& s = *state_;
   const State& f = *former.state_;
-  const std::uint64_t from = f.compiled->topk_depth, to = s.compiled->topk_depth;
-  if (from == 0) return;
-  const auto deeper = [&](std::uint32_t depth, std::uint32_t learned) {
+  if (f.begun_depth == 0 || s.begun_depth == 0) return;
+  const auto learned = [&](std::uint32_t begun, std::uint32_t now, std::uint32_t then) {
     return static_cast<std::uint32_t>(
-        std::min(std::max<std::uint64_t>(depth, learned * to / from), std::uint64_t{s.max_depth}));
+        std::min(std::uint64_t{begun} * std::max(now, then) / then, std::uint64_t{s.max_depth}));
   };
-  s.depth = deeper(s.depth, f.depth);
-  s.plain_depth = deeper(s.plain_depth, f.plain_depth);
-  if (s.reach > 1) s.reach = std::max(s.reach, f.reach);
+  s.depth = learned(s.begun_depth, f.depth, f.begun_depth);
+  s.plain_depth = learned(s.begun_plain_depth, f.plain_depth, f.begun_plain_depth);
+  if (s.begun_reach > 1) {
+    s.reach = std::min(s.begun_reach * std::max(f.reach / f.begun_reach, 1u),
+                       std::max(s.begun_reach, f.reach));
+  }
+  for (std::size_t i = 0; i < s.replicas.size(); ++i) s.replicas[i]->begin_as(*f.replicas[i]);
 }
 
 Miner::Miner() : state_(std::make_unique<State>()) {}
@@ -269,6 +275,7 @@ std::unique_ptr<Miner> Miner::exact_twin() const {
   s.options = state_->options;
   s.options.retriever = "exact";
   s.options.more.clear();
+  s.exec = s.options.exec;
   // Its lists may be longer; a budget that holds this miner's rows is not refused for them.
   s.options.tile_rows = std::min(state_->tile_rows, kTwinRows);
   s.inputs = state_->inputs;
@@ -294,6 +301,7 @@ void Miner::prepare_searches(const State* former) {
     if (faiss.nprobe == 0) faiss.nprobe = chosen.nprobe;
     if (faiss.ef_search == 0) faiss.ef_search = chosen.ef_search;
     s.faiss = faiss;
+    s.faiss.interrupted = nullptr;
     if (former != nullptr && finds_the_same(*former, s)) {
       s.retriever = former->retriever;
     } else {
@@ -306,9 +314,12 @@ void Miner::prepare_searches(const State* former) {
   if (has_source(*s.compiled, SourceKind::kNear)) {
     ItemTable unit{s.compiled->host_unit_items, items.num_items, items.dim, Metric::kCosine};
     if (unit.rows == items.rows) unit.device_rows = items.device_rows;
-    s.near_retriever = former != nullptr && former->near_retriever
-                           ? former->near_retriever
-                           : make_exact_retriever(unit, first_pass(s));
+    // Its rows on a device are those of the metric.
+    const bool as_former =
+        former != nullptr && former->near_retriever != nullptr &&
+        (former->recipe.metric == Metric::kCosine) == (s.recipe.metric == Metric::kCosine);
+    s.near_retriever =
+        as_former ? former->near_retriever : make_exact_retriever(unit, first_pass(s));
   }
   s.max_depth = deepest(*s.compiled);
   s.depth = s.plain_depth = first_depth(*s.compiled, s.max_depth);
@@ -318,6 +329,7 @@ void Miner::prepare_searches(const State* former) {
     if (goals.complete()) s.depth = std::min(s.depth, s.compiled->topk_depth + kRounding);
     make_room_in_lists(s, options.host_memory);
   }
+  s.begun_depth = s.depth, s.begun_plain_depth = s.plain_depth, s.begun_reach = s.reach;
   const std::uint32_t longest = std::max(most_at(s, s.depth), s.plain_depth);
   const std::uint64_t least = Tile::row_bytes(*s.compiled, longest);
   if (options.tile_rows == 0 && options.host_memory < least) {
@@ -380,10 +392,9 @@ void Miner::mine_alone(const RowsView& rows, const std::function<void(const Nega
       s.batch.num_rows = n;
       s.batch.k = s.compiled->plan.k;
       s.batch.num_branches = s.compiled->plan.num_branches;
-      const TileJob job =
-          s.host_stage.load(s.options.exec, rows, first, n, s.compiled->world.dim, s.batch);
+      const TileJob job = s.host_stage.load(s.exec, rows, first, n, s.compiled->world.dim, s.batch);
       mine_rows(s, job, 0, n, stop);
-      s.host_stage.store(s.options.exec, s.batch);
+      s.host_stage.store(s.exec, s.batch);
     });
     if (!done) continue;
     for (std::uint32_t r = 0; r < n; ++r) s.report.certified_rows += s.batch.certified[r];
@@ -407,7 +418,7 @@ void Miner::find(const RowsView& rows,
         static_cast<std::uint32_t>(std::min<std::uint64_t>(s.tile_rows, rows.num_rows - first));
     FoundLists found;
     const bool done = fits_in_memory(s, [&] {
-      const TileJob job = s.host_stage.load(s.options.exec, rows, first, n, dim, s.batch);
+      const TileJob job = s.host_stage.load(s.exec, rows, first, n, dim, s.batch);
       found = s.tile->find(job, {0, n, nullptr}, first_search_of(s, job, 0, n));
     });
     if (!done) continue;
@@ -425,8 +436,8 @@ void Miner::mine_batch(const RowsView& rows, const Picks& out, CUstream_st* stre
   }
   require_columns(rows, s);
   const BatchThreads threads(s, rows);
-  const StreamOrder order(s.options.exec, stream);
-  const TileJob job = s.caller_stage.load(s.options.exec, rows, out, s.compiled->plan.k,
+  const StreamOrder order(s.exec, stream);
+  const TileJob job = s.caller_stage.load(s.exec, rows, out, s.compiled->plan.k,
                                           s.compiled->plan.num_branches, s.tile->needs_positives());
   const auto num_rows = static_cast<std::uint32_t>(rows.num_rows);
   std::uint32_t first = 0;
@@ -443,7 +454,6 @@ void Miner::set_round(std::uint32_t round) {
         "the recipe has schedules, whose numbers change with the round; read it again at round " +
         std::to_string(round) + " and make another miner");
   }
-  s.options.round = round;
   s.compiled->plan.key.round = round;
   for (const auto& replica : s.replicas) replica->set_round(round);
 }
@@ -558,7 +568,7 @@ void Miner::rank(const RowsView& rows, std::uint32_t k, std::vector<std::uint32_
   if (!s.retriever) throw ConfigError("no branch of the recipe searches: there is no ranking");
   require_columns(rows, s);
   check(rows, s);
-  rank_rows(s.options.exec, *s.retriever, *s.compiled, s.inputs, rows, k, items, count);
+  rank_rows(s.exec, *s.retriever, *s.compiled, s.inputs, rows, k, items, count);
 }
 
 }  // namespace quarry

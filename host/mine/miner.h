@@ -137,7 +137,7 @@ class Miner {
   /// or searched as deep. So only one of the two may mine at a time; either may be destroyed first.
   /// Made while `former` mines, too. interrupted: as in FaissOptions, for an index that is built.
   Miner(const Recipe& recipe, const Miner& former, std::uint32_t round,
-        std::function<bool()> interrupted = {});
+        const std::function<bool()>& interrupted = {});
   /// Searches begin as deep as the former has learned that rows need, by the depths that the
   /// recipes ask for: cost only. Neither mines meanwhile.
   void begin_as(const Miner& former);

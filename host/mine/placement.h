@@ -5,10 +5,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
 #include "kernels/core/buffer.h"
+#include "kernels/core/errors.h"
 #include "kernels/setup/setup.h"
 
 namespace quarry {
@@ -25,7 +27,7 @@ class Placement {
 
   /// What `make` makes with arrays that it keeps in the Placement it is given. Called once by name:
   /// a second recipe, of a Placement that follows this one, shares it. So the name says all that
-  /// the value depends on besides the inputs, and its type.
+  /// the value depends on besides the inputs, and its type. What `value.bytes()` says counts too.
   template <class Value, class Make>
   const Value& share(const std::string& name, Make&& make) {
     Part& part = parts_[name];
@@ -37,8 +39,12 @@ class Placement {
         const auto arrays = std::make_shared<Placement>(exec_);
         part.value = std::make_shared<const Value>(make(*arrays));
         part.arrays = arrays;
+        part.type = &typeid(Value);
       }
+      QUARRY_CHECK(*part.type == typeid(Value));
       host_bytes_ += part.arrays->host_bytes();
+      if constexpr (requires(const Value& value) { value.bytes(); })
+        host_bytes_ += static_cast<const Value*>(part.value.get())->bytes();
       device_bytes_ += part.arrays->device_bytes();
     }
     return *static_cast<const Value*>(part.value.get());
@@ -97,6 +103,7 @@ class Placement {
   struct Part {
     std::shared_ptr<const Placement> arrays;
     std::shared_ptr<const void> value;
+    const std::type_info* type = nullptr;
   };
 
   Exec exec_;

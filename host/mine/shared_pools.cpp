@@ -53,7 +53,7 @@ std::uint32_t rows_with_pools(const Miner::State& s, const RowsView& rows) {
   for (std::uint32_t b = 0; b < s.compiled->plan.num_branches; ++b) {
     const Branch& branch = s.compiled->plan.branches[b];
     if (!is_shared(branch.source)) continue;
-    candidates += pool_lists(*s.compiled, s.options.exec, branch, rows.pools[b].count).length;
+    candidates += pool_lists(*s.compiled, s.exec, branch, rows.pools[b].count).length;
   }
   if (candidates == 0) return s.tile_rows;
   const std::uint64_t bytes = Tile::row_bytes(*s.compiled, s.depth) +

@@ -15,6 +15,9 @@ namespace {
 struct Cells {
   std::vector<std::uint32_t> of_item;
   std::vector<std::string> names;
+  std::uint64_t bytes() const {
+    return of_item.size() * sizeof(std::uint32_t) + names.size() * sizeof(std::string);
+  }
 };
 
 Cells popularity_cells(const Exec& exec, const StratumAttribute& a, const Snapshot& snapshot,

@@ -23,7 +23,8 @@ struct WaitingRow {
 
 struct Miner::State {
   Recipe recipe;
-  MinerOptions options;
+  MinerOptions options;  ///< never changed: a miner made after this one reads them while it mines
+  Exec exec;             ///< of `options`, with fewer threads for a small batch (BatchThreads)
   MinerInputs inputs;
   std::shared_ptr<Compiled> compiled;  ///< shared with exact twins
   RetrieverChoice choice;
@@ -40,7 +41,8 @@ struct Miner::State {
   MinerReport attempt;            ///< of the tile in work; becomes `report` when it is done
   std::uint32_t plain_depth = 0;  ///< where the next tile starts to search, if it follows no goal
   std::uint32_t depth = 0;        ///< where it starts if it does
-  std::uint32_t skipped = 0;      ///< and so much longer, for items of users' own lists
+  std::uint32_t begun_plain_depth = 0, begun_depth = 0, begun_reach = 1;  ///< at first
+  std::uint32_t skipped = 0;    ///< and so much longer, for items of users' own lists
   std::uint32_t reach = 1;      ///< lists may be this many times as long as what is wanted of them
   std::uint32_t max_depth = 0;  ///< no branch looks beyond
   std::uint32_t tile_rows = 0;

@@ -124,7 +124,7 @@ Edition::Made Edition::make(std::uint32_t round, std::uint32_t k, const Pause& p
 /// The miner of these tables that was used last; null: there is none.
 std::shared_ptr<const Miner> Edition::miner_of(
     const std::shared_ptr<const LoadedInputs>& loaded) const {
-  const std::lock_guard<std::mutex> lock(mining_);
+  const std::lock_guard<std::mutex> lock(kept_);
   const Made* last = nullptr;
   for (const Made& made : made_) {
     if (made.loaded == loaded && (last == nullptr || made.last_use > last->last_use)) last = &made;
@@ -132,7 +132,7 @@ std::shared_ptr<const Miner> Edition::miner_of(
   return last != nullptr ? last->miner : nullptr;
 }
 
-/// Under mining_, for as long as it is used.
+/// Under kept_, for as long as it is used.
 Edition::Made* Edition::find(std::uint32_t round, std::uint32_t k) {
   for (Made& made : made_) {
     if (made.k != k || made.round != round_of(round)) continue;
@@ -142,10 +142,20 @@ Edition::Made* Edition::find(std::uint32_t round, std::uint32_t k) {
   return nullptr;
 }
 
-/// Under mining_. Miners that were not used for longest are let go.
+/// Under mining_. A copy, which keeps the miner and its tables should others take its place. Its
+/// miner is null: it is not made yet.
+Edition::Made Edition::to_mine(std::uint32_t round, std::uint32_t k) {
+  const std::lock_guard<std::mutex> lock(kept_);
+  Made* const made = find(round, k);
+  if (made == nullptr) return {};
+  made->mined = true;
+  if (made->former) made->miner->begin_as(*std::exchange(made->former, nullptr));
+  return *made;
+}
+
+/// Under kept_. Miners that were not used for longest are let go.
 void Edition::keep(Made made) {
   made.last_use = ++uses_;
-  if (made.former) made.miner->begin_as(*std::exchange(made.former, nullptr));
   if (!first_) {
     first_ = made.miner;
     first_loaded_ = made.loaded;
@@ -162,23 +172,23 @@ void Edition::keep(Made made) {
 void Edition::prepare(std::uint32_t round, std::uint32_t k, const Pause& pause) {
   const std::lock_guard<std::recursive_mutex> one(making_);
   {
-    const std::lock_guard<std::mutex> lock(mining_);
+    const std::lock_guard<std::mutex> lock(kept_);
     if (find(round, k)) return;
   }
   Made made = make(round, k, pause);
-  const std::lock_guard<std::mutex> lock(mining_);
+  const std::lock_guard<std::mutex> lock(kept_);
   if (!find(round, k)) keep(std::move(made));
 }
 
 std::size_t Edition::num_miners() {
-  const std::lock_guard<std::mutex> lock(mining_);
+  const std::lock_guard<std::mutex> lock(kept_);
   return made_.size();
 }
 
 void Edition::prepare_like(Edition& former, const Pause& pause) {
   std::vector<Made> wanted;
   {
-    const std::lock_guard<std::mutex> lock(former.mining_);
+    const std::lock_guard<std::mutex> lock(former.kept_);
     std::copy_if(former.made_.begin(), former.made_.end(), std::back_inserter(wanted),
                  [](const Made& made) { return made.mined; });
   }
@@ -200,9 +210,9 @@ void Edition::mine(const RowsView& rows, std::uint32_t round, std::uint32_t k, c
     bool there = false;
     {
       const std::lock_guard<std::mutex> lock(mining_);
-      if (Made* const made = find(round, k)) {
-        there = made->mined = true;
-        Miner* const miner = made->miner.get();
+      if (const Made made = to_mine(round, k); made.miner) {
+        there = true;
+        Miner* const miner = made.miner.get();
         if (!loaded_->recipe.has_schedules) miner->set_round(round);
         const std::uint64_t tile = std::max<std::uint32_t>(1, miner->plan(rows.num_rows).tile_rows);
         const std::uint64_t count = std::min(tile, rows.num_rows - first);

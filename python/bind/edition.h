@@ -57,7 +57,7 @@ class Edition {
     std::uint32_t k = 0, round = 0;  ///< round 0 where the recipe has no schedules
     std::shared_ptr<const LoadedInputs> loaded;
     std::shared_ptr<Miner> miner;
-    std::shared_ptr<const Miner> former;  ///< it was made after; null once it is kept
+    std::shared_ptr<const Miner> former;  ///< it was made after; null once it has mined
     std::uint64_t last_use = 0;
     bool mined = false;
   };
@@ -68,6 +68,7 @@ class Edition {
   Made make(std::uint32_t round, std::uint32_t k, const Pause& pause) const;
   std::shared_ptr<const Miner> miner_of(const std::shared_ptr<const LoadedInputs>& loaded) const;
   Made* find(std::uint32_t round, std::uint32_t k);
+  Made to_mine(std::uint32_t round, std::uint32_t k);
   void keep(Made made);
 
   MinerRequest request_;  ///< what it keeps alive: the caller's arrays
@@ -81,7 +82,8 @@ class Edition {
   std::uint64_t uses_ = 0;
   /// One miner is made at a time; taken before mining_. Recursive: what a signal runs may mine.
   std::recursive_mutex making_;
-  mutable std::mutex mining_;  ///< made_, and whatever mines
+  std::mutex mining_;        ///< whatever mines; taken before kept_
+  mutable std::mutex kept_;  ///< made_, and what else is known of miners; never for long
 };
 
 }  // namespace quarry
