@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 
+#include "tests/support/scale.h"
 #include "tests/support/worlds.h"
 
 namespace quarry {
@@ -53,10 +53,7 @@ constexpr bool kSanitized = true;  // ten times slower: the covering executions 
 constexpr bool kSanitized = false;
 #endif
 
-bool long_run() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return scale != nullptr && std::atoi(scale) > 1;
-}
+bool long_run() { return test::test_scale() > 1; }
 
 /// Recipes that get every execution in every run: one that samples from a search, one that draws.
 bool is_representative(const std::string& name) { return name == "nv-sample" || name == "dns"; }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "index/retriever.h"
 #include "tests/support/oracle.h"
 #include "tests/support/problems.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
@@ -117,8 +117,7 @@ TEST_P(EngineVsOracle, EveryRowIsTheSame) {
 
 /// Searches that are told what will be rejected, and count what they need not list.
 TEST(PushDown, EveryRowAndCounterIsTheSame) {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const int problems = 120 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  const int problems = 120 * test::test_scale();
   int wrong = 0, refused = 0, toward = 0, passed = 0, coarse = 0;
   for (int n = 0; n < problems && wrong < 3; ++n) {
     const auto p = test::make_scanned(static_cast<std::uint64_t>(n));
@@ -167,8 +166,7 @@ int branches_of_survivors(const test::Problem& p) {
 }
 
 TEST(SharedCandidates, EveryRowAndCounterIsTheSame) {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const int problems = 400 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  const int problems = 400 * test::test_scale();
   int wrong = 0, refused = 0, of_survivors = 0;
   for (int n = 0; n < problems && wrong < 3; ++n) {
     const auto p = test::make_shared_pools(static_cast<std::uint64_t>(n));
@@ -211,10 +209,7 @@ TEST(Enumeration, FillsPoolsInKeyOrderWhenTheirDrawsRunOut) {
   }
 }
 
-int blocks() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return kBlocks * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
-}
+int blocks() { return kBlocks * test::test_scale(); }
 INSTANTIATE_TEST_SUITE_P(Problems, EngineVsOracle, ::testing::Range(0, blocks()));
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <set>
@@ -13,6 +12,7 @@
 #include "tests/support/files.h"
 #include "tests/support/mined.h"
 #include "tests/support/oracle.h"
+#include "tests/support/scale.h"
 #include "tests/support/starved_shop.h"
 
 namespace quarry {
@@ -313,15 +313,10 @@ std::vector<Request> requests() {
   return all;
 }
 
-int test_scale() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return scale != nullptr ? std::max(1, std::atoi(scale)) : 1;
-}
-
 TEST(Fill, EveryEmptySlotIsExplained) {
   std::uint64_t codes[kNumFillCodes] = {}, rows = 0;
   const std::vector<Request> all = requests();
-  for (int seed = 1; seed <= test_scale(); ++seed) {
+  for (int seed = 1; seed <= test::test_scale(); ++seed) {
     const StarvedShop shop(static_cast<std::uint32_t>(seed));
     const test::TestWorld& w = shop.world();
     const RowTable ordinary =

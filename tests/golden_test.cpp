@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -13,6 +12,7 @@
 #include "tests/support/golden_cases.h"
 #if !defined(QUARRY_HAS_CUDA)
 #include "tests/support/lane_device.h"
+#include "tests/support/scale.h"
 #endif
 
 namespace quarry {
@@ -129,11 +129,6 @@ constexpr std::size_t kEvery = 12;  // lanes are ten times slower there
 constexpr std::size_t kEvery = 1;
 #endif
 
-int scale() {
-  const char* text = std::getenv("QUARRY_TEST_SCALE");
-  return text != nullptr ? std::atoi(text) : 1;
-}
-
 /// Sanitizers see only what is launched under them.
 TEST(Golden, TheSanitizersCasesLaunchEveryRowKernel) {
   lane_device() = {};
@@ -160,7 +155,7 @@ TEST(Golden, LanesGiveTheSameHashes) {
     test::Schedule schedule;
   };
   std::vector<Setting> settings = {{32, test::Schedule::kRandom}};
-  if (scale() > 1) {
+  if (test::test_scale() > 1) {
     settings.push_back({32, test::Schedule::kStarving});
     settings.push_back({128, test::Schedule::kInOrder});
     settings.push_back({3, test::Schedule::kRandom});

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "tests/support/mined.h"
 #include "tests/support/oracle.h"
+#include "tests/support/scale.h"
 #include "tests/support/worlds.h"
 
 namespace quarry {
@@ -87,11 +87,6 @@ std::unique_ptr<test::TestWorld> broad_world(std::uint32_t seed, bool ties) {
 
 const MinerOptions kOptions{.exec = {.threads = 2}, .seed = 9};
 
-int test_scale() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return scale != nullptr ? std::max(1, std::atoi(scale)) : 1;
-}
-
 /// The way in which items that are appended last are kept from everybody.
 enum class Masked : std::uint8_t { kRetired, kNotYetSeen, kNotAllowed, kAmbiguous };
 
@@ -131,7 +126,7 @@ float far_score(const test::TestWorld& w, Metric metric, std::size_t row) {
 TEST(Invariance, MaskedItemsAppendedLastChangeRawRanksAlone) {
   Recipe recipe = parse_recipe(kBroad, "broad.toml", 0);
   std::uint64_t rows = 0, passed = 0;
-  for (int turn = 0; turn < 4 * test_scale(); ++turn) {
+  for (int turn = 0; turn < 4 * test::test_scale(); ++turn) {
     const Masked how = static_cast<Masked>(turn % 4);
     const std::uint32_t masked = turn % 2 == 0 ? 7 : 1;
     for (const Metric metric : {Metric::kInnerProduct, Metric::kCosine, Metric::kL2}) {
@@ -173,7 +168,7 @@ TEST(Invariance, MaskedItemsAppendedLastChangeRawRanksAlone) {
 TEST(Invariance, ScoresTimesAPowerOfTwoChangeScoresAlone) {
   Recipe recipe = parse_recipe(kBroad, "broad.toml", 0);
   std::uint64_t rows = 0;
-  for (int turn = 0; turn < 4 * test_scale(); ++turn) {
+  for (int turn = 0; turn < 4 * test::test_scale(); ++turn) {
     const auto w = broad_world(static_cast<std::uint32_t>(turn + 1), turn % 2 == 1);
     const std::vector<float> items = w->items, users = w->users;
     for (const Metric metric : {Metric::kInnerProduct, Metric::kCosine, Metric::kL2}) {

@@ -9,6 +9,7 @@
 #include "tests/support/worlds.h"
 #if !defined(QUARRY_HAS_CUDA)
 #include "tests/support/lane_device.h"
+#include "tests/support/scale.h"
 #endif
 
 namespace quarry {
@@ -62,10 +63,11 @@ struct Setting {
 class LanesEqualSolo : public ::testing::TestWithParam<Setting> {};
 
 TEST_P(LanesEqualSolo, OnRandomProblems) {
-  const int scale =
-      std::getenv("QUARRY_TEST_SCALE") != nullptr ? std::atoi(std::getenv("QUARRY_TEST_SCALE")) : 1;
   // Wide groups cost a fiber switch per lane and collective: fewer problems there.
-  int problems = (GetParam().width >= 128 ? 20 : GetParam().width >= 32 ? 60 : 150) * scale;
+  int problems = (GetParam().width >= 128  ? 20
+                  : GetParam().width >= 32 ? 60
+                                           : 150) *
+                 test::test_scale();
 #if defined(__SANITIZE_THREAD__)
   problems /= 2;  // a race is one under every schedule and at any width
 #endif

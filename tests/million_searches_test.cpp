@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <utility>
 
 #include "kernels/certify/candidate_lists.h"
 #include "tests/support/retrieval_cases.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
@@ -290,8 +290,7 @@ void judge(const Tables& t, const Ranking& truth, const std::string& kind, unsig
 }
 
 TEST(MillionSearches, NoRowIsWrong) {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const bool full = scale != nullptr && std::atoi(scale) >= 10;
+  const bool full = test::test_scale() >= 10;
   std::vector<std::string> kinds{"exact", "exact-fp32", "exact-int8", "exact-bf16"};
   if (have_faiss()) kinds.push_back("Flat");
   Judged all;

@@ -4,13 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <numeric>
 
 #include "kernels/core/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/mined.h"
+#include "tests/support/scale.h"
 #include "tests/support/worlds.h"
 
 namespace quarry {
@@ -239,10 +239,7 @@ class Shop {
   RowTable rows_;
 };
 
-int repetitions() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return 4 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
-}
+int repetitions() { return 4 * test::test_scale(); }
 
 /// Every branch gave something and every filter rejected something: nothing agrees for nothing.
 void expect_everything_at_work(const Recipe& recipe, const test::Mined& mined) {

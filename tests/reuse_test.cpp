@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "host/mine/reuse.h"
 #include "tests/support/mined.h"
 #include "tests/support/problems.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
@@ -245,14 +245,9 @@ void judge(std::uint64_t number, test::ProblemSize size, Totals& totals) {
   }
 }
 
-std::uint64_t scale() {
-  const char* text = std::getenv("QUARRY_TEST_SCALE");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
-}
-
 TEST(ReuseTest, RowsThatStandComeOutAsTheyWere) {
   Totals totals;
-  for (std::uint64_t n = 0; n < 1600 * scale(); ++n) {
+  for (std::uint64_t n = 0; n < 1600 * static_cast<std::uint64_t>(test::test_scale()); ++n) {
     judge(n, test::ProblemSize::kSmall, totals);
     if (n % 4 == 0) judge(n / 4, test::ProblemSize::kLarge, totals);
     if (HasFatalFailure()) return;

@@ -17,6 +17,7 @@
 #include "host/store/text_diff.h"
 #include "kernels/core/ids.h"
 #include "tests/support/files.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
@@ -319,8 +320,7 @@ void compare_with_loops(const TestSet& a, const TestSet& b, const SetDiff& d) {
 
 TEST(SetDiff, IsWhatLoopsOverTheRowsSay) {
   const testing::TempDir folder;
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const int rounds = scale != nullptr ? 60 * std::atoi(scale) : 60;
+  const int rounds = 60 * test::test_scale();
   int moved = 0, without_common = 0;
   for (int round = 0; round < rounds; ++round) {
     std::mt19937 random(static_cast<std::uint32_t>(round));
@@ -400,8 +400,7 @@ TEST(SetDiff, RepeatedKeysAreJoinedInOrderAndCounted) {
 /// Rows in reverse: every one has to be found by its key. With QUARRY_TEST_SCALE of 10 a million.
 TEST(SetDiff, ManyRowsInAnotherOrder) {
   const testing::TempDir folder;
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  const std::uint32_t rows = scale != nullptr && std::atoi(scale) >= 10 ? 1000000 : 20000;
+  const std::uint32_t rows = test::test_scale() >= 10 ? 1000000 : 20000;
   constexpr std::uint32_t kK = 10;
   const auto write = [&](const std::string& path, bool reversed) {
     SetSchema schema;

@@ -9,15 +9,11 @@
 
 #include "kernels/setup/lists_thrust.h"
 #include "kernels/setup/space_thrust.h"
+#include "tests/support/scale.h"
 #endif
 
 namespace quarry {
 namespace {
-
-int scale() {
-  const char* text = std::getenv("QUARRY_TEST_SCALE");
-  return text != nullptr ? std::atoi(text) : 1;
-}
 
 Exec threads(int count) {
   Exec exec;
@@ -26,7 +22,7 @@ Exec threads(int count) {
 }
 
 TEST(Setup, TheCpuGivesWhatMapsGive) {
-  for (std::uint64_t seed = 0; seed < 400u * static_cast<unsigned>(scale()); ++seed) {
+  for (std::uint64_t seed = 0; seed < 400u * static_cast<unsigned>(test::test_scale()); ++seed) {
     const test::SetupCase c = test::setup_case(seed);
     const test::SetupResult expected = test::setup_by_maps(c);
     for (const int count : {1, 2, 5}) {
@@ -102,7 +98,7 @@ struct ByThrust {
 };
 
 TEST(Setup, ThrustGivesWhatMapsGive) {
-  for (std::uint64_t seed = 0; seed < 400u * static_cast<unsigned>(scale()); ++seed) {
+  for (std::uint64_t seed = 0; seed < 400u * static_cast<unsigned>(test::test_scale()); ++seed) {
     const test::SetupCase c = test::setup_case(seed);
     ASSERT_EQ(test::difference(test::setup_by_maps(c), test::run_setup(c, Exec{}, ByThrust{{}})),
               "")

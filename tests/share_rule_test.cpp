@@ -13,14 +13,10 @@
 #include "host/feedback/recipe_shares.h"
 #include "kernels/core/errors.h"
 #include "tests/support/files.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
-
-std::uint32_t scale() {
-  const char* text = std::getenv("QUARRY_TEST_SCALE");
-  return text != nullptr ? static_cast<std::uint32_t>(std::max(1, std::atoi(text))) : 1;
-}
 
 struct RandomCase {
   std::vector<ShareSegment> segments;
@@ -68,7 +64,8 @@ std::uint64_t sum_of(const ShareStep& step, std::uint64_t ShareChange::*member) 
 
 TEST(ShareRule, SumsAndBoundsHold) {
   std::size_t changed = 0, held = 0;
-  for (std::uint32_t seed = 0; seed < 4000 * scale(); ++seed) {
+  for (std::uint32_t seed = 0; seed < 4000 * static_cast<std::uint32_t>(test::test_scale());
+       ++seed) {
     std::mt19937 random(seed);
     const RandomCase c = random_case(random);
     const ShareStep step = reweigh(c.segments, c.rule);
@@ -101,7 +98,8 @@ TEST(ShareRule, SumsAndBoundsHold) {
 /// One unit of rounding apart.
 TEST(ShareRule, MoreLossNeverCostsAndMoreConfusionNeverPays) {
   std::size_t rose = 0, fell = 0;
-  for (std::uint32_t seed = 0; seed < 20000 * scale(); ++seed) {
+  for (std::uint32_t seed = 0; seed < 20000 * static_cast<std::uint32_t>(test::test_scale());
+       ++seed) {
     std::mt19937 random(seed);
     RandomCase c = random_case(random);
     const std::size_t which = random() % c.segments.size();
@@ -131,7 +129,8 @@ TEST(ShareRule, MoreLossNeverCostsAndMoreConfusionNeverPays) {
 /// Of a segment of suspected false negatives, and of one whose predictions are wrong.
 TEST(ShareRule, LossesThatCountForLittleDoNotSteerTheOthers) {
   std::size_t damped = 0, fell = 0;
-  for (std::uint32_t seed = 0; seed < 20000 * scale(); ++seed) {
+  for (std::uint32_t seed = 0; seed < 20000 * static_cast<std::uint32_t>(test::test_scale());
+       ++seed) {
     std::mt19937 random(seed);
     RandomCase c = random_case(random);
     const std::size_t which = random() % c.segments.size();

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <numeric>
@@ -18,15 +17,11 @@
 #include "tests/support/mined.h"
 #include "tests/support/oracle.h"
 #include "tests/support/problems.h"
+#include "tests/support/scale.h"
 #include "tests/support/worlds.h"
 
 namespace quarry {
 namespace {
-
-int test_scale() {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return scale != nullptr ? std::max(1, std::atoi(scale)) : 1;
-}
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -123,7 +118,7 @@ bool searches(const Recipe& recipe) {
 TEST(SlicedLists, WhatIsMinedOfSlicesIsWhatOneSearchGives) {
   std::uint64_t rows = 0, lists = 0, incomplete = 0, again = 0, served = 0, problems = 0,
                 passed = 0;
-  for (std::uint64_t number = 1; number <= 150ull * test_scale(); ++number) {
+  for (std::uint64_t number = 1; number <= 150ull * test::test_scale(); ++number) {
     const auto p = number % 3 == 0
                        ? test::make_scanned(number)
                        : test::make_problem(number, number % 3 == 1 ? test::ProblemSize::kLarge
