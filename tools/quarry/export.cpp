@@ -388,7 +388,7 @@ std::string export_npy(const Source& source, const ExportArgs& args, const Conte
     npy.add(source.set.row(r));
     progress.update(r + 1);
   }
-  return npy.finish(sidecar_start(source, args).dump());
+  return npy.finish(sidecar_start(source, args));
 }
 
 std::vector<std::string> paths_of(const Inputs& inputs) {

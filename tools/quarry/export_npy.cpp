@@ -64,8 +64,7 @@ void NpyExport::add(const NegativeSet::Row& row) {
   ++rows_;
 }
 
-std::string NpyExport::finish(const std::string& sidecar) {
-  Json meta = Json::parse(sidecar);
+std::string NpyExport::finish(Json meta) {
   Json files = Json::object();
   for (std::size_t c = 0; c < kNumColumns; ++c) {
     const auto column = static_cast<Column>(c);

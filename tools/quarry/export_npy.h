@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,9 @@ class NpyExport {
 
   /// The next row of the set.
   void add(const NegativeSet::Row& row);
-  /// Puts the folder into place, with meta.json, whose text it returns: what `sidecar`, a JSON
+  /// Puts the folder into place, with meta.json, whose text it returns: what `meta`, a JSON
   /// object, says and the files. Throws IoError; what was there before stays then.
-  std::string finish(const std::string& sidecar);
+  std::string finish(nlohmann::ordered_json meta);
 
  private:
   template <class T>
