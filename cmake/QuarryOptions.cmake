@@ -4,7 +4,7 @@ option(QUARRY_FAISS "Use FAISS where it is found (exact retrieval needs none)" O
 option(QUARRY_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(QUARRY_BENCH "Build the micro-benchmarks" OFF)
 option(QUARRY_WERROR "Warnings are errors" OFF)
-option(QUARRY_UNITY "Compile several sources of the program together" ON)
+option(QUARRY_UNITY "Compile several sources of the program, and of host, together" ON)
 if("${QUARRY_PYTHON}" MATCHES "/")  # a build tree from when this was the path of an interpreter
   unset(QUARRY_PYTHON CACHE)
 endif()

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -15,14 +14,10 @@
 #include "kernels/core/errors.h"
 #include "tests/support/mined.h"
 #include "tests/support/problem_parts.h"
+#include "tests/support/scale.h"
 
 namespace quarry {
 namespace {
-
-int scaled(int problems) {
-  const char* scale = std::getenv("QUARRY_TEST_SCALE");
-  return problems * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
-}
 
 std::string error_of(const std::function<void()>& work) {
   try {
@@ -38,7 +33,7 @@ std::string error_of(const std::function<void()>& work) {
 TEST(LaterRecipes, MineWhatNewMinersDo) {
   const char* retrievers[] = {"auto", "exact-int8", "exact-bf16", "Flat"};
   int mined = 0, refused = 0, wrong = 0;
-  for (int n = 0; n < scaled(60) && wrong < 3; ++n) {
+  for (int n = 0; n < 60 * test::test_scale() && wrong < 3; ++n) {
     const auto p =
         test::make_problem(static_cast<std::uint64_t>(9000 + n),
                            n % 8 == 7 ? test::ProblemSize::kLarge : test::ProblemSize::kSmall);
@@ -91,7 +86,7 @@ TEST(LaterRecipes, MineWhatNewMinersDo) {
     }
   }
   std::printf("%d recipes mined, %d refused\n", mined, refused);
-  EXPECT_GE(mined, scaled(60) * 3);
+  EXPECT_GE(mined, 180 * test::test_scale());
 }
 
 /// Searches of a shared index count for the miner that makes them.
@@ -150,7 +145,7 @@ select = { kind = "sample" }
 /// A recipe whose every number changes with the round: each is that of a fresh miner, in any order.
 TEST(LaterRecipes, RoundsOfSchedules) {
   int worlds = 0, differ = 0;
-  for (std::uint64_t n = 0; worlds < scaled(40); ++n) {
+  for (std::uint64_t n = 0; worlds < 40 * test::test_scale(); ++n) {
     const auto p = test::make_problem(500 + n);
     if (p->inputs.exposure == nullptr || p->inputs.users.rows == 0) continue;
     ++worlds;
@@ -238,6 +233,28 @@ TEST(LaterRecipes, BeginAsNewOnesWhereNothingWasLearned) {
   Miner fresh(pool_of(300), p->inputs, options);
   EXPECT_EQ(later.plan(64).depth, fresh.plan(64).depth);
   EXPECT_EQ(later.plan(64).tile_rows, fresh.plan(64).tile_rows);
+}
+
+/// An index is not built again where the later recipe searches it alike, and is where it may not.
+TEST(LaterRecipes, IndexesOfFaissAreSharedWhereSearchesAreAsDeep) {
+  if (!faiss_info().present) GTEST_SKIP() << "no FAISS";
+  const auto p = test::make_problem(7, test::ProblemSize::kLarge);
+  const auto builds = [&](const char* index, int pool, int later_pool) {
+    MinerOptions options;
+    options.retriever = index;
+    const Miner first(pool_of(pool), p->inputs, options);
+    EXPECT_GT(first.plan(1).build_seconds, 0);
+    Miner later(pool_of(later_pool), first, 0);
+    const test::Mined wanted =
+        test::mine_all(pool_of(later_pool), p->inputs, p->rows_view, options);
+    EXPECT_EQ(test::difference(test::mine_all(later, pool_of(later_pool), p->rows_view), wanted),
+              "");
+    return later.plan(1).build_seconds > 0;
+  };
+  EXPECT_FALSE(builds("Flat", 5, 60));
+  EXPECT_FALSE(builds("HNSW16,Flat", 20, 20));
+  EXPECT_TRUE(builds("HNSW16,Flat", 5, 60));
+  EXPECT_FALSE(builds("IVF16,Flat", 20, 20));
 }
 
 Recipe everything(const char* tau) {

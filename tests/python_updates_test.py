@@ -282,7 +282,8 @@ class UpdatesTest(TrainingWorld):
         """Rounds share tables and, mostly, the index; each is that of a Miner made with it, mined ahead too."""
         tables = [("ip", self.items, {}), ("cosine", self.items.astype(np.float16), {}), ("l2", self.items, {"retriever": "exact-int8"})]
         if self.has_faiss():
-            tables += [("ip", self.items, {"retriever": "Flat"}), ("ip", self.items, {"retriever": "HNSW16,Flat"})]
+            tables += [("ip", self.items, {"retriever": "Flat"}), ("ip", self.items, {"retriever": "HNSW16,Flat"}),
+                       ("ip", self.items, {"retriever": "HNSW16,Flat", "overrides": ["branch.hard.source.pool=30"]})]  # as deep in every round
         for metric, items, more in tables:
             with self.subTest(metric=metric, more=more):
                 recipe, seen = BY_STEP % metric, []

@@ -312,11 +312,12 @@ TEST(Strata, ProductsThatDoNotFitAreRefusedAndThoseThatReduceAreKept) {
     by.shares = {{"x", 499979}, {"y", 500021}};
     recipe.quota->by.push_back(by);
   }
-  EXPECT_THROW(make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16),
+  Placement cells({});
+  EXPECT_THROW(make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16, cells),
                ConfigError);
   for (QuotaAttribute& by : recipe.quota->by) by.shares = {{"x", 250000}, {"y", 750000}};
   const Strata strata =
-      make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16);
+      make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 16, cells);
   std::uint64_t least = ~std::uint64_t{0}, sum = 0;
   for (const std::uint64_t s : strata.weight) {
     if (s > 0) least = std::min(least, s);
@@ -344,7 +345,8 @@ TEST(Strata, EqualSharesAreAmongCellsWithItemsOfTheSnapshot) {
       by.mode = QuotaAttribute::Shares::kEqual;
       recipe.quota->by.push_back(by);
     }
-    return make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 5);
+    Placement cells({});
+    return make_strata({}, recipe, snapshot, snapshot.popularity.data(), &catalogue, 5, cells);
   };
   using Weights = std::vector<std::uint64_t>;
   using Names = std::vector<std::string>;

@@ -172,7 +172,7 @@ class Compiler {
       return;
     }
     Strata s = make_strata(exec_, recipe_, out_->snapshot, out_->world.popularity, in_.catalogue,
-                           num_items_, &out_->placement);
+                           num_items_, out_->placement);
     sources_.set_strata(s.tables_name);
     Plan& plan = out_->plan;
     plan.has_quota = 1;

@@ -114,13 +114,10 @@ std::string SourceCompiler::name_of(const DrawSpaceKey& key) const {
   std::string name = "draws";
   if (key.beta) name += " beta " + std::to_string(std::bit_cast<std::uint64_t>(*key.beta));
   if (key.timed) name += " timed";
-  const auto add = [&](const std::string& part) {
-    name += " " + std::to_string(part.size()) + ":" + part;
-  };
-  add(key.stratified ? strata_ : "");
+  name += name_part(key.stratified ? strata_ : "");
   std::set<std::string> lists;  // their places differ between recipes
   for (const std::uint8_t list : key.lists) lists.insert(tables_.user_list_name(list));
-  for (const std::string& list : lists) add(list);
+  for (const std::string& list : lists) name += name_part(list);
   return name;
 }
 

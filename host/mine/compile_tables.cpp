@@ -36,7 +36,7 @@ void LookupTables::carry_columns(const std::set<std::string>& wanted) {
     if (wanted.count(column.name) == 0) continue;
     column_index_[column.name] = w.num_columns++;
     carried.push_back(&column);
-    names += " " + std::to_string(column.name.size()) + ":" + column.name;
+    names += name_part(column.name);
   }
   if (w.num_columns > kMaxColumns) {
     throw ConfigError("the recipe reads " + std::to_string(w.num_columns) +

@@ -250,8 +250,9 @@ void Dependence::describe(std::uint32_t seed, std::uint32_t round) {
         b.add(snapshot_.positive_users.value_or(~std::uint64_t{0}));
       }));
   if (recipe_.quota) {
+    Placement cells(exec_);
     Strata strata = make_strata(exec_, recipe_, snapshot_, snapshot_.popularity.data(),
-                                in_.catalogue, static_cast<std::uint32_t>(in_.items.rows));
+                                in_.catalogue, static_cast<std::uint32_t>(in_.items.rows), cells);
     add("strata", hash([&](Bytes& b) {
           for (const std::string& name : strata.names) b.add(std::string_view(name));
           for (const std::uint64_t weight : strata.weight) b.add(weight);

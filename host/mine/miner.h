@@ -135,7 +135,8 @@ class Miner {
   /// another round: it mines what a new one would. Tables that both look up are shared instead of
   /// made again (prepared rows, lists per user, strata, draw spaces), and the index if it is exact
   /// or searched as deep. So only one of the two may mine at a time; either may be destroyed first.
-  /// Made while `former` mines, too. interrupted: as in FaissOptions, for an index that is built.
+  /// Made while `former` mines, too. Not of one that mines by slices, whose lists are of a recipe.
+  /// interrupted: as in FaissOptions, for an index that is built. Throws as the constructor above.
   Miner(const Recipe& recipe, const Miner& former, std::uint32_t round,
         const std::function<bool()>& interrupted = {});
   /// Searches begin as deep as the former has learned that rows need, by the depths that the

@@ -15,6 +15,11 @@
 
 namespace quarry {
 
+/// A text within a name of Placement::share, which says where the text ends.
+inline std::string name_part(const std::string& text) {
+  return " " + std::to_string(text.size()) + ":" + text;
+}
+
 /// Keeps read-only arrays alive in the memory space of an Exec, some of them by name.
 class Placement {
  public:
@@ -41,12 +46,12 @@ class Placement {
         part.arrays = arrays;
         part.type = &typeid(Value);
       }
-      QUARRY_CHECK(*part.type == typeid(Value));
       host_bytes_ += part.arrays->host_bytes();
       if constexpr (requires(const Value& value) { value.bytes(); })
         host_bytes_ += static_cast<const Value*>(part.value.get())->bytes();
       device_bytes_ += part.arrays->device_bytes();
     }
+    QUARRY_CHECK(*part.type == typeid(Value));
     return *static_cast<const Value*>(part.value.get());
   }
 

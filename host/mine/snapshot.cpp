@@ -97,13 +97,10 @@ Cells cells_of(const Exec& exec, const StratumAttribute& a, const Snapshot& snap
 
 /// All that the cells of an attribute depend on besides the snapshot and the catalogue.
 std::string name_of(const StratumAttribute& a) {
-  const auto part = [](const std::string& text) {
-    return std::to_string(text.size()) + ":" + text;
-  };
-  std::string name = std::to_string(static_cast<int>(a.kind)) + " " + part(a.name) + " " +
-                     std::to_string(a.bins) + " " + part(a.column);
+  std::string name = std::to_string(static_cast<int>(a.kind)) + name_part(a.name) + " " +
+                     std::to_string(a.bins) + name_part(a.column);
   for (const std::int64_t edge : a.edges) name += " " + std::to_string(edge);
-  for (const std::string& cell : a.names) name += " " + part(cell);
+  for (const std::string& cell : a.names) name += name_part(cell);
   return name;
 }
 
@@ -191,10 +188,9 @@ Snapshot make_snapshot(const Exposure& exposure, std::uint32_t num_items) {
 
 Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snapshot,
                    const std::uint32_t* popularity, const Catalogue* catalogue,
-                   std::uint32_t num_items, Placement* cells_by_name) {
+                   std::uint32_t num_items, Placement& cells_by_name) {
   Strata strata;
   strata.tables_name = "strata";
-  Placement own_cells(exec);
   strata.of_item.assign(num_items, 0);
   strata.names = {""};
   strata.weight = {1};
@@ -207,9 +203,8 @@ Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snaps
       throw ConfigError("[quota] by '" + quota.attribute + "', which [strata] does not define");
     }
     const std::string name = name_of(*attribute);
-    strata.tables_name += " " + std::to_string(name.size()) + ":" + name;
-    Placement& place = cells_by_name != nullptr ? *cells_by_name : own_cells;
-    const Cells& cells = place.share<Cells>("cells " + name, [&](Placement&) {
+    strata.tables_name += name_part(name);
+    const Cells& cells = cells_by_name.share<Cells>("cells " + name, [&](Placement&) {
       return cells_of(exec, *attribute, snapshot, popularity, catalogue, num_items);
     });
     std::vector<std::uint64_t> weights =

@@ -22,10 +22,10 @@ struct Strata {
 };
 /// Throws ConfigError naming the attribute, column or cell that does not exist.
 /// Popularity is ranked where the Exec runs and comes back; `popularity` is the snapshot's counts
-/// there. cells: where those of each attribute are shared by name; null: nowhere.
+/// there. cells: of the same Exec, where those of each attribute are shared by name.
 Strata make_strata(const Exec& exec, const Recipe& recipe, const Snapshot& snapshot,
                    const std::uint32_t* popularity, const Catalogue* catalogue,
-                   std::uint32_t num_items, Placement* cells = nullptr);
+                   std::uint32_t num_items, Placement& cells);
 
 /// Integer weights of popularity^beta for the first `num_items` items (docs/row_contract.md section
 /// 5); the same on every machine, their sum below 2^63.
